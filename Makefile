@@ -1,0 +1,48 @@
+# `make demo` runs the main job, `make test` every test that needs no Docker.
+# Both make .venv on first use and reuse it afterwards.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# A plain install of torch on Linux brings CUDA, gigabytes that nothing here uses.
+# PyTorch's own index has the CPU build; where it does not answer within a few
+# seconds the ordinary index decides.
+TORCH       := torch==2.13.0
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+
+.PHONY: install demo test check format clean
+
+install: $(STAMP)
+
+$(VENV)/.torch:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 --timeout 5 \
+		--index-url $(TORCH_INDEX) $(TORCH) >/dev/null 2>&1 \
+		|| { echo "PyTorch's own index does not answer: taking $(TORCH) from the default one"; \
+		     $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH); }
+	@touch $@
+
+$(STAMP): pyproject.toml $(VENV)/.torch
+	@echo "Installing facectl into $(VENV) (the first time takes a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,models,dev]'
+	@touch $@
+
+demo: install
+	@$(BIN)/facectl demo
+
+test: check
+	@$(BIN)/python -m pytest -m "not container"
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: install
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""facectl: serverless face recognition on AWS Lambda, from the command line."""

@@ -1,0 +1,162 @@
+"""The only module that makes boto3 clients, and the one that names AWS's errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from facectl.context import Deployment
+from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
+
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sts import STSClient
+
+# The local cloud takes any key, and its account is this one unless the key is a number.
+_LOCAL_KEY = "test"
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=65,
+    retries={"mode": "standard", "max_attempts": 4},
+    user_agent_extra="facectl",
+)
+# A dead emulator will not come back within a retry, so say so at once.
+_LOCAL_CONFIG = _CONFIG.merge(
+    Config(connect_timeout=2, retries={"mode": "standard", "max_attempts": 2})
+)
+
+
+class Clients:
+    """The boto3 clients of one deployment, each made on first use; safe to share by threads."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        local = deployment.target == "local"
+        self._config = _LOCAL_CONFIG if local else _CONFIG
+        try:
+            self._session = boto3.Session(
+                region_name=deployment.region,
+                profile_name=None if local else deployment.profile,
+                aws_access_key_id=_LOCAL_KEY if local else None,
+                aws_secret_access_key=_LOCAL_KEY if local else None,
+            )
+        except boto.ProfileNotFound as error:
+            raise InputError(
+                f"No AWS profile is called {deployment.profile!r}",
+                hint="aws configure list-profiles",
+            ) from error
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        return self._session.client(
+            "sqs", endpoint_url=self.deployment.endpoint_url, config=self._config
+        )
+
+    @cached_property
+    def functions(self) -> LambdaClient:
+        return self._session.client(
+            "lambda", endpoint_url=self.deployment.endpoint_url, config=self._config
+        )
+
+    @cached_property
+    def iam(self) -> IAMClient:
+        return self._session.client(
+            "iam", endpoint_url=self.deployment.endpoint_url, config=self._config
+        )
+
+    @cached_property
+    def s3(self) -> S3Client:
+        # Path-style on the local cloud: bucket.127.0.0.1 is no host name.
+        style = Config(s3={"addressing_style": "path"}) if self.deployment.endpoint_url else None
+        return self._session.client(
+            "s3",
+            endpoint_url=self.deployment.endpoint_url,
+            config=self._config.merge(style) if style else self._config,
+        )
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        return self._session.client(
+            "logs", endpoint_url=self.deployment.endpoint_url, config=self._config
+        )
+
+    @cached_property
+    def sts(self) -> STSClient:
+        return self._session.client(
+            "sts", endpoint_url=self.deployment.endpoint_url, config=self._config
+        )
+
+    @cached_property
+    def account(self) -> str:
+        """The twelve digits of the account that the credentials belong to."""
+        with cloud_errors("asking whose credentials these are", self.deployment):
+            return self.sts.get_caller_identity()["Account"]
+
+    def credentials(self) -> ReadOnlyCredentials | None:
+        """The credentials as they are now, for signing requests that boto3 does not make."""
+        found = self._session.get_credentials()
+        return found.get_frozen_credentials() if found else None
+
+
+@contextmanager
+def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
+    """Turn botocore's errors, most specific first, into FacectlErrors that say what was tried."""
+    try:
+        yield
+    except FacectlError:
+        raise
+    except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
+        raise CloudError(f"{doing}: no AWS credentials", hint="aws configure") from error
+    except boto.TokenRetrievalError as error:
+        raise CloudError(f"{doing}: the session has expired", hint="aws sso login") from error
+    except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ReadTimeoutError) as error:
+        raise _unreachable(doing, deployment) from error
+    except boto.ClientError as error:
+        raise _refused(doing, error) from error
+    except (boto.ConnectionClosedError, boto.HTTPClientError) as error:
+        raise _unreachable(doing, deployment) from error
+    except boto.BotoCoreError as error:
+        raise CloudError(f"{doing}: {error}") from error
+
+
+def error_code(error: boto.ClientError) -> str:
+    """AWS's code of an error, such as `ResourceNotFoundException`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _unreachable(doing: str, deployment: Deployment) -> NotRunningError:
+    if deployment.target == "local":
+        return NotRunningError(
+            f"{doing}: the local cloud does not answer at {deployment.endpoint_url}",
+            hint="facectl local up",
+        )
+    return NotRunningError(f"{doing}: AWS does not answer in {deployment.region}")
+
+
+def _refused(doing: str, error: boto.ClientError) -> CloudError:
+    code = error_code(error)
+    text = error.response.get("Error", {}).get("Message", "")
+    expired = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
+    missing = {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NoSuchBucket",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+    hint = None
+    if code in expired:
+        hint = "aws sso login   or   aws configure"
+    elif code in missing:
+        hint = "facectl deploy"
+    return CloudError(f"{doing}: {code}: {text}", hint=hint)

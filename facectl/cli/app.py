@@ -1,0 +1,57 @@
+"""The root command: global options, and how an error reaches the reader."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from facectl.cli import context as context_command
+from facectl.console import err, out
+from facectl.errors import FacectlError
+
+app = typer.Typer(
+    name="facectl",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("context")(context_command.context)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(f"facectl {metadata.version('facectl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Serverless face recognition on AWS Lambda: deploy, stream, measure, watch.
+
+    Try it without an account: [bold]facectl demo[/bold]
+    """
+
+
+def main() -> None:
+    """Run the command line; a FacectlError becomes a message, a hint and its exit code."""
+    debug = "--debug" in sys.argv
+    # A global option is one wherever it stands: `facectl send --debug` is what people type.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, prog_name="facectl")
+    except FacectlError as error:
+        if debug:
+            raise
+        err.print(f"[red]Error:[/red] {error}", markup=True, soft_wrap=True)
+        if error.hint:
+            err.print(f"  Next: [bold]{error.hint}[/bold]", soft_wrap=True)
+        sys.exit(error.exit_code)

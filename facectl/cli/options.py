@@ -1,0 +1,91 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import typer
+
+from facectl import context
+from facectl.context import Deployment, Overrides
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PANEL = "Deployment"
+
+AsuId = Annotated[
+    str | None,
+    typer.Option("--asu-id", envvar="FACECTL_ASU_ID", help="ASU ID.", rich_help_panel=_PANEL),
+]
+TargetOption = Annotated[
+    Literal["aws", "local"] | None,
+    typer.Option(
+        "--target", envvar="FACECTL_TARGET", help="AWS, or the local cloud.", rich_help_panel=_PANEL
+    ),
+]
+Region = Annotated[
+    str | None,
+    typer.Option("--region", envvar="FACECTL_REGION", help="AWS region.", rich_help_panel=_PANEL),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", envvar="FACECTL_PROFILE", help="AWS profile.", rich_help_panel=_PANEL
+    ),
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        envvar="FACECTL_ENDPOINT_URL",
+        help="Address of the AWS API.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def _overrides(
+    asu_id: AsuId = None,
+    target: TargetOption = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> Overrides:
+    return Overrides(asu_id, target, region, profile, endpoint_url)
+
+
+def with_overrides(command: Callable[Concatenate[Overrides, P], R]) -> Callable[..., R]:
+    """Give a command the deployment options; it gets them as its first argument, unresolved."""
+    options = inspect.signature(_overrides, eval_str=True).parameters
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> R:
+        given = {name: kwargs.pop(name) for name in options}
+        return command(_overrides(**given), *args, **kwargs)
+
+    signature = inspect.Signature(
+        [*own, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options.values())]
+    )
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return wrapper
+
+
+def with_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
+    """Give a command the deployment options; it gets the deployment as its first argument."""
+
+    def resolved(overrides: Overrides, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return command(context.resolve(overrides), *args, **kwargs)
+
+    functools.update_wrapper(resolved, command)
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    first = inspect.Parameter("overrides", inspect.Parameter.POSITIONAL_ONLY)
+    resolved.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
+    return with_overrides(resolved)

@@ -1,0 +1,18 @@
+"""The two consoles: results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(data: Mapping[str, Any] | list[Any]) -> None:
+    """One JSON document on stdout, without colour or wrapping."""
+    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")

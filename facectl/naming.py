@@ -1,0 +1,61 @@
+"""Every resource name of one ASU ID."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from facectl.errors import InputError
+
+DETECTION_FUNCTION = "face-detection"
+RECOGNITION_FUNCTION = "face-recognition"
+TAG_KEY = "facectl:asu-id"
+
+# SQS allows 80 of these characters; "-resp-queue" and the bucket's name
+# (63 characters, with account and region in it) need the rest.
+_ASU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that belong to one ASU ID; raises InputError for one that AWS would refuse."""
+
+    asu_id: str
+
+    def __post_init__(self) -> None:
+        if not _ASU_ID.fullmatch(self.asu_id):
+            raise InputError(
+                f"ASU ID {self.asu_id!r} can't name a queue: 1 to 24 letters, digits, '-' or '_', "
+                "beginning with a letter or digit",
+                hint="facectl deploy --asu-id 1225754101",
+            )
+
+    @property
+    def request_queue(self) -> str:
+        return f"{self.asu_id}-req-queue"
+
+    @property
+    def response_queue(self) -> str:
+        return f"{self.asu_id}-resp-queue"
+
+    @property
+    def dead_letter_queue(self) -> str:
+        return f"{self.asu_id}-req-dlq"
+
+    @property
+    def detection_role(self) -> str:
+        return f"facectl-{self.asu_id}-detection"
+
+    @property
+    def recognition_role(self) -> str:
+        return f"facectl-{self.asu_id}-recognition"
+
+    def bucket(self, account: str, region: str) -> str:
+        """The bucket of the gallery and of code packages; bucket names are shared by all of AWS."""
+        return f"facectl-{self.asu_id.lower().replace('_', '-')}-{account}-{region}".replace(
+            "--", "-"
+        )
+
+    @staticmethod
+    def log_group(function: str) -> str:
+        return f"/aws/lambda/{function}"

@@ -1,0 +1,294 @@
+"""The messages of the pipeline, one dataclass each: parse, validate, serialise.
+
+    FrameRequest    client → face-detection          POST body
+    FaceMessage     face-detection → face-recognition request queue
+    FrameResult     either function → client          response queue
+
+Nothing here touches the network, a model or a clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_FACES = 100
+MAX_REQUEST_ID = 128
+MAX_FILENAME = 512
+
+NO_FACE = "No-Face"
+UNKNOWN = "Unknown"
+ERROR = "Error"
+
+Box = tuple[float, float, float, float]
+
+
+class RequestError(Exception):
+    """A request that can never work: HTTP status, stable code, and a sentence for the caller."""
+
+    def __init__(self, status: int, code: str, message: str, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "request_id": self.request_id,
+            "error": {"code": self.code, "message": self.message},
+        }
+
+
+class MessageError(ValueError):
+    """A queue message that is not of this contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """One frame to look at: the bytes of an image file, and how to answer.
+
+    `max_faces`: how many of the largest faces are wanted. `detail`: whether
+    boxes, distances and stage times are.
+    """
+
+    request_id: str
+    filename: str
+    image: bytes
+    max_faces: int = 1
+    detail: bool = False
+
+    @classmethod
+    def parse(cls, body: str | bytes, *, max_image_bytes: int) -> FrameRequest:
+        """Read a POST body; raises RequestError (400 or 413), with the id where one was read."""
+        fields = _json_object(body)
+        request_id = _request_id(fields.get("request_id"))
+        filename = fields.get("filename", "")
+        if not isinstance(filename, str) or len(filename) > MAX_FILENAME:
+            raise RequestError(
+                400,
+                "bad_filename",
+                f"filename must be text of at most {MAX_FILENAME} characters",
+                request_id,
+            )
+        max_faces = fields.get("max_faces", 1)
+        if type(max_faces) is not int or not 1 <= max_faces <= MAX_FACES:
+            raise RequestError(
+                400,
+                "bad_max_faces",
+                f"max_faces must be a whole number from 1 to {MAX_FACES}",
+                request_id,
+            )
+        detail = fields.get("detail", False)
+        if not isinstance(detail, bool):
+            raise RequestError(400, "bad_detail", "detail must be true or false", request_id)
+        image = _image(fields.get("content"), max_image_bytes, request_id)
+        return cls(request_id, filename, image, max_faces, detail)
+
+    def serialise(self) -> bytes:
+        """The POST body of this request."""
+        fields: dict[str, Any] = {
+            "content": base64.b64encode(self.image).decode("ascii"),
+            "request_id": self.request_id,
+            "filename": self.filename,
+        }
+        if self.max_faces != 1:
+            fields["max_faces"] = self.max_faces
+        if self.detail:
+            fields["detail"] = True
+        return json.dumps(fields).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class CroppedFace:
+    """A face on its way to recognition: its box in pixels of the frame, its crop as a file."""
+
+    box: Box
+    probability: float
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FaceMessage:
+    """The faces of one frame, left to right; `space` names the model that cropped them."""
+
+    request_id: str
+    filename: str
+    space: str
+    faces: tuple[CroppedFace, ...]
+    detail: bool = False
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, body: str) -> FaceMessage:
+        """Read a message of the request queue; raises MessageError."""
+        try:
+            fields = json.loads(body)
+            faces = tuple(
+                CroppedFace(
+                    _box(face["box"]),
+                    float(face["probability"]),
+                    base64.b64decode(face["image"], validate=True),
+                )
+                for face in fields["faces"]
+            )
+            message = cls(
+                request_id=_request_id(fields["request_id"]),
+                filename=str(fields["filename"]),
+                space=str(fields["space"]),
+                faces=faces,
+                detail=fields["detail"] is True,
+                timings_ms=_timings(fields.get("timings_ms", {})),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RequestError, RecursionError) as e:
+            raise MessageError(f"not a message of face-detection: {e}") from e
+        if not message.faces:
+            raise MessageError("a message without a face")
+        return message
+
+    def serialise(self) -> str:
+        """The body of the queue message."""
+        return json.dumps(
+            {
+                "request_id": self.request_id,
+                "filename": self.filename,
+                "space": self.space,
+                "detail": self.detail,
+                "timings_ms": self.timings_ms,
+                "faces": [
+                    {
+                        "box": face.box,
+                        "probability": face.probability,
+                        "image": base64.b64encode(face.image).decode("ascii"),
+                    }
+                    for face in self.faces
+                ],
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFace:
+    """A recognised face: box in pixels of the frame, name, and distance to the nearest reference.
+
+    `distance` is None where the gallery is empty.
+    """
+
+    box: Box
+    probability: float
+    name: str
+    distance: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "box": [round(edge, 2) for edge in self.box],
+            "probability": round(self.probability, 6),
+            "name": self.name,
+            "distance": None if self.distance is None else round(self.distance, 6),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """The one answer to a frame; `faces` and `timings_ms` only where detail was asked for."""
+
+    request_id: str
+    result: str
+    faces: tuple[NamedFace, ...] | None = None
+    timings_ms: dict[str, float] | None = None
+
+    @classmethod
+    def parse(cls, body: str) -> FrameResult:
+        """Read a message of the response queue; raises MessageError."""
+        try:
+            fields = json.loads(body)
+            request_id, result = fields["request_id"], fields["result"]
+            if not isinstance(request_id, str) or not isinstance(result, str):
+                raise TypeError("request_id and result must be text")
+            faces = fields.get("faces")
+            timings = fields.get("timings_ms")
+            return cls(
+                request_id,
+                result,
+                None
+                if faces is None
+                else tuple(
+                    NamedFace(
+                        _box(f["box"]), float(f["probability"]), str(f["name"]), f["distance"]
+                    )
+                    for f in faces
+                ),
+                None if timings is None else _timings(timings),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise MessageError(f"not an answer of this pipeline: {error}") from error
+
+    def serialise(self) -> str:
+        """The body of the queue message: exactly two fields unless there is detail."""
+        fields: dict[str, Any] = {"request_id": self.request_id, "result": self.result}
+        if self.faces is not None:
+            fields["faces"] = [face.as_dict() for face in self.faces]
+        if self.timings_ms is not None:
+            fields["timings_ms"] = {k: round(v, 2) for k, v in self.timings_ms.items()}
+        return json.dumps(fields)
+
+
+def joined_names(faces: tuple[NamedFace, ...]) -> str:
+    """The `result` of these faces: their names, comma-joined, left to right."""
+    return ",".join(face.name for face in sorted(faces, key=lambda face: face.box[0]))
+
+
+def _json_object(body: str | bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, "bad_json", f"the body is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise RequestError(400, "bad_json", "the body must be a JSON object")
+    return fields
+
+
+def _request_id(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise RequestError(400, "bad_request_id", "request_id must be text and not empty")
+    if len(value) > MAX_REQUEST_ID or not value.isprintable():
+        raise RequestError(
+            400,
+            "bad_request_id",
+            f"request_id must be at most {MAX_REQUEST_ID} printable characters",
+        )
+    return value
+
+
+def _image(content: object, limit: int, request_id: str) -> bytes:
+    if not isinstance(content, str) or not content:
+        raise RequestError(
+            400, "bad_content", "content must be the image file's bytes in base64", request_id
+        )
+    # Three bytes in four characters: too long is known before anything is decoded.
+    if len(content) * 3 // 4 - 2 > limit:
+        raise RequestError(
+            413, "image_too_large", f"the image file must be at most {limit} bytes", request_id
+        )
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(
+            400, "bad_content", f"content is not base64: {error}", request_id
+        ) from error
+
+
+def _box(value: object) -> Box:
+    if not isinstance(value, (list, tuple)) or len(value) != 4:
+        raise MessageError("a box is four numbers: x0 y0 x1 y1")
+    x0, y0, x1, y1 = (float(edge) for edge in value)
+    return x0, y0, x1, y1
+
+
+def _timings(value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise MessageError("timings_ms is an object")
+    return {str(key): float(duration) for key, duration in value.items()}

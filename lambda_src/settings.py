@@ -1,0 +1,90 @@
+"""The functions' environment variables, read once, at import."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# Where the container images keep the model; the local target names a folder instead.
+DEFAULT_MODEL_DIR = Path("/opt/facectl/model")
+# One vCPU for each 1,769 MB, by AWS's documentation of Lambda.
+_MB_PER_VCPU = 1769
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployed function was told. Sizes in bytes and pixels, times in seconds."""
+
+    model_dir: Path = DEFAULT_MODEL_DIR
+    request_queue_url: str = ""
+    response_queue_url: str = ""
+    gallery_bucket: str = ""
+    gallery_key: str = "gallery/current.npz"
+    gallery_refresh: float = 10.0
+    # How often SQS delivers a message before it goes to the dead-letter queue.
+    max_receives: int = 3
+    # Function URLs take 6 MB, of which base64 is 4/3.
+    max_image_bytes: int = 6_000_000
+    max_image_pixels: int = 40_000_000
+    min_face_size: int = 20
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    pyramid_factor: float = 0.709
+    threads: int = 1
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Settings:
+        """Read FACECTL_* variables; raises ValueError naming the one that is wrong."""
+        default = cls()
+        return cls(
+            model_dir=Path(env.get("FACECTL_MODEL_DIR", str(default.model_dir))),
+            request_queue_url=env.get("FACECTL_REQUEST_QUEUE_URL", ""),
+            response_queue_url=env.get("FACECTL_RESPONSE_QUEUE_URL", ""),
+            gallery_bucket=env.get("FACECTL_GALLERY_BUCKET", ""),
+            gallery_key=env.get("FACECTL_GALLERY_KEY", default.gallery_key),
+            gallery_refresh=_number(env, "FACECTL_GALLERY_REFRESH", default.gallery_refresh),
+            max_receives=int(_number(env, "FACECTL_MAX_RECEIVES", default.max_receives)),
+            max_image_bytes=int(_number(env, "FACECTL_MAX_IMAGE_BYTES", default.max_image_bytes)),
+            max_image_pixels=int(
+                _number(env, "FACECTL_MAX_IMAGE_PIXELS", default.max_image_pixels)
+            ),
+            min_face_size=int(_number(env, "FACECTL_MIN_FACE_SIZE", default.min_face_size)),
+            thresholds=_thresholds(env, default.thresholds),
+            pyramid_factor=_number(env, "FACECTL_PYRAMID_FACTOR", default.pyramid_factor),
+            threads=int(_number(env, "FACECTL_THREADS", available_threads(env))),
+        )
+
+
+def available_threads(env: Mapping[str, str]) -> int:
+    """The vCPUs that this process has: memory / 1769 MB on Lambda, else the affinity mask."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    if memory is None:
+        return max(1, usable or 1)
+    return max(1, min(usable or 1, round(int(memory) / _MB_PER_VCPU)))
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a number, not {text!r}") from error
+
+
+def _thresholds(
+    env: Mapping[str, str], default: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    text = env.get("FACECTL_THRESHOLDS")
+    if text is None:
+        return default
+    try:
+        first, second, third = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"FACECTL_THRESHOLDS must be three numbers such as 0.6,0.7,0.7, not {text!r}"
+        ) from error
+    return first, second, third

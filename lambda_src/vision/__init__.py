@@ -1,0 +1,1 @@
+"""From an image file to embeddings: decoding, the MTCNN cascade, crops, the embedder."""
