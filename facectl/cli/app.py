@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from facectl.cli import context as context_command
+from facectl.cli import local as local_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("context")(context_command.context)
+app.add_typer(local_command.app)
 
 
 def _version(asked: bool) -> None:
