@@ -1,0 +1,108 @@
+"""The Lambda function face-detection: a frame POSTed to the Function URL, its crops on a queue.
+
+The model is loaded here, at import, which is Lambda's init phase: never while
+a client waits for a warm function.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from typing import Any
+
+from lambda_src import log
+from lambda_src.aws import Aws
+from lambda_src.contract import FrameRequest, RequestError
+from lambda_src.settings import Settings
+from lambda_src.stages.detect import DetectStage, QueueUnavailableError
+from lambda_src.timing import Stopwatch
+from lambda_src.vision.detector import Detector
+from lambda_src.vision.store import Model
+
+
+def _load() -> DetectStage:
+    watch = Stopwatch()
+    settings = Settings.from_environment(os.environ)
+    with watch.stage("init"):
+        model = Model.open(settings.model_dir)
+        detector = Detector(
+            model,
+            threads=settings.threads,
+            min_face_size=settings.min_face_size,
+            thresholds=settings.thresholds,
+            pyramid_factor=settings.pyramid_factor,
+        )
+    log.info(
+        "init",
+        None,
+        space=model.space,
+        synthetic=model.synthetic,
+        threads=settings.threads,
+        duration_ms=round(watch.durations_ms["init"], 2),
+    )
+    return DetectStage(model, detector, Aws.from_environment(os.environ), settings)
+
+
+_stage = _load()
+_cold = True
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Answer one Function URL request (payload format 2.0)."""
+    global _cold
+    cold, _cold = _cold, False
+    watch = Stopwatch()
+    with watch.stage("request"):
+        status, answer = _answer(event)
+    error = answer.get("error")
+    log.line(
+        "INFO" if error is None else "ERROR",
+        "request",
+        answer["request_id"],
+        status=status,
+        cold_start=cold,
+        duration_ms=round(watch.durations_ms["request"], 2),
+        **({"faces": answer["faces"]} if error is None else {"error": error["code"]}),
+    )
+    headers = {"Content-Type": "application/json"}
+    if status == 503:
+        headers["Retry-After"] = "1"
+    return {"statusCode": status, "headers": headers, "body": json.dumps(answer)}
+
+
+def _answer(event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    request_id = None
+    try:
+        request = FrameRequest.parse(_body(event), max_image_bytes=_stage.settings.max_image_bytes)
+        request_id = request.request_id
+        faces = _stage.process(request)
+    except RequestError as error:
+        return error.status, error.body()
+    except QueueUnavailableError as error:
+        log.error("enqueue", request_id, error="queue_unavailable", message=str(error))
+        refusal = RequestError(
+            503, "queue_unavailable", "a queue can't be reached: send the frame again", request_id
+        )
+        return refusal.status, refusal.body()
+    except Exception as error:  # noqa: BLE001 - a raise would throw the warm process away
+        log.error("request", request_id, error=type(error).__name__, message=str(error))
+        refusal = RequestError(
+            500, "internal", "the frame could not be processed: send it again", request_id
+        )
+        return refusal.status, refusal.body()
+    return 200, {"request_id": request_id, "faces": faces}
+
+
+def _body(event: dict[str, Any]) -> str | bytes:
+    method = event.get("requestContext", {}).get("http", {}).get("method", "POST")
+    if method != "POST":
+        raise RequestError(400, "bad_method", f"frames are POSTed; this was a {method}")
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return str(body)
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, "bad_json", f"the body can't be decoded: {error}") from error

@@ -1,0 +1,113 @@
+"""The first stage: from a frame to face crops on the request queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_src import log
+from lambda_src.aws import Aws, AwsError
+from lambda_src.contract import (
+    NO_FACE,
+    CroppedFace,
+    FaceMessage,
+    FrameRequest,
+    FrameResult,
+    RequestError,
+)
+from lambda_src.settings import Settings
+from lambda_src.timing import Stopwatch
+from lambda_src.vision.crops import crop_face, encode_crops
+from lambda_src.vision.detector import Detector
+from lambda_src.vision.faces import Face, largest
+from lambda_src.vision.image import ImageError, decode_image
+from lambda_src.vision.store import Model
+
+# SQS takes 1 MiB; base64 makes 4/3 of the crops, and the message around them needs room.
+_MAX_CROP_BYTES = 720_000
+
+
+class QueueUnavailableError(Exception):
+    """The frame was understood but its message could not be put on a queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectStage:
+    """Finds the faces of frames and passes their crops on."""
+
+    model: Model
+    detector: Detector
+    aws: Aws
+    settings: Settings
+
+    def process(self, request: FrameRequest) -> int:
+        """The number of faces that were passed on.
+
+        A frame without one is answered here. Raises RequestError where the
+        image can never work and QueueUnavailableError where a queue does not.
+        """
+        watch = Stopwatch()
+        with watch.stage("decode"):
+            image = self._decode(request)
+        with watch.stage("detect"):
+            faces = largest(self.detector.detect(image), request.max_faces)
+        if faces:
+            with watch.stage("crop"):
+                crops = encode_crops(
+                    [crop_face(image, face, self.model.preprocessing) for face in faces],
+                    self.model.preprocessing,
+                    max_total_bytes=_MAX_CROP_BYTES,
+                )
+            queue_url = self.settings.request_queue_url
+            body = self._message(request, faces, crops, watch).serialise()
+        else:
+            queue_url = self.settings.response_queue_url
+            body = _no_face(request, watch).serialise()
+        with watch.stage("enqueue"):
+            try:
+                self.aws.send(queue_url, body)
+            except AwsError as error:
+                raise QueueUnavailableError(str(error)) from error
+        log.info(
+            "detection",
+            request.request_id,
+            faces=len(faces),
+            width=image.shape[1],
+            height=image.shape[0],
+            **{f"{stage}_ms": round(ms, 2) for stage, ms in watch.durations_ms.items()},
+        )
+        return len(faces)
+
+    def _decode(self, request: FrameRequest) -> NDArray[np.uint8]:
+        try:
+            return decode_image(
+                request.image,
+                max_bytes=self.settings.max_image_bytes,
+                max_pixels=self.settings.max_image_pixels,
+            )
+        except ImageError as error:
+            status = 413 if error.code == "image_too_large" else 400
+            raise RequestError(status, error.code, str(error), request.request_id) from error
+
+    def _message(
+        self, request: FrameRequest, faces: list[Face], crops: list[bytes], watch: Stopwatch
+    ) -> FaceMessage:
+        return FaceMessage(
+            request_id=request.request_id,
+            filename=request.filename,
+            space=self.model.space,
+            faces=tuple(
+                CroppedFace(face.box, face.probability, crop)
+                for face, crop in zip(faces, crops, strict=True)
+            ),
+            detail=request.detail,
+            timings_ms=watch.durations_ms,
+        )
+
+
+def _no_face(request: FrameRequest, watch: Stopwatch) -> FrameResult:
+    if request.detail:
+        return FrameResult(request.request_id, NO_FACE, faces=(), timings_ms=watch.durations_ms)
+    return FrameResult(request.request_id, NO_FACE)

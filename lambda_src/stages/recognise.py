@@ -1,0 +1,175 @@
+"""The second stage: from face crops to names on the response queue.
+
+A batch is looked at record by record and its faces are embedded together. A
+record that fails is tried again soon; on its last delivery its frame is
+answered `Error`, and SQS keeps the message in the dead-letter queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_src import log
+from lambda_src.aws import Aws, AwsError
+from lambda_src.contract import ERROR, FaceMessage, FrameResult, NamedFace, joined_names
+from lambda_src.gallery import GallerySource, Match
+from lambda_src.settings import Settings
+from lambda_src.timing import Stopwatch
+from lambda_src.vision.crops import decode_crop
+from lambda_src.vision.embedder import Embedder
+from lambda_src.vision.store import Model
+
+# Seconds until a failed record is tried again, by deliveries so far. Without
+# this it would stay hidden for the queue's visibility timeout, minutes.
+_RETRY_AFTER = (1, 5, 15)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One delivery of a message of the request queue; `waited_ms` since it was sent."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    receives: int
+    waited_ms: float
+
+
+@dataclass(slots=True)
+class _Work:
+    """A record on its way through the batch."""
+
+    record: Record
+    message: FaceMessage | None = None
+    crops: list[NDArray[np.uint8]] = field(default_factory=list)
+    matches: list[Match] = field(default_factory=list)
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    failure: Exception | None = None
+
+    @property
+    def request_id(self) -> str | None:
+        return self.message.request_id if self.message else None
+
+
+@dataclass(frozen=True, slots=True)
+class RecogniseStage:
+    """Names the faces of frames and answers their clients."""
+
+    model: Model
+    embedder: Embedder
+    gallery: GallerySource
+    aws: Aws
+    settings: Settings
+
+    def process(self, records: Sequence[Record]) -> list[str]:
+        """The message ids of the records that failed and must be delivered again."""
+        self.gallery.begin()
+        works = [self._read(record) for record in records]
+        self._name([work for work in works if work.failure is None])
+        self._answer(works)
+        failed = [work for work in works if work.failure is not None]
+        for work in failed:
+            self._put_off(work)
+        return [work.record.message_id for work in failed]
+
+    def _read(self, record: Record) -> _Work:
+        work = _Work(record)
+        try:
+            work.message = FaceMessage.parse(record.body)
+            if work.message.space != self.model.space:
+                raise ValueError(
+                    f"the crops are of space {work.message.space}, the model of {self.model.space}"
+                )
+            work.watch = Stopwatch(work.message.timings_ms)
+            work.watch.durations_ms["request_queue"] = record.waited_ms
+            with work.watch.stage("decode_crops"):
+                work.crops = [
+                    decode_crop(face.image, self.model.preprocessing) for face in work.message.faces
+                ]
+        except ValueError as error:
+            work.failure = error
+        return work
+
+    def _name(self, works: list[_Work]) -> None:
+        """Embed and match the faces of all records at once, or of each alone if that fails."""
+        if not works:
+            return
+        try:
+            self._match(works)
+        except Exception as error:  # noqa: BLE001 - one bad record must not take the others along
+            if len(works) == 1:
+                works[0].failure = error
+                return
+            for work in works:
+                self._name([work])
+
+    def _match(self, works: list[_Work]) -> None:
+        watch = Stopwatch()
+        with watch.stage("embed"):
+            probes = self.embedder.embed([crop for work in works for crop in work.crops])
+        with watch.stage("match"):
+            matches = self.gallery.current().match(probes)
+        start = 0
+        for work in works:
+            work.matches = matches[start : start + len(work.crops)]
+            work.watch.durations_ms.update(watch.durations_ms)
+            start += len(work.crops)
+
+    def _answer(self, works: list[_Work]) -> None:
+        answers = []
+        for work in works:
+            if work.message is None:
+                continue
+            if work.failure is None:
+                answers.append((work, _result(work.message, work.matches, work.watch)))
+            elif work.record.receives >= self.settings.max_receives:
+                answers.append((work, FrameResult(work.message.request_id, ERROR)))
+        unsent = self.aws.send_many(
+            self.settings.response_queue_url, [result.serialise() for _, result in answers]
+        )
+        for index, reason in unsent.items():
+            answers[index][0].failure = AwsError(f"the answer could not be sent: {reason}")
+        for work, result in answers:
+            if work.failure is None:
+                log.info(
+                    "recognition",
+                    work.request_id,
+                    faces=len(work.crops),
+                    result=result.result,
+                    receives=work.record.receives,
+                    **{
+                        f"{stage}_ms": round(ms, 2) for stage, ms in work.watch.durations_ms.items()
+                    },
+                )
+
+    def _put_off(self, work: _Work) -> None:
+        last = work.record.receives >= self.settings.max_receives
+        log.error(
+            "recognition",
+            work.request_id,
+            error=type(work.failure).__name__,
+            message=str(work.failure),
+            message_id=work.record.message_id,
+            receives=work.record.receives,
+            last_delivery=last,
+        )
+        seconds = _RETRY_AFTER[min(work.record.receives, len(_RETRY_AFTER)) - 1]
+        try:
+            self.aws.hide(self.settings.request_queue_url, work.record.receipt_handle, seconds)
+        except AwsError as error:
+            # The record then comes back after the queue's visibility timeout: later, not lost.
+            log.error("retry", work.request_id, error=error.code, message=str(error))
+
+
+def _result(message: FaceMessage, matches: list[Match], watch: Stopwatch) -> FrameResult:
+    faces = tuple(
+        NamedFace(face.box, face.probability, match.name, match.distance)
+        for face, match in zip(message.faces, matches, strict=True)
+    )
+    if message.detail:
+        return FrameResult(message.request_id, joined_names(faces), faces, watch.durations_ms)
+    return FrameResult(message.request_id, joined_names(faces))
