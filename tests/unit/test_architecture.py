@@ -1,0 +1,54 @@
+"""The house: one arrow, one door, and what the functions may not import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def imports(folder: str) -> Iterator[tuple[Path, str]]:
+    """Every (file, top-level package) that the Python files below a folder import."""
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield file.relative_to(ROOT), alias.name.partition(".")[0]
+            elif isinstance(node, ast.ImportFrom):
+                yield file.relative_to(ROOT), (node.module or "").partition(".")[0]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len({file for file, _ in imports("lambda_src")}) > 5
+    assert len({file for file, _ in imports("facectl")}) > 5
+
+
+@pytest.mark.parametrize(
+    "package", ["facectl", "torch", "torchvision", "facenet_pytorch", "boto3", "botocore"]
+)
+def test_the_functions_do_not_import(package: str) -> None:
+    assert [str(file) for file, name in imports("lambda_src") if name == package] == []
+
+
+@pytest.mark.parametrize("package", ["boto3", "botocore"])
+def test_one_module_makes_clients(package: str) -> None:
+    assert {str(file) for file, name in imports("facectl") if name == package} == {"facectl/aws.py"}
+
+
+def test_one_module_knows_the_inference_runtime() -> None:
+    assert {str(file) for file, name in imports("lambda_src") if name == "onnxruntime"} == {
+        "lambda_src/vision/sessions.py"
+    }
+
+
+def test_torch_is_imported_where_models_are_built() -> None:
+    folders = {
+        file.parts[1]
+        for file, name in imports("facectl")
+        if name in {"torch", "torchvision", "facenet_pytorch"}
+    }
+    assert folders <= {"models"}

@@ -1,0 +1,268 @@
+"""What the functions do with one request and one batch: real images, scripted models."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lambda_src.aws import AwsError
+from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest, RequestError
+from lambda_src.gallery import Gallery, GalleryFormatError
+from lambda_src.settings import Settings
+from lambda_src.stages.detect import DetectStage, QueueUnavailableError
+from lambda_src.stages.recognise import RecogniseStage, Record
+from lambda_src.vision.crops import encode_crops
+from lambda_src.vision.faces import Face
+from lambda_src.vision.store import Model
+
+SPACE = "0123/facenet"
+MODEL = Model(Path("model"), SPACE, "facenet", synthetic=True, weights="synthetic")
+SETTINGS = Settings(
+    request_queue_url="requests",
+    response_queue_url="responses",
+    max_image_bytes=100_000,
+    max_image_pixels=100_000,
+)
+
+
+class Queues:
+    """Stands where AWS would: keeps what was sent, and fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.hidden: list[tuple[str, str, int]] = []
+        self.broken = False
+        self.refuses: set[str] = set()
+
+    def send(self, queue_url: str, body: str) -> None:
+        if self.broken:
+            raise AwsError("no route")
+        self.sent.append((queue_url, json.loads(body)))
+
+    def send_many(self, queue_url: str, bodies: Sequence[str]) -> dict[int, str]:
+        failed = {}
+        for index, body in enumerate(bodies):
+            if self.broken or json.loads(body)["request_id"] in self.refuses:
+                failed[index] = "no route"
+            else:
+                self.send(queue_url, body)
+        return failed
+
+    def hide(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
+        self.hidden.append((queue_url, receipt_handle, seconds))
+
+
+class FoundFaces:
+    """A detector whose findings are known."""
+
+    def __init__(self, *faces: Face) -> None:
+        self.faces = list(faces)
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        return self.faces
+
+
+def face(x0: float, x1: float) -> Face:
+    return Face((x0, 0.0, x1, x1 - x0), 0.99, ((0.0, 0.0),) * 5)
+
+
+def picture(file_format: str = "PNG", size: tuple[int, int] = (80, 60)) -> bytes:
+    stream = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(stream, file_format)
+    return stream.getvalue()
+
+
+def detect_stage(queues: Queues, *faces: Face) -> DetectStage:
+    return DetectStage(MODEL, FoundFaces(*faces), queues, SETTINGS)  # type: ignore[arg-type]
+
+
+def test_the_largest_faces_travel_left_to_right() -> None:
+    queues = Queues()
+    stage = detect_stage(queues, face(40, 60), face(0, 10), face(5, 40))
+    assert stage.process(FrameRequest("r", "f.png", picture(), max_faces=2)) == 2
+    [(queue, body)] = queues.sent
+    assert queue == "requests"
+    message = FaceMessage.parse(json.dumps(body))
+    assert (message.request_id, message.space, message.detail) == ("r", SPACE, False)
+    assert [crop.box[0] for crop in message.faces] == [5, 40]
+    assert all(Image.open(io.BytesIO(crop.image)).size == (160, 160) for crop in message.faces)
+    assert {"decode", "detect", "crop"} <= set(message.timings_ms)
+
+
+def test_a_frame_without_a_face_is_answered_here() -> None:
+    queues = Queues()
+    assert detect_stage(queues).process(FrameRequest("r", "f", picture())) == 0
+    assert queues.sent == [("responses", {"request_id": "r", "result": "No-Face"})]
+
+
+def test_detail_of_a_frame_without_a_face() -> None:
+    queues = Queues()
+    detect_stage(queues).process(FrameRequest("r", "f", picture(), detail=True))
+    body = queues.sent[0][1]
+    assert body["faces"] == []
+    assert {"decode", "detect"} <= set(body["timings_ms"])
+
+
+@pytest.mark.parametrize(
+    ("image", "status", "code"),
+    [
+        (b"text", 400, "unsupported_image"),
+        (picture("GIF"), 400, "unsupported_image"),
+        (picture()[:60], 400, "bad_image"),
+        (picture("JPEG", (1000, 1000)), 413, "image_too_large"),
+        (bytes(100_001), 413, "image_too_large"),
+    ],
+)
+def test_images_that_can_never_work(image: bytes, status: int, code: str) -> None:
+    queues = Queues()
+    with pytest.raises(RequestError) as caught:
+        detect_stage(queues).process(FrameRequest("r", "f", image))
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert caught.value.request_id == "r"
+    assert queues.sent == []
+
+
+@pytest.mark.parametrize("faces", [(), (face(0, 10),)])
+def test_a_queue_that_cannot_be_reached(faces: tuple[Face, ...]) -> None:
+    queues = Queues()
+    queues.broken = True
+    with pytest.raises(QueueUnavailableError):
+        detect_stage(queues, *faces).process(FrameRequest("r", "f", picture()))
+
+
+class Embedder:
+    """Embeds a crop as the unit vector of its first pixel, and fails on black ones."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def embed(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        self.batches.append(len(crops))
+        result = np.zeros((len(crops), 512), dtype=np.float32)
+        for row, crop in zip(result, crops, strict=True):
+            if crop[0, 0, 0] == 0:
+                raise RuntimeError("black")
+            row[int(crop[0, 0, 0])] = 1
+        return result
+
+
+class FixedGallery:
+    """Knows the people whose crops are 10 and 20."""
+
+    def __init__(self, refusal: Exception | None = None) -> None:
+        self.refusal = refusal
+        embeddings = np.zeros((2, 512), dtype=np.float32)
+        embeddings[0, 10] = embeddings[1, 20] = 1
+        self.gallery = Gallery(SPACE, 1.0, ("Ada", "Grace"), embeddings)
+
+    def begin(self) -> None:
+        return
+
+    def current(self) -> Gallery:
+        if self.refusal:
+            raise self.refusal
+        return self.gallery
+
+
+def recognise_stage(queues: Queues, refusal: Exception | None = None) -> RecogniseStage:
+    return RecogniseStage(
+        MODEL,
+        Embedder(),  # type: ignore[arg-type]
+        FixedGallery(refusal),  # type: ignore[arg-type]
+        queues,  # type: ignore[arg-type]
+        SETTINGS,
+    )
+
+
+def record(
+    request_id: str,
+    *values: int,
+    receives: int = 1,
+    space: str = SPACE,
+    detail: bool = False,
+) -> Record:
+    crops = [np.full((160, 160, 3), value, dtype=np.uint8) for value in values]
+    files = encode_crops(crops, "facenet", max_total_bytes=1_000_000)
+    faces = tuple(
+        CroppedFace((10.0 * i, 0.0, 10.0 * i + 5, 5.0), 0.9, file) for i, file in enumerate(files)
+    )
+    message = FaceMessage(request_id, "f", space, faces, detail, {"detect": 3.0})
+    return Record(f"m-{request_id}", f"h-{request_id}", message.serialise(), receives, 12.5)
+
+
+def answers(queues: Queues) -> dict[str, str]:
+    assert {queue for queue, _ in queues.sent} <= {"responses"}
+    return {body["request_id"]: body["result"] for _, body in queues.sent}
+
+
+def test_a_batch_is_embedded_together_and_answered_one_by_one() -> None:
+    queues = Queues()
+    stage = recognise_stage(queues)
+    assert stage.process([record("a", 10), record("b", 20, 10), record("c", 30)]) == []
+    assert answers(queues) == {"a": "Ada", "b": "Grace,Ada", "c": "Unknown"}
+    assert stage.embedder.batches == [4]  # type: ignore[attr-defined]
+
+
+def test_detail_tells_boxes_distances_and_every_stage() -> None:
+    queues = Queues()
+    recognise_stage(queues).process([record("a", 10, detail=True)])
+    body = queues.sent[0][1]
+    assert body["faces"] == [
+        {"box": [0.0, 0.0, 5.0, 5.0], "probability": 0.9, "name": "Ada", "distance": 0.0}
+    ]
+    assert body["timings_ms"]["detect"] == 3.0
+    assert body["timings_ms"]["request_queue"] == 12.5
+    assert {"decode_crops", "embed", "match"} <= set(body["timings_ms"])
+
+
+def test_one_bad_record_fails_alone_and_soon_comes_back() -> None:
+    queues = Queues()
+    bad = Record("m-bad", "h-bad", "not a message", 1, 0.0)
+    failed = recognise_stage(queues).process([record("a", 10), bad, record("b", 0)])
+    assert failed == ["m-bad", "m-b"]
+    assert answers(queues) == {"a": "Ada"}
+    assert queues.hidden == [("requests", "h-bad", 1), ("requests", "h-b", 1)]
+
+
+def test_the_last_delivery_is_answered_error_and_still_fails() -> None:
+    queues = Queues()
+    failed = recognise_stage(queues).process([record("a", 10), record("b", 0, receives=3)])
+    assert failed == ["m-b"]
+    assert answers(queues) == {"a": "Ada", "b": "Error"}
+
+
+def test_crops_of_another_space_are_never_compared() -> None:
+    queues = Queues()
+    assert recognise_stage(queues).process([record("a", 10, space="other/facenet")]) == ["m-a"]
+    assert queues.sent == []
+
+
+def test_a_gallery_that_must_not_be_used_is_an_error_not_unknown() -> None:
+    queues = Queues()
+    stage = recognise_stage(queues, GalleryFormatError("of another space"))
+    assert stage.process([record("a", 10), record("b", 10, receives=3)]) == ["m-a", "m-b"]
+    assert answers(queues) == {"b": "Error"}
+
+
+def test_an_answer_that_cannot_be_sent_is_tried_again() -> None:
+    queues = Queues()
+    queues.refuses = {"b"}
+    assert recognise_stage(queues).process([record("a", 10), record("b", 20)]) == ["m-b"]
+    assert answers(queues) == {"a": "Ada"}
+
+
+def test_logs_hold_no_image_and_no_embedding(capsys: pytest.CaptureFixture[str]) -> None:
+    queues = Queues()
+    recognise_stage(queues).process([record("a", 10), Record("m", "h", "QUJDREVG" * 99, 1, 0)])
+    detect_stage(queues, face(0, 40)).process(FrameRequest("r", "f", picture()))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["stage"] for line in lines} == {"recognition", "detection"}
+    assert all(len(json.dumps(line)) < 1000 for line in lines)
+    assert "QUJDREVG" not in json.dumps(lines)
