@@ -21,14 +21,15 @@ from facectl.errors import FacectlError
 NAME = "Eileen Collins"
 WIDTH, HEIGHT, FPS = 640, 360, 10
 # The camera's way over the 512x512 portrait: centre x, centre y, width of what
-# it sees, and the frame at which it is there. The last stop is the suit: no face.
+# it sees, and the frame at which it is there. Around frame 40 that is the suit: no face.
 _STOPS = (
     (0, 256, 150, 500),
     (20, 222, 120, 260),
     (30, 240, 130, 300),
-    (40, 256, 400, 380),
-    (50, 300, 420, 330),
-    (60, 225, 125, 340),
+    (37, 256, 400, 380),
+    (42, 280, 410, 350),
+    (49, 225, 125, 340),
+    (60, 222, 120, 280),
 )
 
 
@@ -67,10 +68,10 @@ def frames() -> Iterator[NDArray[np.uint8]]:
 def _view(image: NDArray[np.uint8], x: float, y: float, width: float) -> NDArray[np.uint8]:
     scale = WIDTH / width
     matrix = np.array([[scale, 0, WIDTH / 2 - scale * x], [0, scale, HEIGHT / 2 - scale * y]])
-    view: NDArray[np.uint8] = cv2.warpAffine(
+    view = cv2.warpAffine(
         image, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
-    return view
+    return view.astype(np.uint8, copy=False)
 
 
 def write(file: Path) -> Path:
