@@ -10,6 +10,7 @@ import typer
 
 from facectl.cli import context as context_command
 from facectl.cli import local as local_command
+from facectl.cli import models as models_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command("context")(context_command.context)
 app.add_typer(local_command.app)
+app.add_typer(models_command.app)
 
 
 def _version(asked: bool) -> None:

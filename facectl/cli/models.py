@@ -1,0 +1,147 @@
+"""`facectl models`: build the networks, list them, find them, check them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from facectl.cli.options import Json
+from facectl.console import err, out, print_json
+
+if TYPE_CHECKING:
+    from lambda_src.vision.store import Model
+
+app = typer.Typer(
+    name="models",
+    no_args_is_help=True,
+    help="Build, list and check the networks that detect and recognise faces.",
+)
+
+Name = Annotated[
+    str | None,
+    typer.Argument(help="Name or space of a model; without it the one built last."),
+]
+
+
+@app.command()
+def build(
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="vggface2, casia-webface, synthetic (untrained), "
+            "or a FILE with a state dict or a trace."
+        ),
+    ] = "vggface2",
+    preprocessing: Annotated[
+        str, typer.Option(help="facenet, or cse546 for galleries made the course's way.")
+    ] = "facenet",
+    json: Json = False,
+) -> None:
+    """Build a model, compare it with facenet-pytorch and install it.
+
+    [bold]Examples[/bold]
+
+    facectl models build
+
+    facectl models build --weights synthetic
+
+    facectl models build --weights resnetV1.pt --preprocessing cse546
+    """
+    from facectl import models
+
+    model = models.build(weights, preprocessing)
+    if json:
+        print_json(_facts(model))
+        return
+    err.print(f"Built {model.path.name}: every network agrees with facenet-pytorch")
+    _warn(model)
+    out.print(str(model.path), soft_wrap=True)
+
+
+@app.command("list")
+def list_models(json: Json = False) -> None:
+    """List the installed models.
+
+    [bold]Examples[/bold]
+
+    facectl models list
+
+    facectl models list --json
+    """
+    from facectl.models import store
+
+    models = store.installed()
+    if json:
+        print_json([_facts(model) for model in models])
+        return
+    table = Table("name", "weights", "preprocessing", "space", box=None)
+    for model in models:
+        weights = f"{model.weights} (untrained)" if model.synthetic else model.weights
+        digest = model.space.partition("/")[0]
+        table.add_row(model.path.name, weights, model.preprocessing, f"{digest[:12]}…")
+    if models:
+        out.print(table)
+    else:
+        err.print("No model is installed. Next: [bold]facectl models build[/bold]")
+    for reason in store.damaged().values():
+        err.print(f"[yellow]Damaged:[/yellow] {reason}", soft_wrap=True)
+
+
+@app.command()
+def path(name: Name = None) -> None:
+    """Print the folder of an installed model.
+
+    [bold]Examples[/bold]
+
+    facectl models path
+
+    facectl models path vggface2-facenet
+    """
+    from facectl import models
+
+    model = models.find(name)
+    _warn(model)
+    out.print(str(model.path), soft_wrap=True)
+
+
+@app.command()
+def verify(name: Name = None, json: Json = False) -> None:
+    """Compare every file of an installed model with its sha256.
+
+    [bold]Examples[/bold]
+
+    facectl models verify
+
+    facectl models verify vggface2-facenet
+    """
+    from facectl import models
+
+    model = models.find(name)
+    models.verify(model)
+    if json:
+        print_json(_facts(model))
+        return
+    _warn(model)
+    out.print(f"{model.path.name}: every file is as it was built", soft_wrap=True)
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.path.name,
+        "path": str(model.path),
+        "weights": model.weights,
+        "preprocessing": model.preprocessing,
+        "space": model.space,
+        "synthetic": model.synthetic,
+    }
+
+
+def _warn(model: Model) -> None:
+    if model.synthetic:
+        err.print(
+            "[yellow]Synthetic weights:[/yellow] this model was never trained, "
+            "so the names it gives mean nothing",
+            soft_wrap=True,
+        )

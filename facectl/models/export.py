@@ -1,0 +1,107 @@
+"""facenet-pytorch's networks, written for the torch-free runtime and compared with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facectl.errors import ModelError
+from facectl.models import networks, portrait
+from facectl.models.graph import Weights
+from facectl.models.synthetic import fed
+from lambda_src.vision.preprocessing import crop_size
+from lambda_src.vision.pyramid import AreaImage
+from lambda_src.vision.sessions import Network
+from lambda_src.vision.store import EMBEDDER, ONET, PNET, RNET
+
+# Scores, offsets and landmarks are shares of 1: a thousandth is far below a pixel.
+_MAX_DIFFERENCE = 1e-3
+_MIN_COSINE = 0.9999
+_SEED = 11
+
+
+def write_networks(
+    folder: Path, cascade: dict[str, Any], embedder: Any, preprocessing: str
+) -> None:
+    """Write the four network files into a folder."""
+    import onnx
+
+    def weights(network: Any) -> Weights:
+        return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+
+    onnx.save(networks.pnet(weights(cascade["pnet"])), folder / PNET)
+    onnx.save(networks.rnet(weights(cascade["rnet"])), folder / RNET)
+    onnx.save(networks.onet(weights(cascade["onet"])), folder / ONET)
+    onnx.save(networks.embedder(weights(embedder), preprocessing), folder / EMBEDDER)
+
+
+def compare(
+    folder: Path, cascade: dict[str, Any], embedder: Any, preprocessing: str
+) -> dict[str, float]:
+    """Run files and originals on random and real pixels; raises ModelError where they differ.
+
+    Returns the largest difference of each of the cascade's networks, and the
+    smallest cosine between embeddings.
+    """
+    found = {}
+    area = AreaImage(portrait.portrait())
+    for name, file, size in (("pnet", PNET, 61), ("rnet", RNET, 24), ("onet", ONET, 48)):
+        inputs = np.concatenate([_random(6, size).astype(np.float32), _windows(area, size)])
+        found[name] = _largest_difference(cascade[name], Network(folder / file, threads=1), inputs)
+        if not found[name] <= _MAX_DIFFERENCE:
+            raise ModelError(
+                f"{file} differs from facenet-pytorch's by {found[name]:.2g} "
+                f"(at most {_MAX_DIFFERENCE} is allowed) and was not installed"
+            )
+    found["embedder"] = _smallest_cosine(
+        embedder, Network(folder / EMBEDDER, threads=1), preprocessing
+    )
+    if not found["embedder"] >= _MIN_COSINE:
+        raise ModelError(
+            f"{EMBEDDER} differs from facenet-pytorch's: cosine {found['embedder']:.6f} "
+            f"(at least {_MIN_COSINE} is needed), and was not installed"
+        )
+    return found
+
+
+def _random(count: int, size: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(_SEED).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def _windows(area: AreaImage, size: int) -> NDArray[np.float32]:
+    """The portrait's face and two windows beside it."""
+    face = np.array(portrait.FACE)
+    boxes = np.stack([face, face + 60, face * 0.5]).astype(np.int64)
+    return area.windows(boxes, size)
+
+
+def _largest_difference(original: Any, built: Network, pixels: NDArray[np.float32]) -> float:
+    import torch
+
+    with torch.inference_mode():
+        tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        expected = [output.numpy() for output in original((tensor - 127.5) / 128.0)]
+    # The original gives two chances, of no face and of a face; the built one only the second.
+    expected[-1] = expected[-1][:, 1:2]
+    return max(
+        float(np.abs(mine - theirs).max())
+        for mine, theirs in zip(built(pixels), expected, strict=True)
+    )
+
+
+def _smallest_cosine(original: Any, built: Network, preprocessing: str) -> float:
+    import torch
+
+    crops = np.concatenate(
+        [
+            _random(2, crop_size(preprocessing)),
+            portrait.variants(preprocessing, 4, _SEED),
+            portrait.patches(preprocessing, 2, _SEED),
+        ]
+    )
+    with torch.inference_mode():
+        expected = original(fed(crops, preprocessing)).numpy()
+    return float((built(crops)[0] * expected).sum(axis=1).min())

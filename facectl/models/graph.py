@@ -1,0 +1,107 @@
+"""Building ONNX graphs node by node, so that every node is one that the runtime does fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+# Old enough for every runtime that pyproject.toml allows.
+_OPSET = 17
+_IR_VERSION = 8
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+class Graph:
+    """An ONNX graph under construction; each method adds nodes and returns its output's name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def add(self, operation: str, inputs: Sequence[str], **attributes: Any) -> str:
+        output = f"v{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, value: NDArray[Any]) -> str:
+        name = f"c{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def convolution(
+        self,
+        x: str,
+        weight: NDArray[Any],
+        bias: NDArray[Any],
+        *,
+        stride: int = 1,
+        padding: tuple[int, int] = (0, 0),
+    ) -> str:
+        """A 2-d convolution; `padding` is rows and columns on each side."""
+        return self.add(
+            "Conv",
+            [x, self.constant(weight.astype(np.float32)), self.constant(bias.astype(np.float32))],
+            kernel_shape=list(weight.shape[2:]),
+            strides=[stride, stride],
+            pads=[*padding, *padding],
+        )
+
+    def max_pool(self, x: str, size: int, *, ceil: bool = False) -> str:
+        """Max pooling with stride 2."""
+        return self.add(
+            "MaxPool",
+            [x],
+            kernel_shape=[size, size],
+            strides=[2, 2],
+            ceil_mode=int(ceil),
+        )
+
+    def prelu(self, x: str, slope: NDArray[np.float32], *, spatial: bool = True) -> str:
+        """PReLU with a slope for each channel."""
+        shape = (-1, 1, 1) if spatial else (-1,)
+        return self.add("PRelu", [x, self.constant(slope.reshape(shape))])
+
+    def dense(self, x: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
+        """A fully connected layer; `weight` is (outputs, inputs)."""
+        return self.add(
+            "Gemm",
+            [x, self.constant(weight.astype(np.float32)), self.constant(bias.astype(np.float32))],
+            transB=1,
+        )
+
+    def channel(self, x: str, index: int) -> str:
+        """One channel, as an axis of length 1."""
+        return self.add("Gather", [x, self.constant(np.array([index], dtype=np.int64))], axis=1)
+
+    def build(
+        self,
+        inputs: tuple[str, int, Sequence[int | str]],
+        outputs: Sequence[tuple[str, str, Sequence[int | str]]],
+    ) -> onnx.ModelProto:
+        """The finished model; an output is a node's name, its public name and its shape."""
+        name, kind, shape = inputs
+        nodes = [
+            *self._nodes,
+            *(helper.make_node("Identity", [inner], [outer]) for inner, outer, _ in outputs),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            self._name,
+            [helper.make_tensor_value_info(name, kind, list(shape))],
+            [
+                helper.make_tensor_value_info(outer, TensorProto.FLOAT, list(dimensions))
+                for _, outer, dimensions in outputs
+            ],
+            self._constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
+        model.ir_version = _IR_VERSION
+        onnx.checker.check_model(model)
+        return model

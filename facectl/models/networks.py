@@ -1,0 +1,265 @@
+"""facenet-pytorch's four networks as ONNX graphs, made from their state dicts.
+
+The layers are those of facenet-pytorch 2.5.3 (`models/mtcnn.py` and
+`models/inception_resnet_v1.py`). What can be computed ahead is: the
+standardisation of pixels is folded into the first convolution, batch
+normalisation and residual scales into the convolution before them. Pixels go in
+as they are, height before width before colour.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from facectl.models.graph import Graph, Weights
+from lambda_src.vision.preprocessing import CSE546, crop_size
+
+# The input of MTCNN's networks: (x - 127.5) / 128.
+_STANDARD = (1 / 128, -127.5 / 128)
+_PIXELS = "pixels"
+
+
+def pnet(weights: Weights) -> onnx.ModelProto:
+    """P-Net: float32 (N, H, W, 3) to offsets (N, 4, h, w) and scores (N, 1, h, w)."""
+    graph = Graph("pnet")
+    x = graph.add("Transpose", [_PIXELS], perm=[0, 3, 1, 2])
+    x = _stage(graph, x, weights, 1, scale=_STANDARD)
+    x = graph.max_pool(x, 2, ceil=True)
+    x = _stage(graph, x, weights, 2)
+    x = _stage(graph, x, weights, 3)
+    scores = graph.convolution(x, weights["conv4_1.weight"], weights["conv4_1.bias"])
+    scores = graph.channel(graph.add("Softmax", [scores], axis=1), 1)
+    offsets = graph.convolution(x, weights["conv4_2.weight"], weights["conv4_2.bias"])
+    return graph.build(
+        (_PIXELS, TensorProto.FLOAT, ("N", "H", "W", 3)),
+        [(offsets, "offsets", ("N", 4, "h", "w")), (scores, "scores", ("N", 1, "h", "w"))],
+    )
+
+
+def rnet(weights: Weights) -> onnx.ModelProto:
+    """R-Net: float32 (N, 24, 24, 3) to offsets (N, 4) and scores (N, 1)."""
+    graph = Graph("rnet")
+    x = graph.add("Transpose", [_PIXELS], perm=[0, 3, 1, 2])
+    x = graph.max_pool(_stage(graph, x, weights, 1, scale=_STANDARD), 3, ceil=True)
+    x = graph.max_pool(_stage(graph, x, weights, 2), 3, ceil=True)
+    x = _stage(graph, x, weights, 3)
+    x = _flat_stage(graph, x, weights, 4)
+    scores = _score(graph, x, weights, "dense5_1")
+    offsets = graph.dense(x, weights["dense5_2.weight"], weights["dense5_2.bias"])
+    return graph.build(
+        (_PIXELS, TensorProto.FLOAT, ("N", 24, 24, 3)),
+        [(offsets, "offsets", ("N", 4)), (scores, "scores", ("N", 1))],
+    )
+
+
+def onet(weights: Weights) -> onnx.ModelProto:
+    """O-Net: float32 (N, 48, 48, 3) to offsets (N, 4), landmarks (N, 10) and scores (N, 1)."""
+    graph = Graph("onet")
+    x = graph.add("Transpose", [_PIXELS], perm=[0, 3, 1, 2])
+    x = graph.max_pool(_stage(graph, x, weights, 1, scale=_STANDARD), 3, ceil=True)
+    x = graph.max_pool(_stage(graph, x, weights, 2), 3, ceil=True)
+    x = graph.max_pool(_stage(graph, x, weights, 3), 2, ceil=True)
+    x = _stage(graph, x, weights, 4)
+    x = _flat_stage(graph, x, weights, 5)
+    scores = _score(graph, x, weights, "dense6_1")
+    offsets = graph.dense(x, weights["dense6_2.weight"], weights["dense6_2.bias"])
+    landmarks = graph.dense(x, weights["dense6_3.weight"], weights["dense6_3.bias"])
+    return graph.build(
+        (_PIXELS, TensorProto.FLOAT, ("N", 48, 48, 3)),
+        [
+            (offsets, "offsets", ("N", 4)),
+            (landmarks, "landmarks", ("N", 10)),
+            (scores, "scores", ("N", 1)),
+        ],
+    )
+
+
+def _stage(
+    graph: Graph,
+    x: str,
+    weights: Weights,
+    number: int,
+    scale: tuple[float, float] | None = None,
+) -> str:
+    """A convolution and its PReLU, with the input's scale and shift folded in."""
+    weight: NDArray[Any] = weights[f"conv{number}.weight"]
+    bias: NDArray[Any] = weights[f"conv{number}.bias"]
+    if scale is not None:
+        weight, bias = _folded(weight, bias, *scale)
+    return graph.prelu(graph.convolution(x, weight, bias), weights[f"prelu{number}.weight"])
+
+
+def _flat_stage(graph: Graph, x: str, weights: Weights, number: int) -> str:
+    """The first dense layer and its PReLU.
+
+    The original flattens width before height before channels, ONNX the other
+    way round: the columns of the weight are moved instead of the pixels.
+    """
+    weight = weights[f"dense{number}.weight"]
+    channels = weights[f"conv{number - 1}.bias"].shape[0]
+    side = round((weight.shape[1] / channels) ** 0.5)
+    weight = weight.reshape(-1, side, side, channels).transpose(0, 3, 2, 1)
+    x = graph.add("Flatten", [x])
+    x = graph.dense(x, weight.reshape(weight.shape[0], -1), weights[f"dense{number}.bias"])
+    return graph.prelu(x, weights[f"prelu{number}.weight"], spatial=False)
+
+
+def _score(graph: Graph, x: str, weights: Weights, layer: str) -> str:
+    x = graph.dense(x, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+    return graph.channel(graph.add("Softmax", [x], axis=1), 1)
+
+
+def _folded(
+    weight: NDArray[Any], bias: NDArray[Any], scale: float, shift: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The convolution of `scale * x + shift` as one of x; right only without padding."""
+    exact = weight.astype(np.float64)
+    return exact * scale, bias + shift * exact.sum(axis=(1, 2, 3))
+
+
+class _Resnet:
+    """InceptionResnetV1 in the making: a graph, the state dict, and the current prefix."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.graph = Graph("embedder")
+
+    def unit(
+        self,
+        x: str,
+        layer: str,
+        *,
+        stride: int = 1,
+        padding: tuple[int, int] = (0, 0),
+        scale: tuple[float, float] | None = None,
+    ) -> str:
+        """Convolution, batch normalisation and ReLU (`BasicConv2d`)."""
+        weight = self.weights[f"{layer}.conv.weight"].astype(np.float64)
+        gain, bias = self._normalisation(f"{layer}.bn")
+        weight = weight * gain[:, None, None, None]
+        if scale is not None:
+            weight, bias = _folded(weight, bias, *scale)
+        y = self.graph.convolution(x, weight, bias, stride=stride, padding=padding)
+        return self.graph.add("Relu", [y])
+
+    def chain(self, x: str, layer: str, paddings: list[tuple[int, int]], *, stride: int = 1) -> str:
+        """Units one after the other; `stride` is the last one's."""
+        last = len(paddings) - 1
+        for index, padding in enumerate(paddings):
+            x = self.unit(
+                x, f"{layer}.{index}", padding=padding, stride=stride if index == last else 1
+            )
+        return x
+
+    def joined(self, parts: list[str]) -> str:
+        return self.graph.add("Concat", parts, axis=1)
+
+    def residual(self, x: str, branches: list[str], layer: str, scale: float, relu: bool) -> str:
+        """`x` plus the scaled projection of the branches."""
+        y = self.graph.convolution(
+            self.joined(branches),
+            self.weights[f"{layer}.conv2d.weight"].astype(np.float64) * scale,
+            self.weights[f"{layer}.conv2d.bias"].astype(np.float64) * scale,
+        )
+        y = self.graph.add("Add", [y, x])
+        return self.graph.add("Relu", [y]) if relu else y
+
+    def head(self, x: str) -> str:
+        """Pooling, the last layer with its normalisation, and length 1."""
+        x = self.graph.add("Flatten", [self.graph.add("GlobalAveragePool", [x])])
+        gain, bias = self._normalisation("last_bn")
+        x = self.graph.dense(x, self.weights["last_linear.weight"] * gain[:, None], bias)
+        length = self.graph.add("ReduceL2", [x], axes=[1], keepdims=1)
+        smallest = self.graph.constant(np.array(1e-12, dtype=np.float32))
+        return self.graph.add("Div", [x, self.graph.add("Max", [length, smallest])])
+
+    def _normalisation(self, layer: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Batch normalisation as gain and bias; the epsilon is facenet-pytorch's."""
+        variance = self.weights[f"{layer}.running_var"].astype(np.float64)
+        gain = self.weights[f"{layer}.weight"] / np.sqrt(variance + 0.001)
+        return gain, self.weights[f"{layer}.bias"] - self.weights[f"{layer}.running_mean"] * gain
+
+
+def embedder(weights: Weights, preprocessing: str) -> onnx.ModelProto:
+    """InceptionResnetV1: uint8 crops (N, S, S, 3) to embeddings (N, 512) of length 1."""
+    net = _Resnet(weights)
+    graph = net.graph
+    x = graph.add("Cast", [_PIXELS], to=TensorProto.FLOAT)
+    x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
+    scale = (1 / 255, 0.0) if preprocessing == CSE546 else _STANDARD
+    x = _stem(net, x, scale)
+    for index in range(5):
+        x = _block35(net, x, f"repeat_1.{index}")
+    x = _reduction_a(net, x)
+    for index in range(10):
+        x = _block17(net, x, f"repeat_2.{index}")
+    x = _reduction_b(net, x)
+    for index in range(5):
+        x = _block8(net, x, f"repeat_3.{index}", scale=0.2, relu=True)
+    x = _block8(net, x, "block8", scale=1.0, relu=False)
+    size = crop_size(preprocessing)
+    return graph.build(
+        (_PIXELS, TensorProto.UINT8, ("N", size, size, 3)),
+        [(net.head(x), "embeddings", ("N", 512))],
+    )
+
+
+def _stem(net: _Resnet, x: str, scale: tuple[float, float]) -> str:
+    x = net.unit(x, "conv2d_1a", stride=2, scale=scale)
+    x = net.unit(x, "conv2d_2a")
+    x = net.unit(x, "conv2d_2b", padding=(1, 1))
+    x = net.graph.max_pool(x, 3)
+    x = net.unit(x, "conv2d_3b")
+    x = net.unit(x, "conv2d_4a")
+    return net.unit(x, "conv2d_4b", stride=2)
+
+
+def _block35(net: _Resnet, x: str, layer: str) -> str:
+    branches = [
+        net.unit(x, f"{layer}.branch0"),
+        net.chain(x, f"{layer}.branch1", [(0, 0), (1, 1)]),
+        net.chain(x, f"{layer}.branch2", [(0, 0), (1, 1), (1, 1)]),
+    ]
+    return net.residual(x, branches, layer, scale=0.17, relu=True)
+
+
+def _block17(net: _Resnet, x: str, layer: str) -> str:
+    branches = [
+        net.unit(x, f"{layer}.branch0"),
+        net.chain(x, f"{layer}.branch1", [(0, 0), (0, 3), (3, 0)]),
+    ]
+    return net.residual(x, branches, layer, scale=0.1, relu=True)
+
+
+def _block8(net: _Resnet, x: str, layer: str, *, scale: float, relu: bool) -> str:
+    branches = [
+        net.unit(x, f"{layer}.branch0"),
+        net.chain(x, f"{layer}.branch1", [(0, 0), (0, 1), (1, 0)]),
+    ]
+    return net.residual(x, branches, layer, scale=scale, relu=relu)
+
+
+def _reduction_a(net: _Resnet, x: str) -> str:
+    return net.joined(
+        [
+            net.unit(x, "mixed_6a.branch0", stride=2),
+            net.chain(x, "mixed_6a.branch1", [(0, 0), (1, 1), (0, 0)], stride=2),
+            net.graph.max_pool(x, 3),
+        ]
+    )
+
+
+def _reduction_b(net: _Resnet, x: str) -> str:
+    return net.joined(
+        [
+            net.chain(x, "mixed_7a.branch0", [(0, 0), (0, 0)], stride=2),
+            net.chain(x, "mixed_7a.branch1", [(0, 0), (0, 0)], stride=2),
+            net.chain(x, "mixed_7a.branch2", [(0, 0), (1, 1), (0, 0)], stride=2),
+            net.graph.max_pool(x, 3),
+        ]
+    )

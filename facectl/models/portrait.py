@@ -1,0 +1,81 @@
+"""Pictures of one public-domain portrait: what networks are checked and calibrated with.
+
+The portrait is scikit-image's `astronaut()`, whose wheel carries it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from lambda_src.vision.preprocessing import crop_size
+
+# x0 y0 x1 y1 in pixels of the portrait: where facenet-pytorch finds the face.
+FACE = (181.0, 62.0, 268.0, 172.0)
+
+
+@cache
+def portrait() -> NDArray[np.uint8]:
+    """The portrait, (512, 512, 3) uint8 RGB."""
+    # Slow to import, and only the models extra has it.
+    data: Any = importlib.import_module("skimage.data")
+
+    picture: NDArray[np.uint8] = data.astronaut()
+    return picture
+
+
+def variants(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:
+    """`count` crops (N, S, S, 3) of the face: shifted, turned, scaled, lit differently."""
+    random = np.random.default_rng(seed)
+    x0, y0, x1, y1 = FACE
+    centre, side = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), (y1 - y0)
+    return np.stack(
+        [
+            _look(
+                centre + random.uniform(-0.08, 0.08, 2) * side,
+                side * random.uniform(0.85, 1.2),
+                preprocessing,
+                random,
+            )
+            for _ in range(count)
+        ]
+    )
+
+
+def patches(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:
+    """`count` crops (N, S, S, 3) from anywhere in the portrait: as unlike as it has."""
+    random = np.random.default_rng(seed)
+    return np.stack(
+        [
+            _look(random.uniform(80, 430, 2), random.uniform(60, 240), preprocessing, random)
+            for _ in range(count)
+        ]
+    )
+
+
+def _look(
+    centre: NDArray[np.float64], side: float, preprocessing: str, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    size = crop_size(preprocessing)
+    angle = np.deg2rad(random.uniform(-12, 12))
+    step = side / size
+    cos, sin = np.cos(angle) * step, np.sin(angle) * step
+    half = size / 2
+    x = centre[0] - cos * half + sin * half
+    y = centre[1] - sin * half - cos * half
+    picture = Image.fromarray(portrait()).transform(
+        (size, size),
+        Image.Transform.AFFINE,
+        (cos, -sin, x, sin, cos, y),
+        Image.Resampling.BILINEAR,
+    )
+    if random.random() < 0.5:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture = ImageEnhance.Brightness(picture).enhance(random.uniform(0.6, 1.4))
+    picture = ImageEnhance.Color(picture).enhance(random.uniform(0.2, 1.6))
+    return np.asarray(ImageEnhance.Contrast(picture).enhance(random.uniform(0.7, 1.3)))

@@ -1,0 +1,126 @@
+"""The models installed on this computer, and which of them commands use when none is named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from facectl import paths
+from facectl.errors import ModelError
+from lambda_src.vision.store import (
+    FORMAT,
+    MANIFEST,
+    NETWORKS,
+    Model,
+    ModelStoreError,
+    file_digest,
+)
+
+_BUILD = "facectl models build"
+
+
+def folder() -> Path:
+    """Where models are installed, one folder each."""
+    return paths.data_dir() / "models"
+
+
+def installed() -> list[Model]:
+    """Every installed model that can be read, by name."""
+    return [found for path in _folders() if isinstance(found := _opened(path), Model)]
+
+
+def damaged() -> dict[str, str]:
+    """The installed folders that can't be read, and why."""
+    opened = {path.name: _opened(path) for path in _folders()}
+    return {name: str(found) for name, found in opened.items() if not isinstance(found, Model)}
+
+
+def find(name: str | None = None) -> Model:
+    """The model of that name or embedding space, or the one built last; raises ModelError."""
+    if name is None:
+        name = _current()
+    if name is None:
+        raise ModelError(f"No model is installed in {folder()}", hint=_BUILD)
+    for model in installed():
+        if name in (model.path.name, model.space):
+            return model
+    path = folder() / name
+    if path.parent == folder() and path.is_dir():
+        try:
+            return Model.open(path)
+        except ModelStoreError as error:
+            raise ModelError(str(error), hint=_BUILD) from error
+    raise ModelError(f"No installed model is called {name!r}", hint="facectl models list")
+
+
+def verify(model: Model) -> None:
+    """Read every file of a model and compare its sha256; raises ModelError."""
+    try:
+        model.verify()
+    except (ModelStoreError, OSError) as error:
+        raise ModelError(str(error), hint=_BUILD) from error
+
+
+@contextmanager
+def installation(name: str) -> Iterator[Path]:
+    """A new folder to put a model into; it replaces the one of that name when the block ends well.
+
+    The replaced folder stays in place until the new one is complete.
+    """
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        temporary = Path(mkdtemp(dir=folder(), prefix=f".{name}."))
+    except OSError as error:
+        raise ModelError(f"No model can be installed in {folder()}: {error}") from error
+    try:
+        yield temporary
+        _replace(temporary, folder() / name)
+        with paths.atomic_write(folder() / "current") as stream:
+            stream.write(name.encode())
+    except OSError as error:
+        raise ModelError(f"The model could not be installed in {folder()}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_manifest(path: Path, facts: dict[str, Any]) -> None:
+    """Describe a folder of network files, with sizes and digests as they are on the disk."""
+    files = {
+        name: {"bytes": (path / name).stat().st_size, "sha256": file_digest(path / name)}
+        for name in NETWORKS
+    }
+    with paths.atomic_write(path / MANIFEST, mode=0o644) as stream:
+        stream.write(json.dumps({"format": FORMAT, **facts, "files": files}, indent=2).encode())
+
+
+def _replace(new: Path, target: Path) -> None:
+    new.chmod(0o755)
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _folders() -> list[Path]:
+    if not folder().is_dir():
+        return []
+    return sorted(p for p in folder().iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _opened(path: Path) -> Model | ModelStoreError:
+    try:
+        return Model.open(path)
+    except ModelStoreError as error:
+        return error
+
+
+def _current() -> str | None:
+    file = folder() / "current"
+    return file.read_text().strip() if file.exists() else None

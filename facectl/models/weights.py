@@ -1,0 +1,184 @@
+"""Pretrained weights: downloaded once, verified, kept in the user's cache."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from facectl import paths
+from facectl.console import err
+from facectl.errors import ModelError
+from lambda_src.vision.store import file_digest
+
+_RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+_ATTEMPTS = 4
+_BLOCK = 1 << 18
+_OFFLINE = "facectl models build --weights synthetic   (untrained: names mean nothing)"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A published weights file. `size` and `sha256` are None where no one vouches for them."""
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where the download is kept, and where it may be put by hand."""
+        return paths.cache_dir() / "weights" / self.url.rsplit("/", 1)[1]
+
+
+RELEASES = {
+    "vggface2": Release(
+        "vggface2",
+        f"{_RELEASE}/20180402-114759-vggface2.pt",
+        111_898_327,
+        "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+    ),
+    # Neither facenet-pytorch nor its release states a digest of this file. The
+    # download is held to the length that the server announces, its tensors have
+    # to fit the network, and the digest goes into the manifest.
+    "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
+}
+
+
+def fetch(
+    release: Release,
+    *,
+    transport: httpx.BaseTransport | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
+    """The verified weights file, downloaded first where it is not in the cache.
+
+    A broken download goes on where it stopped, also in a later run. Raises
+    ModelError without network, without space, and for a file that is not the
+    published one.
+    """
+    target = release.file
+    if target.exists():
+        _verify(release, target)
+        return target
+    partial = target.with_suffix(".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with httpx.Client(transport=transport, follow_redirects=True, timeout=30) as client:
+            _download(client, release, partial, sleep)
+        _verify(release, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise _not_written(release, partial, error) from error
+    return target
+
+
+def _download(
+    client: httpx.Client, release: Release, partial: Path, sleep: Callable[[float], None]
+) -> None:
+    for attempt in range(_ATTEMPTS):
+        error = _broken(client, release, partial)
+        if error is None:
+            return
+        # A connection that was never made will hardly be made a second later.
+        if isinstance(error, httpx.ConnectError) or attempt == _ATTEMPTS - 1:
+            raise _unreachable(release, error) from error
+        sleep(2.0**attempt)
+
+
+def _broken(client: httpx.Client, release: Release, partial: Path) -> httpx.TransportError | None:
+    """What broke the download, or None where the file is complete."""
+    try:
+        _continue(client, release, partial)
+    except httpx.TransportError as error:
+        return error
+    return None
+
+
+def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
+    """Fetch what is missing of the partial file."""
+    have = partial.stat().st_size if partial.exists() else 0
+    if release.size is not None and have == release.size:
+        return
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with client.stream("GET", release.url, headers=headers) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # More is there than the server has: it can't be a part of this file.
+            partial.unlink()
+            raise httpx.RemoteProtocolError("the kept part does not belong to the file")
+        if response.is_error:
+            raise _unreachable(release, f"the server answers {response.status_code}")
+        if not _continues(response, have):
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length is not None else release.size
+        with partial.open("ab" if have else "wb") as stream, _bar() as progress:
+            task = progress.add_task(release.name, total=total, completed=have)
+            for block in response.iter_bytes(_BLOCK):
+                stream.write(block)
+                progress.advance(task, len(block))
+    if total is not None and partial.stat().st_size < total:
+        raise httpx.RemoteProtocolError("the connection ended before the file did")
+
+
+def _continues(response: httpx.Response, have: int) -> bool:
+    begin = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    partial = response.status_code == httpx.codes.PARTIAL_CONTENT
+    return partial and begin is not None and int(begin.group(1)) == have
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("Downloading {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=err,
+    )
+
+
+def _verify(release: Release, file: Path) -> None:
+    size = file.stat().st_size
+    digest = file_digest(file) if release.sha256 is not None else None
+    if size == (release.size or size) and digest == release.sha256:
+        return
+    file.unlink()
+    raise ModelError(
+        f"{file} was not the published {release.name} ({size} bytes, sha256 {digest}) "
+        f"and has been removed: {release.url} should have {release.size} bytes "
+        f"and sha256 {release.sha256}",
+        hint=f"facectl models build --weights {release.name}",
+    )
+
+
+def _unreachable(release: Release, error: object) -> ModelError:
+    return ModelError(
+        f"The {release.name} weights could not be downloaded from {release.url}: {error}. "
+        f"With the file from another computer, put it at {release.file}",
+        hint=_OFFLINE,
+    )
+
+
+def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
+    what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+    return ModelError(
+        f"The {release.name} weights could not be kept at {partial.parent}: {what}. "
+        "What was downloaded stays there and is not fetched again",
+        hint=f"make room, then: facectl models build --weights {release.name}",
+    )
+
+
+def state_digest(state: dict[str, bytes]) -> str:
+    """The sha256 of named tensors' bytes, for weights that never were a file."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + b"\0" + state[name])
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""The MTCNN cascade: P-Net proposes, R-Net refines, O-Net decides.
+
+Step by step facenet-pytorch's `detect_face` (2.5.3) for one image, with
+`keep_all=True` and the largest face first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_src.vision import boxes as geometry
+from lambda_src.vision.boxes import Floats
+from lambda_src.vision.crops import check_image
+from lambda_src.vision.faces import Face
+from lambda_src.vision.pyramid import AreaImage, scales
+from lambda_src.vision.sessions import Network
+from lambda_src.vision.store import ONET, PNET, RNET, Model
+
+_STRIDE, _CELL = 2, 12
+
+
+class Detector:
+    """MTCNN with the networks of one model; settings are facenet-pytorch's."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        threads: int,
+        min_face_size: int = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        pyramid_factor: float = 0.709,
+    ) -> None:
+        self._pnet = Network(model.file(PNET), threads=threads)
+        self._rnet = Network(model.file(RNET), threads=threads)
+        self._onet = Network(model.file(ONET), threads=threads)
+        self._min_face_size = min_face_size
+        self._thresholds = thresholds
+        self._factor = pyramid_factor
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Every face in an (H, W, 3) uint8 RGB image, the largest first.
+
+        Raises ValueError for an image of another shape or dtype.
+        """
+        check_image(image)
+        area = AreaImage(image)
+        boxes = self._refine(area, self._propose(area))
+        return self._decide(area, boxes)
+
+    def _propose(self, area: AreaImage) -> Floats:
+        found = []
+        for scale in scales(area.height, area.width, self._min_face_size, self._factor):
+            level = area.resized(int(area.height * scale + 1), int(area.width * scale + 1))
+            offsets, scores = self._pnet(level[None])
+            candidates = _candidates(offsets[0], scores[0, 0], scale, self._thresholds[0])
+            found.append(candidates[geometry.non_maximum(candidates[:, :4], candidates[:, 4], 0.5)])
+        if not found:
+            return np.empty((0, 4), np.float32)
+        every = np.concatenate(found)
+        every = every[geometry.non_maximum(every[:, :4], every[:, 4], 0.7)]
+        return geometry.squared(geometry.refined(every[:, :4], every[:, 5:], edge=0))
+
+    def _refine(self, area: AreaImage, boxes: Floats) -> Floats:
+        boxes, slices = _inside(boxes, area)
+        if len(boxes) == 0:
+            return boxes
+        offsets, scores = self._rnet(area.windows(slices, 24))
+        passed = scores[:, 0] > np.float32(self._thresholds[1])
+        boxes, offsets, scores = boxes[passed], offsets[passed], scores[passed]
+        kept = geometry.non_maximum(boxes, scores[:, 0], 0.7)
+        return geometry.squared(geometry.refined(boxes[kept], offsets[kept], edge=1))
+
+    def _decide(self, area: AreaImage, boxes: Floats) -> list[Face]:
+        boxes, slices = _inside(boxes, area)
+        if len(boxes) == 0:
+            return []
+        offsets, points, scores = self._onet(area.windows(slices, 48))
+        passed = scores[:, 0] > np.float32(self._thresholds[2])
+        boxes, offsets, points = boxes[passed], offsets[passed], points[passed]
+        chances = scores[passed, 0]
+        landmarks = _landmarks(boxes, points)
+        boxes = geometry.refined(boxes, offsets, edge=1)
+        kept = geometry.non_maximum_of_smaller(boxes, chances, 0.7)
+        sizes = (boxes[kept, 2] - boxes[kept, 0]) * (boxes[kept, 3] - boxes[kept, 1])
+        return [_face(boxes[i], chances[i], landmarks[i]) for i in kept[np.argsort(sizes)[::-1]]]
+
+
+def _candidates(offsets: Floats, scores: Floats, scale: float, threshold: float) -> Floats:
+    """(N, 9): box, score and offsets of each of P-Net's windows that passed."""
+    rows, columns = np.nonzero(scores >= np.float32(threshold))
+    corner = np.stack([columns, rows], axis=1).astype(np.float32) * _STRIDE
+    return np.concatenate(
+        [
+            np.floor((corner + 1) / np.float32(scale)),
+            np.floor((corner + _CELL) / np.float32(scale)),
+            scores[rows, columns, None],
+            offsets[:, rows, columns].T,
+        ],
+        axis=1,
+    )
+
+
+def _inside(boxes: Floats, area: AreaImage) -> tuple[Floats, NDArray[np.int64]]:
+    slices = geometry.clipped(boxes, area.width, area.height)
+    some = (slices[:, 2] > slices[:, 0]) & (slices[:, 3] > slices[:, 1])
+    return boxes[some], slices[some]
+
+
+def _landmarks(boxes: Floats, points: Floats) -> Floats:
+    """(N, 5, 2): x, y in pixels from O-Net's shares of the box, five x before five y."""
+    width = boxes[:, 2:3] - boxes[:, 0:1] + 1
+    height = boxes[:, 3:4] - boxes[:, 1:2] + 1
+    x = width * points[:, :5] + boxes[:, 0:1] - 1
+    y = height * points[:, 5:] + boxes[:, 1:2] - 1
+    return np.stack([x, y], axis=2)
+
+
+def _face(box: Floats, chance: np.float32, landmarks: Floats) -> Face:
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    return Face((x0, y0, x1, y1), float(chance), tuple((float(x), float(y)) for x, y in landmarks))

@@ -1,0 +1,111 @@
+"""An installed model: a folder of network files and the manifest that describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+# Raised whenever older folders can no longer be read.
+FORMAT = 1
+PNET, RNET, ONET, EMBEDDER = "pnet.onnx", "rnet.onnx", "onet.onnx", "embedder.onnx"
+NETWORKS = (PNET, RNET, ONET, EMBEDDER)
+
+_REBUILD = "rebuild it with `facectl models build`"
+
+
+class ModelStoreError(ValueError):
+    """A model folder that is missing, damaged or of an unknown format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An installed model folder whose files have the sizes that its manifest states.
+
+    `space` identifies the embedding space: sha256 of the weights, a slash, and
+    the preprocessing. `weights` names where they came from; `synthetic` is true
+    where they were never trained, so that names mean nothing.
+    """
+
+    path: Path
+    space: str
+    preprocessing: str
+    synthetic: bool
+    weights: str
+
+    @classmethod
+    def open(cls, path: Path) -> Model:
+        """Read a model folder; raises ModelStoreError. Digests are left to `verify`."""
+        manifest = _manifest(path)
+        try:
+            model = cls(
+                path,
+                str(manifest["space"]),
+                str(manifest["preprocessing"]),
+                manifest["synthetic"] is True,
+                str(manifest["weights"]),
+            )
+            sizes = {name: int(manifest["files"][name]["bytes"]) for name in NETWORKS}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelStoreError(
+                f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}): {_REBUILD}"
+            ) from error
+        for name, size in sizes.items():
+            _check_size(path / name, size)
+        return model
+
+    def file(self, name: str) -> Path:
+        """Where one of NETWORKS is."""
+        return self.path / name
+
+    def verify(self) -> None:
+        """Compare every file with its sha256; raises ModelStoreError naming the first that differs.
+
+        Reads the whole model, 0.1 s or more, which is why `open` does not do it.
+        """
+        files = _manifest(self.path)["files"]
+        for name in NETWORKS:
+            if file_digest(self.file(name)) != files[name]["sha256"]:
+                raise ModelStoreError(
+                    f"{self.file(name)} is damaged: its sha256 is not the manifest's: {_REBUILD}"
+                )
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise ModelStoreError(
+            f"{path} holds no model (no {MANIFEST} in it): build one with `facectl models build`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelStoreError(f"{path / MANIFEST} can't be read ({error}): {_REBUILD}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict) or found != FORMAT:
+        raise ModelStoreError(
+            f"{path} holds a model of format {found!r}, and this version reads {FORMAT}: {_REBUILD}"
+        )
+    return manifest
+
+
+def _check_size(file: Path, size: int) -> None:
+    try:
+        found = file.stat().st_size
+    except OSError as error:
+        raise ModelStoreError(f"{file} is missing: {_REBUILD}") from error
+    if found != size:
+        raise ModelStoreError(
+            f"{file} is damaged: {found} bytes where the manifest says {size}: {_REBUILD}"
+        )
