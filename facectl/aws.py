@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import boto3
 from botocore import exceptions as boto
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 from facectl.context import Deployment
@@ -23,6 +25,23 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sts import STSClient
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ClientError = boto.ClientError
+
+# The codes with which the services say that there is no such thing.
+MISSING = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NoSuchBucket",
+        "NoSuchEntity",
+        "NoSuchPublicAccessBlockConfiguration",
+        "NoSuchTagSet",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
 # The local cloud takes any key, and its account is this one unless the key is a number.
 _LOCAL_KEY = "test"
 _CONFIG = Config(
@@ -43,6 +62,11 @@ class Clients:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         local = deployment.target == "local"
+        if local and deployment.endpoint_url is None:
+            # Without an address boto3 would turn to AWS itself.
+            raise NotRunningError(
+                "Nothing says where the local cloud is", hint="facectl local up; facectl deploy"
+            )
         self._config = _LOCAL_CONFIG if local else _CONFIG
         try:
             self._session = boto3.Session(
@@ -108,6 +132,16 @@ class Clients:
         found = self._session.get_credentials()
         return found.get_frozen_credentials() if found else None
 
+    def sign(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
+        """The headers and their SigV4 signature for a Function URL; raises CloudError."""
+        with cloud_errors("signing a request", self.deployment):
+            credentials = self.credentials()
+            if credentials is None:
+                raise boto.NoCredentialsError
+            request = AWSRequest(method=method, url=url, data=body, headers=headers)
+            SigV4Auth(credentials, "lambda", self.deployment.region).add_auth(request)
+            return dict(request.headers.items())
+
 
 @contextmanager
 def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
@@ -135,6 +169,27 @@ def error_code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def is_passing(error: CloudError) -> bool:
+    """Whether an error of `cloud_errors` may go away by itself: no answer, throttled, 5xx."""
+    if isinstance(error, NotRunningError):
+        return True
+    cause = error.__cause__
+    if not isinstance(cause, boto.ClientError):
+        return False
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or "Throttl" in error_code(cause)
+
+
+def unless_missing(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """What the call returns; None where AWS answers that the thing it is about does not exist."""
+    try:
+        return call(*args, **kwargs)
+    except boto.ClientError as error:
+        if error_code(error) in MISSING:
+            return None
+        raise
+
+
 def _unreachable(doing: str, deployment: Deployment) -> NotRunningError:
     if deployment.target == "local":
         return NotRunningError(
@@ -148,15 +203,9 @@ def _refused(doing: str, error: boto.ClientError) -> CloudError:
     code = error_code(error)
     text = error.response.get("Error", {}).get("Message", "")
     expired = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
-    missing = {
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "NoSuchBucket",
-        "QueueDoesNotExist",
-        "ResourceNotFoundException",
-    }
     hint = None
     if code in expired:
         hint = "aws sso login   or   aws configure"
-    elif code in missing:
+    elif code in MISSING:
         hint = "facectl deploy"
     return CloudError(f"{doing}: {code}: {text}", hint=hint)

@@ -1,0 +1,240 @@
+"""The resources that a deployment is to have, in the order in which they can be made. No I/O."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from facectl.context import Target
+from facectl.deploy import policies
+from facectl.deploy.models import (
+    Account,
+    Auth,
+    Bucket,
+    Cloud,
+    Function,
+    FunctionUrl,
+    LogGroup,
+    Package,
+    Packages,
+    Packaging,
+    Permission,
+    Queue,
+    Resource,
+    Role,
+    Sizing,
+    Trigger,
+)
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
+
+MAX_RECEIVES = 3
+_DAY = 86_400
+_RETENTION = 4 * _DAY
+_DEAD_LETTER_RETENTION = 14 * _DAY
+_LOG_DAYS = 14
+# SQS's longest: an empty answer costs as much as a full one.
+_LONG_POLL = 20
+# A client that does not know another's message takes it and leaves it: it is
+# hidden from its owner for this long (the course's workload generator does so).
+_RESPONSE_VISIBILITY = 1
+# AWS's advice for queues that trigger functions: room for the retries of a throttled batch.
+_VISIBILITY_TIMEOUTS = 6
+# Only a zip has a runtime; MiniStack runs every Python one with its own interpreter.
+_RUNTIME = "python3.12"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be deployed, and where.
+
+    `environment` are variables for both functions (where the model is).
+    `role_arn` is used where roles can't be made.
+    """
+
+    names: Names
+    account: Account
+    cloud: Cloud
+    packages: Packages
+    sizing: Sizing = field(default_factory=Sizing)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    role_arn: str | None = None
+    auth: Auth | None = None
+
+
+def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
+    """What the target is like; `packaging` where it is not the target's own."""
+    if target == "aws":
+        return Cloud(
+            target="aws",
+            packaging=packaging or "image",
+            auth="iam",
+            detection_concurrency=None,
+            recognition_concurrency=10,
+            threads=None,
+            https_only=True,
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Cloud(
+        target="local",
+        packaging=packaging or "zip",
+        auth="none",
+        # Every worker holds a model and computes: more of them than cores would only
+        # take turns. Each stage has its own cap, so that neither can starve the other.
+        detection_concurrency=max(2, cores or 1),
+        recognition_concurrency=2,
+        threads=1,
+        https_only=False,
+    )
+
+
+def resources(wish: Wish) -> tuple[Resource, ...]:
+    """Everything the wish needs; each resource after those it refers to."""
+    names, owner = wish.names, wish.names.asu_id
+    roles = () if wish.role_arn else _roles(wish)
+    return (
+        Bucket(names.bucket(wish.account.number, wish.account.region), owner),
+        *_queues(wish),
+        *(
+            LogGroup(Names.log_group(function), owner, _LOG_DAYS)
+            for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
+        ),
+        *roles,
+        _detection(wish),
+        _recognition(wish),
+        FunctionUrl(DETECTION_FUNCTION, _auth(wish)),
+        *(_public_access() if _auth(wish) == "none" else ()),
+        Trigger(
+            function=RECOGNITION_FUNCTION,
+            queue=wish.account.queue_arn(names.request_queue),
+            batch_size=wish.sizing.batch_size,
+            # A window would hold back the first face of every batch.
+            window=0,
+            max_concurrency=_given(wish.sizing.max_concurrency, wish.cloud.recognition_concurrency),
+        ),
+    )
+
+
+def _auth(wish: Wish) -> Auth:
+    return wish.auth or wish.cloud.auth
+
+
+def _given(value: int | None, default: int | None) -> int | None:
+    return default if value is None else value
+
+
+def _queues(wish: Wish) -> tuple[Queue, ...]:
+    names, account, owner = wish.names, wish.account, wish.names.asu_id
+
+    def policy(queue: str) -> str:
+        return policies.https_only(queue, account) if wish.cloud.https_only else ""
+
+    timeout = wish.sizing.timeout
+    return (
+        Queue(
+            name=names.dead_letter_queue,
+            owner=owner,
+            visibility_timeout=30,
+            retention=_DEAD_LETTER_RETENTION,
+            policy=policy(names.dead_letter_queue),
+        ),
+        Queue(
+            name=names.request_queue,
+            owner=owner,
+            visibility_timeout=_VISIBILITY_TIMEOUTS * timeout,
+            retention=_RETENTION,
+            dead_letters_to=account.queue_arn(names.dead_letter_queue),
+            max_receives=MAX_RECEIVES,
+            policy=policy(names.request_queue),
+        ),
+        Queue(
+            name=names.response_queue,
+            owner=owner,
+            visibility_timeout=_RESPONSE_VISIBILITY,
+            retention=_RETENTION,
+            receive_wait=_LONG_POLL,
+            policy=policy(names.response_queue),
+        ),
+    )
+
+
+def _roles(wish: Wish) -> tuple[Role, ...]:
+    names, account = wish.names, wish.account
+    trust = policies.lambda_trust()
+    return (
+        Role(names.detection_role, names.asu_id, trust, policies.detection(names, account)),
+        Role(names.recognition_role, names.asu_id, trust, policies.recognition(names, account)),
+    )
+
+
+def _detection(wish: Wish) -> Function:
+    return _function(
+        wish,
+        DETECTION_FUNCTION,
+        wish.packages.detection,
+        wish.names.detection_role,
+        _given(wish.sizing.reserved_concurrency, wish.cloud.detection_concurrency),
+    )
+
+
+def _recognition(wish: Wish) -> Function:
+    # Bounded by the trigger: a reserved concurrency below it would send messages back.
+    return _function(
+        wish, RECOGNITION_FUNCTION, wish.packages.recognition, wish.names.recognition_role, None
+    )
+
+
+def _function(wish: Wish, name: str, package: Package, role: str, reserved: int | None) -> Function:
+    zipped = package.packaging == "zip"
+    return Function(
+        name=name,
+        owner=wish.names.asu_id,
+        packaging=package.packaging,
+        code=package.digest,
+        handler=f"lambda_src.{name.removeprefix('face-')}.handler" if zipped else "",
+        runtime=_RUNTIME if zipped else "",
+        role=wish.role_arn or wish.account.role_arn(role),
+        memory=wish.sizing.memory,
+        timeout=wish.sizing.timeout,
+        architecture=wish.sizing.architecture,
+        environment=_environment(wish),
+        reserved_concurrency=reserved,
+        archive=package.archive,
+    )
+
+
+def _environment(wish: Wish) -> dict[str, str]:
+    names, account = wish.names, wish.account
+    threads = wish.cloud.threads
+    return {
+        "FACECTL_REQUEST_QUEUE_URL": account.queue_url(names.request_queue),
+        "FACECTL_RESPONSE_QUEUE_URL": account.queue_url(names.response_queue),
+        "FACECTL_GALLERY_BUCKET": names.bucket(account.number, account.region),
+        "FACECTL_GALLERY_KEY": policies.GALLERY_KEY,
+        "FACECTL_MAX_RECEIVES": str(MAX_RECEIVES),
+        **({} if threads is None else {"FACECTL_THREADS": str(threads)}),
+        **wish.environment,
+    }
+
+
+def _public_access() -> tuple[Permission, ...]:
+    """Both statements that a URL without authentication needs since October 2025.
+
+    Source: AWS Lambda Developer Guide, "Control access to Lambda function URLs".
+    """
+    return (
+        Permission(
+            DETECTION_FUNCTION,
+            "facectl-public-url",
+            "lambda:InvokeFunctionUrl",
+            "*",
+            policies.canonical({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}),
+        ),
+        Permission(
+            DETECTION_FUNCTION,
+            "facectl-public-invoke",
+            "lambda:InvokeFunction",
+            "*",
+            policies.canonical({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}),
+        ),
+    )

@@ -1,0 +1,275 @@
+"""What a deployment consists of: one frozen dataclass per kind of resource. No I/O.
+
+What is wanted and what was found are told in the same words, so that the
+difference between them is the difference of their fields. `owner` is the value
+of the tag `facectl:asu-id`; None where a resource has no such tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
+
+from facectl.context import Target
+
+Packaging = Literal["zip", "image"]
+Auth = Literal["iam", "none"]
+Architecture = Literal["x86_64", "arm64"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The bucket of the gallery; never public."""
+
+    kind: ClassVar[str] = "bucket"
+    name: str
+    owner: str | None
+    private: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """An SQS queue. Times in seconds; `policy` is a JSON document with sorted keys, or empty."""
+
+    kind: ClassVar[str] = "queue"
+    name: str
+    owner: str | None
+    visibility_timeout: int
+    retention: int
+    receive_wait: int = 0
+    encrypted: bool = True
+    dead_letters_to: str = ""
+    max_receives: int = 0
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogGroup:
+    """A function's log group; 0 days mean forever."""
+
+    kind: ClassVar[str] = "log group"
+    name: str
+    owner: str | None
+    retention_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A function's execution role: who may take it, and what it allows; JSON with sorted keys."""
+
+    kind: ClassVar[str] = "role"
+    name: str
+    owner: str | None
+    trust: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A Lambda function.
+
+    `code` is the base64 sha256 of a zip, or the URI of an image. `memory` in
+    MB, `timeout` in seconds. `reserved_concurrency` None: the account's limit.
+    `archive` holds the zip to upload.
+    """
+
+    kind: ClassVar[str] = "function"
+    name: str
+    owner: str | None
+    packaging: Packaging
+    code: str
+    handler: str
+    runtime: str
+    role: str
+    memory: int
+    timeout: int
+    architecture: Architecture
+    environment: Mapping[str, str]
+    reserved_concurrency: int | None = None
+    archive: bytes = field(default=b"", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionUrl:
+    """The Function URL of `name`."""
+
+    kind: ClassVar[str] = "function URL"
+    name: str
+    auth: Auth
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One statement of the policy of `function`: who may call it, and on which condition."""
+
+    kind: ClassVar[str] = "permission"
+    function: str
+    statement: str
+    action: str
+    principal: str
+    condition: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.function}/{self.statement}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The event source mapping from `queue` (an ARN) to `function`; the window is in seconds."""
+
+    kind: ClassVar[str] = "trigger"
+    function: str
+    queue: str
+    batch_size: int
+    window: int
+    max_concurrency: int | None
+    responses: tuple[str, ...] = ("ReportBatchItemFailures",)
+    enabled: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.queue.rpartition(':')[2]} → {self.function}"
+
+
+Resource: TypeAlias = (
+    Bucket | Queue | LogGroup | Role | Function | FunctionUrl | Permission | Trigger
+)
+Key: TypeAlias = tuple[str, str]
+
+
+def key(resource: Resource) -> Key:
+    """What tells one resource of a deployment from another."""
+    return resource.kind, resource.name
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One attribute that differs, in words."""
+
+    attribute: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.attribute} {self.before} → {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A resource that is missing."""
+
+    verb: ClassVar[str] = "create"
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A resource that differs; `found` is how it is now."""
+
+    verb: ClassVar[str] = "update"
+    resource: Resource
+    found: Resource
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """A resource that can't be changed into what is wanted: it is deleted and made again."""
+
+    verb: ClassVar[str] = "replace"
+    resource: Resource
+    found: Resource
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A resource that is not wanted, or no longer."""
+
+    verb: ClassVar[str] = "delete"
+    resource: Resource
+
+
+Step: TypeAlias = Create | Update | Replace | Delete
+
+
+def changes(step: Step) -> tuple[Change, ...]:
+    """The differences that a step removes; none where it creates or deletes the whole."""
+    return step.changes if isinstance(step, (Update, Replace)) else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose resources: twelve digits, region, and the address that queue URLs begin with."""
+
+    number: str
+    region: str
+    queue_endpoint: str
+    partition: str = "aws"
+
+    def queue_url(self, name: str) -> str:
+        return f"{self.queue_endpoint}/{self.number}/{name}"
+
+    def queue_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:sqs:{self.region}:{self.number}:{name}"
+
+    def role_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:iam::{self.number}:role/{name}"
+
+    def function_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:lambda:{self.region}:{self.number}:function:{name}"
+
+    def log_group_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:logs:{self.region}:{self.number}:log-group:{name}"
+
+    def bucket_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:s3:::{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """All that differs between the targets.
+
+    `detection_concurrency`: reserved for face-detection. `recognition_concurrency`:
+    batches in flight (AWS allows 2 at least). `threads` None: as many as the
+    memory buys. `https_only`: queues refuse plain HTTP.
+    """
+
+    target: Target
+    packaging: Packaging
+    auth: Auth
+    detection_concurrency: int | None
+    recognition_concurrency: int
+    threads: int | None
+    https_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What one function runs: a zip's bytes, or an image's URI; `digest` identifies either."""
+
+    packaging: Packaging
+    digest: str
+    archive: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """What the two functions run."""
+
+    detection: Package
+    recognition: Package
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """How large the functions are; memory in MB, timeout in seconds."""
+
+    memory: int = 3008
+    timeout: int = 60
+    batch_size: int = 10
+    architecture: Architecture = "x86_64"
+    reserved_concurrency: int | None = None
+    max_concurrency: int | None = None

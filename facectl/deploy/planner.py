@@ -1,0 +1,159 @@
+"""The ordered steps from what was found to what is wanted. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+
+from facectl.deploy.models import (
+    Bucket,
+    Change,
+    Create,
+    Delete,
+    Function,
+    FunctionUrl,
+    Key,
+    LogGroup,
+    Permission,
+    Queue,
+    Replace,
+    Resource,
+    Role,
+    Step,
+    Trigger,
+    Update,
+    key,
+)
+from facectl.errors import CloudError
+from facectl.naming import TAG_KEY
+
+Found = Mapping[Key, Resource]
+
+_TAGGED = (Bucket, Queue, LogGroup, Role, Function)
+# What AWS can't change in place.
+_FIXED = {"packaging"}
+# A resource is deleted before those that it refers to, and nothing calls a function that is gone.
+_DELETION = (Trigger, FunctionUrl, Function, Queue, Role, LogGroup, Bucket)
+
+
+def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tuple[Step, ...]:
+    """The steps that make `found` what is `wanted`; none where it is already.
+
+    Raises CloudError where a resource of a wanted name belongs to somebody
+    else, or to nobody and `adopt` was not asked for.
+    """
+    for resource in wanted:
+        _check_owner(resource, found.get(key(resource)), adopt)
+    steps: list[Step] = []
+    remade = {
+        resource.name
+        for resource in wanted
+        if isinstance(resource, Function) and isinstance(_step(resource, found), Replace)
+    }
+    for resource in wanted:
+        # A function takes its URL and its policy with it.
+        gone = isinstance(resource, (FunctionUrl, Permission)) and _function_of(resource) in remade
+        step = Create(resource) if gone else _step(resource, found)
+        if step is not None:
+            steps.append(step)
+    names = {key(resource) for resource in wanted}
+    superfluous = (
+        resource
+        for place, resource in found.items()
+        if place not in names and isinstance(resource, Permission)
+        if resource.function not in remade
+    )
+    return (*steps, *(Delete(resource) for resource in superfluous))
+
+
+def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
+    """The steps that remove what `owner` has of `found`, and nothing else."""
+    ours = [resource for resource in found.values() if _belongs(resource, found, owner)]
+    # A function takes its statements with it.
+    ordered = sorted(
+        (resource for resource in ours if not isinstance(resource, Permission)),
+        key=lambda resource: _DELETION.index(type(resource)),
+    )
+    return tuple(Delete(resource) for resource in ordered)
+
+
+def differences(wanted: Resource, found: Resource) -> tuple[Change, ...]:
+    """What differs between two resources of one kind, attribute by attribute."""
+    result: list[Change] = []
+    for attribute in fields(wanted):
+        if not attribute.compare:
+            continue
+        before, after = getattr(found, attribute.name), getattr(wanted, attribute.name)
+        if before == after:
+            continue
+        if isinstance(after, Mapping):
+            result += _mapping_changes(before, after)
+        else:
+            result.append(Change(_words(attribute.name), _text(before), _text(after)))
+    return tuple(result)
+
+
+def _step(resource: Resource, found: Found) -> Step | None:
+    there = found.get(key(resource))
+    if there is None:
+        return Create(resource)
+    changes = differences(resource, there)
+    if not changes:
+        return None
+    if any(change.attribute in _FIXED for change in changes):
+        return Replace(resource, there, changes)
+    return Update(resource, there, changes)
+
+
+def _function_of(resource: FunctionUrl | Permission | Trigger) -> str:
+    return resource.name if isinstance(resource, FunctionUrl) else resource.function
+
+
+def _belongs(resource: Resource, found: Found, owner: str) -> bool:
+    if isinstance(resource, Bucket):
+        return resource.owner in (owner, None)
+    if isinstance(resource, _TAGGED):
+        return resource.owner == owner
+    # What hangs on a function is whose the function is; a trigger may outlive it.
+    function = found.get((Function.kind, _function_of(resource)))
+    return function is None or (isinstance(function, Function) and function.owner == owner)
+
+
+def _check_owner(wanted: Resource, there: Resource | None, adopt: bool) -> None:
+    if not isinstance(wanted, _TAGGED) or not isinstance(there, _TAGGED):
+        return
+    if there.owner == wanted.owner:
+        return
+    if there.owner is not None:
+        raise CloudError(
+            f"The {there.kind} {there.name} belongs to the deployment of ASU ID {there.owner}",
+            hint=f"facectl destroy --asu-id {there.owner}",
+        )
+    # S3 tags a bucket in a second call; its name, with our name, the ASU ID and the
+    # account's number in it, says as much.
+    if not adopt and not isinstance(there, Bucket):
+        raise CloudError(
+            f"There is a {there.kind} {there.name} already, and it was not made by facectl "
+            f"(it has no tag {TAG_KEY})",
+            hint="facectl deploy --adopt   takes it over and changes it",
+        )
+
+
+def _mapping_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Change]:
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            yield Change(name, _text(before.get(name)), _text(after.get(name)))
+
+
+def _words(attribute: str) -> str:
+    return attribute.replace("_", " ")
+
+
+def _text(value: object) -> str:
+    if value is None or value in ("", ()):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)

@@ -1,0 +1,222 @@
+"""The resources of a deployment as AWS has them. Only reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from facectl.aws import Clients, unless_missing
+from facectl.deploy.models import (
+    Account,
+    Bucket,
+    Function,
+    FunctionUrl,
+    Key,
+    LogGroup,
+    Permission,
+    Queue,
+    Resource,
+    Role,
+    Trigger,
+    key,
+)
+from facectl.deploy.policies import canonical
+from facectl.naming import TAG_KEY
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import EventSourceMappingConfigurationTypeDef
+
+ROLE_POLICY = "facectl"
+# Statements of other names are somebody else's and are left alone.
+STATEMENT_PREFIX = "facectl-"
+
+
+class Reader:
+    """Reads resources by their names; botocore's errors pass through."""
+
+    def __init__(self, clients: Clients, account: Account) -> None:
+        self._clients = clients
+        self._account = account
+
+    def read(self, wanted: Sequence[Resource]) -> dict[Key, Resource]:
+        """What is there of `wanted`, and all statements that facectl added to its functions."""
+        found: dict[Key, Resource] = {}
+        for resource in wanted:
+            there = self._one(resource)
+            if there is not None:
+                found[key(there)] = there
+            if isinstance(resource, Function):
+                found.update({key(each): each for each in self.permissions(resource.name)})
+        return found
+
+    def _one(self, wanted: Resource) -> Resource | None:  # noqa: PLR0911 - one line a kind
+        match wanted:
+            case Bucket():
+                return self.bucket(wanted.name)
+            case Queue():
+                return self.queue(wanted.name)
+            case LogGroup():
+                return self.log_group(wanted.name)
+            case Role():
+                return self.role(wanted.name)
+            case Function():
+                return self.function(wanted.name)
+            case FunctionUrl():
+                return self.function_url(wanted.name)
+            case Trigger():
+                return self.trigger(wanted.queue, wanted.function)
+            case Permission():
+                # Read with their function.
+                return None
+
+    def bucket(self, name: str) -> Bucket | None:
+        s3 = self._clients.s3
+        if unless_missing(s3.get_bucket_location, Bucket=name) is None:
+            return None
+        tags = unless_missing(s3.get_bucket_tagging, Bucket=name)
+        owner = {tag["Key"]: tag["Value"] for tag in tags["TagSet"]} if tags else {}
+        block = unless_missing(s3.get_public_access_block, Bucket=name)
+        rules = block["PublicAccessBlockConfiguration"] if block else {}
+        private = all(
+            rules.get(rule) is True
+            for rule in (
+                "BlockPublicAcls",
+                "IgnorePublicAcls",
+                "BlockPublicPolicy",
+                "RestrictPublicBuckets",
+            )
+        )
+        return Bucket(name, owner.get(TAG_KEY), private)
+
+    def queue(self, name: str) -> Queue | None:
+        sqs = self._clients.sqs
+        url = self._account.queue_url(name)
+        answer = unless_missing(sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["All"])
+        if answer is None:
+            return None
+        attributes = answer["Attributes"]
+        redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
+        policy = attributes.get("Policy")
+        return Queue(
+            name=name,
+            owner=sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(TAG_KEY),
+            visibility_timeout=int(attributes["VisibilityTimeout"]),
+            retention=int(attributes["MessageRetentionPeriod"]),
+            receive_wait=int(attributes.get("ReceiveMessageWaitTimeSeconds", 0)),
+            encrypted=attributes.get("SqsManagedSseEnabled", "false").lower() == "true",
+            dead_letters_to=redrive.get("deadLetterTargetArn", ""),
+            max_receives=int(redrive.get("maxReceiveCount", 0)),
+            policy=canonical(policy) if policy else "",
+        )
+
+    def log_group(self, name: str) -> LogGroup | None:
+        logs = self._clients.logs
+        groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        group = next((group for group in groups if group["logGroupName"] == name), None)
+        if group is None:
+            return None
+        tags = logs.list_tags_for_resource(resourceArn=self._account.log_group_arn(name))["tags"]
+        return LogGroup(name, tags.get(TAG_KEY), group.get("retentionInDays", 0))
+
+    def role(self, name: str) -> Role | None:
+        iam = self._clients.iam
+        answer = unless_missing(iam.get_role, RoleName=name)
+        if answer is None:
+            return None
+        role = answer["Role"]
+        tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags", [])}
+        inline = unless_missing(iam.get_role_policy, RoleName=name, PolicyName=ROLE_POLICY)
+        return Role(
+            name=name,
+            owner=tags.get(TAG_KEY),
+            trust=canonical(role["AssumeRolePolicyDocument"]),
+            policy=canonical(inline["PolicyDocument"]) if inline else "",
+        )
+
+    def function(self, name: str) -> Function | None:
+        answer = unless_missing(self._clients.functions.get_function, FunctionName=name)
+        if answer is None:
+            return None
+        configuration = answer["Configuration"]
+        zipped = configuration.get("PackageType", "Zip") == "Zip"
+        return Function(
+            name=name,
+            owner=answer.get("Tags", {}).get(TAG_KEY),
+            packaging="zip" if zipped else "image",
+            code=configuration["CodeSha256"] if zipped else answer["Code"].get("ImageUri", ""),
+            handler=configuration.get("Handler", ""),
+            runtime=configuration.get("Runtime", ""),
+            role=configuration["Role"],
+            memory=configuration["MemorySize"],
+            timeout=configuration["Timeout"],
+            architecture="arm64" if "arm64" in configuration["Architectures"] else "x86_64",
+            environment=configuration.get("Environment", {}).get("Variables", {}),
+            reserved_concurrency=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
+        )
+
+    def function_url(self, name: str) -> FunctionUrl | None:
+        answer = unless_missing(self._clients.functions.get_function_url_config, FunctionName=name)
+        if answer is None:
+            return None
+        return FunctionUrl(name, "none" if answer["AuthType"] == "NONE" else "iam")
+
+    def address(self, name: str) -> str | None:
+        """The Function URL itself; on the local cloud, where it really answers."""
+        answer = unless_missing(self._clients.functions.get_function_url_config, FunctionName=name)
+        if answer is None:
+            return None
+        url, endpoint = answer["FunctionUrl"], self._clients.deployment.endpoint_url
+        if endpoint is None:
+            return url
+        # MiniStack hands out AWS's form, which no name server knows, and serves the id here.
+        identifier = url.partition("://")[2].partition(".")[0]
+        return f"{endpoint}/_aws/lambda-url/{identifier}/"
+
+    def permissions(self, function: str) -> list[Permission]:
+        """The statements that facectl added to the function's policy."""
+        answer = unless_missing(self._clients.functions.get_policy, FunctionName=function)
+        statements = json.loads(answer["Policy"])["Statement"] if answer else []
+        return [
+            Permission(
+                function=function,
+                statement=statement["Sid"],
+                action=statement["Action"],
+                principal=_principal(statement["Principal"]),
+                condition=canonical(statement.get("Condition", {})),
+            )
+            for statement in statements
+            if statement.get("Sid", "").startswith(STATEMENT_PREFIX)
+        ]
+
+    def trigger(self, queue: str, function: str) -> Trigger | None:
+        mapping = self.mapping(queue, function)
+        if mapping is None:
+            return None
+        return Trigger(
+            function=function,
+            queue=queue,
+            batch_size=mapping.get("BatchSize", 0),
+            window=mapping.get("MaximumBatchingWindowInSeconds", 0),
+            max_concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency"),
+            responses=tuple(mapping.get("FunctionResponseTypes", ())),
+            enabled=mapping.get("State") not in ("Disabled", "Disabling"),
+        )
+
+    def mapping(self, queue: str, function: str) -> EventSourceMappingConfigurationTypeDef | None:
+        """The event source mapping between the two, unless it is being deleted."""
+        pages = self._clients.functions.get_paginator("list_event_source_mappings").paginate(
+            EventSourceArn=queue
+        )
+        for page in pages:
+            for mapping in page["EventSourceMappings"]:
+                name = mapping["FunctionArn"].split(":function:")[1].split(":")[0]
+                if name == function and mapping.get("State") != "Deleting":
+                    return mapping
+        return None
+
+
+def _principal(principal: str | dict[str, str]) -> str:
+    if isinstance(principal, str):
+        return principal
+    return next(iter(principal.values()))

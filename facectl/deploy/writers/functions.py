@@ -1,0 +1,205 @@
+"""The functions, and what hangs on them: URL, statements of their policy, trigger."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from facectl.aws import unless_missing
+from facectl.deploy.models import Function, FunctionUrl, Permission, Trigger
+from facectl.deploy.writers.base import Writer, tags
+from facectl.errors import CloudError
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import (
+        AddPermissionRequestTypeDef,
+        CreateFunctionRequestTypeDef,
+        FunctionCodeTypeDef,
+        UpdateFunctionConfigurationRequestTypeDef,
+    )
+
+
+class FunctionWriter(Writer[Function]):
+    """Creates and changes functions; returns when they can be called."""
+
+    def create(self, wanted: Function) -> None:
+        code: FunctionCodeTypeDef = (
+            {"ZipFile": wanted.archive} if wanted.packaging == "zip" else {"ImageUri": wanted.code}
+        )
+        request: CreateFunctionRequestTypeDef = {
+            "FunctionName": wanted.name,
+            "Role": wanted.role,
+            "Code": code,
+            "PackageType": "Zip" if wanted.packaging == "zip" else "Image",
+            "Architectures": [wanted.architecture],
+            "MemorySize": wanted.memory,
+            "Timeout": wanted.timeout,
+            "Environment": {"Variables": wanted.environment},
+            "Tags": tags(wanted.owner),
+        }
+        if wanted.packaging == "zip":
+            request["Handler"] = wanted.handler
+            request["Runtime"] = wanted.runtime  # type: ignore[typeddict-item]
+        functions = self.context.clients.functions
+        self.context.patiently(lambda: functions.create_function(**request))
+        self._wait("function_active_v2", wanted.name)
+        self._reserve(wanted, None)
+
+    def update(self, wanted: Function, found: Function) -> None:
+        functions = self.context.clients.functions
+        if wanted.code != found.code or wanted.architecture != found.architecture:
+            self._update_code(wanted)
+        request = _configuration(wanted)
+        before = _configuration(found)
+        if request != before:
+            self.context.patiently(lambda: functions.update_function_configuration(**request))
+            self._wait("function_updated_v2", wanted.name)
+        self._reserve(wanted, found.reserved_concurrency)
+        if wanted.owner != found.owner:
+            arn = self.context.account.function_arn(wanted.name)
+            functions.tag_resource(Resource=arn, Tags=tags(wanted.owner))
+
+    def delete(self, found: Function) -> None:
+        unless_missing(self.context.clients.functions.delete_function, FunctionName=found.name)
+
+    def _update_code(self, wanted: Function) -> None:
+        functions = self.context.clients.functions
+        code: dict[str, Any] = (
+            {"ZipFile": wanted.archive} if wanted.packaging == "zip" else {"ImageUri": wanted.code}
+        )
+        self.context.patiently(
+            lambda: functions.update_function_code(
+                FunctionName=wanted.name, Architectures=[wanted.architecture], **code
+            )
+        )
+        self._wait("function_updated_v2", wanted.name)
+
+    def _reserve(self, wanted: Function, before: int | None) -> None:
+        functions = self.context.clients.functions
+        count = wanted.reserved_concurrency
+        if count == before:
+            return
+        if count is None:
+            functions.delete_function_concurrency(FunctionName=wanted.name)
+        else:
+            functions.put_function_concurrency(
+                FunctionName=wanted.name, ReservedConcurrentExecutions=count
+            )
+
+    def _wait(self, waiter: Any, name: str) -> None:
+        functions = self.context.clients.functions
+        functions.get_waiter(waiter).wait(FunctionName=name)
+
+
+class FunctionUrlWriter(Writer[FunctionUrl]):
+    """The address that frames are POSTed to."""
+
+    def create(self, wanted: FunctionUrl) -> None:
+        self.context.clients.functions.create_function_url_config(
+            FunctionName=wanted.name, AuthType="NONE" if wanted.auth == "none" else "AWS_IAM"
+        )
+
+    def update(self, wanted: FunctionUrl, _found: FunctionUrl) -> None:
+        self.context.clients.functions.update_function_url_config(
+            FunctionName=wanted.name, AuthType="NONE" if wanted.auth == "none" else "AWS_IAM"
+        )
+
+    def delete(self, found: FunctionUrl) -> None:
+        functions = self.context.clients.functions
+        unless_missing(functions.delete_function_url_config, FunctionName=found.name)
+
+
+class PermissionWriter(Writer[Permission]):
+    """Statements of a function's own policy."""
+
+    def create(self, wanted: Permission) -> None:
+        condition = json.loads(wanted.condition)
+        request: AddPermissionRequestTypeDef = {
+            "FunctionName": wanted.function,
+            "StatementId": wanted.statement,
+            "Action": wanted.action,
+            "Principal": wanted.principal,
+        }
+        if "StringEquals" in condition:
+            request["FunctionUrlAuthType"] = condition["StringEquals"]["lambda:FunctionUrlAuthType"]
+        if "Bool" in condition:
+            request["InvokedViaFunctionUrl"] = True
+        self.context.clients.functions.add_permission(**request)
+
+    def update(self, wanted: Permission, found: Permission) -> None:
+        # Statements can't be changed in place.
+        self.delete(found)
+        self.create(wanted)
+
+    def delete(self, found: Permission) -> None:
+        unless_missing(
+            self.context.clients.functions.remove_permission,
+            FunctionName=found.function,
+            StatementId=found.statement,
+        )
+
+
+class TriggerWriter(Writer[Trigger]):
+    """The event source mapping of face-recognition."""
+
+    def create(self, wanted: Trigger) -> None:
+        functions = self.context.clients.functions
+        scaling = _scaling(wanted)
+        self.context.patiently(
+            lambda: functions.create_event_source_mapping(
+                EventSourceArn=wanted.queue,
+                FunctionName=wanted.function,
+                BatchSize=wanted.batch_size,
+                MaximumBatchingWindowInSeconds=wanted.window,
+                FunctionResponseTypes=["ReportBatchItemFailures"],
+                Enabled=wanted.enabled,
+                **({"ScalingConfig": scaling} if scaling else {}),
+            )
+        )
+
+    def update(self, wanted: Trigger, _found: Trigger) -> None:
+        functions = self.context.clients.functions
+        mapping = self.context.reader.mapping(wanted.queue, wanted.function)
+        if mapping is None:
+            raise CloudError(
+                f"The trigger {wanted.name} disappeared meanwhile", hint="facectl deploy"
+            )
+        self.context.patiently(
+            lambda: functions.update_event_source_mapping(
+                UUID=mapping["UUID"],
+                BatchSize=wanted.batch_size,
+                MaximumBatchingWindowInSeconds=wanted.window,
+                FunctionResponseTypes=["ReportBatchItemFailures"],
+                Enabled=wanted.enabled,
+                ScalingConfig=_scaling(wanted),
+            )
+        )
+
+    def delete(self, found: Trigger) -> None:
+        functions = self.context.clients.functions
+        mapping = self.context.reader.mapping(found.queue, found.function)
+        if mapping is not None:
+            self.context.patiently(
+                lambda: unless_missing(functions.delete_event_source_mapping, UUID=mapping["UUID"])
+            )
+
+
+def _configuration(function: Function) -> UpdateFunctionConfigurationRequestTypeDef:
+    request: UpdateFunctionConfigurationRequestTypeDef = {
+        "FunctionName": function.name,
+        "Role": function.role,
+        "MemorySize": function.memory,
+        "Timeout": function.timeout,
+        "Environment": {"Variables": function.environment},
+    }
+    if function.packaging == "zip":
+        request["Handler"] = function.handler
+        request["Runtime"] = function.runtime  # type: ignore[typeddict-item]
+    return request
+
+
+def _scaling(trigger: Trigger) -> Any:
+    # An empty object removes a limit.
+    return (
+        {} if trigger.max_concurrency is None else {"MaximumConcurrency": trigger.max_concurrency}
+    )
