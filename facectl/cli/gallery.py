@@ -44,7 +44,7 @@ def enroll(
     from facectl.models.store import find
 
     name = enrol.check_name(name)
-    model = find(space=deployment.space)
+    model = find(deployment.space)
     gallery = store.load_for(deployment.asu_id, model)
     enroller = enrol.Enroller(model)
     embeddings = [

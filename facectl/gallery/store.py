@@ -13,7 +13,6 @@ from lambda_src.vision.store import Model
 # for the squared distance on LFW (Schroff et al. 2015, section 5.6), 1.11 here;
 # 1.0 keeps strangers out at the price of some missed friends.
 _THRESHOLD = 1.0
-_SYNTHETIC_THRESHOLD = 0.6
 
 
 def path(asu_id: str) -> Path:
@@ -23,8 +22,7 @@ def path(asu_id: str) -> Path:
 
 def empty(model: Model) -> Gallery:
     """A gallery without people, for the embeddings of this model."""
-    threshold = _SYNTHETIC_THRESHOLD if model.synthetic else _THRESHOLD
-    return Gallery(model.space, threshold, synthetic=model.synthetic)
+    return Gallery(model.space, _THRESHOLD, synthetic=model.synthetic)
 
 
 def load(asu_id: str) -> Gallery | None:
