@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from facectl.cli import context as context_command
+from facectl.cli import deploy as deploy_command
+from facectl.cli import destroy as destroy_command
 from facectl.cli import local as local_command
 from facectl.cli import models as models_command
 from facectl.console import err, out
@@ -22,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("context")(context_command.context)
+app.command("deploy")(deploy_command.deploy)
+app.command("destroy")(destroy_command.destroy)
 app.add_typer(local_command.app)
 app.add_typer(models_command.app)
 

@@ -1,0 +1,125 @@
+"""Whether a deployment answers: one frame through the Function URL, one face through the trigger.
+
+The frame has no face in it, so that face-detection answers it alone; the face
+is a grey square on the request queue, so that face-recognition is seen to take
+what is there. Both answers are taken off the response queue again.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import uuid4
+
+from PIL import Image
+
+from facectl.aws import Clients, cloud_errors
+from facectl.deploy.models import Account
+from facectl.errors import CloudError, FacectlError
+from facectl.stream.responses import Queue
+from lambda_src.contract import ERROR, NO_FACE, CroppedFace, FaceMessage, FrameRequest
+
+_PATIENCE_SECONDS = 120.0
+_POLL_SECONDS = 5
+_GREY = (127, 127, 127)
+# Any size is resized; this is what one preprocessing takes as it is.
+_SIDE = 160
+
+
+class Url(Protocol):
+    """The Function URL, as `facectl.stream.delivery.FunctionUrl` is."""
+
+    def post(self, request: FrameRequest) -> object:
+        """Send one frame; raises a FacectlError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """How long the answers took, in seconds: cold starts, as a rule."""
+
+    detection: float
+    recognition: float
+
+
+def probe(
+    url: Url,
+    responses: Queue,
+    send_face: Callable[[str], None],
+    *,
+    space: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> Probed:
+    """Have both functions answer once; `send_face` puts a body on the request queue.
+
+    Raises CloudError naming the function that did not answer, or not well.
+    """
+    began = clock()
+    frame = FrameRequest(f"facectl-probe-{uuid4()}", "probe.png", _picture())
+    try:
+        url.post(frame)
+    except FacectlError as error:
+        raise CloudError(
+            f"face-detection did not take the probe frame: {error}",
+            hint=error.hint or "facectl logs",
+        ) from error
+    _expect(responses, frame.request_id, "face-detection", (NO_FACE,), clock)
+    middle = clock()
+    face = FaceMessage(
+        f"facectl-probe-{uuid4()}",
+        "probe.png",
+        space,
+        (CroppedFace((0.0, 0.0, float(_SIDE), float(_SIDE)), 1.0, _picture()),),
+    )
+    send_face(face.serialise())
+    _expect(responses, face.request_id, "face-recognition", None, clock)
+    return Probed(middle - began, clock() - middle)
+
+
+def request_queue(clients: Clients, account: Account) -> Callable[[str], None]:
+    """What puts a message on the deployment's request queue."""
+    name = clients.deployment.names.request_queue
+
+    def send(body: str) -> None:
+        with cloud_errors(f"sending a probe to {name}", clients.deployment):
+            clients.sqs.send_message(QueueUrl=account.queue_url(name), MessageBody=body)
+
+    return send
+
+
+def _expect(
+    responses: Queue,
+    request_id: str,
+    function: str,
+    results: tuple[str, ...] | None,
+    clock: Callable[[], float],
+) -> None:
+    deadline = clock() + _PATIENCE_SECONDS
+    while clock() < deadline:
+        received = responses.receive(wait=_POLL_SECONDS)
+        ours = [
+            message
+            for message in received
+            if message.result is not None and message.result.request_id == request_id
+        ]
+        responses.delete(ours)
+        responses.give_back([message for message in received if message not in ours])
+        for message in ours:
+            answer = message.result.result if message.result is not None else ERROR
+            if answer == ERROR or (results is not None and answer not in results):
+                raise CloudError(
+                    f"{function} answered the probe with {answer!r}", hint="facectl logs"
+                )
+            return
+    raise CloudError(
+        f"{function} did not answer the probe within {_PATIENCE_SECONDS:.0f} s",
+        hint="facectl logs",
+    )
+
+
+def _picture() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (_SIDE, _SIDE), _GREY).save(stream, "PNG")
+    return stream.getvalue()
