@@ -13,6 +13,9 @@ from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
 from facectl.cli import local as local_command
 from facectl.cli import models as models_command
+from facectl.cli import purge as purge_command
+from facectl.cli import send as send_command
+from facectl.cli import tail as tail_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -26,6 +29,9 @@ app = typer.Typer(
 app.command("context")(context_command.context)
 app.command("deploy")(deploy_command.deploy)
 app.command("destroy")(destroy_command.destroy)
+app.command("send")(send_command.send)
+app.command("tail")(tail_command.tail)
+app.command("purge")(purge_command.purge)
 app.add_typer(local_command.app)
 app.add_typer(models_command.app)
 

@@ -1,0 +1,55 @@
+"""`facectl purge`: empty the queues, and prove it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from facectl.aws import Clients
+from facectl.cli.options import Json, Yes, with_deployment
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+
+
+@with_deployment
+def purge(
+    deployment: Deployment,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds until giving up.")
+    ] = 180,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Empty the request, dead-letter and response queue, and wait until they are seen empty.
+
+    Everything on them is lost: frames on their way, and answers that nobody read.
+
+    [bold]Examples[/bold]
+
+    facectl purge
+
+    facectl purge --asu-id 1225754101 --target aws --yes --json
+    """
+    from facectl.stream.purge import Purge
+
+    names = deployment.names
+    queues = [names.request_queue, names.dead_letter_queue, names.response_queue]
+    if deployment.target == "aws" and not yes:
+        typer.confirm(
+            f"Delete every message of {', '.join(queues)} in {deployment.region}?",
+            abort=True,
+            err=True,
+        )
+    with err.status("Purging") as status:
+        purged = Purge(Clients(deployment), timeout=timeout, tell=status.update).run(queues)
+    if json:
+        print_json({"queues": [queue.as_dict() for queue in purged]})
+        return
+    table = Table("queue", "before", "now", "seconds")
+    for queue in purged:
+        table.add_row(queue.queue, str(queue.before), str(queue.after), f"{queue.seconds:.1f}")
+    out.print(table)
+    if deployment.target == "aws":
+        err.print("SQS may still delete what arrives within a minute of a purge: send after that.")

@@ -1,0 +1,155 @@
+"""How a run is shown: the bar while it goes on, the table and the summary after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from facectl.console import err, out
+
+if TYPE_CHECKING:
+    from facectl.stream.ledger import Counts, Outcome
+    from facectl.stream.session import Report
+
+SYNTHETIC = (
+    "Synthetic weights: the model has learned nothing, so the names it gives mean nothing. "
+    "Real ones: facectl models build --weights vggface2, then facectl deploy"
+)
+# Others are counted; --out has them all.
+_MOST_LOST = 20
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: names come from a queue."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+@contextmanager
+def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[Counts], None]]:
+    """A bar on stderr with the frames sent and answered; yields what brings it up to date."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[state]}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=total, state="sending")
+
+        def update(counts: Counts) -> None:
+            of = "" if total is None else f" of {total}"
+            answered = f", {counts.answered} answered" if wait else ""
+            progress.update(
+                task,
+                completed=counts.answered if wait else counts.accepted,
+                state=f"{counts.accepted} sent{of}{answered}",
+            )
+
+        yield update
+
+
+@contextmanager
+def drawing_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr for the frames drawn."""
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("drawing", total=total)
+        yield lambda frames: progress.update(task, completed=frames)
+
+
+def print_report(report: Report, *, wait: bool) -> None:
+    """The table on stdout; the summary's figures there too, its warnings on stderr."""
+    if report.tally.first:
+        out.print(_table(report, wait=wait))
+    _print_names(report)
+    out.print(_figures(report, wait=wait), soft_wrap=True)
+    for line in warnings(report):
+        err.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
+    if report.synthetic:
+        err.print(f"[yellow]{SYNTHETIC}[/yellow]", soft_wrap=True)
+
+
+def warnings(report: Report) -> list[str]:
+    """What did not go as it should, a sentence each."""
+    from facectl.stream.results import ranges
+
+    statuses = report.tally.statuses
+    lines = list(report.problems)
+    for status, words in (
+        ("refused", "refused"),
+        ("failed", "not delivered"),
+        ("unanswered", "unanswered"),
+        ("unsent", "not sent"),
+    ):
+        if statuses[status]:
+            named = [o.index for o in report.tally.lost if o.status == status]
+            lines.append(f"{statuses[status]} {words}: frames {ranges(named)}")
+    if report.interrupted:
+        flying = [o.index for o in report.tally.lost if o.status == "in-flight"]
+        lines.append(
+            f"Stopped. {statuses['in-flight']} still in flight"
+            + (f": frames {ranges(flying)}. facectl tail shows their answers" if flying else "")
+        )
+    reasons = [o for o in report.tally.lost if o.error is not None]
+    lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
+    if len(reasons) > _MOST_LOST:
+        lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
+    if report.strangers:
+        lines.append(
+            "There are answers of other runs on the response queue; they were left there. "
+            "If nobody waits for them: facectl purge"
+        )
+    return [printable(line) for line in lines]
+
+
+def _table(report: Report, *, wait: bool) -> Table:
+    title = "Synthetic weights: the names mean nothing" if report.synthetic else None
+    table = Table("frame", "result", title=title, title_style="yellow")
+    if wait:
+        table.add_column("latency", justify="right")
+    for outcome in sorted(report.tally.first, key=lambda o: o.index):
+        row = [printable(outcome.name), _result(outcome)]
+        if wait:
+            row.append("" if outcome.latency is None else f"{outcome.latency:.3f} s")
+        table.add_row(*row)
+    return table
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.answer is not None:
+        return escape(printable(outcome.answer.result))
+    return f"[red]{outcome.status}[/red]" if outcome.status != "accepted" else "sent"
+
+
+def _print_names(report: Report) -> None:
+    hidden = report.counts.opened - len(report.tally.first)
+    if hidden > 0:
+        out.print(f"and {hidden} more frames: --rows shows more, --out writes all")
+    if report.tally.names:
+        names = ", ".join(
+            f"{escape(printable(name))} ({frames})"
+            for name, frames in report.tally.names.most_common()
+        )
+        out.print(f"Seen (in so many frames): {names}", soft_wrap=True)
+
+
+def _figures(report: Report, *, wait: bool) -> str:
+    counts = report.counts
+    parts = [f"{counts.accepted} sent"]
+    if wait:
+        parts.append(f"{counts.answered} answered")
+    if counts.duplicates:
+        parts.append(f"{counts.duplicates} duplicate answers dropped")
+    parts.append(f"{report.seconds:.1f} s")
+    rate = (counts.answered if wait else counts.accepted) / report.seconds
+    parts.append(f"{rate:.1f} frames/s")
+    latency = report.tally.latency
+    if latency.mean is not None:
+        parts.append(
+            f"latency mean {latency.mean:.3f} s ({latency.least:.3f} to {latency.most:.3f})"
+        )
+    return ", ".join(parts)

@@ -1,0 +1,168 @@
+"""`facectl send`: frames through the pipeline, answers back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facectl.aws import Clients
+from facectl.cli.options import Json, with_deployment
+from facectl.cli.run_report import drawing_bar, print_report, run_bar, warnings
+from facectl.console import err, print_json
+from facectl.context import Deployment
+from facectl.errors import InputError
+
+if TYPE_CHECKING:
+    from facectl.stream.files import Files
+    from facectl.stream.session import Plan, Report
+    from facectl.stream.sources import Source
+
+_FRAMES = "Which frames"
+_HOW = "How they are sent"
+
+
+@with_deployment
+def send(
+    deployment: Deployment,
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help="Video, image, folder, pattern (or several images), camera index, or URL."
+        ),
+    ],
+    every: Annotated[
+        int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=_FRAMES)
+    ] = 1,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            "--fps",
+            min=0.001,
+            help="At most so many frames of each second; for images, how many make a second.",
+            rich_help_panel=_FRAMES,
+        ),
+    ] = None,
+    max_frames: Annotated[
+        int | None,
+        typer.Option("--max-frames", min=1, help="End after so many.", rich_help_panel=_FRAMES),
+    ] = None,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Paced as the camera took them.", rich_help_panel=_FRAMES),
+    ] = False,
+    max_side: Annotated[
+        int | None,
+        typer.Option(
+            "--max-side",
+            min=16,
+            help="Scale the longest side down to so many pixels.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    quality: Annotated[
+        int,
+        typer.Option(
+            "--quality",
+            min=1,
+            max=100,
+            help="JPEG quality. Image files go out as they are unless they must be scaled.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 95,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency", "-c", min=1, max=256, help="Requests at once.", rich_help_panel=_HOW
+        ),
+    ] = 4,
+    max_faces: Annotated[
+        int,
+        typer.Option(
+            "--max-faces", min=1, max=100, help="The largest so many.", rich_help_panel=_HOW
+        ),
+    ] = 1,
+    detail: Annotated[
+        bool,
+        typer.Option("--detail", help="Ask for boxes, distances, timings.", rich_help_panel=_HOW),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", min=1, help="Give up after so many seconds without an answer."),
+    ] = 60,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write each frame's outcome to this file, a JSON line each."),
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option("--annotate", help="Write a video with boxes and names (with --detail)."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, help="Show the first so many frames in the table.")
+    ] = 200,
+    json: Json = False,
+) -> None:
+    """Send frames through the pipeline and show who was seen.
+
+    Exit code 1 if a frame was refused, unanswered or unreadable, 3 if the run ended early.
+
+    [bold]Examples[/bold]
+
+    facectl send clip.mp4
+
+    facectl send photos/ --max-faces 10 --detail --out results.jsonl
+
+    facectl send 0 --fps 2 --max-frames 100
+
+    facectl send rtsp://camera.local/stream --realtime --annotate seen.mp4
+    """
+    from facectl.stream.files import Files
+    from facectl.stream.frames import Encoding
+    from facectl.stream.selection import Selection
+    from facectl.stream.sender import Asking
+    from facectl.stream.session import Plan
+    from facectl.stream.sources import open_source
+
+    if annotate is not None and not wait:
+        raise InputError("--annotate draws the answers, --no-wait does not wait for any")
+    frames = open_source(source, Selection(every, fps, max_frames))
+    asking = Asking(Encoding(max_side, quality), max_faces, detail or annotate is not None)
+    plan = Plan(asking, concurrency, realtime=realtime, wait=wait, timeout=timeout)
+    report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows)
+    finish(report, wait=wait, json=json)
+
+
+def run(
+    deployment: Deployment, source: Source, plan: Plan, files: Files, *, rows: int = 200
+) -> Report:
+    """Send the source's frames with a bar on stderr, and write the files that were asked for."""
+    from facectl.stream.files import open_files
+    from facectl.stream.results import Tally
+    from facectl.stream.session import Session
+
+    session = Session(Clients(deployment), plan, Tally(rows))
+    with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
+        for listener in opened.listeners:
+            session.ledger.listen(listener)
+        with run_bar(source.expected, wait=plan.wait) as update:
+            report = session.run(source, spool=opened.spool, progress=update)
+        with drawing_bar(report.counts.accepted) as drawn:
+            opened.draw(source, plan.asking.encoding, drawn)
+    return report
+
+
+def finish(report: Report, *, wait: bool = True, json: bool = False) -> None:
+    """Print the report, and end the command as it says."""
+    if json:
+        print_json(report.as_dict())
+        for line in warnings(report):
+            err.print(line, soft_wrap=True, markup=False)
+    else:
+        print_report(report, wait=wait)
+    if (error := report.incomplete()) is not None:
+        raise error
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

@@ -1,0 +1,84 @@
+"""`facectl tail`: results as they arrive."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from contextlib import closing
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from facectl.aws import Clients
+from facectl.cli.options import Json, with_deployment
+from facectl.cli.run_report import SYNTHETIC, printable
+from facectl.console import err
+from facectl.context import Deployment
+from lambda_src.contract import FrameResult
+
+
+@with_deployment
+def tail(
+    deployment: Deployment,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the results on the queue for others.")
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option("--max", min=1, help="End after so many results.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="End after so many quiet seconds.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print results as they arrive, until Ctrl-C.
+
+    What is printed is removed from the response queue, even if another client
+    is waiting for it: --keep leaves it there. With --json, one JSON object a line.
+
+    [bold]Examples[/bold]
+
+    facectl tail
+
+    facectl tail --keep --json
+
+    facectl tail --max 10 --timeout 30
+    """
+    from facectl.stream.responses import ResponseQueue
+    from facectl.stream.tail import Limits, Tail
+
+    follower = Tail(ResponseQueue(Clients(deployment)), keep=keep)
+    if deployment.synthetic:
+        err.print(f"[yellow]{SYNTHETIC}[/yellow]")
+    given = 0
+    try:
+        with closing(follower.results(Limits(most, timeout))) as results:
+            for result, sent_at in results:
+                line = _json(result, deployment) if json else _line(result, sent_at)
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+                given += 1
+    except KeyboardInterrupt:
+        err.print(f"Stopped after {given} results.")
+        return
+    except BrokenPipeError:
+        # Whoever read has enough; the interpreter must not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if follower.foreign:
+        err.print(f"{follower.foreign} messages there are no results; they were left alone.")
+    if most is not None and given < most:
+        raise typer.Exit(1)
+
+
+def _json(result: FrameResult, deployment: Deployment) -> str:
+    if not deployment.synthetic:
+        return result.serialise()
+    return json_module.dumps({**json_module.loads(result.serialise()), "synthetic": True})
+
+
+def _line(result: FrameResult, sent_at: float | None) -> str:
+    when = datetime.now() if sent_at is None else datetime.fromtimestamp(sent_at)  # noqa: DTZ005, DTZ006 - the reader's own clock
+    return f"{when:%H:%M:%S}  {printable(result.request_id)}  {printable(result.result)}"

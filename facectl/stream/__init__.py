@@ -1,0 +1,8 @@
+"""Frames in, results out.
+
+sources → sender → delivery        frames to the Function URL
+responses → ledger                 answers matched to the frames they belong to
+results, annotate                  what is made of them
+session                            one run of `facectl send`, all of the above
+tail, purge                        the queues without a run
+"""

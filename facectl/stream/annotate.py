@@ -1,0 +1,179 @@
+"""A video of the frames that were sent, with the boxes and names that came back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from facectl.errors import FacectlError, InputError
+from facectl.stream.frames import Encoding, Pixels
+from facectl.stream.ledger import Status
+from facectl.stream.sources import Source
+from facectl.stream.spool import Spool
+from lambda_src.contract import NO_FACE, UNKNOWN, FrameResult
+
+SYNTHETIC = "synthetic weights: these names mean nothing"
+SUFFIXES = (".mp4", ".mov", ".mkv", ".avi")
+
+# BGR.
+_KNOWN = (80, 200, 80)
+_UNKNOWN = (60, 170, 250)
+_NOTE = (90, 90, 90)
+_WARNING = (40, 40, 210)
+
+Colour = tuple[int, int, int]
+
+
+class Clip:
+    """A video file that appears under its name when it is whole.
+
+    The first frame decides its size; another size is scaled into it with black
+    edges. MPEG-4 part 2, which every build of OpenCV can write: of its other
+    codecs, VP9 took 90 times as long for a 1080p frame.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        if path.suffix.lower() not in SUFFIXES:
+            raise InputError(
+                f"{path} is no name for a video", hint=f"names end in {', '.join(SUFFIXES)}"
+            )
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path.parent} is no folder that can be written to")
+        self.frames = 0
+        self._path = path
+        self._part = path.with_name(f".{path.stem}.part{path.suffix}")
+        self._rate = rate
+        self._size = (0, 0)
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, pixels: Pixels) -> None:
+        """Append a frame (H, W, 3), uint8, BGR."""
+        if self._writer is None:
+            height, width = pixels.shape[:2]
+            # The codec halves the colour's resolution, so it needs even sides.
+            self._size = (width + width % 2, height + height % 2)
+            self._writer = cv2.VideoWriter(
+                str(self._part),
+                cv2.CAP_FFMPEG,
+                cv2.VideoWriter.fourcc(*"mp4v"),
+                round(self._rate, 3),
+                self._size,
+            )
+            if not self._writer.isOpened():
+                self._part.unlink(missing_ok=True)
+                raise FacectlError(
+                    f"OpenCV can't write a video of {width}x{height} to {self._path}"
+                )
+        self._writer.write(_fitted(pixels, self._size))
+        self.frames += 1
+
+    def finish(self) -> None:
+        """Give the video its name; a clip without a frame leaves nothing."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+            self._part.replace(self._path)
+
+    def discard(self) -> None:
+        """Leave nothing of an unfinished video."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+        self._part.unlink(missing_ok=True)
+
+
+def draw_all(
+    clip: Clip,
+    source: Source,
+    encoding: Encoding,
+    spool: Spool,
+    *,
+    synthetic: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write every frame that was sent into the clip, in order, with what came back for it.
+
+    A file is read a second time; of a camera, the images that were sent are in
+    the spool.
+    """
+    left = spool.sent()
+    # What the spool holds of a camera is already as it was sent.
+    as_sent = Encoding() if source.live else encoding
+    try:
+        for frame in spool.frames() if source.live else source:
+            if not left:
+                break
+            found = spool.outcome(frame.index)
+            if found is None or found[0] in {"unsent", "refused", "failed"}:
+                continue
+            status, answer = found
+            pixels = as_sent.pixels_of(frame)
+            clip.write(annotated(pixels, status, answer, synthetic=synthetic))
+            left -= 1
+            progress(clip.frames)
+        clip.finish()
+    except BaseException:
+        clip.discard()
+        raise
+
+
+def annotated(
+    pixels: Pixels, status: Status, answer: FrameResult | None, *, synthetic: bool
+) -> Pixels:
+    """A copy of the frame with boxes, names, and in words what has no box."""
+    canvas: Pixels = pixels.copy()
+    height = max(14, round(max(canvas.shape[:2]) / 60))
+    faces = answer.faces if answer is not None and answer.faces is not None else ()
+    for face in faces:
+        colour = _UNKNOWN if face.name == UNKNOWN else _KNOWN
+        x0, y0, x1, y1 = (round(edge) for edge in face.box)
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, max(2, height // 8))
+        label = _label(face.name, height, colour)
+        _paste(canvas, label, x0, y0 - label.shape[0])
+    if not faces:
+        words = status if answer is None else answer.result
+        note = "no face" if words == NO_FACE else words
+        _paste(canvas, _label(note, height, _NOTE), 0, canvas.shape[0] - 2 * height)
+    if synthetic:
+        _paste(canvas, _label(SYNTHETIC, height, _WARNING), 0, 0)
+    return canvas
+
+
+@lru_cache(maxsize=256)
+def _label(text: str, height: int, colour: Colour) -> Pixels:
+    """White words on a bar. Pillow's own font, for names that OpenCV's letters don't have."""
+    font = ImageFont.load_default(height)
+    shown = "".join(c if c.isprintable() else "?" for c in text)[:120]
+    width = int(font.getlength(shown)) + height
+    image = Image.new("RGB", (width, height + height // 2), colour)
+    ImageDraw.Draw(image).text((height // 2, height // 8), shown, fill="white", font=font)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _paste(canvas: Pixels, patch: Pixels, x: int, y: int) -> None:
+    """Lay the patch on the canvas, moved inside where it would stick out, cut if it is larger."""
+    height, width = canvas.shape[:2]
+    patch = patch[:height, :width]
+    x = min(max(0, x), width - patch.shape[1])
+    y = min(max(0, y), height - patch.shape[0])
+    canvas[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+
+
+def _fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    width, height = size
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    factor = min(width / pixels.shape[1], height / pixels.shape[0], 1.0)
+    if factor < 1:
+        scaled = max(1, int(pixels.shape[1] * factor)), max(1, int(pixels.shape[0] * factor))
+        pixels = np.asarray(cv2.resize(pixels, scaled, interpolation=cv2.INTER_AREA), np.uint8)
+    below, right = height - pixels.shape[0], width - pixels.shape[1]
+    # A missing row or column of an odd side is the last one again; more is black.
+    border = cv2.BORDER_REPLICATE if max(below, right) == 1 else cv2.BORDER_CONSTANT
+    return np.asarray(cv2.copyMakeBorder(pixels, 0, below, 0, right, border), np.uint8)

@@ -1,0 +1,196 @@
+"""POSTs to the Function URL: what is tried again, how long that is put off, and what is final."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from facectl.errors import CloudError, FacectlError, NotRunningError
+from facectl.stream.ledger import Delivery
+from lambda_src.contract import FrameRequest
+
+# Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.
+MAX_BODY = 6 * 1024 * 1024
+# About the deployment, not about the frame: the next frame would fare no better.
+_NOT_THE_FRAME = {401, 403, 404, 405}
+# A cold start that loads two models, on a small machine with others beside it.
+_TIMEOUT = httpx.Timeout(65, connect=5)
+_LONGEST_RETRY_AFTER = 60.0
+
+# (method, url, body, headers) → the headers to send
+Signer = Callable[[str, str, bytes, dict[str, str]], dict[str, str]]
+
+
+class Refused(FacectlError):  # noqa: N818 - a verdict on one frame, not the end of a run
+    """The function will never take this frame."""
+
+
+class Undelivered(FacectlError):  # noqa: N818 - as above
+    """Every attempt to send this frame failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Exponential backoff with full jitter: waits of random length up to base, 2 base, ... cap.
+
+    In seconds; after Marc Brooker, "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015.
+    """
+
+    attempts: int = 7
+    base: float = 0.25
+    cap: float = 8.0
+
+    def delay(self, failures: int, chance: float) -> float:
+        """The wait after so many failures, `chance` being uniform in 0..1."""
+        return chance * float(min(self.cap, self.base * 2 ** (failures - 1)))
+
+
+class Signed(httpx.Auth):
+    """Signs every attempt anew: a signature carries its time and expires."""
+
+    requires_request_body = True
+
+    def __init__(self, sign: Signer) -> None:
+        self._sign = sign
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        signed = {"host": request.headers["host"], "content-type": request.headers["content-type"]}
+        request.headers.update(
+            self._sign(request.method, str(request.url), request.content, signed)
+        )
+        yield request
+
+
+class FunctionUrl:
+    """The address that frames are posted to, over connections that are kept open."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int,
+        sign: Signer | None = None,
+        retry: Retry | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url
+        self._retry = retry if retry is not None else Retry()
+        self._chance = chance
+        self._http = httpx.Client(
+            auth=Signed(sign) if sign is not None else None,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            timeout=_TIMEOUT,
+            # A proxy is for the way out; the local cloud is on this machine.
+            trust_env=not _is_loopback(url),
+            headers={"content-type": "application/json", "user-agent": "facectl"},
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def post(
+        self, request: FrameRequest, *, sleep: Callable[[float], object] = time.sleep
+    ) -> Delivery:
+        """Send one frame, again where that can help.
+
+        `sleep` gives the frame up by returning True, as `threading.Event.wait`
+        does when it is set. Raises Refused or Undelivered about this frame, CloudError where no
+        frame would get through.
+        """
+        body = request.serialise()
+        if len(body) > MAX_BODY:
+            raise Refused(
+                f"{len(body) / 1e6:.1f} MB as a request, a Function URL takes "
+                f"{MAX_BODY / 1e6:.1f}: --max-side 1920 makes it smaller"
+            )
+        failures = 0
+        while True:
+            began = time.perf_counter()
+            try:
+                response = self._http.post(self.url, content=body)
+            except httpx.TransportError as error:
+                failure: FacectlError = self._broken(error)
+                pause = 0.0
+            else:
+                if response.status_code == 200:
+                    return _delivery(response, failures + 1, time.perf_counter() - began)
+                failure = self._verdict(response)
+                pause = _retry_after(response)
+            failures += 1
+            if failures >= self._retry.attempts:
+                raise failure
+            # Retry-After is a least wait; the jitter on top keeps clients apart.
+            if sleep(pause + self._retry.delay(failures, self._chance())):
+                raise Undelivered(f"stopped while trying again after: {failure}")
+
+    def _broken(self, error: httpx.TransportError) -> FacectlError:
+        if isinstance(error, httpx.ConnectError):
+            return NotRunningError(
+                f"nothing answers at {self.url}",
+                hint="facectl local up, then facectl deploy"
+                if _is_loopback(self.url)
+                else "facectl deploy",
+            )
+        return Undelivered(f"the connection broke: {type(error).__name__}: {error}")
+
+    def _verdict(self, response: httpx.Response) -> FacectlError:
+        """What a status other than 200 means; raises where trying again can't help."""
+        status = response.status_code
+        reason = f"{status}: {_message(response)}"
+        if status == 429 or status >= 500:
+            return Undelivered(reason)
+        if status in _NOT_THE_FRAME:
+            raise CloudError(
+                f"{self.url} does not let frames in: {reason}",
+                hint="facectl deploy   or   facectl context",
+            )
+        raise Refused(reason)
+
+
+def _delivery(response: httpx.Response, attempts: int, seconds: float) -> Delivery:
+    try:
+        faces = int(response.json()["faces"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CloudError(
+            f"{response.url} is not face-detection: 200 with {_message(response)}",
+            hint="facectl context   or   facectl deploy",
+        ) from error
+    return Delivery(faces, attempts, seconds)
+
+
+def _message(response: httpx.Response) -> str:
+    """The function's own sentence where there is one, else the beginning of the body."""
+    try:
+        fields = json.loads(response.content)
+        text = fields["error"]["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        text = response.text
+    line = " ".join(str(text).split())[:200]
+    return "".join(c if c.isprintable() else "?" for c in line) or "an empty answer"
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds that the Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date)."""
+    text = response.headers.get("retry-after", "")
+    try:
+        seconds = (
+            float(text)
+            if text.isdecimal()
+            else (parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds()
+        )
+    except (ValueError, TypeError):
+        return 0.0
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)
+
+
+def _is_loopback(url: str) -> bool:
+    return httpx.URL(url).host in {"127.0.0.1", "localhost", "::1"}

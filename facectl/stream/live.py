@@ -1,0 +1,109 @@
+"""Cameras and network streams: they don't wait, so the newest frame wins."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+
+from facectl.errors import InputError
+from facectl.stream.frames import Frame
+from facectl.stream.selection import Chooser, Selection
+
+_TICK = 0.2
+
+
+def open_capture(target: str | int, backend: int) -> Any:
+    """An OpenCV capture, opened or not, without OpenCV's and FFmpeg's own words on the terminal."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2.VideoCapture(target, backend)
+
+
+class Live:
+    """A camera by its index, or a stream by its URL; timestamps are seconds since it was opened.
+
+    A reader thread keeps only the newest frame: a slow cloud costs frames, not
+    delay. `problems` names a stream that ended by itself.
+    """
+
+    live = True
+    expected: int | None
+
+    def __init__(
+        self,
+        target: str | int,
+        selection: Selection,
+        *,
+        capture: Callable[[], Any] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.name = f"camera {target}" if isinstance(target, int) else _without_password(target)
+        self.problems: list[str] = []
+        self.expected = selection.limit
+        self._selection = selection
+        self._clock = clock
+        backend = cv2.CAP_ANY if isinstance(target, int) else cv2.CAP_FFMPEG
+        self._capture = (capture or (lambda: open_capture(target, backend)))()
+        if not self._capture.isOpened():
+            raise InputError(
+                f"{self.name} does not open",
+                hint="check that it is connected, not in use, and that its address is right",
+            )
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate = selection.rate(rate if 0 < rate < 1000 else 25.0)
+        self._news = threading.Condition()
+        self._newest: tuple[int, float, Any] | None = None
+        self._ended = False
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        threading.Thread(target=self._read, name="facectl-live", daemon=True).start()
+        chooser = Chooser(self._selection)
+        try:
+            while not chooser.full():
+                newest = self._next()
+                if newest is None:
+                    self.problems = [f"{self.name} ended after {chooser.taken} frames"]
+                    return
+                position, timestamp, pixels = newest
+                if chooser.takes(position, timestamp):
+                    index = chooser.taken - 1
+                    yield Frame(index, f"live-{position:06d}.jpg", timestamp, pixels=pixels)
+        finally:
+            self._closed.set()
+
+    def _next(self) -> tuple[int, float, Any] | None:
+        with self._news:
+            # A tick, because a wait without end could not be interrupted on every platform.
+            while self._newest is None and not self._ended:
+                self._news.wait(_TICK)
+            newest, self._newest = self._newest, None
+            return newest
+
+    def _read(self) -> None:
+        position = 0
+        start = self._clock()
+        while not self._closed.is_set():
+            read, pixels = self._capture.read()
+            if not read:
+                break
+            with self._news:
+                self._newest = (position, self._clock() - start, pixels)
+                self._news.notify()
+            position += 1
+        self._capture.release()
+        with self._news:
+            self._ended = True
+            self._news.notify()
+
+
+def _without_password(url: str) -> str:
+    """The URL as it may be shown: cameras carry their password in it."""
+    scheme, _, rest = url.partition("://")
+    host = rest.rpartition("@")[2]
+    return f"{scheme}://{host}"

@@ -1,0 +1,138 @@
+"""Empties the queues of a deployment, and proves it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from facectl.aws import Clients, cloud_errors
+from facectl.errors import IncompleteError
+
+# By AWS's documentation of PurgeQueue: once in so many seconds, and what was
+# sent just before may go within as many after.
+PURGE_INTERVAL = 60.0
+# The counts are approximate: a single zero may be a stale one.
+_ZEROS = 3
+_POLL = 0.5
+_NEXT_TRY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The messages of a queue, as SQS reckons them."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+
+    @property
+    def total(self) -> int:
+        return self.visible + self.in_flight + self.delayed
+
+    def __str__(self) -> str:
+        return f"{self.visible} visible, {self.in_flight} in flight, {self.delayed} delayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """A queue that was emptied: what it held before, what it holds now, and how long it took."""
+
+    queue: str
+    before: Counts
+    after: Counts
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "seconds": round(self.seconds, 2)}
+
+
+class Purge:
+    """Purges queues; `tell` gets a sentence about what is being waited for."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        timeout: float = 180.0,
+        tell: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._clients = clients
+        self._timeout = timeout
+        self._tell = tell
+        self._clock = clock
+        self._sleep = sleep
+
+    def counts(self, name: str) -> Counts:
+        """What a queue holds; raises CloudError."""
+        with cloud_errors(f"counting {name}", self._clients.deployment):
+            url = self._clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            attributes = self._clients.sqs.get_queue_attributes(
+                QueueUrl=url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                    "ApproximateNumberOfMessagesDelayed",
+                ],
+            )["Attributes"]
+        return Counts(
+            visible=int(attributes["ApproximateNumberOfMessages"]),
+            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+            delayed=int(attributes["ApproximateNumberOfMessagesDelayed"]),
+        )
+
+    def run(self, names: Sequence[str]) -> list[Purged]:
+        """Empty the queues one after the other, so name the one that fills the others first.
+
+        Raises IncompleteError when a queue is not empty after `timeout` seconds.
+        """
+        deadline = self._clock() + self._timeout
+        purged = {name: self._empty(name, deadline) for name in names}
+        # An answer that was under way may have reached a queue behind our back.
+        while refilled := [name for name in names if self.counts(name).total]:
+            for name in refilled:
+                purged[name] = replace(self._empty(name, deadline), before=purged[name].before)
+        return list(purged.values())
+
+    def _empty(self, name: str, deadline: float) -> Purged:
+        began = turn = self._clock()
+        before = counts = self.counts(name)
+        zeros = 0
+        tried = False
+        while True:
+            zeros = zeros + 1 if counts.total == 0 else 0
+            if zeros >= _ZEROS:
+                return Purged(name, before, counts, self._clock() - began)
+            # Once even if it seems empty; again for what came back, or was sent, since.
+            if (counts.total or not tried) and self._clock() >= turn:
+                turn = self._clock() + (PURGE_INTERVAL if self._purge(name) else _NEXT_TRY)
+                tried = True
+            if self._clock() > deadline:
+                raise IncompleteError(
+                    f"{name} is not empty after {self._timeout:g} s: {counts}",
+                    hint="facectl purge --timeout 600",
+                )
+            self._tell(f"{name}: {counts}{self._waiting_for(counts, turn)}")
+            self._sleep(_POLL)
+            counts = self.counts(name)
+
+    def _purge(self, name: str) -> bool:
+        """Purge; False where SQS was purging already."""
+        sqs = self._clients.sqs
+        with cloud_errors(f"purging {name}", self._clients.deployment):
+            try:
+                sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"])
+            except sqs.exceptions.PurgeQueueInProgress:
+                return False
+        return True
+
+    def _waiting_for(self, counts: Counts, turn: float) -> str:
+        if not counts.total:
+            return ", looking again to be sure"
+        left = max(0, round(turn - self._clock()))
+        if counts.visible or counts.delayed:
+            return f"; SQS allows one purge in {PURGE_INTERVAL:g} s, next try in {left} s"
+        return "; in flight at a consumer, gone when it is done or they become visible again"

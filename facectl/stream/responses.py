@@ -1,0 +1,236 @@
+"""The response queue: take what is ours, leave the rest to its owners."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from facectl.aws import Clients, cloud_errors, is_passing
+from facectl.errors import CloudError
+from lambda_src.contract import FrameResult, MessageError
+
+# The longest poll that SQS allows: the fewest requests, and an answer ends it at once.
+LONG_POLL = 20
+_BATCH = 10
+# A message that nobody took is put out of sight for longer each time it comes
+# back, in seconds by how often it was received. Its owner finds it at once if
+# it is looking; if it is not, a few left-over messages must not keep us from
+# seeing our own behind them.
+_ASIDE = (0, 0, 0, 1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of the response queue; `result` is None where it is not of our contract.
+
+    `receives` is how often it was delivered, to anyone; `sent_at` is when SQS
+    took it, in seconds of the epoch.
+    """
+
+    message_id: str
+    receipt: str
+    body: str
+    receives: int
+    sent_at: float | None
+    result: FrameResult | None
+
+
+class ResponseQueue:
+    """The response queue of a deployment."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self.name = clients.deployment.names.response_queue
+        self._doing = f"reading {self.name}"
+        with cloud_errors(f"looking up {self.name}", clients.deployment):
+            self._url = clients.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
+
+    def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
+        """Up to ten messages, waiting up to `wait` seconds for the first; raises CloudError."""
+        with cloud_errors(self._doing, self._clients.deployment):
+            answer = self._clients.sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=_BATCH,
+                WaitTimeSeconds=wait,
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+            )
+        received = []
+        for message in answer.get("Messages", []):
+            attributes = message.get("Attributes", {})
+            sent = attributes.get("SentTimestamp")
+            body = message["Body"]
+            received.append(
+                Received(
+                    message_id=message["MessageId"],
+                    receipt=message["ReceiptHandle"],
+                    body=body,
+                    receives=int(attributes.get("ApproximateReceiveCount", "1")),
+                    sent_at=None if sent is None else int(sent) / 1000,
+                    result=_result(body),
+                )
+            )
+        return received
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """Remove at most ten messages. One that stays comes again and is a duplicate then."""
+        if not messages:
+            return
+        with cloud_errors(self._doing, self._clients.deployment):
+            self._clients.sqs.delete_message_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {"Id": str(n), "ReceiptHandle": message.receipt}
+                    for n, message in enumerate(messages)
+                ],
+            )
+
+    def give_back(self, messages: Sequence[Received]) -> None:
+        """Let others have at most ten messages: at once, later for those that nobody takes."""
+        if not messages:
+            return
+        with cloud_errors(self._doing, self._clients.deployment):
+            self._clients.sqs.change_message_visibility_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {
+                        "Id": str(n),
+                        "ReceiptHandle": message.receipt,
+                        "VisibilityTimeout": _ASIDE[min(message.receives, len(_ASIDE)) - 1],
+                    }
+                    for n, message in enumerate(messages)
+                ],
+            )
+
+
+class Queue(Protocol):
+    """What is asked of the response queue."""
+
+    def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
+        """Up to ten messages."""
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """Remove them."""
+
+    def give_back(self, messages: Sequence[Received]) -> None:
+        """Let others have them."""
+
+
+class Inbox(Protocol):
+    """Whose answers are collected."""
+
+    def owns(self, request_id: str) -> bool:
+        """Whether an answer is ours."""
+
+    def answered(self, answer: FrameResult, at: float) -> None:
+        """Take an answer; when this returns, the message is deleted."""
+
+
+class Patience:
+    """Rides out short failures: waits longer after each, and gives up after `limit` seconds."""
+
+    def __init__(
+        self,
+        *,
+        limit: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._sleep = sleep
+        self._failing_since: float | None = None
+        self._failures = 0
+
+    def well(self) -> None:
+        """It works again."""
+        self._failing_since = None
+        self._failures = 0
+
+    def endure(self, error: CloudError) -> None:
+        """Wait a while; raises the error if it isn't of the passing kind, or lasts too long."""
+        now = self._clock()
+        if self._failing_since is None:
+            self._failing_since = now
+        if not is_passing(error) or now - self._failing_since > self._limit:
+            raise error
+        self._failures += 1
+        self._sleep(min(2.0, 0.1 * 2**self._failures))
+
+
+class Collector:
+    """A thread that reads the response queue and hands each answer of ours to the inbox.
+
+    `strangers` counts the deliveries of messages that belong to others, or
+    that are not of our contract; they are left on the queue.
+    """
+
+    def __init__(
+        self,
+        response_queue: Queue,
+        inbox: Inbox,
+        *,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.failure: Exception | None = None
+        self.strangers = 0
+        self._queue = response_queue
+        self._inbox = inbox
+        self._stopping = threading.Event()
+        self._patience = patience if patience is not None else Patience(sleep=self._stopping.wait)
+        self._clock = clock
+        self._thread = threading.Thread(target=self._run, name="facectl-collect", daemon=True)
+
+    def start(self) -> None:
+        """Begin to collect."""
+        self._thread.start()
+
+    def stop(self, *, grace: float = 0.5) -> None:
+        """Begin no new poll. One that is under way is left to itself: it takes nothing away."""
+        self._stopping.set()
+        self._thread.join(grace)
+
+    def collect(self, *, wait: int = LONG_POLL) -> int:
+        """Poll once and deal with what came; the number of messages. Raises CloudError."""
+        messages = self._queue.receive(wait=wait)
+        at = self._clock()
+        if self._stopping.is_set():
+            self._queue.give_back(messages)
+            return len(messages)
+        ours: list[Received] = []
+        others: list[Received] = []
+        for message in messages:
+            if message.result is not None and self._inbox.owns(message.result.request_id):
+                self._inbox.answered(message.result, at)
+                ours.append(message)
+            else:
+                others.append(message)
+        self.strangers += len(others)
+        self._queue.delete(ours)
+        self._queue.give_back(others)
+        return len(messages)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._collect_or_endure()
+        except Exception as error:  # noqa: BLE001 - whoever started the thread raises it
+            self.failure = error
+
+    def _collect_or_endure(self) -> None:
+        try:
+            self.collect()
+        except CloudError as error:
+            self._patience.endure(error)
+        else:
+            self._patience.well()
+
+
+def _result(body: str) -> FrameResult | None:
+    try:
+        return FrameResult.parse(body)
+    except MessageError:
+        return None

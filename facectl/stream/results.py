@@ -1,0 +1,141 @@
+"""What is kept of a run: every outcome in a file, the figures and the first rows in memory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facectl.errors import FacectlError, InputError
+from facectl.stream.ledger import Outcome
+
+# So many frames without an answer are named one by one.
+MOST_NAMED = 1000
+
+
+class ResultsFile:
+    """One JSON line for each frame, on the disk's side as soon as its fate is known.
+
+    An existing file is replaced when the run begins. A line is written with one
+    call, so what a crash leaves is whole lines; after a full disk the last one
+    may be a part, which has no line end.
+    """
+
+    def __init__(self, path: Path, *, synthetic: bool) -> None:
+        self._path = path
+        self._synthetic = synthetic
+        try:
+            # Unbuffered: each write below is one call to the system.
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise InputError(f"{path} can't be written: {error.strerror}") from error
+
+    def __call__(self, outcome: Outcome) -> None:
+        line = json.dumps(as_dict(outcome, synthetic=self._synthetic)) + "\n"
+        data = line.encode()
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            raise self._failure(error.strerror) from error
+        if written != len(data):
+            raise self._failure("the disk is full")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _failure(self, reason: str | None) -> FacectlError:
+        return FacectlError(f"{self._path} can't be written any more: {reason}")
+
+
+def as_dict(outcome: Outcome, *, synthetic: bool) -> dict[str, Any]:
+    """The outcome as JSON has it; times in seconds except `timings_ms`."""
+    fields: dict[str, Any] = {
+        "frame": outcome.index,
+        "name": outcome.name,
+        "request_id": outcome.request_id,
+        "timestamp": round(outcome.timestamp, 4),
+        "status": outcome.status,
+        "result": outcome.answer.result if outcome.answer is not None else None,
+    }
+    if outcome.latency is not None:
+        fields["latency"] = round(outcome.latency, 4)
+    if outcome.delivery is not None:
+        fields["post"] = round(outcome.delivery.seconds, 4)
+        fields["attempts"] = outcome.delivery.attempts
+    if outcome.answer is not None:
+        answer = json.loads(outcome.answer.serialise())
+        fields.update({k: answer[k] for k in ("faces", "timings_ms") if k in answer})
+    if outcome.error is not None:
+        fields["error"] = outcome.error
+    if synthetic:
+        fields["synthetic"] = True
+    return fields
+
+
+@dataclass(slots=True)
+class Latency:
+    """Seconds from due to answered, without keeping the samples."""
+
+    count: int = 0
+    total: float = 0.0
+    least: float = float("inf")
+    most: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total += seconds
+        self.least = min(self.least, seconds)
+        self.most = max(self.most, seconds)
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+    def as_dict(self) -> dict[str, float]:
+        if not self.count:
+            return {}
+        return {
+            "mean": round(self.total / self.count, 4),
+            "min": round(self.least, 4),
+            "max": round(self.most, 4),
+        }
+
+
+@dataclass(slots=True)
+class Tally:
+    """The figures of a run, the first `rows` frames, and the frames that came to nothing."""
+
+    rows: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
+    latency: Latency = field(default_factory=Latency)
+    first: list[Outcome] = field(default_factory=list)
+    # At most MOST_NAMED of them; `statuses` counts them all.
+    lost: list[Outcome] = field(default_factory=list)
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Take one outcome in."""
+        self.statuses[outcome.status] += 1
+        if outcome.answer is not None:
+            # In how many frames a name was seen, however often in one.
+            self.names.update(set(outcome.answer.result.split(",")))
+        if outcome.latency is not None:
+            self.latency.add(outcome.latency)
+        if outcome.index < self.rows:
+            self.first.append(outcome)
+        if outcome.status not in {"answered", "accepted"} and len(self.lost) < MOST_NAMED:
+            self.lost.append(outcome)
+
+
+def ranges(indices: list[int]) -> str:
+    """Frame numbers as people write them: `3, 17-25`."""
+    parts: list[list[int]] = []
+    for index in sorted(indices):
+        if parts and index == parts[-1][1] + 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

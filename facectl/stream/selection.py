@@ -1,0 +1,58 @@
+"""Which frames of a source are taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facectl.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which frames are taken: every n-th, or at most `fps` of a second, and how many in all."""
+
+    every: int = 1
+    fps: float | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every > 1 and self.fps is not None:
+            raise InputError(
+                "--every and --fps both choose frames", hint="give one of them, not both"
+            )
+
+    def expected(self, frames: int, rate: float) -> int:
+        """How many of so many frames at `rate` a second will be taken."""
+        taken = -(-frames // self.every)
+        if self.fps is not None and self.fps < rate:
+            taken = min(frames, int((frames - 1) / rate * self.fps + 1e-6) + 1)
+        return taken if self.limit is None else min(taken, self.limit)
+
+    def rate(self, rate: float) -> float:
+        """Frames a second that remain of `rate`."""
+        return min(rate, self.fps) if self.fps is not None else rate / self.every
+
+
+class Chooser:
+    """The running state of a selection."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._next_due = 0.0
+        self.taken = 0
+
+    def full(self) -> bool:
+        return self._selection.limit is not None and self.taken >= self._selection.limit
+
+    def takes(self, position: int, timestamp: float) -> bool:
+        fps = self._selection.fps
+        if fps is not None:
+            # Timestamps are rounded in the container: a millisecond early is on time.
+            if timestamp + 0.001 < self._next_due:
+                return False
+            while self._next_due <= timestamp + 0.001:
+                self._next_due += 1 / fps
+        elif position % self._selection.every:
+            return False
+        self.taken += 1
+        return True

@@ -1,0 +1,184 @@
+"""Sends frames by a few threads, with no more of them in memory than threads can hold."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from facectl.errors import CloudError, FacectlError, InputError
+from facectl.stream.delivery import Refused, Undelivered
+from facectl.stream.frames import Encoding, Frame
+from facectl.stream.ledger import Delivery, Ledger
+from lambda_src.contract import FrameRequest
+
+_TICK = 0.1
+# Decoded frames that wait for a thread. A 1080p frame is 6 MB.
+_AHEAD = 2
+# So many frames in a row that no attempt got through: the rest would not either.
+_HOPELESS = 8
+
+
+class Endpoint(Protocol):
+    """What a sender posts to."""
+
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        """Send one frame; raises Refused, Undelivered or CloudError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked of each frame: how it is encoded, how many faces, and how much detail."""
+
+    encoding: Encoding = field(default_factory=Encoding)
+    max_faces: int = 1
+    detail: bool = False
+
+
+class Sender:
+    """Sends the frames of an iterable by `concurrency` threads and tells the ledger.
+
+    `keep` gets each frame's index and the image file that was sent for it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        asking: Asking,
+        *,
+        concurrency: int,
+        keep: Callable[[int, bytes], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.stopping = threading.Event()
+        self.failure: Exception | None = None
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._asking = asking
+        self._keep = keep
+        self._clock = clock
+        self._jobs: queue.Queue[tuple[Frame, float | None]] = queue.Queue(_AHEAD)
+        self._no_more = threading.Event()
+        self._lost_in_a_row = 0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"facectl-send-{n}", daemon=True)
+            for n in range(concurrency)
+        ]
+
+    def run(
+        self,
+        frames: Iterable[Frame],
+        *,
+        schedule: Callable[[Frame], float] | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Send every frame and return when each was accepted or given up.
+
+        `schedule` gives the seconds after the first frame at which a frame is
+        due (None: as soon as a thread is free); latency counts from then, late
+        or not. `check` is called while waiting and may raise to end the run.
+        """
+        for thread in self._threads:
+            thread.start()
+        start: float | None = None
+        for frame in frames:
+            due = None
+            if schedule is not None:
+                if start is None:
+                    start = self._clock() - schedule(frame)
+                due = start + schedule(frame)
+                self._wait_until(due, check)
+            self._hand_over(frame, due, check)
+        self._no_more.set()
+        while any(thread.is_alive() for thread in self._threads):
+            self._look(check)
+            self._join(_TICK)
+
+    def stop(self, *, grace: float = 3.0) -> None:
+        """Begin nothing new, and give what is under way `grace` seconds to end."""
+        self.stopping.set()
+        self._no_more.set()
+        deadline = time.monotonic() + grace
+        while any(t.is_alive() for t in self._threads) and time.monotonic() < deadline:
+            self._join(_TICK)
+
+    def _join(self, timeout: float) -> None:
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout)
+                return
+
+    def _look(self, check: Callable[[], None]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        check()
+
+    def _wait_until(self, due: float, check: Callable[[], None]) -> None:
+        while (left := due - self._clock()) > 0:
+            self._look(check)
+            self.stopping.wait(min(left, _TICK))
+
+    def _hand_over(self, frame: Frame, due: float | None, check: Callable[[], None]) -> None:
+        while True:
+            self._look(check)
+            try:
+                self._jobs.put((frame, due), timeout=_TICK)
+            except queue.Full:
+                continue
+            return
+
+    def _work(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                frame, due = self._jobs.get(timeout=_TICK)
+            except queue.Empty:
+                if self._no_more.is_set():
+                    return
+                continue
+            try:
+                self._send(frame, due)
+            except Exception as error:  # noqa: BLE001 - run() raises it in the caller's thread
+                self.failure = error
+                self.stopping.set()
+
+    def _send(self, frame: Frame, due: float | None) -> None:
+        request_id = self._ledger.open(frame, due, stop=self.stopping.is_set)
+        if request_id is None:
+            return
+        try:
+            file = self._asking.encoding.file_of(frame)
+        except InputError as error:
+            self._ledger.refused(request_id, str(error))
+            return
+        if self._keep is not None:
+            self._keep(frame.index, file)
+        request = FrameRequest(
+            request_id, frame.name, file, self._asking.max_faces, self._asking.detail
+        )
+        del frame
+        self._post(request)
+
+    def _post(self, request: FrameRequest) -> None:
+        try:
+            delivery = self._endpoint.post(request, sleep=self.stopping.wait)
+        except Refused as error:
+            self._ledger.refused(request.request_id, str(error))
+            self._lost_in_a_row = 0
+        except Undelivered as error:
+            self._ledger.undelivered(request.request_id, str(error))
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row >= _HOPELESS and not self.stopping.is_set():
+                raise CloudError(
+                    f"{self._lost_in_a_row} frames in a row did not get through: {error}",
+                    hint="facectl logs",
+                ) from error
+        except FacectlError as error:
+            self._ledger.undelivered(request.request_id, str(error))
+            raise
+        else:
+            self._ledger.accepted(request.request_id, delivery)
+            self._lost_in_a_row = 0

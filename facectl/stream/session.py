@@ -1,0 +1,220 @@
+"""One run of `facectl send`: frames out, answers in, and an end that accounts for every frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from facectl.aws import Clients, cloud_errors
+from facectl.errors import FacectlError, IncompleteError, InputError
+from facectl.naming import DETECTION_FUNCTION
+from facectl.stream.delivery import FunctionUrl
+from facectl.stream.frames import Frame
+from facectl.stream.ledger import Counts, Ledger
+from facectl.stream.responses import Collector, ResponseQueue
+from facectl.stream.results import Tally, as_dict, ranges
+from facectl.stream.sender import Asking, Sender
+from facectl.stream.sources import Source
+from facectl.stream.spool import Spool
+
+_TICK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run goes. `timeout`: seconds without news after which answers are given up.
+
+    `window`: frames that may be on their way at once; more wait here.
+    """
+
+    asking: Asking
+    concurrency: int = 4
+    realtime: bool = False
+    wait: bool = True
+    timeout: float = 60.0
+    window: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run; `failure` is what ended it early, if not the reader."""
+
+    tally: Tally
+    counts: Counts
+    seconds: float
+    strangers: int
+    problems: list[str]
+    synthetic: bool
+    interrupted: bool
+    failure: FacectlError | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is well, 1 when a frame is missing, 3 when the run ended early."""
+        if self.interrupted or self.failure is not None:
+            return IncompleteError.exit_code
+        return 1 if self.tally.lost or self.problems else 0
+
+    def incomplete(self) -> FacectlError | None:
+        """The error to end with where the cloud ended the run."""
+        if self.failure is None:
+            return None
+        if not self.counts.accepted:
+            return self.failure
+        unanswered = [o.index for o in self.tally.lost if o.status == "unanswered"]
+        return IncompleteError(
+            f"{self.failure}. The run ended early: {self.counts.accepted} frames sent, "
+            f"{self.counts.answered} answered, {self.tally.statuses['unanswered']} unanswered"
+            + (f" (frames {ranges(unanswered)})" if unanswered else ""),
+            hint=self.failure.hint,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON has it, with as many frames as the tally kept."""
+        statuses = self.tally.statuses
+        return {
+            "sent": self.counts.accepted,
+            "answered": self.counts.answered,
+            "unanswered": statuses["unanswered"],
+            "in_flight": statuses["in-flight"],
+            "refused": statuses["refused"],
+            "failed": statuses["failed"],
+            "unsent": statuses["unsent"],
+            "duplicates": self.counts.duplicates,
+            "seconds": round(self.seconds, 3),
+            "latency": self.tally.latency.as_dict(),
+            "names": dict(self.tally.names.most_common()),
+            "synthetic": self.synthetic,
+            "interrupted": self.interrupted,
+            "problems": self.problems,
+            "error": None if self.failure is None else str(self.failure),
+            "lost": [as_dict(o, synthetic=self.synthetic) for o in self.tally.lost],
+            "frames": [
+                as_dict(o, synthetic=self.synthetic)
+                for o in sorted(self.tally.first, key=lambda o: o.index)
+            ],
+        }
+
+
+class Session:
+    """A run against one deployment; raises CloudError or InputError before the first frame."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        plan: Plan,
+        tally: Tally,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._plan = plan
+        self._tally = tally
+        self._clock = clock
+        self._synthetic = clients.deployment.synthetic
+        url = function_url(clients)
+        # Asked for even where no answer is: it proves that the deployment is there.
+        queue = ResponseQueue(clients)
+        self.ledger = Ledger(wait=plan.wait, window=plan.window, clock=clock)
+        self.ledger.listen(tally)
+        self._collector = Collector(queue, self.ledger, clock=clock)
+        signed = clients.deployment.target == "aws"
+        self._url = url
+        self._sign = clients.sign if signed else None
+
+    def run(
+        self,
+        source: Source,
+        *,
+        spool: Spool | None = None,
+        progress: Callable[[Counts], None] = lambda _: None,
+    ) -> Report:
+        """Send the source's frames and collect their answers. Ctrl-C ends it with a report."""
+        began = self._clock()
+        interrupted = False
+        failure: FacectlError | None = None
+        endpoint = FunctionUrl(
+            self._url,
+            connections=self._plan.concurrency,
+            sign=self._sign,
+        )
+        sender = Sender(
+            endpoint,
+            self.ledger,
+            self._plan.asking,
+            concurrency=self._plan.concurrency,
+            # What can't be read a second time is kept to be drawn.
+            keep=spool.keep_image if spool is not None and source.live else None,
+            clock=self._clock,
+        )
+        if self._plan.wait:
+            self._collector.start()
+        try:
+            sender.run(
+                source,
+                schedule=_timestamp if self._plan.realtime else None,
+                check=lambda: self._check(progress),
+            )
+            self._await_answers(progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        except FacectlError as error:
+            failure = error
+        finally:
+            sender.stop()
+            if self._plan.wait:
+                self._collector.stop()
+            endpoint.close()
+        self.ledger.close(interrupted=interrupted)
+        progress(self.ledger.counts)
+        return Report(
+            tally=self._tally,
+            counts=self.ledger.counts,
+            seconds=self._clock() - began,
+            strangers=self._collector.strangers,
+            problems=source.problems,
+            synthetic=self._synthetic,
+            interrupted=interrupted,
+            failure=failure,
+        )
+
+    def _check(self, progress: Callable[[Counts], None]) -> None:
+        progress(self.ledger.counts)
+        if self._collector.failure is not None:
+            raise self._collector.failure
+        if self.ledger.full and self._silent():
+            raise IncompleteError(
+                f"no answer for {self._plan.timeout:g} s while "
+                f"{self.ledger.counts.waiting} frames were waiting for theirs",
+                hint="facectl logs",
+            )
+
+    def _await_answers(self, progress: Callable[[Counts], None]) -> None:
+        while not self.ledger.settle(_TICK):
+            self._check(progress)
+            if self._silent():
+                return
+
+    def _silent(self) -> bool:
+        return self._clock() - self.ledger.last_progress > self._plan.timeout
+
+
+def function_url(clients: Clients) -> str:
+    """Where frames are posted: as remembered, or as AWS knows it; raises InputError, CloudError."""
+    deployment = clients.deployment
+    if deployment.function_url is not None:
+        return deployment.function_url
+    if deployment.target == "local":
+        raise InputError(
+            f"{deployment.asu_id} was never deployed to this local cloud",
+            hint=f"facectl deploy --asu-id {deployment.asu_id} --target local",
+        )
+    with cloud_errors("looking up the Function URL", deployment):
+        return clients.functions.get_function_url_config(FunctionName=DETECTION_FUNCTION)[
+            "FunctionUrl"
+        ]
+
+
+def _timestamp(frame: Frame) -> float:
+    return frame.timestamp

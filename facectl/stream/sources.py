@@ -1,0 +1,202 @@
+"""Where frames come from: a video file, images, a camera, a stream.
+
+A file or folder can be read again, and is when a video is annotated; a camera
+or stream cannot.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from facectl.errors import InputError
+from facectl.stream.frames import Frame, decoded, sendable
+from facectl.stream.live import Live, open_capture
+from facectl.stream.selection import Chooser, Selection
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# A container's frame count may be reckoned from its duration, so one frame
+# in a hundred more or less is no sign of damage.
+_COUNT_TOLERANCE = 0.01
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+class Video:
+    """A video file. `problems` tells, after reading, what could not be read."""
+
+    live = False
+
+    def __init__(self, path: Path, selection: Selection) -> None:
+        self.name = str(path)
+        self.problems: list[str] = []
+        self._path = path
+        self._selection = selection
+        capture = self._open()
+        try:
+            self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+            rate = float(capture.get(cv2.CAP_PROP_FPS))
+            # The header alone proves nothing: one frame must come out.
+            if not capture.grab():
+                raise _no_video(path)
+        finally:
+            capture.release()
+        self._rate = rate if 0 < rate < 1000 else 25.0
+        self.rate = selection.rate(self._rate)
+        self.expected = (
+            selection.expected(self._announced, self._rate) if self._announced else selection.limit
+        )
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.problems = []
+        capture = self._open()
+        chooser = Chooser(self._selection)
+        position = 0
+        try:
+            while not chooser.full() and capture.grab():
+                timestamp = position / self._rate
+                if chooser.takes(position, timestamp):
+                    read, pixels = capture.retrieve()
+                    if not read:
+                        break
+                    name = f"{self._path.stem[:400]}-{position:06d}.jpg"
+                    yield Frame(chooser.taken - 1, name, timestamp, pixels=pixels)
+                position += 1
+        finally:
+            capture.release()
+        if not chooser.full():
+            self._compare(position)
+
+    def _compare(self, read: int) -> None:
+        missing = self._announced - read
+        if missing > max(1, self._announced * _COUNT_TOLERANCE):
+            self.problems.append(
+                f"{self.name} is cut off or damaged: {read} of the {self._announced} frames "
+                f"that it announces could be read, {missing} are missing"
+            )
+
+    def _open(self) -> Any:
+        capture = open_capture(str(self._path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise _no_video(self._path)
+        return capture
+
+
+class Images:
+    """Image files in natural order; those that hold no image are named in `problems`."""
+
+    live = False
+
+    def __init__(self, paths: Sequence[Path], name: str, selection: Selection) -> None:
+        self.name = name
+        self.problems: list[str] = []
+        self._paths = paths
+        # Images have no rate of their own: one a second unless told otherwise.
+        self.rate = selection.fps if selection.fps is not None else 1.0
+        self._selection = Selection(every=selection.every, limit=selection.limit)
+        self.expected = self._selection.expected(len(paths), self.rate)
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.problems = []
+        chooser = Chooser(self._selection)
+        index = 0
+        for position, path in enumerate(self._paths):
+            if chooser.full():
+                break
+            if not chooser.takes(position, 0.0):
+                continue
+            try:
+                file = path.read_bytes()
+                if not sendable(file):
+                    decoded(file, str(path))
+            except OSError as error:
+                self.problems.append(f"{path} can't be read: {error.strerror}")
+                continue
+            except InputError as error:
+                self.problems.append(str(error))
+                continue
+            yield Frame(index, path.name[-500:], index / self.rate, file=file)
+            index += 1
+
+
+Source = Video | Images | Live
+
+
+def open_source(texts: Sequence[str], selection: Selection) -> Source:
+    """The source that these words name; raises InputError for one that holds no frame.
+
+    One word is a video, image, folder, pattern, camera index or URL; several
+    words are image files, as a shell makes them of a pattern.
+    """
+    if len(texts) > 1:
+        paths = [Path(text) for text in texts]
+        for path in paths:
+            if not path.is_file():
+                raise InputError(f"No such file: {path}")
+        return _images(paths, f"{len(paths)} files", selection)
+    (text,) = texts
+    path = Path(text)
+    if _URL.match(text):
+        return Live(text, selection)
+    if text.isdecimal() and not path.exists():
+        return Live(int(text), selection)
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        return _images(found, text, selection)
+    if path.is_file():
+        return _file(path, selection)
+    if glob.has_magic(text):
+        # Path.glob refuses a pattern that begins at the root or with "..".
+        matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207
+        return _images([match for match in matches if match.is_file()], text, selection)
+    raise InputError(
+        f"No such file or folder: {text}",
+        hint="facectl send VIDEO, IMAGE, FOLDER, 'PATTERN*.jpg', camera index or rtsp:// URL",
+    )
+
+
+def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key by which frame9 comes before frame10."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], str(path)
+
+
+def _file(path: Path, selection: Selection) -> Source:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4096)
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}") from error
+    if not head:
+        raise InputError(f"{path} is empty")
+    if sendable(head) or path.suffix.lower() in IMAGE_SUFFIXES:
+        if not sendable(head):
+            decoded(path.read_bytes(), str(path))
+        return Images([path], str(path), selection)
+    if _is_text(head):
+        # FFmpeg would draw a text file as if it were a terminal.
+        raise _no_video(path)
+    return Video(path, selection)
+
+
+def _images(paths: list[Path], name: str, selection: Selection) -> Images:
+    if not paths:
+        raise InputError(
+            f"{name} holds no image", hint=f"images end in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return Images(sorted(paths, key=natural_order), name, selection)
+
+
+def _is_text(head: bytes) -> bool:
+    return b"\0" not in head and all(byte >= 32 or byte in b"\t\n\r\f\x1b" for byte in head)
+
+
+def _no_video(path: Path) -> InputError:
+    return InputError(
+        f"{path} is no video or image that can be read",
+        hint="an MP4 that was cut off has lost the index at its end: copy it again",
+    )

@@ -1,0 +1,75 @@
+"""Answers, and the images of sources that can't be read twice, on disk until they are drawn."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+
+from facectl.stream.frames import Frame
+from facectl.stream.ledger import Outcome, Status
+from lambda_src.contract import FrameResult
+
+
+class Spool:
+    """A temporary database that vanishes when it is closed or the process ends.
+
+    It keeps the memory of a long run out of the process: what is drawn at the
+    end is read back in the order of the frames.
+    """
+
+    def __init__(self) -> None:
+        # SQLite's unnamed database: a file of its own, already unlinked.
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._lock = threading.Lock()
+        self._database.execute("CREATE TABLE outcome (frame INTEGER PRIMARY KEY, status, answer)")
+        self._database.execute("CREATE TABLE image (frame INTEGER PRIMARY KEY, file)")
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Keep an outcome."""
+        answer = None if outcome.answer is None else outcome.answer.serialise()
+        with self._lock:
+            self._database.execute(
+                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)",
+                (outcome.index, outcome.status, answer),
+            )
+
+    def keep_image(self, index: int, file: bytes) -> None:
+        """Keep the image file that was sent for a frame."""
+        with self._lock:
+            self._database.execute("INSERT OR REPLACE INTO image VALUES (?, ?)", (index, file))
+
+    def outcome(self, index: int) -> tuple[Status, FrameResult | None] | None:
+        """What became of a frame; None for one that was never sent."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT status, answer FROM outcome WHERE frame = ?", (index,)
+            ).fetchone()
+        if row is None:
+            return None
+        return row[0], None if row[1] is None else FrameResult.parse(row[1])
+
+    def sent(self) -> int:
+        """How many frames a function took."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT count(*) FROM outcome WHERE status NOT IN ('unsent', 'refused', 'failed')"
+            ).fetchone()
+        return int(row[0])
+
+    def frames(self) -> Iterator[Frame]:
+        """The kept images in the order of their frames."""
+        last = -1
+        while True:
+            with self._lock:
+                row = self._database.execute(
+                    "SELECT frame, file FROM image WHERE frame > ? ORDER BY frame LIMIT 1", (last,)
+                ).fetchone()
+            if row is None:
+                return
+            last = row[0]
+            yield Frame(last, "", 0.0, file=row[1])
+
+    def close(self) -> None:
+        """Throw everything away."""
+        self._database.close()

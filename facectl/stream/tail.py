@@ -1,0 +1,104 @@
+"""Results as they arrive, for whoever wants to look."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from facectl.errors import CloudError
+from facectl.stream.responses import LONG_POLL, Patience, Queue, Received
+from lambda_src.contract import FrameResult
+
+# Long enough that SQS would not deliver a message again so late.
+_REMEMBERED = 100_000
+
+
+Results = Generator[tuple[FrameResult, float | None], None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When tailing ends by itself: after `most` results, or `quiet` seconds without one."""
+
+    most: int | None = None
+    quiet: float | None = None
+
+
+class Tail:
+    """The results on a response queue, each once.
+
+    A result is removed after the caller took it, or left for others with
+    `keep`. `foreign` counts the messages that are no results; they are left.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        keep: bool,
+        patience: Patience | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.foreign = 0
+        self._queue = queue
+        self._keep = keep
+        self._patience = patience if patience is not None else Patience()
+        self._clock = clock
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def results(self, limits: Limits | None = None) -> Results:
+        """Each result with the time at which SQS took it (seconds of the epoch); CloudError."""
+        limits = limits if limits is not None else Limits()
+        given = 0
+        last = self._clock()
+        while limits.most is None or given < limits.most:
+            wait = LONG_POLL
+            if limits.quiet is not None:
+                left = limits.quiet - (self._clock() - last)
+                if left <= 0:
+                    return
+                wait = min(LONG_POLL, max(1, round(left)))
+            messages = self._receive(wait)
+            done: list[Received] = []
+            try:
+                for message in messages:
+                    if message.result is None:
+                        self.foreign += self._is_new(message.message_id)
+                        continue
+                    if limits.most is not None and given >= limits.most:
+                        break
+                    # By request: a duplicate is another message with the same answer.
+                    if self._is_new(message.result.request_id):
+                        given += 1
+                        last = self._clock()
+                        yield message.result, message.sent_at
+                    # Only what the caller came back from counts as taken.
+                    done.append(message)
+            finally:
+                self._put_away(messages, done)
+
+    def _receive(self, wait: int) -> list[Received]:
+        try:
+            messages = self._queue.receive(wait=wait)
+        except CloudError as error:
+            self._patience.endure(error)
+            return []
+        self._patience.well()
+        return messages
+
+    def _put_away(self, messages: list[Received], done: list[Received]) -> None:
+        taken = set() if self._keep else {message.receipt for message in done}
+        self._queue.delete([m for m in messages if m.receipt in taken])
+        self._queue.give_back([m for m in messages if m.receipt not in taken])
+
+    def _is_new(self, key: str) -> bool:
+        """Whether this was not met before, as far back as is remembered."""
+        if key in self._seen:
+            self._seen.move_to_end(key)
+            return False
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return True

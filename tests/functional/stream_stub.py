@@ -1,0 +1,159 @@
+"""A pipeline made of a small HTTP server and moto's SQS: answers as scripted, names at will."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+from facectl import context
+from facectl.context import Deployment
+
+
+@dataclass
+class Reply:
+    """What the function answers; `results` go onto the response queue before it does."""
+
+    status: int = 200
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
+    hang_up: bool = False
+
+
+Script = Callable[[dict[str, Any], int], Reply]
+
+
+def result(request: dict[str, Any], name: str = "Eileen") -> str:
+    """The answer of recognition, with one face where detail was asked for."""
+    fields: dict[str, Any] = {"request_id": request["request_id"], "result": name}
+    if request.get("detail"):
+        face = {"box": [10, 10, 60, 60], "probability": 0.99, "name": name, "distance": 0.4}
+        fields |= {"faces": [face], "timings_ms": {"detect": 5.0}}
+    return json.dumps(fields)
+
+
+def answering(request: dict[str, Any], _: int) -> Reply:
+    """The healthy pipeline: every frame shows Eileen."""
+    return Reply(results=[result(request)])
+
+
+class Pipeline:
+    """A deployment to talk to; `requests` has every POST body, `headers` every POST's headers."""
+
+    def __init__(self, script: Script, endpoint_url: str) -> None:
+        self.script = script
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
+        self.connections: set[Any] = set()
+        self._lock = threading.Lock()
+        self.sqs = boto3.client(
+            "sqs",
+            endpoint_url=endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        deployment = Deployment(asu_id="stub", target="local", endpoint_url=endpoint_url)
+        names = deployment.names
+        self.queues = {
+            name: self.sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": seconds})[
+                "QueueUrl"
+            ]
+            for name, seconds in (
+                (names.request_queue, "30"),
+                (names.dead_letter_queue, "30"),
+                (names.response_queue, "1"),
+            )
+        }
+        self.responses = self.queues[names.response_queue]
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.deployment = Deployment(
+            asu_id="stub", target="local", endpoint_url=endpoint_url, function_url=self.url
+        )
+        context.remember(self.deployment)
+
+    def put(self, body: str) -> None:
+        """Put a message on the response queue."""
+        self.sqs.send_message(QueueUrl=self.responses, MessageBody=body)
+
+    def left(self) -> list[str]:
+        """The bodies on the response queue, taken off it."""
+        bodies = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.responses, MaxNumberOfMessages=10, WaitTimeSeconds=2
+        ).get("Messages", []):
+            for message in messages:
+                bodies.append(message["Body"])
+                self.sqs.delete_message(
+                    QueueUrl=self.responses, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return bodies
+
+    def take(self, handler: BaseHTTPRequestHandler, body: bytes) -> Reply:
+        with self._lock:
+            request = json.loads(body)
+            self.requests.append(request)
+            self.headers.append({k.lower(): v for k, v in handler.headers.items()})
+            self.bodies.append(body)
+            self.connections.add(handler.client_address)
+            number = len(self.requests) - 1
+        reply = self.script(request, number)
+        for text in reply.results:
+            self.put(text)
+        if reply.body is None:
+            reply.body = json.dumps({"request_id": request["request_id"], "faces": 1}).encode()
+        return reply
+
+    def shut(self) -> None:
+        """Stop listening, as a dead emulator does."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(pipeline: Pipeline) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            reply = pipeline.take(self, self.rfile.read(int(self.headers["content-length"])))
+            if reply.hang_up:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            body = reply.body or b""
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+@contextmanager
+def moto_endpoint() -> Iterator[str]:
+    """The address of a fresh moto server."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
