@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from facectl.cli import context as context_command
+from facectl.cli import demo as demo_command
 from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
+from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
 from facectl.cli import models as models_command
 from facectl.cli import purge as purge_command
@@ -26,12 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo_command.demo)
 app.command("context")(context_command.context)
 app.command("deploy")(deploy_command.deploy)
 app.command("destroy")(destroy_command.destroy)
 app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
 app.command("purge")(purge_command.purge)
+app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
 app.add_typer(models_command.app)
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from facectl import paths
 from facectl.errors import FacectlError
+from facectl.models import portrait as portraits
 
 NAME = "Eileen Collins"
 WIDTH, HEIGHT, FPS = 640, 360, 10
@@ -36,14 +37,12 @@ _STOPS = (
 def portrait() -> NDArray[np.uint8]:
     """The portrait, (512, 512, 3) uint8 RGB; raises FacectlError without scikit-image."""
     try:
-        from skimage.data import astronaut
+        return portraits.portrait()
     except ImportError as error:
         raise FacectlError(
             "the demo's portrait comes with scikit-image, which is not installed",
             hint="pip install 'facectl[local,models]'",
         ) from error
-    image: NDArray[np.uint8] = astronaut()
-    return image
 
 
 def portrait_file(folder: Path) -> Path:

@@ -67,3 +67,11 @@ def save(asu_id: str, gallery: Gallery) -> Path:
     with paths.atomic_write(file) as stream:
         stream.write(gallery.serialise())
     return file
+
+
+def set_aside(asu_id: str) -> Path:
+    """Move the gallery of a deployment away, so that a new one can begin; where it is now."""
+    file = path(asu_id)
+    gallery = load(asu_id)
+    space = "damaged" if gallery is None else gallery.space[:8]
+    return file.replace(file.with_name(f"{file.stem}.{space}.npz"))

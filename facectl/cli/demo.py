@@ -1,0 +1,71 @@
+"""`facectl demo`: the whole pipeline on this computer, from nothing to names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facectl.console import err, out
+
+Weights = Annotated[
+    str, typer.Option("--weights", help="vggface2, casia-webface, synthetic, or a file.")
+]
+Folder = Annotated[Path, typer.Option("--folder", help="Where the clip and the results go.")]
+
+
+def demo(
+    video: Annotated[
+        Path | None, typer.Option("--video", help="A video of your own instead of the clip.")
+    ] = None,
+    weights: Weights = "vggface2",
+    folder: Folder = Path("facectl-demo"),
+    asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = "demo",
+    port: Annotated[int | None, typer.Option("--port", help="The local cloud's port.")] = None,
+    max_faces: Annotated[int, typer.Option("--max-faces", min=1, max=100)] = 5,
+) -> None:
+    """Build the model, start the local cloud, deploy, enroll a portrait, send a clip, show names.
+
+    [bold]Examples[/bold]
+
+    facectl demo
+
+    facectl demo --video party.mp4
+    """
+    from facectl.cli import send
+    from facectl.demo import clip, run
+    from facectl.stream.files import Files
+    from facectl.stream.selection import Selection
+    from facectl.stream.sender import Asking
+    from facectl.stream.session import Plan
+    from facectl.stream.sources import open_source
+
+    if video is not None:
+        open_source([str(video)], Selection())
+    folder.mkdir(parents=True, exist_ok=True)
+    _say(1, "Model", "facectl models build")
+    model, reason = run.model(weights)
+    if reason is not None:
+        err.print(f"[yellow]{reason}[/yellow]", soft_wrap=True)
+        err.print(
+            "[yellow]So the demo goes on with synthetic weights: the pipeline is the real one, "
+            "but the model has learned nothing, and the names it gives mean nothing.[/yellow]",
+            soft_wrap=True,
+        )
+    _say(2, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
+    deployment = run.pipeline(asu_id, model, port)
+    _say(3, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
+    run.enrol_portrait(deployment, model, folder)
+    shown = clip.write(folder / "clip.mp4") if video is None else video
+    files = Files(folder / "results.jsonl", folder / "annotated.mp4")
+    _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
+    source = open_source([str(shown)], Selection())
+    report = send.run(deployment, source, Plan(Asking(max_faces=max_faces, detail=True)), files)
+    send.finish(report)
+    out.print(f"\nBoxes and names are drawn in {files.video}", soft_wrap=True)
+    out.print("The pipeline goes on running; `facectl local down` ends it")
+
+
+def _say(number: int, what: str, command: str) -> None:
+    err.print(f"\n[bold]{number} of 4  {what}[/bold]  [dim]{command}[/dim]", soft_wrap=True)

@@ -1,0 +1,63 @@
+"""The demonstration's steps, each what the command of its name does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facectl import context
+from facectl.aws import Clients
+from facectl.console import err
+from facectl.context import Deployment
+from facectl.demo import clip
+from facectl.deploy import deployer, report
+from facectl.errors import ModelError
+from facectl.gallery import enrol, publish, store
+from facectl.local import process
+from facectl.models import builder
+from lambda_src.vision.store import Model
+
+
+def model(weights: str) -> tuple[Model, str | None]:
+    """The model of these weights, and why it is a synthetic one where they can't be had."""
+    try:
+        return builder.ensure(weights), None
+    except ModelError as error:
+        return builder.ensure(builder.SYNTHETIC), str(error)
+
+
+def pipeline(asu_id: str, chosen: Model, port: int | None) -> Deployment:
+    """The pipeline on the local cloud, which is started first where it does not run."""
+    with err.status("Starting the local cloud"):
+        process.ensure(port)
+    remembered = context.recall(asu_id)
+    if remembered is None or remembered.target != "local":
+        remembered = Deployment(asu_id, "local")
+    _make_room(asu_id, chosen)
+    with err.status("Reading what is deployed"):
+        work = deployer.draft(deployer.located(remembered), chosen)
+    with report.progress(work.steps) as watch:
+        deployer.perform(work, watch)
+    with err.status("Waiting until both functions answer"):
+        deployment = deployer.finish(work)
+        deployer.check(work, deployment)
+    return deployment
+
+
+def enrol_portrait(deployment: Deployment, chosen: Model, folder: Path) -> Path:
+    """Enrol the clip's person from her portrait, unless she is; the portrait's file."""
+    photo = clip.portrait_file(folder)
+    gallery = store.load_for(deployment.asu_id, chosen)
+    if clip.NAME not in gallery.names:
+        with err.status(f"Enrolling {clip.NAME}"):
+            gallery = enrol.add(gallery, clip.NAME, [enrol.Enroller(chosen).embed(photo)])
+            store.save(deployment.asu_id, gallery)
+    publish.publish(Clients(deployment), gallery)
+    return photo
+
+
+def _make_room(asu_id: str, chosen: Model) -> None:
+    """Keep a gallery of other weights, but out of the way: its embeddings can't be compared."""
+    gallery = store.load(asu_id)
+    if gallery is not None and gallery.space != chosen.space:
+        kept = store.set_aside(asu_id)
+        err.print(f"The gallery of other weights is kept as {kept}", soft_wrap=True, markup=False)
