@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
@@ -24,6 +25,7 @@ from facectl.deploy.models import (
     Update,
     key,
 )
+from facectl.deploy.policies import canonical
 from facectl.errors import CloudError
 from facectl.naming import TAG_KEY
 
@@ -32,6 +34,8 @@ Found = Mapping[Key, Resource]
 _TAGGED = (Bucket, Queue, LogGroup, Role, Function)
 # What AWS can't change in place.
 _FIXED = {"packaging"}
+# JSON policies, whose differences are told statement by statement.
+_POLICIES = {"policy", "trust"}
 # A resource is deleted before those that it refers to, and nothing calls a function that is gone.
 _DELETION = (Trigger, FunctionUrl, Function, Queue, Role, LogGroup, Bucket)
 
@@ -88,6 +92,10 @@ def differences(wanted: Resource, found: Resource) -> tuple[Change, ...]:
             continue
         if isinstance(after, Mapping):
             result += _mapping_changes(before, after)
+        elif attribute.name in _POLICIES:
+            result += _mapping_changes(
+                _statements(attribute.name, before), _statements(attribute.name, after)
+            )
         else:
             result.append(Change(_words(attribute.name), _text(before), _text(after)))
     return tuple(result)
@@ -143,6 +151,15 @@ def _mapping_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Ite
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             yield Change(name, _text(before.get(name)), _text(after.get(name)))
+
+
+def _statements(attribute: str, policy: str) -> dict[str, str]:
+    statements = json.loads(policy)["Statement"] if policy else []
+    listed = [statements] if isinstance(statements, dict) else statements
+    return {
+        f"{attribute} statement {statement.get('Sid', number)}": canonical(statement)
+        for number, statement in enumerate(listed, 1)
+    }
 
 
 def _words(attribute: str) -> str:

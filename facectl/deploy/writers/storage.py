@@ -85,11 +85,11 @@ class QueueWriter(Writer[Queue]):
         sqs = self.context.clients.sqs
         url = self.context.account.queue_url(wanted.name)
         before = _attributes(found)
-        differing: dict[QueueAttributeNameType, str] = {
-            name: value for name, value in _attributes(wanted).items() if value != before[name]
-        }
-        if differing:
-            sqs.set_queue_attributes(QueueUrl=url, Attributes=differing)
+        after = _attributes(wanted)
+        if after != before:
+            # An empty text removes an attribute, and need not be said of one that is not there.
+            told = {name: value for name, value in after.items() if value or before[name]}
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=told)
         if wanted.owner != found.owner:
             sqs.tag_queue(QueueUrl=url, Tags=tags(wanted.owner))
 

@@ -1,0 +1,269 @@
+"""Plans: what differs, in which order, and what is left alone. No AWS, not even a fake one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from facectl.deploy.desired import Wish, cloud, resources
+from facectl.deploy.models import (
+    Account,
+    Bucket,
+    Create,
+    Delete,
+    Function,
+    FunctionUrl,
+    LogGroup,
+    Package,
+    Packages,
+    Permission,
+    Queue,
+    Replace,
+    Resource,
+    Role,
+    Sizing,
+    Trigger,
+    Update,
+    key,
+)
+from facectl.deploy.planner import plan, plan_removal
+from facectl.deploy.report import step_facts, step_line
+from facectl.errors import CloudError
+from facectl.naming import Names
+
+ACCOUNT = Account("123456789012", "us-east-1", "https://sqs.us-east-1.amazonaws.com")
+ZIP = Package("zip", "c2hhMjU2", b"zip")
+
+
+def wish(**changes: Any) -> Wish:
+    base = Wish(
+        names=Names("42"),
+        account=ACCOUNT,
+        cloud=cloud("local"),
+        packages=Packages(ZIP, ZIP),
+        environment={"FACECTL_MODEL_DIR": "/models/a"},
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def there(wanted: tuple[Resource, ...]) -> dict[tuple[str, str], Resource]:
+    return {key(resource): resource for resource in wanted}
+
+
+WANTED = resources(wish())
+
+
+def only(kind: type, name: str = "") -> Any:
+    return next(each for each in WANTED if isinstance(each, kind) and each.name.endswith(name))
+
+
+def test_an_empty_account_gets_everything_with_what_is_referred_to_first() -> None:
+    steps = plan(WANTED, {})
+    assert [type(step) for step in steps] == [Create] * 14
+    assert [step_line(step) for step in steps] == [
+        "create bucket facectl-42-123456789012-us-east-1",
+        "create queue 42-req-dlq",
+        "create queue 42-req-queue",
+        "create queue 42-resp-queue",
+        "create log group /aws/lambda/face-detection",
+        "create log group /aws/lambda/face-recognition",
+        "create role facectl-42-detection",
+        "create role facectl-42-recognition",
+        "create function face-detection",
+        "create function face-recognition",
+        "create function URL face-detection",
+        "create permission face-detection/facectl-public-url",
+        "create permission face-detection/facectl-public-invoke",
+        "create trigger 42-req-queue → face-recognition",
+    ]
+
+
+def test_what_is_as_wanted_needs_no_step() -> None:
+    assert plan(WANTED, there(WANTED)) == ()
+
+
+def test_the_queues_are_as_the_contract_says() -> None:
+    request, responses, dead = (
+        only(Queue, "req-queue"),
+        only(Queue, "resp-queue"),
+        only(Queue, "req-dlq"),
+    )
+    assert request.visibility_timeout == 6 * 60
+    assert request.max_receives == 3
+    assert request.dead_letters_to == "arn:aws:sqs:us-east-1:123456789012:42-req-dlq"
+    assert (responses.visibility_timeout, responses.receive_wait) == (1, 20)
+    assert [queue.retention // 86400 for queue in (request, responses, dead)] == [4, 4, 14]
+    assert all(queue.encrypted for queue in (request, responses, dead))
+
+
+@pytest.mark.parametrize(
+    ("kind", "attribute", "found", "line"),
+    [
+        (Queue, "visibility_timeout", 30, "update queue 42-req-dlq (visibility timeout 31 → 30)"),
+        (Trigger, "batch_size", 1, "batch size 1 → 10"),
+        (Trigger, "max_concurrency", None, "max concurrency none → 2"),
+        (Trigger, "responses", (), "responses none → ReportBatchItemFailures"),
+        (Trigger, "enabled", False, "enabled no → yes"),
+        (LogGroup, "retention_days", 0, "retention days 0 → 14"),
+        (Function, "memory", 128, "memory 128 → 3008"),
+        (FunctionUrl, "auth", "iam", "auth iam → none"),
+    ],
+)
+def test_a_difference_is_told_in_words(kind: type, attribute: str, found: Any, line: str) -> None:
+    if attribute == "visibility_timeout":
+        found = 31
+    wanted = only(kind)
+    drifted = dataclasses.replace(wanted, **{attribute: found})
+    steps = plan(WANTED, {**there(WANTED), key(wanted): drifted})
+    assert len(steps) == 1
+    assert isinstance(steps[0], Update)
+    assert line in step_line(steps[0])
+
+
+def test_an_environment_differs_variable_by_variable() -> None:
+    function = only(Function)
+    environment = {**function.environment, "FACECTL_MODEL_DIR": "/models/b", "STRAY": "1"}
+    del environment["FACECTL_MAX_RECEIVES"]
+    drifted = dataclasses.replace(function, environment=environment)
+    (step,) = plan(WANTED, {**there(WANTED), key(function): drifted})
+    assert step_facts(step) == {
+        "action": "update",
+        "kind": "function",
+        "name": "face-detection",
+        "changes": [
+            {"attribute": "FACECTL_MAX_RECEIVES", "before": "none", "after": "3"},
+            {"attribute": "FACECTL_MODEL_DIR", "before": "/models/b", "after": "/models/a"},
+            {"attribute": "STRAY", "before": "1", "after": "none"},
+        ],
+    }
+
+
+def test_a_zip_that_becomes_an_image_is_made_anew_with_what_hangs_on_it() -> None:
+    image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
+    wanted = resources(wish(packages=Packages(image, ZIP)))
+    steps = plan(wanted, there(WANTED))
+    assert [(type(step), step.resource.kind) for step in steps] == [
+        (Replace, "function"),
+        (Create, "function URL"),
+        (Create, "permission"),
+        (Create, "permission"),
+    ]
+
+
+def test_an_edited_source_is_the_only_change() -> None:
+    edited = Package("zip", "ZWRpdGVk", b"edited")
+    steps = plan(resources(wish(packages=Packages(edited, edited))), there(WANTED))
+    assert [step_line(step) for step in steps] == [
+        "update function face-detection (code c2hhMjU2 → ZWRpdGVk)",
+        "update function face-recognition (code c2hhMjU2 → ZWRpdGVk)",
+    ]
+
+
+def test_switching_to_iam_removes_the_public_statements() -> None:
+    steps = plan(resources(wish(auth="iam")), there(WANTED))
+    assert [step_line(step) for step in steps] == [
+        "update function URL face-detection (auth none → iam)",
+        "delete permission face-detection/facectl-public-url",
+        "delete permission face-detection/facectl-public-invoke",
+    ]
+
+
+def test_a_given_role_is_used_and_none_is_made() -> None:
+    wanted = resources(wish(role_arn="arn:aws:iam::123456789012:role/LabRole"))
+    assert not [each for each in wanted if isinstance(each, Role)]
+    roles = {each.role for each in wanted if isinstance(each, Function)}
+    assert roles == {"arn:aws:iam::123456789012:role/LabRole"}
+
+
+def test_only_aws_refuses_plain_http() -> None:
+    assert only(Queue, "req-queue").policy == ""
+    secured = [each for each in resources(wish(cloud=cloud("aws"))) if isinstance(each, Queue)]
+    assert all('"aws:SecureTransport":"false"' in queue.policy for queue in secured)
+
+
+def test_sizing_reaches_functions_and_trigger() -> None:
+    sizing = Sizing(
+        memory=1769,
+        timeout=20,
+        batch_size=5,
+        architecture="arm64",
+        reserved_concurrency=7,
+        max_concurrency=9,
+    )
+    wanted = resources(wish(sizing=sizing))
+    functions = [each for each in wanted if isinstance(each, Function)]
+    trigger = next(each for each in wanted if isinstance(each, Trigger))
+    assert {(each.memory, each.timeout, each.architecture) for each in functions} == {
+        (1769, 20, "arm64")
+    }
+    assert [each.reserved_concurrency for each in functions] == [7, None]
+    assert (trigger.batch_size, trigger.max_concurrency) == (5, 9)
+    assert (
+        next(
+            each for each in wanted if isinstance(each, Queue) and each.name == "42-req-queue"
+        ).visibility_timeout
+        == 120
+    )
+
+
+@pytest.mark.parametrize("kind", [Queue, LogGroup, Role, Function])
+def test_an_untagged_resource_is_adopted_only_when_asked(kind: type) -> None:
+    resource = only(kind)
+    found = {**there(WANTED), key(resource): dataclasses.replace(resource, owner=None)}
+    with pytest.raises(CloudError, match=f"{resource.name} already, and it was not made") as caught:
+        plan(WANTED, found)
+    assert "--adopt" in str(caught.value.hint)
+
+    (step,) = plan(WANTED, found, adopt=True)
+    assert step_line(step).endswith("(owner none → 42)")
+
+
+def test_another_deployments_function_is_never_taken() -> None:
+    function = only(Function)
+    found = {key(function): dataclasses.replace(function, owner="43")}
+    with pytest.raises(CloudError, match="belongs to the deployment of ASU ID 43") as caught:
+        plan(WANTED, found, adopt=True)
+    assert caught.value.hint == "facectl destroy --asu-id 43"
+
+
+def test_a_bucket_that_was_made_but_not_yet_tagged_is_ours() -> None:
+    bucket = only(Bucket)
+    found = {**there(WANTED), key(bucket): dataclasses.replace(bucket, owner=None)}
+    (step,) = plan(WANTED, found)
+    assert isinstance(step, Update)
+    assert Delete(dataclasses.replace(bucket, owner=None)) in plan_removal(found, "42")
+
+
+def test_removal_takes_callers_before_what_they_call() -> None:
+    steps = plan_removal(there(WANTED), "42")
+    kinds = [step.resource.kind for step in steps]
+    assert kinds == [
+        "trigger", "function URL", "function", "function", "queue", "queue", "queue",
+        "role", "role", "log group", "log group", "bucket",
+    ]  # fmt: skip
+
+
+def test_removal_leaves_what_is_anothers() -> None:
+    function = only(Function, "face-detection")
+    queue = only(Queue, "resp-queue")
+    found = {
+        **there(WANTED),
+        key(function): dataclasses.replace(function, owner="43"),
+        key(queue): dataclasses.replace(queue, owner=None),
+    }
+    removed = {key(step.resource) for step in plan_removal(found, "42")}
+    assert key(function) not in removed
+    assert key(queue) not in removed
+    assert (FunctionUrl.kind, "face-detection") not in removed
+    assert (Function.kind, "face-recognition") in removed
+
+
+def test_removal_of_nothing_is_no_step() -> None:
+    assert plan_removal({}, "42") == ()
+
+
+def test_permissions_of_another_tool_are_not_ours_to_remove() -> None:
+    own = only(Permission)
+    assert own.statement.startswith("facectl-")
