@@ -22,7 +22,7 @@ class Settings:
     response_queue_url: str = ""
     gallery_bucket: str = ""
     gallery_key: str = "gallery/current.npz"
-    gallery_refresh: float = 10.0
+    gallery_refresh: float = 5.0
     # How often SQS delivers a message before it goes to the dead-letter queue.
     max_receives: int = 3
     # Function URLs take 6 MB, of which base64 is 4/3.

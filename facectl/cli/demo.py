@@ -53,10 +53,10 @@ def demo(
             "but the model has learned nothing, and the names it gives mean nothing.[/yellow]",
             soft_wrap=True,
         )
-    _say(2, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
+    _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
+    run.enrol_portrait(asu_id, model, folder)
+    _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
     deployment = run.pipeline(asu_id, model, port)
-    _say(3, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
-    run.enrol_portrait(deployment, model, folder)
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = Files(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from facectl import context
-from facectl.aws import Clients
 from facectl.console import err
 from facectl.context import Deployment
 from facectl.demo import clip
 from facectl.deploy import deployer, report
 from facectl.errors import ModelError
-from facectl.gallery import enrol, publish, store
+from facectl.gallery import enrol, store
 from facectl.local import process
 from facectl.models import builder
 from lambda_src.vision.store import Model
@@ -32,7 +31,6 @@ def pipeline(asu_id: str, chosen: Model, port: int | None) -> Deployment:
     remembered = context.recall(asu_id)
     if remembered is None or remembered.target != "local":
         remembered = Deployment(asu_id, "local")
-    _make_room(asu_id, chosen)
     with err.status("Reading what is deployed"):
         work = deployer.draft(deployer.located(remembered), chosen)
     with report.progress(work.steps) as watch:
@@ -43,16 +41,15 @@ def pipeline(asu_id: str, chosen: Model, port: int | None) -> Deployment:
     return deployment
 
 
-def enrol_portrait(deployment: Deployment, chosen: Model, folder: Path) -> Path:
-    """Enrol the clip's person from her portrait, unless she is; the portrait's file."""
+def enrol_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
+    """Enrol the clip's person from her portrait, unless she is; deploying publishes it."""
+    _make_room(asu_id, chosen)
     photo = clip.portrait_file(folder)
-    gallery = store.load_for(deployment.asu_id, chosen)
+    gallery = store.load_for(asu_id, chosen)
     if clip.NAME not in gallery.names:
         with err.status(f"Enrolling {clip.NAME}"):
             gallery = enrol.add(gallery, clip.NAME, [enrol.Enroller(chosen).embed(photo)])
-            store.save(deployment.asu_id, gallery)
-    publish.publish(Clients(deployment), gallery)
-    return photo
+        store.save(asu_id, gallery)
 
 
 def _make_room(asu_id: str, chosen: Model) -> None:
