@@ -1,0 +1,96 @@
+"""deploy and destroy against a real MiniStack with the real functions."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Facectl, free_port
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def cloud(facectl: Facectl, tmp_path_factory: pytest.TempPathFactory):
+    """A local cloud of its own: destroy must not reach the one that other tests share."""
+    own = Facectl(tmp_path_factory.mktemp("own-home"))
+    (own.home / "data").symlink_to(facectl.home / "data")
+    own("local", "up", "--port", free_port())
+    yield own
+    own("local", "down", expect=None)
+
+
+def clients(cloud: Facectl) -> Clients:
+    endpoint = cloud.json("local", "status")["endpoint_url"]
+    return Clients(Deployment(asu_id="d1", target="local", endpoint_url=endpoint))
+
+
+def test_deployed_twice_changed_once_destroyed_whole(cloud: Facectl) -> None:
+    first = cloud.json("deploy", "--asu-id", "d1", "--target", "local")
+    assert first["changed"]
+    assert len(first["steps"]) == 14
+    assert first["function_url"].startswith("http://127.0.0.1:")
+    assert cloud.json("context")["function_url"] == first["function_url"]
+
+    again = cloud("deploy")
+    assert again.stdout.startswith("Nothing to change: all is as it should be\n")
+
+    planned = cloud.json("deploy", "--dry-run", "--timeout", 30)
+    changed = cloud.json("deploy", "--timeout", 30)
+    assert [step["name"] for step in changed["steps"]] == [
+        "d1-req-queue",
+        "face-detection",
+        "face-recognition",
+    ]
+    assert planned == changed["steps"]
+
+    aws = clients(cloud)
+    for name in ("d1-req-queue", "d1-resp-queue", "d1-req-dlq"):
+        url = aws.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        counts = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert counts["ApproximateNumberOfMessages"] == "0", name
+        assert counts["ApproximateNumberOfMessagesNotVisible"] == "0", name
+
+    aws.sqs.create_queue(QueueName="mine")
+    removed = cloud.json("destroy")
+    assert len(removed["steps"]) == 12
+    assert [url.rpartition("/")[2] for url in aws.sqs.list_queues()["QueueUrls"]] == ["mine"]
+    assert aws.functions.list_functions()["Functions"] == []
+    assert aws.iam.list_roles()["Roles"] == []
+    assert aws.s3.list_buckets()["Buckets"] == []
+    assert cloud.json("local", "status")["workers"] == 0
+    assert "No deployment yet" in cloud("context", expect=2).stderr
+
+
+def test_after_a_restart_the_commands_say_what_to_do(cloud: Facectl) -> None:
+    cloud("deploy", "--asu-id", "d1", "--target", "local")
+    cloud("local", "down")
+    told = cloud("deploy", expect=4)
+    assert "The local cloud is not running" in told.stderr
+    assert "facectl local up" in told.stderr
+
+    cloud("local", "up", "--port", free_port())
+    anew = cloud.json("deploy")
+    assert len(anew["steps"]) == 14
+
+    cloud("local", "down")
+    assert "nothing of it is left" in cloud("destroy").stdout
+
+
+def test_a_function_that_was_led_astray_is_set_right(cloud: Facectl) -> None:
+    cloud("deploy", "--asu-id", "d1", "--target", "local")
+    aws = clients(cloud)
+    aws.functions.update_function_configuration(
+        FunctionName="face-recognition",
+        Environment={"Variables": {"FACECTL_MODEL_DIR": "/nowhere"}},
+    )
+    repaired = cloud.json("deploy")
+    assert [step["name"] for step in repaired["steps"]] == ["face-recognition"]
+
+
+def test_two_deployments_do_not_share_a_function(cloud: Facectl) -> None:
+    cloud("deploy", "--asu-id", "d1", "--target", "local")
+    refused = cloud("deploy", "--asu-id", "d2", "--target", "local", expect=4)
+    assert "belongs to the deployment of ASU ID d1" in refused.stderr
+    assert "facectl destroy --asu-id d1" in refused.stderr

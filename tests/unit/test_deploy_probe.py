@@ -1,0 +1,106 @@
+"""The probe: both functions are asked, each answer is awaited, nothing is left or taken."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from facectl.deploy.probe import Probed, probe
+from facectl.errors import CloudError
+from facectl.stream.delivery import Undelivered
+from facectl.stream.responses import Received
+from lambda_src.contract import FaceMessage, FrameRequest, FrameResult
+
+SPACE = "abc/facenet"
+
+
+class Pipeline:
+    """Both functions and the response queue; what each answers is told to it."""
+
+    def __init__(self, detection: str | None = "No-Face", recognition: str | None = "Unknown"):
+        self.answers = {"frame": detection, "face": recognition}
+        self.refusal: Exception | None = None
+        self.messages: list[Received] = []
+        self.given_back: list[str] = []
+
+    def post(self, request: FrameRequest) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self._answer(request.request_id, self.answers["frame"])
+
+    def send_face(self, body: str) -> None:
+        message = FaceMessage.parse(body)
+        assert message.space == SPACE
+        self._answer(message.request_id, self.answers["face"])
+
+    def receive(self, *, wait: int = 20) -> list[Received]:
+        return list(self.messages)
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        gone = {message.message_id for message in messages}
+        self.messages = [each for each in self.messages if each.message_id not in gone]
+
+    def give_back(self, messages: Sequence[Received]) -> None:
+        self.given_back += [message.message_id for message in messages]
+
+    def _answer(self, request_id: str, result: str | None) -> None:
+        if result is not None:
+            self.add(FrameResult(request_id, result))
+
+    def add(self, result: FrameResult) -> None:
+        number = str(len(self.messages) + len(self.given_back))
+        self.messages.append(Received(number, number, "", 1, None, result))
+
+
+def seconds(step: float = 1.0) -> Callable[[], float]:
+    ticks = itertools.count(0.0, step)
+    return lambda: next(ticks)
+
+
+def ask(pipeline: Pipeline, step: float = 1.0) -> Probed:
+    return probe(pipeline, pipeline, pipeline.send_face, space=SPACE, clock=seconds(step))
+
+
+def test_both_answer_and_the_queue_is_empty_again() -> None:
+    pipeline = Pipeline()
+    took = ask(pipeline)
+    assert took.detection > 0
+    assert took.recognition > 0
+    assert pipeline.messages == []
+
+
+def test_a_strangers_answer_stays() -> None:
+    pipeline = Pipeline()
+    pipeline.add(FrameResult("somebody-elses", "Ada"))
+    ask(pipeline)
+    assert [each.result.request_id for each in pipeline.messages if each.result] == [
+        "somebody-elses"
+    ]
+    assert pipeline.given_back
+
+
+@pytest.mark.parametrize(
+    ("detection", "recognition", "text"),
+    [
+        ("Error", "Unknown", "face-detection answered the probe with 'Error'"),
+        ("Unknown", "Unknown", "face-detection answered the probe with 'Unknown'"),
+        ("No-Face", "Error", "face-recognition answered the probe with 'Error'"),
+        (None, "Unknown", "face-detection did not answer the probe within 120 s"),
+        ("No-Face", None, "face-recognition did not answer the probe within 120 s"),
+    ],
+)
+def test_what_is_wrong_names_the_function(
+    detection: str | None, recognition: str | None, text: str
+) -> None:
+    with pytest.raises(CloudError, match=text) as caught:
+        ask(Pipeline(detection, recognition), step=20)
+    assert caught.value.hint == "facectl logs"
+
+
+def test_a_function_that_does_not_start_is_told_with_its_words() -> None:
+    pipeline = Pipeline()
+    pipeline.refusal = Undelivered("502: no module named cv2")
+    with pytest.raises(CloudError, match="did not take the probe frame: 502: no module named cv2"):
+        ask(pipeline)
