@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from facectl.errors import CloudError, FacectlError, NotRunningError
+from facectl.stream.gate import Gate
 from facectl.stream.ledger import Delivery
 from lambda_src.contract import FrameRequest
 
@@ -47,10 +48,18 @@ class Retry:
     attempts: int = 7
     base: float = 0.25
     cap: float = 8.0
+    # A 429 says that others are being served: the frame's turn comes, so it is
+    # waited for by the clock and not by attempts.
+    patience: float = 60.0
+    throttled_cap: float = 0.5
 
     def delay(self, failures: int, chance: float) -> float:
         """The wait after so many failures, `chance` being uniform in 0..1."""
         return chance * float(min(self.cap, self.base * 2 ** (failures - 1)))
+
+    def throttled_delay(self, chance: float) -> float:
+        """The wait after a 429, `chance` being uniform in 0..1: short, as the gate spaces them."""
+        return chance * self.throttled_cap
 
 
 class Signed(httpx.Auth):
@@ -69,8 +78,24 @@ class Signed(httpx.Auth):
         yield request
 
 
+class _Again(Undelivered):
+    """An attempt failed in a way that may pass; `pause` is the least wait it asked for."""
+
+    def __init__(self, message: str, *, pause: float = 0.0) -> None:
+        super().__init__(message)
+        self.pause = pause
+
+
+class _Throttled(_Again):
+    """The function runs as often at once as it may."""
+
+
 class FunctionUrl:
-    """The address that frames are posted to, over connections that are kept open."""
+    """The address that frames are posted to, over connections that are kept open.
+
+    After a 429 fewer requests are on their way at once, so that a client does
+    not fight itself for the functions that there are.
+    """
 
     def __init__(
         self,
@@ -84,6 +109,7 @@ class FunctionUrl:
         self.url = url
         self._retry = retry if retry is not None else Retry()
         self._chance = chance
+        self._gate = Gate(connections)
         self._http = httpx.Client(
             auth=Signed(sign) if sign is not None else None,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -112,25 +138,41 @@ class FunctionUrl:
                 f"{len(body) / 1e6:.1f} MB as a request, a Function URL takes "
                 f"{MAX_BODY / 1e6:.1f}: --max-side 1920 makes it smaller"
             )
-        failures = 0
+        failures = attempts = 0
+        first = time.perf_counter()
         while True:
+            attempts += 1
+            began = time.perf_counter()
+            try:
+                return self._attempt(body, attempts)
+            except _Throttled as error:
+                failure: FacectlError = error
+                if began - first > self._retry.patience:
+                    raise
+                delay = error.pause + self._retry.throttled_delay(self._chance())
+            except (_Again, NotRunningError) as error:
+                failure = error
+                failures += 1
+                if failures >= self._retry.attempts:
+                    raise
+                # Retry-After is a least wait; the jitter on top keeps clients apart.
+                pause = error.pause if isinstance(error, _Again) else 0.0
+                delay = pause + self._retry.delay(failures, self._chance())
+            if sleep(delay):
+                raise Undelivered(f"stopped while trying again after: {failure}")
+
+    def _attempt(self, body: bytes, attempts: int) -> Delivery:
+        with self._gate.passing():
             began = time.perf_counter()
             try:
                 response = self._http.post(self.url, content=body)
             except httpx.TransportError as error:
-                failure: FacectlError = self._broken(error)
-                pause = 0.0
-            else:
-                if response.status_code == 200:
-                    return _delivery(response, failures + 1, time.perf_counter() - began)
-                failure = self._verdict(response)
-                pause = _retry_after(response)
-            failures += 1
-            if failures >= self._retry.attempts:
-                raise failure
-            # Retry-After is a least wait; the jitter on top keeps clients apart.
-            if sleep(pause + self._retry.delay(failures, self._chance())):
-                raise Undelivered(f"stopped while trying again after: {failure}")
+                raise self._broken(error) from error
+            seconds = time.perf_counter() - began
+            if response.status_code != 200:
+                raise self._verdict(response)
+            self._gate.went_well()
+        return _delivery(response, attempts, seconds)
 
     def _broken(self, error: httpx.TransportError) -> FacectlError:
         if isinstance(error, httpx.ConnectError):
@@ -140,20 +182,23 @@ class FunctionUrl:
                 if _is_loopback(self.url)
                 else "facectl deploy",
             )
-        return Undelivered(f"the connection broke: {type(error).__name__}: {error}")
+        return _Again(f"the connection broke: {type(error).__name__}: {error}")
 
     def _verdict(self, response: httpx.Response) -> FacectlError:
-        """What a status other than 200 means; raises where trying again can't help."""
+        """What a status other than 200 means: _Throttled and _Again are worth another attempt."""
         status = response.status_code
         reason = f"{status}: {_message(response)}"
-        if status == 429 or status >= 500:
-            return Undelivered(reason)
+        if status == 429:
+            self._gate.was_too_much()
+            return _Throttled(reason, pause=_retry_after(response))
+        if status >= 500:
+            return _Again(reason, pause=_retry_after(response))
         if status in _NOT_THE_FRAME:
-            raise CloudError(
+            return CloudError(
                 f"{self.url} does not let frames in: {reason}",
                 hint="facectl deploy   or   facectl context",
             )
-        raise Refused(reason)
+        return Refused(reason)
 
 
 def _delivery(response: httpx.Response, attempts: int, seconds: float) -> Delivery:
