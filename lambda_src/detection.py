@@ -19,14 +19,14 @@ from lambda_src.settings import Settings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.detector import Detector
-from lambda_src.vision.store import Model
+from lambda_src.vision.store import DETECTION, Model
 
 
 def _load() -> DetectStage:
     watch = Stopwatch()
     settings = Settings.from_environment(os.environ)
     with watch.stage("init"):
-        model = Model.open(settings.model_dir)
+        model = Model.open(settings.model_dir, DETECTION)
         detector = Detector(
             model,
             threads=settings.threads,

@@ -18,7 +18,7 @@ from lambda_src.settings import Settings
 from lambda_src.stages.recognise import RecogniseStage, Record
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.embedder import Embedder
-from lambda_src.vision.store import Model
+from lambda_src.vision.store import RECOGNITION, Model
 
 
 def _load() -> RecogniseStage:
@@ -26,7 +26,7 @@ def _load() -> RecogniseStage:
     settings = Settings.from_environment(os.environ)
     aws = Aws.from_environment(os.environ)
     with watch.stage("init"):
-        model = Model.open(settings.model_dir)
+        model = Model.open(settings.model_dir, RECOGNITION)
         gallery = GallerySource(
             aws,
             settings.gallery_bucket,

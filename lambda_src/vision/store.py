@@ -12,7 +12,10 @@ MANIFEST = "manifest.json"
 # Raised whenever older folders can no longer be read.
 FORMAT = 1
 PNET, RNET, ONET, EMBEDDER = "pnet.onnx", "rnet.onnx", "onet.onnx", "embedder.onnx"
-NETWORKS = (PNET, RNET, ONET, EMBEDDER)
+# What each function loads, and all that its image holds.
+DETECTION = (PNET, RNET, ONET)
+RECOGNITION = (EMBEDDER,)
+NETWORKS = (*DETECTION, *RECOGNITION)
 
 _REBUILD = "rebuild it with `facectl models build`"
 
@@ -37,8 +40,11 @@ class Model:
     weights: str
 
     @classmethod
-    def open(cls, path: Path) -> Model:
-        """Read a model folder; raises ModelStoreError. Digests are left to `verify`."""
+    def open(cls, path: Path, networks: tuple[str, ...] = NETWORKS) -> Model:
+        """Read a model folder that has these networks at least; raises ModelStoreError.
+
+        Digests are left to `verify`.
+        """
         manifest = _manifest(path)
         try:
             model = cls(
@@ -48,7 +54,7 @@ class Model:
                 manifest["synthetic"] is True,
                 str(manifest["weights"]),
             )
-            sizes = {name: int(manifest["files"][name]["bytes"]) for name in NETWORKS}
+            sizes = {name: int(manifest["files"][name]["bytes"]) for name in networks}
         except (KeyError, TypeError, ValueError) as error:
             raise ModelStoreError(
                 f"{path / MANIFEST} is damaged ({type(error).__name__}: {error}): {_REBUILD}"
