@@ -26,7 +26,11 @@ def test_every_frame_of_a_real_video_gets_one_answer(deployed: Facectl, tmp_path
     answered = results(out)
     assert len(answered) == 105
     assert len({line["request_id"] for line in answered}) == 105
-    assert {line["result"] for line in answered} >= {"No-Face", "Unknown"}
+    # Nobody of the video is enrolled.
+    assert {name for line in answered for name in line["result"].split(",")} <= {
+        "No-Face",
+        "Unknown",
+    }
     capture = cv2.VideoCapture(str(drawn))
     frames = 0
     while capture.read()[0]:
