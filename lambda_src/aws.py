@@ -140,9 +140,10 @@ class Aws:
             env.get("AWS_ENDPOINT_URL"),
         )
 
-    def send(self, queue_url: str, body: str) -> None:
-        """Put one message on a queue; raises AwsError."""
-        self._sqs("SendMessage", queue_url, {"MessageBody": body})
+    def send(self, queue_url: str, body: str) -> str:
+        """Put one message on a queue; SQS's id of it. Raises AwsError."""
+        answer = self._sqs("SendMessage", queue_url, {"MessageBody": body})
+        return str(answer.get("MessageId", ""))
 
     def send_many(self, queue_url: str, bodies: Sequence[str]) -> dict[int, str]:
         """Put messages on a queue, ten a call; returns why, by index, those failed that did."""

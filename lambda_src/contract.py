@@ -236,6 +236,14 @@ class FrameResult:
         return json.dumps(fields)
 
 
+def salvaged_request_id(body: str) -> str | None:
+    """The request_id of a message that can't be used otherwise, None where it has none."""
+    try:
+        return _request_id(json.loads(body)["request_id"])
+    except (KeyError, TypeError, ValueError, RequestError, RecursionError):
+        return None
+
+
 def joined_names(faces: tuple[NamedFace, ...]) -> str:
     """The `result` of these faces: their names, comma-joined, left to right."""
     return ",".join(face.name for face in sorted(faces, key=lambda face: face.box[0]))

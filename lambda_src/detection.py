@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import time
 from typing import Any
 
 from lambda_src import log
@@ -17,7 +18,7 @@ from lambda_src.aws import Aws
 from lambda_src.contract import FrameRequest, RequestError
 from lambda_src.settings import Settings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
-from lambda_src.timing import Stopwatch
+from lambda_src.timing import Stopwatch, peak_memory_mb, process_age_ms
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.store import DETECTION, Model
 
@@ -41,18 +42,21 @@ def _load() -> DetectStage:
         synthetic=model.synthetic,
         threads=settings.threads,
         duration_ms=round(watch.durations_ms["init"], 2),
+        process_ms=process_age_ms(),
     )
     return DetectStage(model, detector, Aws.from_environment(os.environ), settings)
 
 
 _stage = _load()
 _cold = True
+_init_ms = process_age_ms()
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answer one Function URL request (payload format 2.0)."""
     global _cold
     cold, _cold = _cold, False
+    log.begin(getattr(context, "aws_request_id", None), cold_start=cold, init_ms=_init_ms)
     watch = Stopwatch()
     with watch.stage("request"):
         status, answer = _answer(event)
@@ -62,9 +66,13 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "request",
         answer["request_id"],
         status=status,
-        cold_start=cold,
         duration_ms=round(watch.durations_ms["request"], 2),
-        **({"faces": answer["faces"]} if error is None else {"error": error["code"]}),
+        memory_mb=peak_memory_mb(),
+        **(
+            {"faces": answer["faces"]}
+            if error is None
+            else {"error": error["code"], "message": error["message"]}
+        ),
     )
     headers = {"Content-Type": "application/json"}
     if status == 503:
@@ -74,9 +82,22 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 def _answer(event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     request_id = None
+    watch = Stopwatch()
+    waited_ms = _waited_ms(event)
     try:
-        request = FrameRequest.parse(_body(event), max_image_bytes=_stage.settings.max_image_bytes)
+        with watch.stage("parse"):
+            request = FrameRequest.parse(
+                _body(event), max_image_bytes=_stage.settings.max_image_bytes
+            )
         request_id = request.request_id
+        # Said before anything can go wrong: a worker that is killed says nothing after it.
+        log.info(
+            "received",
+            request_id,
+            bytes=len(request.image),
+            waited_ms=waited_ms,
+            parse_ms=round(watch.durations_ms["parse"], 2),
+        )
         faces = _stage.process(request)
     except RequestError as error:
         return error.status, error.body()
@@ -93,6 +114,12 @@ def _answer(event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         )
         return refusal.status, refusal.body()
     return 200, {"request_id": request_id, "faces": faces}
+
+
+def _waited_ms(event: dict[str, Any]) -> float | None:
+    """Since the request reached the Function URL: a cold start, and the way here."""
+    arrived = event.get("requestContext", {}).get("timeEpoch")
+    return None if arrived is None else round(max(0.0, time.time() * 1e3 - arrived), 2)
 
 
 def _body(event: dict[str, Any]) -> str | bytes:

@@ -16,7 +16,7 @@ from lambda_src.aws import Aws
 from lambda_src.gallery import GallerySource
 from lambda_src.settings import Settings
 from lambda_src.stages.recognise import RecogniseStage, Record
-from lambda_src.timing import Stopwatch
+from lambda_src.timing import Stopwatch, peak_memory_mb, process_age_ms
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.store import RECOGNITION, Model
 
@@ -43,18 +43,21 @@ def _load() -> RecogniseStage:
         synthetic=model.synthetic,
         threads=settings.threads,
         duration_ms=round(watch.durations_ms["init"], 2),
+        process_ms=process_age_ms(),
     )
     return RecogniseStage(model, embedder, gallery, aws, settings)
 
 
 _stage = _load()
 _cold = True
+_init_ms = process_age_ms()
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Name the faces of one SQS batch; failed records are reported and delivered again."""
     global _cold
     cold, _cold = _cold, False
+    log.begin(getattr(context, "aws_request_id", None), cold_start=cold, init_ms=_init_ms)
     watch = Stopwatch()
     with watch.stage("batch"):
         records = [_record(record) for record in event["Records"]]
@@ -64,8 +67,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         None,
         records=len(records),
         failed=len(failed),
-        cold_start=cold,
         duration_ms=round(watch.durations_ms["batch"], 2),
+        memory_mb=peak_memory_mb(),
     )
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 

@@ -32,6 +32,8 @@ class Settings:
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     pyramid_factor: float = 0.709
     threads: int = 1
+    # Whether log lines may say who was recognised.
+    log_names: bool = True
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Settings:
@@ -53,6 +55,7 @@ class Settings:
             thresholds=_thresholds(env, default.thresholds),
             pyramid_factor=_number(env, "FACECTL_PYRAMID_FACTOR", default.pyramid_factor),
             threads=int(_number(env, "FACECTL_THREADS", available_threads(env))),
+            log_names=env.get("FACECTL_LOG_NAMES", "1") != "0",
         )
 
 

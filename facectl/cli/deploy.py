@@ -34,6 +34,9 @@ MaxConcurrency = Annotated[
 Adopt = Annotated[
     bool, typer.Option("--adopt", help="Take over resources that facectl did not make.")
 ]
+NoNames = Annotated[
+    bool, typer.Option("--no-names", help="Keep the names of those seen out of the logs.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")]
 
 
@@ -47,6 +50,7 @@ def deploy(
     reserved_concurrency: Reserved = None,
     max_concurrency: MaxConcurrency = None,
     adopt: Adopt = False,
+    no_names: NoNames = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -73,7 +77,9 @@ def deploy(
     )
     with err.status("Reading what is deployed"):
         deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        work = deployer.draft(deployment, store.find(model), sizing, adopt=adopt)
+        work = deployer.draft(
+            deployment, store.find(model), sizing, adopt=adopt, log_names=not no_names
+        )
     if dry_run:
         if json:
             print_json([report.step_facts(step) for step in work.steps])

@@ -25,6 +25,9 @@ from facectl.stream.delivery import FunctionUrl
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
 
+# The functions' environment where their logs may not say who was seen.
+NO_NAMES = {"FACECTL_LOG_NAMES": "0"}
+
 # Told of every step when it begins (False) and when it is done (True).
 Watcher = Callable[[Step, bool], None]
 
@@ -52,9 +55,14 @@ def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployme
 
 
 def draft(
-    deployment: Deployment, model: Model, sizing: Sizing | None = None, *, adopt: bool = False
+    deployment: Deployment,
+    model: Model,
+    sizing: Sizing | None = None,
+    *,
+    adopt: bool = False,
+    log_names: bool = True,
 ) -> Draft:
-    """Read what is there and plan the rest.
+    """Read what is there and plan the rest; `log_names`: whether logs may say who was seen.
 
     Raises GalleryError where the gallery is of another embedding space than
     the model, CloudError where a resource is somebody else's.
@@ -75,7 +83,7 @@ def draft(
         cloud=cloud(deployment.target),
         packages=Packages(package, package),
         sizing=Sizing() if sizing is None else sizing,
-        environment=model_environment(model),
+        environment={**model_environment(model), **({} if log_names else NO_NAMES)},
     )
     return Draft(clients, wish.account, steps(clients, wish, adopt=adopt))
 

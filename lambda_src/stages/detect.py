@@ -67,7 +67,7 @@ class DetectStage:
             body = _no_face(request, watch).serialise()
         with watch.stage("enqueue"):
             try:
-                self.aws.send(queue_url, body)
+                message_id = self.aws.send(queue_url, body)
             except AwsError as error:
                 raise QueueUnavailableError(str(error)) from error
         log.info(
@@ -76,6 +76,8 @@ class DetectStage:
             faces=len(faces),
             width=image.shape[1],
             height=image.shape[0],
+            message_id=message_id,
+            **({} if faces else {"result": NO_FACE}),
             **{f"{stage}_ms": round(ms, 2) for stage, ms in watch.durations_ms.items()},
         )
         return len(faces)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from lambda_src import log
 from lambda_src.aws import Aws, AwsError
-from lambda_src.contract import ERROR, FaceMessage, FrameResult, NamedFace, joined_names
+from lambda_src.contract import (
+    ERROR,
+    UNKNOWN,
+    FaceMessage,
+    FrameResult,
+    NamedFace,
+    joined_names,
+    salvaged_request_id,
+)
 from lambda_src.gallery import GallerySource, Match
 from lambda_src.settings import Settings
 from lambda_src.timing import Stopwatch
@@ -49,10 +57,11 @@ class _Work:
     matches: list[Match] = field(default_factory=list)
     watch: Stopwatch = field(default_factory=Stopwatch)
     failure: Exception | None = None
+    answered: bool = False
 
     @property
     def request_id(self) -> str | None:
-        return self.message.request_id if self.message else None
+        return self.message.request_id if self.message else salvaged_request_id(self.record.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class RecogniseStage:
     def process(self, records: Sequence[Record]) -> list[str]:
         """The message ids of the records that failed and must be delivered again."""
         self.gallery.begin()
-        works = [self._read(record) for record in records]
+        works = [self._read(record, len(records)) for record in records]
         self._name([work for work in works if work.failure is None])
         self._answer(works)
         failed = [work for work in works if work.failure is not None]
@@ -76,23 +85,40 @@ class RecogniseStage:
             self._put_off(work)
         return [work.record.message_id for work in failed]
 
-    def _read(self, record: Record) -> _Work:
+    def _read(self, record: Record, batch: int) -> _Work:
         work = _Work(record)
         try:
             work.message = FaceMessage.parse(record.body)
-            if work.message.space != self.model.space:
+        except ValueError as error:
+            work.failure = error
+        # Said before anything can go wrong: a worker that is killed says nothing after it.
+        log.info(
+            "received",
+            work.request_id,
+            message_id=record.message_id,
+            receives=record.receives,
+            max_receives=self.settings.max_receives,
+            waited_ms=round(record.waited_ms, 2),
+            records=batch,
+        )
+        if work.message is not None:
+            self._decode(work, work.message)
+        return work
+
+    def _decode(self, work: _Work, message: FaceMessage) -> None:
+        try:
+            if message.space != self.model.space:
                 raise ValueError(
-                    f"the crops are of space {work.message.space}, the model of {self.model.space}"
+                    f"the crops are of space {message.space}, the model of {self.model.space}"
                 )
-            work.watch = Stopwatch(work.message.timings_ms)
-            work.watch.durations_ms["request_queue"] = record.waited_ms
+            work.watch = Stopwatch(message.timings_ms)
+            work.watch.durations_ms["request_queue"] = work.record.waited_ms
             with work.watch.stage("decode_crops"):
                 work.crops = [
-                    decode_crop(face.image, self.model.preprocessing) for face in work.message.faces
+                    decode_crop(face.image, self.model.preprocessing) for face in message.faces
                 ]
         except ValueError as error:
             work.failure = error
-        return work
 
     def _name(self, works: list[_Work]) -> None:
         """Embed and match the faces of all records at once, or of each alone if that fails."""
@@ -122,32 +148,48 @@ class RecogniseStage:
     def _answer(self, works: list[_Work]) -> None:
         answers = []
         for work in works:
-            if work.message is None:
-                continue
-            if work.failure is None:
+            if work.message is not None and work.failure is None:
                 answers.append((work, _result(work.message, work.matches, work.watch)))
-            elif work.record.receives >= self.settings.max_receives:
-                answers.append((work, FrameResult(work.message.request_id, ERROR)))
-        unsent = self.aws.send_many(
-            self.settings.response_queue_url, [result.serialise() for _, result in answers]
-        )
-        for index, reason in unsent.items():
-            answers[index][0].failure = AwsError(f"the answer could not be sent: {reason}")
-        for work, result in answers:
+            elif self._is_last(work) and work.request_id is not None:
+                answers.append((work, FrameResult(work.request_id, ERROR)))
+        watch = Stopwatch()
+        with watch.stage("send"):
+            unsent = self.aws.send_many(
+                self.settings.response_queue_url, [result.serialise() for _, result in answers]
+            )
+        for index, (work, result) in enumerate(answers):
+            if index not in unsent:
+                work.answered = True
+            elif work.failure is None:
+                work.failure = AwsError(f"the answer could not be sent: {unsent[index]}")
             if work.failure is None:
-                log.info(
-                    "recognition",
-                    work.request_id,
-                    faces=len(work.crops),
-                    result=result.result,
-                    receives=work.record.receives,
-                    **{
-                        f"{stage}_ms": round(ms, 2) for stage, ms in work.watch.durations_ms.items()
-                    },
-                )
+                work.watch.durations_ms.update(watch.durations_ms)
+                self._log_answer(work, result)
+
+    def _is_last(self, work: _Work) -> bool:
+        return work.record.receives >= self.settings.max_receives
+
+    def _log_answer(self, work: _Work, result: FrameResult) -> None:
+        named = self.settings.log_names
+        log.info(
+            "recognition",
+            work.request_id,
+            faces=len(work.crops),
+            **({"result": result.result} if named else {}),
+            matches=[
+                {
+                    **({"name": match.name} if named else {"known": match.name != UNKNOWN}),
+                    "distance": None if match.distance is None else round(match.distance, 4),
+                }
+                for match in work.matches
+            ],
+            message_id=work.record.message_id,
+            receives=work.record.receives,
+            **{f"{stage}_ms": round(ms, 2) for stage, ms in work.watch.durations_ms.items()},
+        )
 
     def _put_off(self, work: _Work) -> None:
-        last = work.record.receives >= self.settings.max_receives
+        seconds = _RETRY_AFTER[min(work.record.receives, len(_RETRY_AFTER)) - 1]
         log.error(
             "recognition",
             work.request_id,
@@ -155,9 +197,11 @@ class RecogniseStage:
             message=str(work.failure),
             message_id=work.record.message_id,
             receives=work.record.receives,
-            last_delivery=last,
+            max_receives=self.settings.max_receives,
+            last_delivery=self._is_last(work),
+            answered=work.answered,
+            hidden_s=seconds,
         )
-        seconds = _RETRY_AFTER[min(work.record.receives, len(_RETRY_AFTER)) - 1]
         try:
             self.aws.hide(self.settings.request_queue_url, work.record.receipt_handle, seconds)
         except AwsError as error:

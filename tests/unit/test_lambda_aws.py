@@ -142,7 +142,7 @@ def client(url: str, slept: list[float]) -> Aws:
 def test_send_names_the_queue_and_the_action(script: tuple[Script, str]) -> None:
     server, url = script
     server.answers = [(200, {"MessageId": "1"})]
-    client(url, []).send(QUEUE, "hello")
+    assert client(url, []).send(QUEUE, "hello") == "1"
     assert server.seen == [
         ("POST", "AmazonSQS.SendMessage", {"QueueUrl": QUEUE, "MessageBody": "hello"})
     ]

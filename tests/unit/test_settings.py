@@ -33,10 +33,11 @@ def test_every_setting_can_be_set() -> None:
             "FACECTL_THRESHOLDS": "0.5,0.6,0.7",
             "FACECTL_PYRAMID_FACTOR": "0.8",
             "FACECTL_THREADS": "3",
+            "FACECTL_LOG_NAMES": "0",
         }
     )
     assert settings == Settings(
-        Path("/m"), "q1", "q2", "b", "k", 1.5, 4, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3
+        Path("/m"), "q1", "q2", "b", "k", 1.5, 4, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3, False
     )
 
 

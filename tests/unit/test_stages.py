@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lambda_src import log
 from lambda_src.aws import AwsError
 from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest, RequestError
 from lambda_src.gallery import Gallery, GalleryFormatError
@@ -41,10 +43,11 @@ class Queues:
         self.broken = False
         self.refuses: set[str] = set()
 
-    def send(self, queue_url: str, body: str) -> None:
+    def send(self, queue_url: str, body: str) -> str:
         if self.broken:
             raise AwsError("no route")
         self.sent.append((queue_url, json.loads(body)))
+        return f"message-{len(self.sent)}"
 
     def send_many(self, queue_url: str, bodies: Sequence[str]) -> dict[int, str]:
         failed = {}
@@ -171,13 +174,15 @@ class FixedGallery:
         return self.gallery
 
 
-def recognise_stage(queues: Queues, refusal: Exception | None = None) -> RecogniseStage:
+def recognise_stage(
+    queues: Queues, refusal: Exception | None = None, settings: Settings = SETTINGS
+) -> RecogniseStage:
     return RecogniseStage(
         MODEL,
         Embedder(),  # type: ignore[arg-type]
         FixedGallery(refusal),  # type: ignore[arg-type]
         queues,  # type: ignore[arg-type]
-        SETTINGS,
+        settings,
     )
 
 
@@ -263,6 +268,111 @@ def test_logs_hold_no_image_and_no_embedding(capsys: pytest.CaptureFixture[str])
     recognise_stage(queues).process([record("a", 10), Record("m", "h", "QUJDREVG" * 99, 1, 0)])
     detect_stage(queues, face(0, 40)).process(FrameRequest("r", "f", picture()))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {line["stage"] for line in lines} == {"recognition", "detection"}
+    assert {line["stage"] for line in lines} == {"received", "recognition", "detection"}
     assert all(len(json.dumps(line)) < 1000 for line in lines)
     assert "QUJDREVG" not in json.dumps(lines)
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def invocation() -> Iterator[None]:
+    log.begin("i-1", cold_start=True, init_ms=812.345)
+    yield
+    log.begin(None, cold_start=False, init_ms=None)
+
+
+@pytest.mark.usefixtures("invocation")
+def test_a_record_is_logged_when_it_comes_and_when_it_is_answered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recognise_stage(Queues()).process([record("a", 10, receives=2)])
+    received, answered = logged(capsys)
+    assert (
+        received.items()
+        >= {
+            "stage": "received",
+            "request_id": "a",
+            "message_id": "m-a",
+            "receives": 2,
+            "max_receives": 3,
+            "waited_ms": 12.5,
+            "records": 1,
+            "invocation": "i-1",
+            "cold_start": True,
+            "init_ms": 812.35,
+        }.items()
+    )
+    assert answered["matches"] == [{"name": "Ada", "distance": 0.0}]
+    assert (answered["result"], answered["message_id"]) == ("Ada", "m-a")
+    assert {"embed_ms", "match_ms", "send_ms"} <= set(answered)
+
+
+def test_a_warm_invocation_has_no_init(capsys: pytest.CaptureFixture[str]) -> None:
+    log.begin("i-2", cold_start=False, init_ms=812.3)
+    log.info("received", "a")
+    [line] = logged(capsys)
+    assert line["cold_start"] is False
+    assert "init_ms" not in line
+
+
+def test_without_names_the_logs_tell_known_from_unknown_and_no_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    queues = Queues()
+    stage = recognise_stage(queues, settings=replace(SETTINGS, log_names=False))
+    stage.process([record("a", 10, 30), record("b", 0, receives=3)])
+    lines = logged(capsys)
+    assert answers(queues) == {"a": "Ada,Unknown", "b": "Error"}
+    assert "Ada" not in json.dumps(lines)
+    [answered] = [line for line in lines if "matches" in line]
+    assert [match["known"] for match in answered["matches"]] == [True, False]
+    assert "result" not in answered
+
+
+def test_a_frame_without_a_face_is_logged_with_its_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    detect_stage(Queues()).process(FrameRequest("r", "f", picture()))
+    [line] = logged(capsys)
+    assert line.items() >= {"result": "No-Face", "faces": 0, "message_id": "message-1"}.items()
+
+
+def test_a_failed_delivery_is_logged_with_what_comes_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stage = recognise_stage(Queues())
+    stage.process([record("b", 0), record("c", 0, receives=3)])
+    failures = [line for line in logged(capsys) if line["level"] == "ERROR"]
+    told = [
+        (line["request_id"], line["last_delivery"], line["answered"], line["hidden_s"])
+        for line in failures
+    ]
+    assert told == [("b", False, False, 1), ("c", True, True, 15)]
+    assert {line["error"] for line in failures} == {"RuntimeError"}
+
+
+def test_a_message_that_cannot_be_read_still_has_its_request_answered() -> None:
+    queues = Queues()
+    poisoned = Record("m", "h", json.dumps({"request_id": "a", "faces": 7}), 3, 0.0)
+    assert recognise_stage(queues).process([poisoned]) == ["m"]
+    assert answers(queues) == {"a": "Error"}
+
+
+def test_an_unsent_error_answer_keeps_the_failures_own_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    queues = Queues()
+    queues.broken = True
+    assert recognise_stage(queues).process([record("b", 0, receives=3)]) == ["m-b"]
+    failure = logged(capsys)[-1]
+    assert (failure["error"], failure["message"]) == ("RuntimeError", "black")
+    assert failure["answered"] is False
+
+
+def test_long_words_of_an_error_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    log.error("request", "r", error="ValueError", message="A" * 9000)
+    [line] = logged(capsys)
+    assert line["message"] == "A" * 500
