@@ -23,7 +23,9 @@ def demo(
     folder: Folder = Path("facectl-demo"),
     asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = "demo",
     port: Annotated[int | None, typer.Option("--port", help="The local cloud's port.")] = None,
-    max_faces: Annotated[int, typer.Option("--max-faces", min=1, max=100)] = 5,
+    max_faces: Annotated[
+        int, typer.Option("--max-faces", min=1, max=100, help="The largest so many of a frame.")
+    ] = 5,
 ) -> None:
     """Build the model, start the local cloud, deploy, enroll a portrait, send a clip, show names.
 

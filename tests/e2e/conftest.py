@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from facectl.demo import clip
+
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TIMEOUT = 180
 
@@ -90,6 +92,4 @@ def deployed(facectl: Facectl) -> Iterator[Facectl]:
 @pytest.fixture(scope="session")
 def portrait(facectl: Facectl) -> Path:
     """The demo's portrait as a JPEG file."""
-    from facectl.demo import clip
-
     return clip.portrait_file(facectl.home)

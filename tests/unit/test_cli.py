@@ -1,0 +1,96 @@
+"""The command line as a whole: help, README, errors, and how soon it answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from facectl.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every command below this one, with all that has to be typed for it."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield name, command
+        return
+    for child, sub in children.items():
+        yield from commands(sub, f"{name} {child}")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app), "facectl"))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("facectl"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_main_commands_are_there() -> None:
+    expected = {"demo", "deploy", "destroy", "send", "tail", "purge", "context"}
+    assert {f"facectl {name}" for name in expected} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    text = COMMANDS[name].help
+    assert text, f"{name} has no help"
+    assert "Example" in text
+    assert name in text, f"the examples of {name} do not show it"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_stands_in_the_readme(name: str) -> None:
+    assert name in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_help(name: str) -> None:
+    silent = [
+        parameter.name
+        for parameter in COMMANDS[name].params
+        if not getattr(parameter, "help", None) and parameter.name != "help"
+    ]
+    assert silent == []
+
+
+def test_an_error_says_what_and_what_next_and_has_its_exit_code() -> None:
+    done = run("context")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "No deployment yet" in done.stderr
+    assert "facectl deploy --asu-id ID" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "context"], ["context", "--debug"]])
+def test_debug_shows_the_traceback(arguments: list[str]) -> None:
+    assert "Traceback" in run(*arguments).stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from facectl.cli import app; "
+        "print([m for m in ('cv2', 'numpy', 'onnxruntime', 'torch', 'moto') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_completion_is_offered() -> None:
+    assert "--install-completion" in run("--help").stdout
