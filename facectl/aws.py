@@ -18,6 +18,7 @@ from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
+    from mypy_boto3_ecr import ECRClient
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -34,11 +35,14 @@ ClientError = boto.ClientError
 MISSING = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
+        "ImageNotFoundException",
+        "LifecyclePolicyNotFoundException",
         "NoSuchBucket",
         "NoSuchEntity",
         "NoSuchPublicAccessBlockConfiguration",
         "NoSuchTagSet",
         "QueueDoesNotExist",
+        "RepositoryNotFoundException",
         "ResourceNotFoundException",
     }
 )
@@ -91,6 +95,12 @@ class Clients:
     def functions(self) -> LambdaClient:
         return self._session.client(
             "lambda", endpoint_url=self.deployment.endpoint_url, config=self._config
+        )
+
+    @cached_property
+    def ecr(self) -> ECRClient:
+        return self._session.client(
+            "ecr", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
     @cached_property

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from facectl.context import Target
+
+if TYPE_CHECKING:
+    from facectl.deploy.images import Recipe
 
 Packaging = Literal["zip", "image"]
 Auth = Literal["iam", "none"]
@@ -63,6 +66,37 @@ class Role:
     owner: str | None
     trust: str
     policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The ECR repository of a function's images.
+
+    `immutable`: a tag, once pushed, stays what it is. `kept` images are kept.
+    """
+
+    kind: ClassVar[str] = "repository"
+    name: str
+    owner: str | None
+    immutable: bool = True
+    kept: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A pushed image; its tag is the hash of all that goes in, so that it never differs.
+
+    `recipe` is what it is built from, None where it was found.
+    """
+
+    kind: ClassVar[str] = "image"
+    repository: str
+    tag: str
+    recipe: Recipe | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.repository}:{self.tag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +168,16 @@ class Trigger:
 
 
 Resource: TypeAlias = (
-    Bucket | Queue | LogGroup | Role | Function | FunctionUrl | Permission | Trigger
+    Bucket
+    | Queue
+    | LogGroup
+    | Role
+    | Repository
+    | Image
+    | Function
+    | FunctionUrl
+    | Permission
+    | Trigger
 )
 Key: TypeAlias = tuple[str, str]
 
@@ -202,11 +245,12 @@ def changes(step: Step) -> tuple[Change, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose resources: twelve digits, region, and the address that queue URLs begin with."""
+    """Whose resources: twelve digits, region, and the addresses of its queues and images."""
 
     number: str
     region: str
     queue_endpoint: str
+    registry: str
     partition: str = "aws"
 
     def queue_url(self, name: str) -> str:
@@ -223,6 +267,12 @@ class Account:
 
     def log_group_arn(self, name: str) -> str:
         return f"arn:{self.partition}:logs:{self.region}:{self.number}:log-group:{name}"
+
+    def image_uri(self, name: str) -> str:
+        return f"{self.registry}/{name}"
+
+    def repository_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:ecr:{self.region}:{self.number}:repository/{name}"
 
     def bucket_arn(self, name: str) -> str:
         return f"arn:{self.partition}:s3:::{name}"
@@ -248,11 +298,16 @@ class Cloud:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What one function runs: a zip's bytes, or an image's URI; `digest` identifies either."""
+    """What one function runs: a zip, or an image.
+
+    `digest` is a zip's base64 sha256 or an image's URI. `image` is one that
+    facectl builds.
+    """
 
     packaging: Packaging
     digest: str
     archive: bytes = field(default=b"", repr=False)
+    image: Image | None = None
 
 
 @dataclass(frozen=True, slots=True)
