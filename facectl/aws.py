@@ -134,8 +134,18 @@ class Clients:
     @cached_property
     def account(self) -> str:
         """The twelve digits of the account that the credentials belong to."""
+        return self.identity.split(":")[4]
+
+    @cached_property
+    def identity(self) -> str:
+        """The ARN of the user, or of the session of a role, that the credentials belong to."""
         with cloud_errors("asking whose credentials these are", self.deployment):
-            return self.sts.get_caller_identity()["Account"]
+            return self.sts.get_caller_identity()["Arn"]
+
+    @property
+    def partition(self) -> str:
+        """The part of the world that ARNs begin with: `aws`, `aws-cn`, `aws-us-gov`."""
+        return self.identity.split(":")[1]
 
     def credentials(self) -> ReadOnlyCredentials | None:
         """The credentials as they are now, for signing requests that boto3 does not make."""
