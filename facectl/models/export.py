@@ -49,7 +49,8 @@ def compare(
     found = {}
     area = AreaImage(portrait.portrait())
     for name, file, size in (("pnet", PNET, 61), ("rnet", RNET, 24), ("onet", ONET, 48)):
-        inputs = np.concatenate([_random(6, size).astype(np.float32), _windows(area, size)])
+        noise = _random(6, size).astype(np.float32).transpose(0, 3, 1, 2)
+        inputs = np.concatenate([noise, _windows(area, size)])
         found[name] = _largest_difference(cascade[name], Network(folder / file, threads=1), inputs)
         if not found[name] <= _MAX_DIFFERENCE:
             raise ModelError(
@@ -82,14 +83,14 @@ def _largest_difference(original: Any, built: Network, pixels: NDArray[np.float3
     import torch
 
     with torch.inference_mode():
-        tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        expected = [output.numpy() for output in original((tensor - 127.5) / 128.0)]
-    # The original gives two chances, of no face and of a face; the built one only the second.
-    expected[-1] = expected[-1][:, 1:2]
-    return max(
-        float(np.abs(mine - theirs).max())
-        for mine, theirs in zip(built(pixels), expected, strict=True)
+        expected = [output.numpy() for output in original((torch.from_numpy(pixels) - 127.5) / 128)]
+    found = built(pixels)
+    # The original ends with two chances, of no face and of a face; the built one with a logit.
+    chance = 1 / (1 + np.exp(-found[:, -1:].astype(np.float64)))
+    difference = np.concatenate([found[:, :-1], chance], axis=1) - np.concatenate(
+        [*expected[:-1], expected[-1][:, 1:2]], axis=1
     )
+    return float(np.abs(difference).max())
 
 
 def _smallest_cosine(original: Any, built: Network, preprocessing: str) -> float:
@@ -104,4 +105,4 @@ def _smallest_cosine(original: Any, built: Network, preprocessing: str) -> float
     )
     with torch.inference_mode():
         expected = original(fed(crops, preprocessing)).numpy()
-    return float((built(crops)[0] * expected).sum(axis=1).min())
+    return float((built(crops) * expected).sum(axis=1).min())

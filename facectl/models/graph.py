@@ -53,6 +53,20 @@ class Graph:
             pads=[*padding, *padding],
         )
 
+    def depthwise(self, x: str, factor: NDArray[Any]) -> str:
+        """Every channel times its factor, as a convolution, which stays in the blocked layout."""
+        count = len(factor)
+        return self.add(
+            "Conv",
+            [
+                x,
+                self.constant(factor.reshape(count, 1, 1, 1).astype(np.float32)),
+                self.constant(np.zeros(count, np.float32)),
+            ],
+            kernel_shape=[1, 1],
+            group=count,
+        )
+
     def max_pool(self, x: str, size: int, *, ceil: bool = False) -> str:
         """Max pooling with stride 2."""
         return self.add(
@@ -63,11 +77,6 @@ class Graph:
             ceil_mode=int(ceil),
         )
 
-    def prelu(self, x: str, slope: NDArray[np.float32], *, spatial: bool = True) -> str:
-        """PReLU with a slope for each channel."""
-        shape = (-1, 1, 1) if spatial else (-1,)
-        return self.add("PRelu", [x, self.constant(slope.reshape(shape))])
-
     def dense(self, x: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
         """A fully connected layer; `weight` is (outputs, inputs)."""
         return self.add(
@@ -76,32 +85,33 @@ class Graph:
             transB=1,
         )
 
-    def channel(self, x: str, index: int) -> str:
-        """One channel, as an axis of length 1."""
-        return self.add("Gather", [x, self.constant(np.array([index], dtype=np.int64))], axis=1)
-
     def build(
         self,
-        inputs: tuple[str, int, Sequence[int | str]],
-        outputs: Sequence[tuple[str, str, Sequence[int | str]]],
+        pixels: tuple[str, int, Sequence[int | str]],
+        output: tuple[str, str, Sequence[int | str]],
     ) -> onnx.ModelProto:
-        """The finished model; an output is a node's name, its public name and its shape."""
-        name, kind, shape = inputs
-        nodes = [
-            *self._nodes,
-            *(helper.make_node("Identity", [inner], [outer]) for inner, outer, _ in outputs),
-        ]
+        """The finished model.
+
+        `pixels` is the input's name, type and shape; `output` a node, its public name and shape.
+        """
+        name, kind, shape = pixels
+        node, public, dimensions = output
         graph = helper.make_graph(
-            nodes,
+            [*self._nodes, helper.make_node("Identity", [node], [public])],
             self._name,
             [helper.make_tensor_value_info(name, kind, list(shape))],
-            [
-                helper.make_tensor_value_info(outer, TensorProto.FLOAT, list(dimensions))
-                for _, outer, dimensions in outputs
-            ],
+            [helper.make_tensor_value_info(public, TensorProto.FLOAT, list(dimensions))],
             self._constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
         model.ir_version = _IR_VERSION
         onnx.checker.check_model(model)
         return model
+
+
+def folded(
+    weight: NDArray[Any], bias: NDArray[Any], scale: float, shift: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The convolution of `scale * x + shift` as one of x; right only without padding."""
+    exact = weight.astype(np.float64)
+    return exact * scale, bias + shift * exact.sum(axis=(1, 2, 3))

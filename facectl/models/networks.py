@@ -3,123 +3,57 @@
 The layers are those of facenet-pytorch 2.5.3 (`models/mtcnn.py` and
 `models/inception_resnet_v1.py`). What can be computed ahead is: the
 standardisation of pixels is folded into the first convolution, batch
-normalisation and residual scales into the convolution before them. Pixels go in
-as they are, height before width before colour.
+normalisation and residual scales into the convolution before them, and the
+softmax of two chances becomes the difference of their logits.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from facectl.models.graph import Graph, Weights
+from facectl.models.cascade import Stages
+from facectl.models.graph import Graph, Weights, folded
 from lambda_src.vision.preprocessing import CSE546, crop_size
 
-# The input of MTCNN's networks: (x - 127.5) / 128.
+# The input of all four: (x - 127.5) / 128.
 _STANDARD = (1 / 128, -127.5 / 128)
 _PIXELS = "pixels"
 
 
 def pnet(weights: Weights) -> onnx.ModelProto:
-    """P-Net: float32 (N, H, W, 3) to offsets (N, 4, h, w) and scores (N, 1, h, w)."""
-    graph = Graph("pnet")
-    x = graph.add("Transpose", [_PIXELS], perm=[0, 3, 1, 2])
-    x = _stage(graph, x, weights, 1, scale=_STANDARD)
-    x = graph.max_pool(x, 2, ceil=True)
-    x = _stage(graph, x, weights, 2)
-    x = _stage(graph, x, weights, 3)
-    scores = graph.convolution(x, weights["conv4_1.weight"], weights["conv4_1.bias"])
-    scores = graph.channel(graph.add("Softmax", [scores], axis=1), 1)
-    offsets = graph.convolution(x, weights["conv4_2.weight"], weights["conv4_2.bias"])
-    return graph.build(
-        (_PIXELS, TensorProto.FLOAT, ("N", "H", "W", 3)),
-        [(offsets, "offsets", ("N", 4, "h", "w")), (scores, "scores", ("N", 1, "h", "w"))],
+    """P-Net: float32 (N, 3, H, W) to (N, 5, h, w): four offsets and the logit of a face."""
+    net = Stages("pnet", weights)
+    x = net.first(_PIXELS, *_STANDARD)
+    x = net.graph.max_pool(x, 2, ceil=True)
+    x = net.stage(x, 2)
+    x = net.stage_with_heads(x, 3, ["conv4_2"], "conv4_1")
+    return net.graph.build(
+        (_PIXELS, TensorProto.FLOAT, ("N", 3, "H", "W")), (x, "found", ("N", 5, "h", "w"))
     )
 
 
 def rnet(weights: Weights) -> onnx.ModelProto:
-    """R-Net: float32 (N, 24, 24, 3) to offsets (N, 4) and scores (N, 1)."""
-    graph = Graph("rnet")
-    x = graph.add("Transpose", [_PIXELS], perm=[0, 3, 1, 2])
-    x = graph.max_pool(_stage(graph, x, weights, 1, scale=_STANDARD), 3, ceil=True)
-    x = graph.max_pool(_stage(graph, x, weights, 2), 3, ceil=True)
-    x = _stage(graph, x, weights, 3)
-    x = _flat_stage(graph, x, weights, 4)
-    scores = _score(graph, x, weights, "dense5_1")
-    offsets = graph.dense(x, weights["dense5_2.weight"], weights["dense5_2.bias"])
-    return graph.build(
-        (_PIXELS, TensorProto.FLOAT, ("N", 24, 24, 3)),
-        [(offsets, "offsets", ("N", 4)), (scores, "scores", ("N", 1))],
-    )
+    """R-Net: float32 (N, 3, 24, 24) to (N, 5): four offsets and the logit of a face."""
+    net = Stages("rnet", weights)
+    x = net.graph.max_pool(net.first(_PIXELS, *_STANDARD), 3, ceil=True)
+    x = net.graph.max_pool(net.stage(x, 2), 3, ceil=True)
+    x = net.dense_stage(net.stage(x, 3), 4)
+    x = net.dense_heads(x, ["dense5_2"], "dense5_1")
+    return net.graph.build((_PIXELS, TensorProto.FLOAT, ("N", 3, 24, 24)), (x, "found", ("N", 5)))
 
 
 def onet(weights: Weights) -> onnx.ModelProto:
-    """O-Net: float32 (N, 48, 48, 3) to offsets (N, 4), landmarks (N, 10) and scores (N, 1)."""
-    graph = Graph("onet")
-    x = graph.add("Transpose", [_PIXELS], perm=[0, 3, 1, 2])
-    x = graph.max_pool(_stage(graph, x, weights, 1, scale=_STANDARD), 3, ceil=True)
-    x = graph.max_pool(_stage(graph, x, weights, 2), 3, ceil=True)
-    x = graph.max_pool(_stage(graph, x, weights, 3), 2, ceil=True)
-    x = _stage(graph, x, weights, 4)
-    x = _flat_stage(graph, x, weights, 5)
-    scores = _score(graph, x, weights, "dense6_1")
-    offsets = graph.dense(x, weights["dense6_2.weight"], weights["dense6_2.bias"])
-    landmarks = graph.dense(x, weights["dense6_3.weight"], weights["dense6_3.bias"])
-    return graph.build(
-        (_PIXELS, TensorProto.FLOAT, ("N", 48, 48, 3)),
-        [
-            (offsets, "offsets", ("N", 4)),
-            (landmarks, "landmarks", ("N", 10)),
-            (scores, "scores", ("N", 1)),
-        ],
-    )
-
-
-def _stage(
-    graph: Graph,
-    x: str,
-    weights: Weights,
-    number: int,
-    scale: tuple[float, float] | None = None,
-) -> str:
-    """A convolution and its PReLU, with the input's scale and shift folded in."""
-    weight: NDArray[Any] = weights[f"conv{number}.weight"]
-    bias: NDArray[Any] = weights[f"conv{number}.bias"]
-    if scale is not None:
-        weight, bias = _folded(weight, bias, *scale)
-    return graph.prelu(graph.convolution(x, weight, bias), weights[f"prelu{number}.weight"])
-
-
-def _flat_stage(graph: Graph, x: str, weights: Weights, number: int) -> str:
-    """The first dense layer and its PReLU.
-
-    The original flattens width before height before channels, ONNX the other
-    way round: the columns of the weight are moved instead of the pixels.
-    """
-    weight = weights[f"dense{number}.weight"]
-    channels = weights[f"conv{number - 1}.bias"].shape[0]
-    side = round((weight.shape[1] / channels) ** 0.5)
-    weight = weight.reshape(-1, side, side, channels).transpose(0, 3, 2, 1)
-    x = graph.add("Flatten", [x])
-    x = graph.dense(x, weight.reshape(weight.shape[0], -1), weights[f"dense{number}.bias"])
-    return graph.prelu(x, weights[f"prelu{number}.weight"], spatial=False)
-
-
-def _score(graph: Graph, x: str, weights: Weights, layer: str) -> str:
-    x = graph.dense(x, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
-    return graph.channel(graph.add("Softmax", [x], axis=1), 1)
-
-
-def _folded(
-    weight: NDArray[Any], bias: NDArray[Any], scale: float, shift: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The convolution of `scale * x + shift` as one of x; right only without padding."""
-    exact = weight.astype(np.float64)
-    return exact * scale, bias + shift * exact.sum(axis=(1, 2, 3))
+    """O-Net: float32 (N, 3, 48, 48) to (N, 15): four offsets, ten landmarks, the logit."""
+    net = Stages("onet", weights)
+    x = net.graph.max_pool(net.first(_PIXELS, *_STANDARD), 3, ceil=True)
+    x = net.graph.max_pool(net.stage(x, 2), 3, ceil=True)
+    x = net.graph.max_pool(net.stage(x, 3), 2, ceil=True)
+    x = net.dense_stage(net.stage(x, 4), 5)
+    x = net.dense_heads(x, ["dense6_2", "dense6_3"], "dense6_1")
+    return net.graph.build((_PIXELS, TensorProto.FLOAT, ("N", 3, 48, 48)), (x, "found", ("N", 15)))
 
 
 class _Resnet:
@@ -143,7 +77,7 @@ class _Resnet:
         gain, bias = self._normalisation(f"{layer}.bn")
         weight = weight * gain[:, None, None, None]
         if scale is not None:
-            weight, bias = _folded(weight, bias, *scale)
+            weight, bias = folded(weight, bias, *scale)
         y = self.graph.convolution(x, weight, bias, stride=stride, padding=padding)
         return self.graph.add("Relu", [y])
 
@@ -205,7 +139,7 @@ def embedder(weights: Weights, preprocessing: str) -> onnx.ModelProto:
     size = crop_size(preprocessing)
     return graph.build(
         (_PIXELS, TensorProto.UINT8, ("N", size, size, 3)),
-        [(net.head(x), "embeddings", ("N", 512))],
+        (net.head(x), "embeddings", ("N", 512)),
     )
 
 

@@ -6,11 +6,15 @@ the original, because a box that falls one pixel to the side is another crop.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+
+_BLOCK = 256
 
 
 def non_maximum(boxes: Floats, scores: Floats, threshold: float) -> Indices:
@@ -18,35 +22,70 @@ def non_maximum(boxes: Floats, scores: Floats, threshold: float) -> Indices:
 
     The same choice as torchvision's `nms`.
     """
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return _suppress(boxes, areas, scores, threshold, whole_pixels=False)
+    return _suppressed(boxes, scores, threshold, _shared_of_both)
 
 
 def non_maximum_of_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
     """The same, with the overlap as a share of the smaller box and edges counted as pixels."""
-    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    return _suppress(boxes, areas, scores, threshold, whole_pixels=True)
+    return _suppressed(boxes, scores, threshold, _shared_of_smaller)
 
 
-def _suppress(
-    boxes: Floats, areas: Floats, scores: Floats, threshold: float, *, whole_pixels: bool
+def _suppressed(
+    boxes: Floats, scores: Floats, threshold: float, overlap: Callable[[Floats, Floats], Floats]
 ) -> Indices:
     order = np.argsort(-scores, kind="stable")
-    x0, y0, x1, y1 = boxes.T
-    edge = np.float32(1 if whole_pixels else 0)
-    kept: list[np.intp] = []
+    limit = np.float32(threshold)
+    kept: list[Indices] = []
     while order.size > 0:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        width = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest]) + edge
-        height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest]) + edge
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        if whole_pixels:
-            whole = np.minimum(areas[best], areas[rest])
-        else:
-            whole = areas[best] + areas[rest] - shared
-        order = rest[~(shared > np.float32(threshold) * whole)]
-    return np.array(kept, dtype=np.intp)
+        # All pairs of a block at once, and then what is left against the block's winners.
+        block, rest = order[:_BLOCK], order[_BLOCK:]
+        too_much = overlap(boxes[block], boxes[block]) > limit
+        alive = np.ones(len(block), dtype=bool)
+        for index in range(len(block)):
+            if alive[index]:
+                alive[index + 1 :] &= ~too_much[index, index + 1 :]
+        winners = block[alive]
+        kept.append(winners)
+        if rest.size > 0:
+            rest = rest[~(overlap(boxes[winners], boxes[rest]) > limit).any(axis=0)]
+        order = rest
+    return np.concatenate(kept) if kept else np.empty(0, np.intp)
+
+
+def _shared_of_both(some: Floats, others: Floats) -> Floats:
+    """(N, M): intersection over union."""
+    shared = _intersections(some, others, 0)
+    both = _areas(some, 0)[:, None] + _areas(others, 0)
+    both -= shared
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shared /= both
+    return shared
+
+
+def _shared_of_smaller(some: Floats, others: Floats) -> Floats:
+    """(N, M): intersection over the smaller area."""
+    shared = _intersections(some, others, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shared /= np.minimum(_areas(some, 1)[:, None], _areas(others, 1))
+    return shared
+
+
+def _intersections(some: Floats, others: Floats, edge: int) -> Floats:
+    width = np.minimum(some[:, 2, None], others[:, 2]) - np.maximum(some[:, 0, None], others[:, 0])
+    height = np.minimum(some[:, 3, None], others[:, 3]) - np.maximum(some[:, 1, None], others[:, 1])
+    if edge:
+        width += np.float32(edge)
+        height += np.float32(edge)
+    np.maximum(width, 0, out=width)
+    np.maximum(height, 0, out=height)
+    width *= height
+    return width
+
+
+def _areas(boxes: Floats, edge: int) -> Floats:
+    sides = boxes[:, 2:] - boxes[:, :2] + np.float32(edge)
+    areas: Floats = sides[:, 0] * sides[:, 1]
+    return areas
 
 
 def squared(boxes: Floats) -> Floats:

@@ -6,6 +6,8 @@ Step by step facenet-pytorch's `detect_face` (2.5.3) for one image, with
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +20,20 @@ from lambda_src.vision.sessions import Network
 from lambda_src.vision.store import ONET, PNET, RNET, Model
 
 _STRIDE, _CELL = 2, 12
+# P-Net's input in pixels at a time: larger levels are cut into strips, whose
+# intermediate results stay in the cache instead of filling the memory.
+_STRIP = 200_000
+# The rows of input that a strip needs beyond its own rows of output.
+_MARGIN = _CELL - _STRIDE
+# Inputs at a time, for the same reason.
+_RNET_BATCH, _ONET_BATCH = 16, 8
 
 
 class Detector:
-    """MTCNN with the networks of one model; settings are facenet-pytorch's."""
+    """MTCNN with the networks of one model; settings are facenet-pytorch's.
+
+    One image at a time: the memory for an image's sums is used again.
+    """
 
     def __init__(
         self,
@@ -38,6 +50,7 @@ class Detector:
         self._min_face_size = min_face_size
         self._thresholds = thresholds
         self._factor = pyramid_factor
+        self._area: AreaImage | None = None
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Every face in an (H, W, 3) uint8 RGB image, the largest first.
@@ -45,16 +58,15 @@ class Detector:
         Raises ValueError for an image of another shape or dtype.
         """
         check_image(image)
-        area = AreaImage(image)
-        boxes = self._refine(area, self._propose(area))
-        return self._decide(area, boxes)
+        self._area = AreaImage(image, self._area)
+        boxes = self._refine(self._area, self._propose(self._area))
+        return self._decide(self._area, boxes)
 
     def _propose(self, area: AreaImage) -> Floats:
         found = []
         for scale in scales(area.height, area.width, self._min_face_size, self._factor):
             level = area.resized(int(area.height * scale + 1), int(area.width * scale + 1))
-            offsets, scores = self._pnet(level[None])
-            candidates = _candidates(offsets[0], scores[0, 0], scale, self._thresholds[0])
+            candidates = _candidates(self._windows(level), scale, self._thresholds[0])
             found.append(candidates[geometry.non_maximum(candidates[:, :4], candidates[:, 4], 0.5)])
         if not found:
             return np.empty((0, 4), np.float32)
@@ -62,44 +74,69 @@ class Detector:
         every = every[geometry.non_maximum(every[:, :4], every[:, 4], 0.7)]
         return geometry.squared(geometry.refined(every[:, :4], every[:, 5:], edge=0))
 
+    def _windows(self, level: Floats) -> Floats:
+        """P-Net's (5, h, w) for a level (3, H, W): offsets and logit of every window."""
+        _, height, width = level.shape
+        step = max(_STRIDE, _STRIP // width // _STRIDE * _STRIDE)
+        strips = [
+            self._pnet(level[None, :, top : top + step + _MARGIN])[0]
+            for top in range(0, max(1, height - _MARGIN), step)
+        ]
+        return strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
+
     def _refine(self, area: AreaImage, boxes: Floats) -> Floats:
         boxes, slices = _inside(boxes, area)
         if len(boxes) == 0:
             return boxes
-        offsets, scores = self._rnet(area.windows(slices, 24))
-        passed = scores[:, 0] > np.float32(self._thresholds[1])
-        boxes, offsets, scores = boxes[passed], offsets[passed], scores[passed]
-        kept = geometry.non_maximum(boxes, scores[:, 0], 0.7)
+        found = self._rnet.in_batches(area.windows(slices, 24), _RNET_BATCH)
+        scores = _chances(found[:, -1])
+        passed = scores > np.float32(self._thresholds[1])
+        boxes, offsets = boxes[passed], found[passed, :4]
+        kept = geometry.non_maximum(boxes, scores[passed], 0.7)
         return geometry.squared(geometry.refined(boxes[kept], offsets[kept], edge=1))
 
     def _decide(self, area: AreaImage, boxes: Floats) -> list[Face]:
         boxes, slices = _inside(boxes, area)
         if len(boxes) == 0:
             return []
-        offsets, points, scores = self._onet(area.windows(slices, 48))
-        passed = scores[:, 0] > np.float32(self._thresholds[2])
-        boxes, offsets, points = boxes[passed], offsets[passed], points[passed]
-        chances = scores[passed, 0]
-        landmarks = _landmarks(boxes, points)
-        boxes = geometry.refined(boxes, offsets, edge=1)
-        kept = geometry.non_maximum_of_smaller(boxes, chances, 0.7)
+        found = self._onet.in_batches(area.windows(slices, 48), _ONET_BATCH)
+        scores = _chances(found[:, -1])
+        passed = scores > np.float32(self._thresholds[2])
+        boxes, found, scores = boxes[passed], found[passed], scores[passed]
+        landmarks = _landmarks(boxes, found[:, 4:14])
+        boxes = geometry.refined(boxes, found[:, :4], edge=1)
+        kept = geometry.non_maximum_of_smaller(boxes, scores, 0.7)
         sizes = (boxes[kept, 2] - boxes[kept, 0]) * (boxes[kept, 3] - boxes[kept, 1])
-        return [_face(boxes[i], chances[i], landmarks[i]) for i in kept[np.argsort(sizes)[::-1]]]
+        return [_face(boxes[i], scores[i], landmarks[i]) for i in kept[np.argsort(sizes)[::-1]]]
 
 
-def _candidates(offsets: Floats, scores: Floats, scale: float, threshold: float) -> Floats:
+def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:
     """(N, 9): box, score and offsets of each of P-Net's windows that passed."""
-    rows, columns = np.nonzero(scores >= np.float32(threshold))
+    rows, columns = np.nonzero(windows[4] >= _logit(threshold))
+    found = windows[:, rows, columns].T
     corner = np.stack([columns, rows], axis=1).astype(np.float32) * _STRIDE
     return np.concatenate(
         [
             np.floor((corner + 1) / np.float32(scale)),
             np.floor((corner + _CELL) / np.float32(scale)),
-            scores[rows, columns, None],
-            offsets[:, rows, columns].T,
+            _chances(found[:, 4:]),
+            found[:, :4],
         ],
         axis=1,
     )
+
+
+def _chances(logits: Floats) -> Floats:
+    """The softmax's second part, from the difference of the two logits."""
+    # Beyond 80 the exponential overflows, and the chance is 0 or 1 long before.
+    chances: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -80, 80)), dtype=np.float32)
+    return chances
+
+
+def _logit(chance: float) -> float:
+    if not 0 < chance < 1:
+        return -math.inf if chance <= 0 else math.inf
+    return math.log(chance / (1 - chance))
 
 
 def _inside(boxes: Floats, area: AreaImage) -> tuple[Floats, NDArray[np.int64]]:

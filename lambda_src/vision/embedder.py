@@ -37,4 +37,4 @@ class Embedder:
                     f"a crop must be uint8 of shape {expected}, "
                     f"not {crop.dtype} of shape {crop.shape}"
                 )
-        return self._network(np.stack(crops))[0]
+        return self._network(np.stack(crops))

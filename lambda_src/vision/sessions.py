@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class Network:
-    """One network file, ready to run on the CPU."""
+    """One network file with one input and one output, ready to run on the CPU."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -25,7 +25,12 @@ class Network:
         )
         self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Run one batch; the outputs in the order of the network file."""
-        outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: batch})
-        return outputs
+    def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Run one batch."""
+        output: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+        return output
+
+    def in_batches(self, inputs: NDArray[Any], size: int) -> NDArray[np.float32]:
+        """Run any number of inputs, `size` at a time."""
+        parts = [self(inputs[first : first + size]) for first in range(0, len(inputs), size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -10,7 +10,7 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 # Raised whenever older folders can no longer be read.
-FORMAT = 1
+FORMAT = 2
 PNET, RNET, ONET, EMBEDDER = "pnet.onnx", "rnet.onnx", "onet.onnx", "embedder.onnx"
 # What each function loads, and all that its image holds.
 DETECTION = (PNET, RNET, ONET)
