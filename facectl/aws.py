@@ -46,6 +46,10 @@ MISSING = frozenset(
         "ResourceNotFoundException",
     }
 )
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_EXPIRED = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
+)
 # The local cloud takes any key, and its account is this one unless the key is a number.
 _LOCAL_KEY = "test"
 _CONFIG = Config(
@@ -121,8 +125,12 @@ class Clients:
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
+        # StartLiveTail's own host, streaming-logs..., is a name that only AWS has.
+        plain = Config(inject_host_prefix=False) if self.deployment.endpoint_url else None
         return self._session.client(
-            "logs", endpoint_url=self.deployment.endpoint_url, config=self._config
+            "logs",
+            endpoint_url=self.deployment.endpoint_url,
+            config=self._config.merge(plain) if plain else self._config,
         )
 
     @cached_property
@@ -200,6 +208,26 @@ def is_passing(error: CloudError) -> bool:
     return status >= 500 or "Throttl" in error_code(cause)
 
 
+def is_missing(error: CloudError) -> bool:
+    """Whether an error of `cloud_errors` says that there is no such thing."""
+    cause = error.__cause__
+    return isinstance(cause, boto.ClientError) and error_code(cause) in MISSING
+
+
+def is_denied(error: CloudError) -> bool:
+    """Whether an error of `cloud_errors` says that the credentials don't allow it."""
+    cause = error.__cause__
+    return isinstance(cause, boto.ClientError) and error_code(cause) in _DENIED
+
+
+def is_expired(error: CloudError) -> bool:
+    """Whether an error of `cloud_errors` says that the credentials no longer work."""
+    cause = error.__cause__
+    if isinstance(cause, boto.ClientError):
+        return error_code(cause) in _EXPIRED
+    return isinstance(cause, (boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError))
+
+
 def unless_missing(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
     """What the call returns; None where AWS answers that the thing it is about does not exist."""
     try:
@@ -222,9 +250,8 @@ def _unreachable(doing: str, deployment: Deployment) -> NotRunningError:
 def _refused(doing: str, error: boto.ClientError) -> CloudError:
     code = error_code(error)
     text = error.response.get("Error", {}).get("Message", "")
-    expired = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
     hint = None
-    if code in expired:
+    if code in _EXPIRED:
         hint = "aws sso login   or   aws configure"
     elif code in MISSING:
         hint = "facectl deploy"
