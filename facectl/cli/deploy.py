@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facectl.cli.options import Json, with_overrides
-from facectl.console import err, print_json
+from facectl.cli.options import Json, Yes, with_overrides
+from facectl.console import err
 from facectl.context import Overrides, resolve
+
+if TYPE_CHECKING:
+    from facectl.deploy.models import Step
 
 ModelName = Annotated[
     str | None,
@@ -34,8 +38,32 @@ MaxConcurrency = Annotated[
 Adopt = Annotated[
     bool, typer.Option("--adopt", help="Take over resources that facectl did not make.")
 ]
-NoNames = Annotated[
-    bool, typer.Option("--no-names", help="Keep the names of those seen out of the logs.")
+AuthOption = Annotated[
+    Literal["iam", "none"] | None,
+    typer.Option("--auth", help="Who may call the URL: signed requests (AWS), or anyone (local)."),
+]
+RoleArn = Annotated[
+    str | None,
+    typer.Option("--role-arn", help="A role for both functions, where none can be made."),
+]
+PackageOption = Annotated[
+    Literal["zip", "image"] | None,
+    typer.Option("--package", help="Images (AWS), or zips of the code (local)."),
+]
+ArchitectureOption = Annotated[
+    Literal["x86_64", "arm64"], typer.Option("--architecture", help="Of the functions.")
+]
+ImageUri = Annotated[
+    list[str] | None,
+    typer.Option("--image-uri", help="FUNCTION=URI of an image to use; twice. Builds nothing."),
+]
+BaseImage = Annotated[
+    str | None,
+    typer.Option("--base-image", envvar="FACECTL_BASE_IMAGE", help="Python image to build on."),
+]
+PackageIndex = Annotated[
+    str | None,
+    typer.Option("--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Where pip looks."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")]
 
@@ -49,9 +77,16 @@ def deploy(
     batch_size: BatchSize = 10,
     reserved_concurrency: Reserved = None,
     max_concurrency: MaxConcurrency = None,
+    auth: AuthOption = None,
+    role_arn: RoleArn = None,
+    package: PackageOption = None,
+    architecture: ArchitectureOption = "x86_64",
+    image_uri: ImageUri = None,
+    base_image: BaseImage = None,
+    package_index: PackageIndex = None,
     adopt: Adopt = False,
-    no_names: NoNames = False,
     dry_run: DryRun = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Create or update the functions, queues, URL and trigger, and wait until they answer.
@@ -62,36 +97,52 @@ def deploy(
 
     facectl deploy --asu-id 1225754101 --target local
 
-    facectl deploy --memory 4096 --dry-run
+    facectl deploy --asu-id 1225754101 --dry-run
+
+    facectl deploy --auth none --reserved-concurrency 5
     """
     from facectl.deploy import deployer, report
+    from facectl.deploy.images import BuildOptions
     from facectl.deploy.models import Sizing
+    from facectl.deploy.options import Options
     from facectl.models import store
 
-    sizing = Sizing(
-        memory=memory,
-        timeout=timeout,
-        batch_size=batch_size,
-        reserved_concurrency=reserved_concurrency,
-        max_concurrency=max_concurrency,
+    options = Options(
+        sizing=Sizing(
+            memory=memory,
+            timeout=timeout,
+            batch_size=batch_size,
+            reserved_concurrency=reserved_concurrency,
+            max_concurrency=max_concurrency,
+        ),
+        auth=auth,
+        role_arn=role_arn,
+        packaging=package,
+        image_uris=tuple(image_uri or ()),
+        build=BuildOptions(architecture, base_image, package_index),
+        adopt=adopt,
     )
     with err.status("Reading what is deployed"):
         deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        work = deployer.draft(
-            deployment, store.find(model), sizing, adopt=adopt, log_names=not no_names
-        )
+        work = deployer.draft(deployment, store.find(model), options)
+    report.warn(work)
     if dry_run:
-        if json:
-            print_json([report.step_facts(step) for step in work.steps])
-        else:
-            report.show_plan(work.steps)
+        report.show_plan(work.steps, json=json)
         return
-    with report.progress(work.steps) as watch:
-        deployer.perform(work, watch)
+    confirm_replacements(work.steps, yes=yes)
+    with report.progress(work.steps) as progress:
+        deployer.perform(work, progress, progress.tell)
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(work)
         probed = deployer.check(work, deployment)
-    if json:
-        print_json(report.deployment_facts(deployment, work.steps, probed))
-    else:
-        report.show_deployment(deployment, work.steps, probed)
+    report.show_deployment(deployment, work.steps, probed, json=json)
+
+
+def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
+    """Ask before a function, and with it its URL, is deleted and made anew."""
+    from facectl.deploy.models import Replace
+
+    replaced = [step.resource.name for step in steps if isinstance(step, Replace)]
+    if replaced and not yes:
+        question = f"{', '.join(replaced)} must be deleted and made anew, with a new URL. Go on?"
+        typer.confirm(question, abort=True, err=True)

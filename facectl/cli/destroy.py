@@ -39,8 +39,8 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
     if work.steps and deployment.target == "aws" and not yes:
         report.show_plan(work.steps)
         typer.confirm(f"Delete all this in {deployment.region}?", abort=True, err=True)
-    with report.progress(work.steps) as watch:
-        deployer.perform(work, watch)
+    with report.progress(work.steps) as progress:
+        deployer.perform(work, progress, progress.tell)
     forget(deployment.asu_id)
     if json:
         print_json(

@@ -9,35 +9,38 @@ from dataclasses import dataclass, replace
 from facectl import context as deployments
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
+from facectl.deploy.access import check_roles, reserved_for_public
 from facectl.deploy.desired import Wish, cloud, resources
+from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
-from facectl.deploy.models import Account, Package, Packages, Sizing, Step
+from facectl.deploy.images import given_packages, image_package
+from facectl.deploy.models import Account, Image, Package, Packages, Step
+from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import plan, plan_removal
+from facectl.deploy.planner import Found, plan, plan_removal
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
-from facectl.errors import CloudError, InputError, NotRunningError
+from facectl.errors import CloudError, NotRunningError
 from facectl.gallery import publish, store
-from facectl.local import process
-from facectl.naming import DETECTION_FUNCTION
+from facectl.local import process, relay
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from facectl.stream.delivery import FunctionUrl
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
 
-# The functions' environment where their logs may not say who was seen.
-NO_NAMES = {"FACECTL_LOG_NAMES": "0"}
-
 # Told of every step when it begins (False) and when it is done (True).
 Watcher = Callable[[Step, bool], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is left to do for a deployment."""
+    """What is wished for, what was found, and the steps that are left between the two."""
 
     clients: Clients
-    account: Account
+    wish: Wish
+    found: Found
     steps: tuple[Step, ...]
 
 
@@ -54,63 +57,78 @@ def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployme
     return replace(deployment, endpoint_url=running.endpoint_url)
 
 
-def draft(
-    deployment: Deployment,
-    model: Model,
-    sizing: Sizing | None = None,
-    *,
-    adopt: bool = False,
-    log_names: bool = True,
-) -> Draft:
-    """Read what is there and plan the rest; `log_names`: whether logs may say who was seen.
+def draft(deployment: Deployment, model: Model, options: Options | None = None) -> Draft:
+    """Read what is there and plan the rest.
 
     Raises GalleryError where the gallery is of another embedding space than
     the model, CloudError where a resource is somebody else's.
     """
-    if deployment.target == "aws":
-        raise InputError(
-            "AWS needs container images, which this version does not build",
-            hint="facectl deploy --target local",
-        )
+    options = Options() if options is None else options
     gallery = store.load(deployment.asu_id)
     if gallery is not None:
         store.check_space(gallery, model.space, deployment.asu_id)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
-    package = zip_package()
-    wish = Wish(
+    check_roles(clients, options)
+    wish = wished(clients, model, options)
+    found = read(clients, wish)
+    return Draft(clients, wish, found, plan(resources(wish), found, adopt=options.adopt))
+
+
+def wished(clients: Clients, model: Model, options: Options) -> Wish:
+    """The deployment that the options ask for."""
+    deployment, account = clients.deployment, account_of(clients)
+    target = cloud(deployment.target, options.packaging)
+    packages = _packages(model, options, account, zipped=target.packaging == "zip")
+    sizing = replace(options.sizing, architecture=options.build.architecture)
+    auth = options.auth or target.auth
+    if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
+        sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
+    return Wish(
         names=deployment.names,
-        account=account_of(clients),
-        cloud=cloud(deployment.target),
-        packages=Packages(package, package),
-        sizing=Sizing() if sizing is None else sizing,
-        environment={**model_environment(model), **({} if log_names else NO_NAMES)},
+        account=account,
+        cloud=target,
+        packages=packages,
+        sizing=sizing,
+        environment=model_environment(model) if target.packaging == "zip" else {},
+        role_arn=options.role_arn,
+        auth=auth,
     )
-    return Draft(clients, wish.account, steps(clients, wish, adopt=adopt))
+
+
+def read(clients: Clients, wish: Wish) -> Found:
+    """What is there of what is wished for."""
+    with cloud_errors("reading what is deployed", clients.deployment):
+        return Reader(clients, wish.account).read(resources(wish))
 
 
 def draft_removal(deployment: Deployment) -> Draft:
     """Read what is there and plan the removal of all that carries the deployment's tag."""
     clients = Clients(deployment)
-    nothing = Package("zip", "")
-    wish = Wish(
-        deployment.names, account_of(clients), cloud(deployment.target), Packages(nothing, nothing)
+    # Whatever the functions run, there may be repositories.
+    detection, recognition = (
+        Package("image", "", image=Image(function, "none"))
+        for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
     )
-    with cloud_errors("reading what is deployed", deployment):
-        found = Reader(clients, wish.account).read(resources(wish))
-    return Draft(clients, wish.account, plan_removal(found, deployment.asu_id))
+    wish = Wish(
+        deployment.names,
+        account_of(clients),
+        cloud(deployment.target),
+        Packages(detection, recognition),
+    )
+    found = read(clients, wish)
+    return Draft(clients, wish, found, plan_removal(found, deployment.asu_id))
 
 
-def steps(clients: Clients, wish: Wish, *, adopt: bool = False) -> tuple[Step, ...]:
-    """The steps from what is there to what is wished for."""
-    wanted = resources(wish)
-    with cloud_errors("reading what is deployed", clients.deployment):
-        found = Reader(clients, wish.account).read(wanted)
-    return plan(wanted, found, adopt=adopt)
+def perform(
+    work: Draft,
+    watch: Watcher = lambda _step, _done: None,
+    tell: Tell = lambda _line: None,
+) -> None:
+    """Carry the steps out in order; a second draft finds what an interruption left.
 
-
-def perform(work: Draft, watch: Watcher = lambda _step, _done: None) -> None:
-    """Carry the steps out in order; a second draft finds what an interruption left."""
-    context = Context(work.clients, work.account)
+    `tell` hears what a long step is at.
+    """
+    context = Context(work.clients, work.wish.account, tell=tell)
     for step in work.steps:
         watch(step, False)
         carry_out(step, context)
@@ -121,7 +139,7 @@ def finish(work: Draft) -> Deployment:
     """Write the deployment down, with its URL, and publish the gallery where there is one."""
     before = work.clients.deployment
     with cloud_errors("asking for the Function URL", before):
-        url = Reader(work.clients, work.account).address(DETECTION_FUNCTION)
+        url = Reader(work.clients, work.wish.account).address(DETECTION_FUNCTION)
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url)
@@ -132,24 +150,40 @@ def finish(work: Draft) -> Deployment:
 
 def check(work: Draft, deployment: Deployment) -> Probed:
     """Have both functions answer a probe; raises CloudError where one does not."""
-    url = FunctionUrl(str(deployment.function_url), connections=1)
+    if work.wish.cloud.target == "local" and work.wish.cloud.packaging == "image":
+        open_way_for_containers(deployment)
+    url = FunctionUrl(str(deployment.function_url), connections=1, sign=work.clients.sign)
     try:
         return probe(
             url,
             ResponseQueue(work.clients),
-            request_queue(work.clients, work.account),
+            request_queue(work.clients, work.wish.account),
             space=str(deployment.space),
         )
     finally:
         url.close()
 
 
+def open_way_for_containers(deployment: Deployment) -> None:
+    """Let the containers of this computer reach the local cloud."""
+    address = Docker.find().bridge_address()
+    running = process.find()
+    if address and running is not None and running.endpoint_url == deployment.endpoint_url:
+        relay.ensure(address, running.port)
+
+
 def account_of(clients: Clients) -> Account:
     """The account that the credentials belong to."""
+    region, endpoint = clients.deployment.region, clients.deployment.endpoint_url
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return Account(
         number=clients.account,
-        region=clients.deployment.region,
+        region=region,
         queue_endpoint=clients.sqs.meta.endpoint_url.rstrip("/"),
+        registry=f"{clients.account}.dkr.ecr.{region}.{domain}"
+        if endpoint is None
+        else endpoint.partition("://")[2].rstrip("/"),
+        partition=clients.partition,
     )
 
 
@@ -164,3 +198,16 @@ def model_environment(model: Model) -> dict[str, str]:
         "FACECTL_MODEL_DIR": str(model.path.absolute()),
         "FACECTL_MODEL_DIGEST": hashlib.sha256(manifest).hexdigest()[:16],
     }
+
+
+def _packages(model: Model, options: Options, account: Account, *, zipped: bool) -> Packages:
+    given = given_packages(options.image_uris)
+    if given:
+        return Packages(given[DETECTION_FUNCTION], given[RECOGNITION_FUNCTION])
+    if zipped:
+        package = zip_package()
+        return Packages(package, package)
+    return Packages(
+        image_package(DETECTION_FUNCTION, model, options.build, account),
+        image_package(RECOGNITION_FUNCTION, model, options.build, account),
+    )

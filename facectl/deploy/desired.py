@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from facectl.context import Target
@@ -15,12 +15,14 @@ from facectl.deploy.models import (
     Cloud,
     Function,
     FunctionUrl,
+    Image,
     LogGroup,
     Package,
     Packages,
     Packaging,
     Permission,
     Queue,
+    Repository,
     Resource,
     Role,
     Sizing,
@@ -100,6 +102,7 @@ def resources(wish: Wish) -> tuple[Resource, ...]:
             for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
         ),
         *roles,
+        *_images(wish),
         _detection(wish),
         _recognition(wish),
         FunctionUrl(DETECTION_FUNCTION, _auth(wish)),
@@ -165,6 +168,13 @@ def _roles(wish: Wish) -> tuple[Role, ...]:
         Role(names.detection_role, names.asu_id, trust, policies.detection(names, account)),
         Role(names.recognition_role, names.asu_id, trust, policies.recognition(names, account)),
     )
+
+
+def _images(wish: Wish) -> Iterator[Repository | Image]:
+    for package in (wish.packages.detection, wish.packages.recognition):
+        if package.image is not None:
+            yield Repository(package.image.repository, wish.names.asu_id)
+            yield package.image
 
 
 def _detection(wish: Wish) -> Function:

@@ -11,10 +11,12 @@ from facectl.deploy.models import (
     Delete,
     Function,
     FunctionUrl,
+    Image,
     LogGroup,
     Permission,
     Queue,
     Replace,
+    Repository,
     Resource,
     Role,
     Step,
@@ -28,6 +30,7 @@ from facectl.deploy.writers.functions import (
     PermissionWriter,
     TriggerWriter,
 )
+from facectl.deploy.writers.images import ImageWriter, RepositoryWriter
 from facectl.deploy.writers.roles import RoleWriter
 from facectl.deploy.writers.storage import BucketWriter, LogGroupWriter, QueueWriter
 
@@ -36,6 +39,8 @@ _WRITERS: dict[type[Resource], type[Writer[Any]]] = {
     Queue: QueueWriter,
     LogGroup: LogGroupWriter,
     Role: RoleWriter,
+    Repository: RepositoryWriter,
+    Image: ImageWriter,
     Function: FunctionWriter,
     FunctionUrl: FunctionUrlWriter,
     Permission: PermissionWriter,

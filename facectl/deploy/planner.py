@@ -13,11 +13,13 @@ from facectl.deploy.models import (
     Delete,
     Function,
     FunctionUrl,
+    Image,
     Key,
     LogGroup,
     Permission,
     Queue,
     Replace,
+    Repository,
     Resource,
     Role,
     Step,
@@ -31,13 +33,13 @@ from facectl.naming import TAG_KEY
 
 Found = Mapping[Key, Resource]
 
-_TAGGED = (Bucket, Queue, LogGroup, Role, Function)
+_TAGGED = (Bucket, Queue, LogGroup, Role, Repository, Function)
 # What AWS can't change in place.
 _FIXED = {"packaging"}
 # JSON policies, whose differences are told statement by statement.
 _POLICIES = {"policy", "trust"}
 # A resource is deleted before those that it refers to, and nothing calls a function that is gone.
-_DELETION = (Trigger, FunctionUrl, Function, Queue, Role, LogGroup, Bucket)
+_DELETION = (Trigger, FunctionUrl, Function, Repository, Queue, Role, LogGroup, Bucket)
 
 
 def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tuple[Step, ...]:
@@ -73,9 +75,9 @@ def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tu
 def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
     """The steps that remove what `owner` has of `found`, and nothing else."""
     ours = [resource for resource in found.values() if _belongs(resource, found, owner)]
-    # A function takes its statements with it.
+    # A function takes its statements with it, a repository its images.
     ordered = sorted(
-        (resource for resource in ours if not isinstance(resource, Permission)),
+        (resource for resource in ours if not isinstance(resource, (Permission, Image))),
         key=lambda resource: _DELETION.index(type(resource)),
     )
     return tuple(Delete(resource) for resource in ordered)
@@ -122,6 +124,8 @@ def _belongs(resource: Resource, found: Found, owner: str) -> bool:
         return resource.owner in (owner, None)
     if isinstance(resource, _TAGGED):
         return resource.owner == owner
+    if isinstance(resource, Image):
+        return False
     # What hangs on a function is whose the function is; a trigger may outlive it.
     function = found.get((Function.kind, _function_of(resource)))
     return function is None or (isinstance(function, Function) and function.owner == owner)

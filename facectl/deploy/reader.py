@@ -12,10 +12,12 @@ from facectl.deploy.models import (
     Bucket,
     Function,
     FunctionUrl,
+    Image,
     Key,
     LogGroup,
     Permission,
     Queue,
+    Repository,
     Resource,
     Role,
     Trigger,
@@ -50,7 +52,7 @@ class Reader:
                 found.update({key(each): each for each in self.permissions(resource.name)})
         return found
 
-    def _one(self, wanted: Resource) -> Resource | None:  # noqa: PLR0911 - one line a kind
+    def _one(self, wanted: Resource) -> Resource | None:  # noqa: C901, PLR0911 - one line a kind
         match wanted:
             case Bucket():
                 return self.bucket(wanted.name)
@@ -60,6 +62,10 @@ class Reader:
                 return self.log_group(wanted.name)
             case Role():
                 return self.role(wanted.name)
+            case Repository():
+                return self.repository(wanted.name)
+            case Image():
+                return self.image(wanted.repository, wanted.tag)
             case Function():
                 return self.function(wanted.name)
             case FunctionUrl():
@@ -133,6 +139,33 @@ class Reader:
             trust=canonical(role["AssumeRolePolicyDocument"]),
             policy=canonical(inline["PolicyDocument"]) if inline else "",
         )
+
+    def repository(self, name: str) -> Repository | None:
+        ecr = self._clients.ecr
+        answer = unless_missing(ecr.describe_repositories, repositoryNames=[name])
+        if answer is None:
+            return None
+        repository = answer["repositories"][0]
+        arn = self._account.repository_arn(name)
+        tags = {
+            tag["Key"]: tag["Value"] for tag in ecr.list_tags_for_resource(resourceArn=arn)["tags"]
+        }
+        expiry = unless_missing(ecr.get_lifecycle_policy, repositoryName=name)
+        rules = json.loads(expiry["lifecyclePolicyText"])["rules"] if expiry else []
+        return Repository(
+            name=name,
+            owner=tags.get(TAG_KEY),
+            immutable=repository.get("imageTagMutability") == "IMMUTABLE",
+            kept=rules[0]["selection"].get("countNumber", 0) if rules else 0,
+        )
+
+    def image(self, repository: str, tag: str) -> Image | None:
+        answer = unless_missing(
+            self._clients.ecr.describe_images,
+            repositoryName=repository,
+            imageIds=[{"imageTag": tag}],
+        )
+        return Image(repository, tag) if answer and answer["imageDetails"] else None
 
     def function(self, name: str) -> Function | None:
         answer = unless_missing(self._clients.functions.get_function, FunctionName=name)

@@ -8,13 +8,15 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from facectl.console import err, out
+from facectl.console import err, out, print_json
 from facectl.context import Deployment
-from facectl.deploy.deployer import Watcher
+from facectl.deploy.deployer import Draft
 from facectl.deploy.models import Step, changes
 from facectl.deploy.probe import Probed
 
 _SHORT = 60
+# Dollars, x86, us-east-1, by AWS's price page.
+_GB_SECOND = 0.0000166667
 
 
 def step_line(step: Step) -> str:
@@ -35,16 +37,42 @@ def step_facts(step: Step) -> dict[str, Any]:
     }
 
 
-def show_plan(steps: Sequence[Step]) -> None:
+def show_plan(steps: Sequence[Step], *, json: bool = False) -> None:
     """The steps that a run would take."""
+    if json:
+        print_json([step_facts(step) for step in steps])
+        return
     for step in steps:
         out.print(f"  {step_line(step)}", markup=False, soft_wrap=True)
     out.print(f"{len(steps)} steps" if steps else "Nothing to change")
 
 
+class StepProgress:
+    """A bar over the steps, each of which stays as a line when it is done."""
+
+    def __init__(self, bar: Progress, count: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=count, visible=count > 0)
+        self._doing = ""
+
+    def __call__(self, step: Step, done: bool) -> None:
+        """A step began, or ended."""
+        if done:
+            self._bar.advance(self._task)
+            self._bar.console.print(f"  {step_line(step)}", markup=False, soft_wrap=True)
+            return
+        self._doing = f"{step.verb} {step.resource.kind} {step.resource.name}"
+        self._bar.update(self._task, description=self._doing)
+
+    def tell(self, line: str) -> None:
+        """What the step is at: a layer that is pushed, a stage of a build."""
+        if line:
+            self._bar.update(self._task, description=f"{self._doing}  {_short(line)}")
+
+
 @contextmanager
-def progress(steps: Sequence[Step]) -> Iterator[Watcher]:
-    """A bar on stderr over the steps, each of which stays as a line when it is done."""
+def progress(steps: Sequence[Step]) -> Iterator[StepProgress]:
+    """The progress of the steps on stderr."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -52,17 +80,7 @@ def progress(steps: Sequence[Step]) -> Iterator[Watcher]:
         MofNCompleteColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=len(steps), visible=bool(steps))
-
-        def watch(step: Step, done: bool) -> None:
-            if done:
-                bar.advance(task)
-                bar.console.print(f"  {step_line(step)}", markup=False, soft_wrap=True)
-            else:
-                what = f"{step.verb} {step.resource.kind} {step.resource.name}"
-                bar.update(task, description=what)
-
-        yield watch
+        yield StepProgress(bar, len(steps))
 
 
 def deployment_facts(
@@ -91,8 +109,13 @@ def deployment_facts(
     }
 
 
-def show_deployment(deployment: Deployment, steps: Sequence[Step], probed: Probed) -> None:
-    """What was deployed, for people."""
+def show_deployment(
+    deployment: Deployment, steps: Sequence[Step], probed: Probed, *, json: bool = False
+) -> None:
+    """What was deployed, and how long the first answers took."""
+    if json:
+        print_json(deployment_facts(deployment, steps, probed))
+        return
     names = deployment.names
     done = f"{len(steps)} steps done" if steps else "Nothing to change: all is as it should be"
     out.print(done)
@@ -104,11 +127,31 @@ def show_deployment(deployment: Deployment, steps: Sequence[Step], probed: Probe
         f"face-recognition after {probed.recognition:.1f} s",
         soft_wrap=True,
     )
+    if deployment.target == "aws":
+        out.print("idle cost       $0, apart from $0.10 per GB of images and month", markup=False)
     if deployment.synthetic:
         out.print(
             "The model's weights are synthetic: it was never trained, and its names mean nothing",
             soft_wrap=True,
         )
+
+
+def warn(work: Draft) -> None:
+    """Say on stderr what a URL that anyone may call can cost."""
+    wish = work.wish
+    if wish.cloud.target != "aws" or wish.auth != "none":
+        return
+    most = wish.sizing.reserved_concurrency
+    if most is None:
+        bound = "only the account's concurrency limit bounds it"
+    else:
+        hourly = most * wish.sizing.memory / 1024 * 3600 * _GB_SECOND
+        bound = f"at most {most} frames at once, ${hourly:.2f} an hour for face-detection"
+    err.print(
+        f"[yellow]Warning:[/yellow] anyone who learns the URL can call it and spend your money: "
+        f"{bound}. `facectl deploy --auth iam` closes it.",
+        soft_wrap=True,
+    )
 
 
 def _short(text: str) -> str:

@@ -16,9 +16,9 @@ from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.executor import carry_out
-from facectl.deploy.models import Create, Packages, Resource, Sizing
+from facectl.deploy.models import Create, Packages, Sizing, Step
 from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import plan_removal
+from facectl.deploy.planner import Found, plan, plan_removal
 from facectl.deploy.reader import Reader
 from facectl.deploy.report import step_line
 from facectl.deploy.writers.base import Context
@@ -80,15 +80,19 @@ def context(clients: Clients, wish: Wish) -> Context:
     return Context(clients, wish.account, clock=lambda: now[0], sleep=sleep)
 
 
+def steps_of(context: Context, wish: Wish, *, adopt: bool = False) -> tuple[Step, ...]:
+    return plan(resources(wish), found(context, wish), adopt=adopt)
+
+
 def apply(context: Context, wish: Wish) -> list[str]:
-    steps = deployer.steps(context.clients, wish)
+    steps = steps_of(context, wish)
     for step in steps:
         carry_out(step, context)
     return [step_line(step) for step in steps]
 
 
-def found(context: Context, wish: Wish) -> dict[Any, Resource]:
-    return Reader(context.clients, wish.account).read(resources(wish))
+def found(context: Context, wish: Wish) -> Found:
+    return deployer.read(context.clients, wish)
 
 
 def test_everything_is_made_as_wanted_and_a_second_run_has_nothing_to_do(
@@ -433,8 +437,8 @@ def test_a_function_of_another_project_is_not_touched(context: Context, wish: Wi
         Resource=wish.account.function_arn("face-detection"), TagKeys=["facectl:asu-id"]
     )
     with pytest.raises(CloudError, match="function face-detection already"):
-        deployer.steps(context.clients, wish)
-    (step,) = deployer.steps(context.clients, wish, adopt=True)
+        steps_of(context, wish)
+    (step,) = steps_of(context, wish, adopt=True)
     carry_out(step, context)
     assert apply(context, wish) == []
 

@@ -33,7 +33,12 @@ from facectl.deploy.report import step_facts, step_line
 from facectl.errors import CloudError
 from facectl.naming import Names
 
-ACCOUNT = Account("123456789012", "us-east-1", "https://sqs.us-east-1.amazonaws.com")
+ACCOUNT = Account(
+    "123456789012",
+    "us-east-1",
+    "https://sqs.us-east-1.amazonaws.com",
+    "123456789012.dkr.ecr.us-east-1.amazonaws.com",
+)
 ZIP = Package("zip", "c2hhMjU2", b"zip")
 
 

@@ -40,6 +40,8 @@ class Context:
     account: Account
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    # Told what a long step is at.
+    tell: Callable[[str], None] = lambda _line: None
 
     @property
     def reader(self) -> Reader:

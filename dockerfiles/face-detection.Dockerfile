@@ -1,0 +1,37 @@
+# The image of face-detection. `facectl deploy` makes the build context: requirements.txt,
+# entrypoint.sh, lambda_src/ and model/, the verified files of `facectl models build`.
+ARG BASE_IMAGE=public.ecr.aws/docker/library/python:3.12-slim-bookworm
+
+FROM ${BASE_IMAGE} AS packages
+ARG PIP_INDEX_URL
+WORKDIR /build
+COPY requirements.txt ./
+RUN python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-compile \
+        --root-user-action ignore --only-binary :all: --require-hashes \
+        --target python -r requirements.txt
+# What inference does not load goes: test suites, converters, training tools, the pretrained cascades,
+# and ONNX Runtime's second copy of itself, for C++ programs. Compiled here, since a
+# function can't write where its code is; unchecked, since the times of files do not
+# survive the way into a function.
+RUN cd python \
+    && rm -rf onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
+        onnxruntime/capi/libonnxruntime.so.* bin cv2/data \
+    && find . -type d -name tests -prune -exec rm -rf {} + \
+    && find . -name '*.pyi' -delete \
+    && python -m compileall -q --invalidation-mode unchecked-hash .
+COPY lambda_src task/lambda_src
+RUN python -m compileall -q --invalidation-mode unchecked-hash task
+
+FROM ${BASE_IMAGE}
+COPY --from=packages /build/python /opt/python
+COPY model /opt/facectl/model
+COPY entrypoint.sh /opt/facectl/entrypoint.sh
+COPY --from=packages /build/task /var/task
+ENV PYTHONPATH=/var/task:/opt/python \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+WORKDIR /var/task
+USER 1000:1000
+ENTRYPOINT ["/bin/sh", "/opt/facectl/entrypoint.sh"]
+CMD ["lambda_src.detection.handler"]

@@ -1,0 +1,37 @@
+"""What the account lets us do: make roles, reserve concurrency."""
+
+from __future__ import annotations
+
+from facectl.aws import Clients, cloud_errors
+from facectl.deploy.options import Options
+from facectl.errors import CloudError
+
+# The role that learner-lab sessions have, and the one that they are given for functions.
+_LEARNER_LAB = ":assumed-role/voclabs/"
+_LAB_ROLE = "LabRole"
+# A public URL can spend money: so many frames at once, and no more.
+PUBLIC_CONCURRENCY = 10
+# What AWS wants to stay unreserved, by its documentation of reserved concurrency.
+_UNRESERVED = 100
+
+
+def check_roles(clients: Clients, options: Options) -> None:
+    """Raise CloudError in a learner lab, which can't make roles, unless a role was given."""
+    if options.role_arn is None and _LEARNER_LAB in clients.identity:
+        raise CloudError(
+            "This is a learner lab (role voclabs): it can't create roles, but it has one to use",
+            hint=f"facectl deploy --role-arn arn:aws:iam::{clients.account}:role/{_LAB_ROLE}",
+        )
+
+
+def reserved_for_public(clients: Clients) -> int | None:
+    """How many frames at once a URL that anyone may call should take.
+
+    None where the account's own limit is too low to reserve any of it: then
+    that limit is the bound.
+    """
+    with cloud_errors("asking for the account's concurrency", clients.deployment):
+        limit = clients.functions.get_account_settings()["AccountLimit"]
+    # The whole limit, not what is left of it: our own reservation must not undo itself.
+    enough = limit["ConcurrentExecutions"] - PUBLIC_CONCURRENCY >= _UNRESERVED
+    return PUBLIC_CONCURRENCY if enough else None
