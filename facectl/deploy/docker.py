@@ -7,12 +7,15 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
+
+import psutil
 
 from facectl.errors import CloudError, InputError
 
@@ -106,10 +109,15 @@ class Docker:
             _stream([self.command, "push", uri], f"pushing {uri}", tell, own)
 
     def bridge_address(self) -> str:
-        """Where containers reach this computer; empty where Docker has its own way."""
-        form = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
-        answer = _run([self.command, "network", "inspect", "bridge", "--format", form])
-        return answer.stdout.split()[0] if answer.stdout.split() else ""
+        """Where containers reach this computer; empty where Docker has its own way.
+
+        An engine in a virtual machine, as Docker Desktop's, has no bridge here
+        and leads its containers to this computer's loopback by itself.
+        """
+        form = '{{index .Options "com.docker.network.bridge.name"}}'
+        asked = _run([self.command, "network", "inspect", "bridge", "--format", form])
+        addresses = psutil.net_if_addrs().get(asked.stdout.strip(), [])
+        return next((each.address for each in addresses if each.family == socket.AF_INET), "")
 
     def _host(self) -> dict[str, str]:
         form = "{{.Endpoints.docker.Host}}"
