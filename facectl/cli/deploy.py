@@ -18,12 +18,17 @@ ModelName = Annotated[
     str | None,
     typer.Option("--model", help="Installed model, by name or space; else the one built last."),
 ]
-Memory = Annotated[int, typer.Option("--memory", min=512, max=10240, help="MB per function.")]
+Memory = Annotated[
+    int | None,
+    typer.Option("--memory", min=512, max=10240, help="MB per function, 3008 at first."),
+]
 Timeout = Annotated[
-    int, typer.Option("--timeout", min=1, max=900, help="Seconds that a function may take.")
+    int | None,
+    typer.Option("--timeout", min=1, max=900, help="Seconds per function, 60 at first."),
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, max=10, help="Faces' messages taken at once.")
+    int | None,
+    typer.Option("--batch-size", min=1, max=10, help="Messages recognised at once, 10 at first."),
 ]
 Reserved = Annotated[
     int | None,
@@ -51,7 +56,8 @@ PackageOption = Annotated[
     typer.Option("--package", help="Images (AWS), or zips of the code (local)."),
 ]
 ArchitectureOption = Annotated[
-    Literal["x86_64", "arm64"], typer.Option("--architecture", help="Of the functions.")
+    Literal["x86_64", "arm64"] | None,
+    typer.Option("--architecture", help="Of the functions, x86_64 at first."),
 ]
 ImageUri = Annotated[
     list[str] | None,
@@ -65,6 +71,7 @@ PackageIndex = Annotated[
     str | None,
     typer.Option("--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Where pip looks."),
 ]
+Reset = Annotated[bool, typer.Option("--reset", help="Forget the options of earlier runs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")]
 
 
@@ -72,26 +79,28 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and cha
 def deploy(
     overrides: Overrides,
     model: ModelName = None,
-    memory: Memory = 3008,
-    timeout: Timeout = 60,
-    batch_size: BatchSize = 10,
+    memory: Memory = None,
+    timeout: Timeout = None,
+    batch_size: BatchSize = None,
     reserved_concurrency: Reserved = None,
     max_concurrency: MaxConcurrency = None,
     auth: AuthOption = None,
     role_arn: RoleArn = None,
     package: PackageOption = None,
-    architecture: ArchitectureOption = "x86_64",
+    architecture: ArchitectureOption = None,
     image_uri: ImageUri = None,
     base_image: BaseImage = None,
     package_index: PackageIndex = None,
     adopt: Adopt = False,
+    reset: Reset = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Create or update the functions, queues, URL and trigger, and wait until they answer.
 
-    Run again, it changes what differs, and nothing where nothing does.
+    Run again, it changes what differs, and nothing where nothing does. Options that are not
+    said stay as they were said last; --reset forgets them.
 
     [bold]Examples[/bold]
 
@@ -102,29 +111,27 @@ def deploy(
     facectl deploy --auth none --reserved-concurrency 5
     """
     from facectl.deploy import deployer, report
-    from facectl.deploy.images import BuildOptions
-    from facectl.deploy.models import Sizing
     from facectl.deploy.options import Options
     from facectl.models import store
 
     options = Options(
-        sizing=Sizing(
-            memory=memory,
-            timeout=timeout,
-            batch_size=batch_size,
-            reserved_concurrency=reserved_concurrency,
-            max_concurrency=max_concurrency,
-        ),
+        memory=memory,
+        timeout=timeout,
+        batch_size=batch_size,
+        reserved_concurrency=reserved_concurrency,
+        max_concurrency=max_concurrency,
         auth=auth,
         role_arn=role_arn,
         packaging=package,
+        architecture=architecture,
+        base_image=base_image,
+        package_index=package_index,
         image_uris=tuple(image_uri or ()),
-        build=BuildOptions(architecture, base_image, package_index),
         adopt=adopt,
     )
     with err.status("Reading what is deployed"):
         deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        work = deployer.draft(deployment, store.find(model), options)
+        work = deployer.draft(deployment, store.find(model), options, reset=reset)
     report.warn(work)
     if dry_run:
         report.show_plan(work.steps, json=json)

@@ -6,7 +6,7 @@ import typer
 
 from facectl.cli.options import Json, Yes, with_overrides
 from facectl.console import err, out, print_json
-from facectl.context import Overrides, forget, resolve
+from facectl.context import Overrides, resolve
 from facectl.errors import NotRunningError
 
 
@@ -30,7 +30,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         if deployment.target != "local":
             raise
         # Everything there was in its memory.
-        forget(deployment.asu_id)
+        deployer.forget(deployment.asu_id)
         if json:
             print_json({"asu_id": deployment.asu_id, "steps": []})
         else:
@@ -41,7 +41,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         typer.confirm(f"Delete all this in {deployment.region}?", abort=True, err=True)
     with report.progress(work.steps) as progress:
         deployer.perform(work, progress, progress.tell)
-    forget(deployment.asu_id)
+    deployer.forget(deployment.asu_id)
     if json:
         print_json(
             {

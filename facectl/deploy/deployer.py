@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from facectl import context as deployments
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
+from facectl.deploy import options as remembered
 from facectl.deploy.access import check_roles, reserved_for_public
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.docker import Docker
@@ -39,6 +40,7 @@ class Draft:
     """What is wished for, what was found, and the steps that are left between the two."""
 
     clients: Clients
+    options: Options
     wish: Wish
     found: Found
     steps: tuple[Step, ...]
@@ -57,13 +59,16 @@ def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployme
     return replace(deployment, endpoint_url=running.endpoint_url)
 
 
-def draft(deployment: Deployment, model: Model, options: Options | None = None) -> Draft:
-    """Read what is there and plan the rest.
+def draft(
+    deployment: Deployment, model: Model, options: Options | None = None, *, reset: bool = False
+) -> Draft:
+    """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
     Raises GalleryError where the gallery is of another embedding space than
     the model, CloudError where a resource is somebody else's.
     """
-    options = Options() if options is None else options
+    earlier = Options() if reset else remembered.recall(deployment.asu_id, deployment.target)
+    options = earlier if options is None else options.over(earlier)
     gallery = store.load(deployment.asu_id)
     if gallery is not None:
         store.check_space(gallery, model.space, deployment.asu_id)
@@ -71,7 +76,8 @@ def draft(deployment: Deployment, model: Model, options: Options | None = None) 
     check_roles(clients, options)
     wish = wished(clients, model, options)
     found = read(clients, wish)
-    return Draft(clients, wish, found, plan(resources(wish), found, adopt=options.adopt))
+    steps = plan(resources(wish), found, adopt=options.adopt)
+    return Draft(clients, options, wish, found, steps)
 
 
 def wished(clients: Clients, model: Model, options: Options) -> Wish:
@@ -79,7 +85,7 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
     deployment, account = clients.deployment, account_of(clients)
     target = cloud(deployment.target, options.packaging)
     packages = _packages(model, options, account, zipped=target.packaging == "zip")
-    sizing = replace(options.sizing, architecture=options.build.architecture)
+    sizing = options.sizing
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
@@ -116,7 +122,7 @@ def draft_removal(deployment: Deployment) -> Draft:
         Packages(detection, recognition),
     )
     found = read(clients, wish)
-    return Draft(clients, wish, found, plan_removal(found, deployment.asu_id))
+    return Draft(clients, Options(), wish, found, plan_removal(found, deployment.asu_id))
 
 
 def perform(
@@ -136,7 +142,7 @@ def perform(
 
 
 def finish(work: Draft) -> Deployment:
-    """Write the deployment down, with its URL, and publish the gallery where there is one."""
+    """Write the deployment down, with its URL and its options, and publish the gallery if any."""
     before = work.clients.deployment
     with cloud_errors("asking for the Function URL", before):
         url = Reader(work.clients, work.wish.account).address(DETECTION_FUNCTION)
@@ -144,6 +150,7 @@ def finish(work: Draft) -> Deployment:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url)
     deployments.remember(deployment)
+    remembered.remember(deployment.asu_id, deployment.target, work.options)
     publish.publish_local(work.clients)
     return deployment
 
@@ -170,6 +177,12 @@ def open_way_for_containers(deployment: Deployment) -> None:
     running = process.find()
     if address and running is not None and running.endpoint_url == deployment.endpoint_url:
         relay.ensure(address, running.port)
+
+
+def forget(asu_id: str) -> None:
+    """Forget a deployment that is gone."""
+    deployments.forget(asu_id)
+    remembered.forget(asu_id)
 
 
 def account_of(clients: Clients) -> Account:
