@@ -14,6 +14,7 @@ from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
+from facectl.cli import logs as logs_command
 from facectl.cli import models as models_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
@@ -37,6 +38,7 @@ app.command("tail")(tail_command.tail)
 app.command("purge")(purge_command.purge)
 app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
+app.add_typer(logs_command.app, name="logs")
 app.add_typer(models_command.app)
 
 

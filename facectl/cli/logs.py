@@ -1,0 +1,165 @@
+"""`facectl logs`: what the functions logged, merged by time; `facectl logs report`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from facectl.aws import Clients
+from facectl.cli.options import Json, with_deployment, with_overrides
+from facectl.console import err, out, print_json
+from facectl.context import Deployment, Overrides, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rich.text import Text
+
+    from facectl.logs.parse import Line
+    from facectl.logs.select import Wanted
+    from facectl.logs.times import Window
+
+app = typer.Typer(invoke_without_command=True)
+
+Since = Annotated[
+    str, typer.Option("--since", help="From when on: 10m, 2h ago, 1d, 2026-03-01T12:00.")
+]
+Until = Annotated[str | None, typer.Option("--until", help="Until when; now where not given.")]
+FunctionName = Annotated[
+    str | None, typer.Option("--function", help="Only detection, or only recognition.")
+]
+
+
+@app.callback()
+@with_overrides
+def logs(
+    overrides: Overrides,
+    context: typer.Context,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is logged, until Ctrl-C.")
+    ] = False,
+    since: Since = "10m",
+    until: Until = None,
+    function: FunctionName = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Only the lines of this request.")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option("--level", help="At least debug, info, warning or error.")
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option("--grep", help="Only what matches this regular expression.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Each event as it was logged.")] = False,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Follow without Live Tail, which AWS charges for.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what both functions logged, merged by time; by default the last ten minutes.
+
+    START and END lines are shown with --level debug, --raw and --json. With
+    --json, one JSON object a line.
+
+    [bold]Examples[/bold]
+
+    facectl logs --since 1h --level error
+
+    facectl logs --follow
+
+    facectl logs --request-id 3f2a-000017 --json
+
+    facectl logs report --since 1d
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from facectl.cli.log_lines import shower
+    from facectl.logs import read, times
+    from facectl.logs.events import FUNCTIONS, function_named
+    from facectl.logs.select import Wanted, pattern_of
+    from facectl.logs.source import LogSource
+
+    deployment = resolve(overrides)
+    functions = FUNCTIONS if function is None else (function_named(function),)
+    wanted = Wanted.of(level or ("debug" if raw or json else "info"), request_id, grep)
+    window = times.window(since, until, now=time.time(), ahead=follow)
+    show = shower(raw=raw, json=json)
+    if follow:
+        end = None if until is None else window.end
+        lines = read.followed(deployment, functions, (window.start, end), live=not poll, tell=_tell)
+        _print(filter(wanted, lines), show)
+        return
+    clients = Clients(deployment)
+    pattern = "" if request_id is None else pattern_of(request_id)
+    with err.status("Reading the logs"):
+        lines = read.lines(LogSource(clients), functions, window, pattern=pattern, tell=_tell)
+    if not _print(filter(wanted, lines), show):
+        _say_none(clients, wanted, window, functions)
+
+
+@app.command()
+@with_deployment
+def report(
+    deployment: Deployment,
+    since: Since = "1h",
+    until: Until = None,
+    function: FunctionName = None,
+    json: Json = False,
+) -> None:
+    """Add up what the platform reported: durations, cold starts, failures, memory, cost.
+
+    [bold]Examples[/bold]
+
+    facectl logs report
+
+    facectl logs report --since 1d --function recognition --json
+    """
+    from facectl.cli.log_report import show_report
+    from facectl.logs import times
+    from facectl.logs.events import FUNCTIONS, function_named
+    from facectl.logs.report import gather
+
+    functions = FUNCTIONS if function is None else (function_named(function),)
+    window = times.window(since, until, now=time.time())
+    with err.status("Reading the logs"):
+        reports = gather(Clients(deployment), functions, window, tell=_tell)
+    if json:
+        print_json(
+            {
+                "since": window.start,
+                "until": window.end,
+                "functions": [r.as_dict() for r in reports],
+            }
+        )
+    else:
+        show_report(reports, window)
+
+
+def _say_none(clients: Clients, wanted: Wanted, window: Window, functions: Sequence[str]) -> None:
+    """Say that there is nothing; raises InputError for a request that is not there either."""
+    if wanted.request_id is not None:
+        from facectl.logs import search
+        from facectl.logs.source import LogSource
+
+        source = LogSource(clients)
+        search.of_request(source, wanted.request_id, window, functions=functions)
+    err.print(f"Nothing of the kind in the logs of {' and '.join(functions)} {window}")
+
+
+def _print(lines: Iterable[Line], show: Callable[[Line], Text]) -> int:
+    """Print the lines as they come, until Ctrl-C; how many there were."""
+    printed = 0
+    try:
+        for line in lines:
+            out.print(show(line), soft_wrap=True)
+            printed += 1
+    except KeyboardInterrupt:
+        err.print(f"Stopped after {printed} lines.")
+    return printed
+
+
+def _tell(sentence: str) -> None:
+    err.print(f"[yellow]{escape(sentence)}[/yellow]", soft_wrap=True)

@@ -1,0 +1,113 @@
+"""Reads the functions' logs with FilterLogEvents: every page, past throttling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from facectl.aws import Clients, cloud_errors, is_denied, is_missing
+from facectl.errors import CloudError
+from facectl.logs.events import LogEvent, event_of
+from facectl.logs.times import Window
+from facectl.naming import Names
+from facectl.stream.responses import Patience
+
+# By the API's reference: the most events of a page, and the most streams of a call.
+PAGE = 10_000
+MOST_STREAMS = 100
+# Throttling passes within seconds; a minute of it is something else.
+_PATIENCE = 60.0
+
+
+class NoLogYetError(CloudError):
+    """A function's log group is not there: it has not run, or is not deployed."""
+
+
+class LogSource:
+    """The logs of a deployment's functions; passing failures are endured for `patience` seconds."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        patience: float = _PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._clients = clients
+        self._limit = patience
+        self._clock = clock
+        self._sleep = sleep
+
+    def events(
+        self, function: str, window: Window, *, pattern: str = "", streams: Sequence[str] = ()
+    ) -> Iterator[LogEvent]:
+        """The events of a window, roughly in the order of their time.
+
+        `pattern` only saves reading: a service may ignore it. Raises
+        NoLogYetError, or CloudError where reading fails for good.
+        """
+        seen: set[str] = set()
+        for start in range(0, max(1, len(streams)), MOST_STREAMS):
+            request: dict[str, Any] = {
+                "logGroupName": Names.log_group(function),
+                "startTime": int(window.start * 1000),
+                "endTime": int(window.end * 1000) + 1,
+            }
+            if pattern:
+                request["filterPattern"] = pattern
+            if streams:
+                request["logStreamNames"] = list(streams[start : start + MOST_STREAMS])
+            for event in self._pages(function, request):
+                if event.event_id is not None:
+                    if event.event_id in seen:
+                        continue
+                    seen.add(event.event_id)
+                yield event
+
+    def _pages(self, function: str, request: dict[str, Any]) -> Iterator[LogEvent]:
+        token: str | None = None
+        skip = 0
+        while True:
+            page = self._page(function, {**request, **({"nextToken": token} if token else {})})
+            events = [event_of(function, fields) for fields in page.get("events", [])]
+            yield from events[skip:]
+            following = page.get("nextToken")
+            if following == token:
+                # Also the end: a full page without a token is MiniStack's, which cuts there.
+                if following is not None or len(events) < PAGE:
+                    return
+                last = events[-1].timestamp
+                if last == events[0].timestamp:
+                    return
+                skip = sum(event.timestamp == last for event in events)
+                request = {**request, "startTime": last}
+            else:
+                if following is None:
+                    return
+                token, skip = following, 0
+
+    def _page(self, function: str, request: dict[str, Any]) -> Any:
+        patience = Patience(limit=self._limit, clock=self._clock, sleep=self._sleep)
+        while (page := self._try(function, request, patience)) is None:
+            pass
+        return page
+
+    def _try(self, function: str, request: dict[str, Any], patience: Patience) -> Any:
+        """A page, or None after a failure that may have passed by now."""
+        try:
+            with cloud_errors(f"reading the log of {function}", self._clients.deployment):
+                return self._clients.logs.filter_log_events(**request)
+        except CloudError as error:
+            if is_missing(error):
+                raise NoLogYetError(
+                    f"There is no log of {function} yet: it is not deployed, or has not run",
+                    hint="facectl deploy   or   facectl send",
+                ) from error
+            if is_denied(error):
+                raise CloudError(
+                    str(error), hint=f"allow logs:FilterLogEvents on {Names.log_group(function)}"
+                ) from error
+            patience.endure(error)
+            return None
