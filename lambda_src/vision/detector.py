@@ -16,14 +16,14 @@ from lambda_src.vision.boxes import Floats
 from lambda_src.vision.crops import check_image
 from lambda_src.vision.faces import Face
 from lambda_src.vision.pyramid import AreaImage, scales
-from lambda_src.vision.sessions import Network
+from lambda_src.vision.sessions import Network, ShapedNetwork
 from lambda_src.vision.store import ONET, PNET, RNET, Model
 
 _STRIDE, _CELL = 2, 12
-# P-Net's input in pixels at a time: larger levels are cut into strips, whose
-# intermediate results stay in the cache instead of filling the memory.
-_STRIP = 200_000
-# The rows of input that a strip needs beyond its own rows of output.
+# P-Net's windows at a time, down and across: larger levels are cut into tiles,
+# whose intermediate results stay in the cache instead of filling the memory.
+_TILE = (64, 256)
+# The pixels that a tile needs beyond those of its windows' strides.
 _MARGIN = _CELL - _STRIDE
 # Inputs at a time, for the same reason.
 _RNET_BATCH, _ONET_BATCH = 16, 8
@@ -44,7 +44,7 @@ class Detector:
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         pyramid_factor: float = 0.709,
     ) -> None:
-        self._pnet = Network(model.file(PNET), threads=threads)
+        self._pnet = ShapedNetwork(model.file(PNET), threads=threads)
         self._rnet = Network(model.file(RNET), threads=threads)
         self._onet = Network(model.file(ONET), threads=threads)
         self._min_face_size = min_face_size
@@ -76,13 +76,21 @@ class Detector:
 
     def _windows(self, level: Floats) -> Floats:
         """P-Net's (5, h, w) for a level (3, H, W): offsets and logit of every window."""
-        _, height, width = level.shape
-        step = max(_STRIDE, _STRIP // width // _STRIDE * _STRIDE)
-        strips = [
-            self._pnet(level[None, :, top : top + step + _MARGIN])[0]
-            for top in range(0, max(1, height - _MARGIN), step)
-        ]
-        return strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
+        height, width = (-(-(side - _MARGIN) // _STRIDE) for side in level.shape[1:])
+        windows = np.empty((5, height, width), np.float32)
+        down, across = (
+            _even(side, most) for side, most in zip((height, width), _TILE, strict=True)
+        )
+        for y in range(0, height, down):
+            for x in range(0, width, across):
+                tile = level[
+                    None,
+                    :,
+                    y * _STRIDE : (y + down) * _STRIDE + _MARGIN,
+                    x * _STRIDE : (x + across) * _STRIDE + _MARGIN,
+                ]
+                windows[:, y : y + down, x : x + across] = self._pnet(tile)[0]
+        return windows
 
     def _refine(self, area: AreaImage, boxes: Floats) -> Floats:
         boxes, slices = _inside(boxes, area)
@@ -108,6 +116,11 @@ class Detector:
         kept = geometry.non_maximum_of_smaller(boxes, scores, 0.7)
         sizes = (boxes[kept, 2] - boxes[kept, 0]) * (boxes[kept, 3] - boxes[kept, 1])
         return [_face(boxes[i], scores[i], landmarks[i]) for i in kept[np.argsort(sizes)[::-1]]]
+
+
+def _even(length: int, most: int) -> int:
+    """The size of equal parts of a length, each at most so long."""
+    return -(-length // -(-length // most))
 
 
 def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:

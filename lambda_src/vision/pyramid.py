@@ -4,9 +4,9 @@ torch's `interpolate(mode="area")` is adaptive average pooling: pixel i of n out
 of m is the mean of pixels floor(i*m/n) to ceil((i+1)*m/n). With an integral
 image every such mean is four look-ups, whatever the scale.
 
-The three colours are summed in one 64-bit number, 21 bits each, so that one
+The three colours are summed in one 64-bit number, 16 bits each, so that one
 look-up serves all three. The sums themselves overflow, but a difference of two
-wrapped sums is right as long as the area's own sum fits: up to 8,224 pixels,
+wrapped sums is right as long as the area's own sum fits: up to 257 pixels,
 beyond which an area is read in strips.
 """
 
@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SMALLEST = 12  # the side of P-Net's window, in pixels
-_BITS = 21
-_MASK = (1 << _BITS) - 1
-_MAX_AREA = _MASK // 255
+_MAX_AREA = (2**16 - 1) // 255
 # Rows at a time: what is worked on stays in the core's own cache.
 _ROWS = 16
 _WINDOWS = 32
@@ -53,92 +51,100 @@ class AreaImage:
         self.height, self.width = image.shape[:2]
         shape = (self.height + 1, self.width + 1)
         again = previous is not None and previous._sums.shape == shape
-        self._sums: Sums = previous._sums if previous and again else np.zeros(shape, np.int64)
-        packed = np.empty((_ROWS, self.width), np.int64)
+        self._sums: Sums = previous._sums if previous and again else np.zeros(shape, "<i8")
+        packed = np.zeros((_ROWS, self.width), "<i8")
+        colours = _colours(packed)
         for top in range(0, self.height, _ROWS):
             rows = image[top : top + _ROWS]
-            _sum_rows(rows, packed[: len(rows)], self._sums[top : top + len(rows) + 1])
+            count = len(rows)
+            for colour in range(3):
+                colours[:count, :, colour] = rows[:, :, colour]
+            _sum_up(packed[:count], self._sums[top : top + count + 1])
 
     def resized(self, height: int, width: int) -> NDArray[np.float32]:
         """The whole image as (3, height, width) float32."""
         y0, y1 = _bins(self.height, height)
         x0, x1 = _bins(self.width, width)
+        tall, wide = _largest_part(y1 - y0, x1 - x0)
+        columns = _cuts(x0, x1, wide)
         pixels = np.empty((3, height, width), np.float32)
-        strips = _strips(int((y1 - y0).max()), int((x1 - x0).max()))
-        for top in range(0, height, _ROWS):
-            rows = slice(top, top + _ROWS)
-            sums = self._sums[y1[rows]]
-            sums -= self._sums[y0[rows]]
-            share = _share((y1 - y0)[rows, None], x1 - x0)
-            _average(
-                [
-                    sums.take(right, axis=1) - sums.take(left, axis=1)
-                    for left, right in _split(x0, x1, strips)
-                ],
-                share,
-                pixels[:, rows],
-            )
+        for first in range(0, height, _ROWS):
+            rows = slice(first, first + _ROWS)
+            parts = []
+            for top, bottom in _cuts(y0[rows], y1[rows], tall):
+                strip = self._sums[bottom]
+                strip -= self._sums[top]
+                parts += [strip.take(end, 1) - strip.take(begin, 1) for begin, end in columns]
+            _average(parts, _share((y1 - y0)[rows, None], x1 - x0), pixels[:, rows])
         return pixels
 
     def windows(self, boxes: Edges, size: int) -> NDArray[np.float32]:
         """Slices x0 y0 x1 y1 that are not empty, as (N, 3, size, size) float32."""
         pixels = np.empty((len(boxes), 3, size, size), np.float32)
+        # Large ones have to be read in parts, so they are kept to themselves.
+        order = np.argsort(boxes[:, 2] - boxes[:, 0])
         for first in range(0, len(boxes), _WINDOWS):
-            some = slice(first, first + _WINDOWS)
-            self._cut(boxes[some], size, pixels[some])
+            some = order[first : first + _WINDOWS]
+            pixels[some] = self._cut(boxes[some], size)
         return pixels
 
-    def _cut(self, boxes: Edges, size: int, pixels: NDArray[np.float32]) -> None:
+    def _cut(self, boxes: Edges, size: int) -> NDArray[np.float32]:
         x0, x1 = _window_bins(boxes[:, 0], boxes[:, 2], size)
         y0, y1 = _window_bins(boxes[:, 1], boxes[:, 3], size)
+        tall, wide = _largest_part(y1 - y0, x1 - x0)
+        stride = self.width + 1
         flat = self._sums.reshape(-1)
-        top = (y0 * (self.width + 1))[:, :, None]
-        bottom = (y1 * (self.width + 1))[:, :, None]
-        strips = _strips(int((y1 - y0).max()), int((x1 - x0).max()))
-        share = _share((y1 - y0)[:, :, None], (x1 - x0)[:, None, :])
         parts = []
-        for left, right in _split(x0[:, None, :], x1[:, None, :], strips):
-            sums = flat.take(bottom + right)
-            sums -= flat.take(bottom + left)
-            sums -= flat.take(top + right)
-            sums += flat.take(top + left)
-            parts.append(sums)
-        _average(parts, share, pixels.transpose(1, 0, 2, 3))
+        for top, bottom in _cuts(
+            (y0 * stride)[:, :, None], (y1 * stride)[:, :, None], tall, stride
+        ):
+            for left, right in _cuts(x0[:, None, :], x1[:, None, :], wide):
+                sums = flat.take(bottom + right)
+                sums -= flat.take(bottom + left)
+                sums -= flat.take(top + right)
+                sums += flat.take(top + left)
+                parts.append(sums)
+        pixels = np.empty((3, len(boxes), size, size), np.float32)
+        _average(parts, _share((y1 - y0)[:, :, None], (x1 - x0)[:, None, :]), pixels)
+        return pixels.transpose(1, 0, 2, 3)
 
 
-def _sum_rows(rows: NDArray[np.uint8], packed: Sums, sums: Sums) -> None:
+def _sum_up(packed: Sums, sums: Sums) -> None:
     """Fill sums[1:] from these rows, where sums[0] holds everything above them."""
-    packed[:] = rows[:, :, 2]
-    packed <<= _BITS
-    packed |= rows[:, :, 1]
-    packed <<= _BITS
-    packed |= rows[:, :, 0]
     np.cumsum(packed, axis=1, out=sums[1:, 1:])
     for row in range(1, len(sums)):
         sums[row] += sums[row - 1]
 
 
+def _colours(packed: Sums) -> NDArray[np.uint16]:
+    """A view of packed numbers as their four parts, of which the last is unused."""
+    return packed.view("<u2").reshape(*packed.shape, 4)
+
+
 def _average(parts: list[Sums], share: NDArray[np.float32], pixels: NDArray[np.float32]) -> None:
     """Unpack the sums of each colour and average them; colour is the first axis of `pixels`."""
     for colour in range(3):
-        for index, sums in enumerate(parts):
-            channel = (sums >> colour * _BITS) & _MASK
-            if index == 0:
-                np.multiply(channel, share, out=pixels[colour], casting="unsafe", dtype=np.float32)
-            else:
-                pixels[colour] += (channel * share).astype(np.float32)
+        pixels[colour] = _colours(parts[0])[..., colour]
+        for part in parts[1:]:
+            pixels[colour] += _colours(part)[..., colour]
+    pixels *= share
 
 
-def _strips(height: int, width: int) -> int:
-    """Into how many columns areas of this size have to be cut so that no sum overflows."""
+def _largest_part(heights: Edges, widths: Edges) -> tuple[int, int]:
+    """The height and width in which areas of these sizes can be read without overflow."""
+    height, width = int(heights.max()), int(widths.max())
     if height * width <= _MAX_AREA:
-        return 1
-    return min(width, -(-height * width // _MAX_AREA) + 1)
+        return height, width
+    height = min(height, _MAX_AREA)
+    return height, _MAX_AREA // height
 
 
-def _split(left: Edges, right: Edges, strips: int) -> list[tuple[Edges, Edges]]:
-    edges = [left + (right - left) * i // strips for i in range(strips)] + [right]
-    return list(itertools.pairwise(edges))
+def _cuts(begin: Edges, end: Edges, most: int, unit: int = 1) -> list[tuple[Edges, Edges]]:
+    """Every range from begin to end in as many parts, none longer than `most` units."""
+    lengths = (end - begin) // unit
+    count = -(-int(lengths.max()) // most)
+    edges = [begin + lengths * i // count * unit for i in range(count)]
+    return list(itertools.pairwise([*edges, end]))
 
 
 def _share(heights: Edges, widths: Edges) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
-"""The one module that knows the inference runtime."""
+"""The one module that knows the inference runtime (ONNX Runtime)."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +10,89 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+Shape = tuple[int, ...]
+
+# A camera's frames need about a dozen shapes; the rest is for a second camera or two.
+_MAX_SHAPES = 48
+
 
 class Network:
     """One network file with one input and one output, ready to run on the CPU."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Spinning threads burn the time that another worker on the same cores needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._path = path
+        self._threads = threads
+        self._session = self._load(None)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Run one batch."""
-        output: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
-        return output
+        return self._run(self._session, batch)
 
     def in_batches(self, inputs: NDArray[Any], size: int) -> NDArray[np.float32]:
         """Run any number of inputs, `size` at a time."""
         parts = [self(inputs[first : first + size]) for first in range(0, len(inputs), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _run(
+        self, session: onnxruntime.InferenceSession, batch: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = session.run(None, {self._input: batch})[0]
+        return output
+
+    def _load(self, shape: Shape | None) -> onnxruntime.InferenceSession:
+        _share_memory()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning threads burn the time that another worker on the same cores needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        if shape is not None:
+            names = self._session.get_inputs()[0].shape
+            for name, length in zip(names, shape, strict=True):
+                if isinstance(name, str):
+                    options.add_free_dimension_override_by_name(name, length)
+        return onnxruntime.InferenceSession(
+            str(self._path), options, providers=["CPUExecutionProvider"]
+        )
+
+
+class ShapedNetwork(Network):
+    """A network for inputs of ever the same few shapes, each of which gets a session of its own.
+
+    With the shape known ahead ONNX Runtime fuses more: P-Net takes a fifth less
+    time. A session takes 2 ms to make, so only a shape that comes back gets one.
+    """
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        super().__init__(path, threads=threads)
+        self._shapes: dict[Shape, onnxruntime.InferenceSession | None] = {}
+
+    def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Run one batch."""
+        shape = batch.shape
+        known = shape in self._shapes
+        # Taken out and put in again, the shapes stand in the order of their last use.
+        session = self._shapes.pop(shape, None)
+        if known and session is None:
+            session = self._load(shape)
+        self._shapes[shape] = session
+        if len(self._shapes) > _MAX_SHAPES:
+            del self._shapes[next(iter(self._shapes))]
+        return self._run(session or self._session, batch)
+
+
+@cache
+def _share_memory() -> None:
+    """One arena for all sessions, which run one after the other."""
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu",
+            onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+            0,
+            onnxruntime.OrtMemType.DEFAULT,
+        ),
+        None,
+    )
