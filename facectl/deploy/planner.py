@@ -83,6 +83,11 @@ def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
     return tuple(Delete(resource) for resource in ordered)
 
 
+def owner_of(resource: Resource) -> str | None:
+    """Whose a resource is by its tag; None for those that have no tag."""
+    return resource.owner if isinstance(resource, _TAGGED) else None
+
+
 def differences(wanted: Resource, found: Resource) -> tuple[Change, ...]:
     """What differs between two resources of one kind, attribute by attribute."""
     result: list[Change] = []

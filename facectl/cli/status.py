@@ -1,0 +1,75 @@
+"""`facectl status`: every resource, how it stands to the plan, messages, last errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from facectl.cli.options import Json, with_overrides
+from facectl.console import err, out, print_json
+from facectl.context import Overrides, resolve
+
+if TYPE_CHECKING:
+    from facectl.deploy.status import ResourceStatus, Status
+
+_COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
+DRIFT_EXIT_CODE = 3
+
+
+@with_overrides
+def status(overrides: Overrides, json: Json = False) -> None:
+    """Show every resource of the deployment, and what differs from the last deploy's options.
+
+    The exit code is 3 where something differs: `facectl deploy` sets it right.
+
+    [bold]Examples[/bold]
+
+    facectl status
+
+    facectl status --json
+    """
+    from facectl.aws import Clients
+    from facectl.deploy import deployer, options
+    from facectl.deploy.status import inspect
+    from facectl.models import store
+
+    with err.status("Reading how the deployment is"):
+        deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
+        chosen = options.recall(deployment.asu_id, deployment.target)
+        found = inspect(Clients(deployment), store.find(deployment.space), chosen)
+    if json:
+        print_json({"asu_id": deployment.asu_id, **found.as_dict()})
+    else:
+        _show(found)
+    if found.drift:
+        raise typer.Exit(DRIFT_EXIT_CODE)
+
+
+def _show(found: Status) -> None:
+    table = Table("kind", "name", "state", "detail")
+    for each in found.resources:
+        colour = _COLOURS.get(each.state, "red")
+        table.add_row(each.kind, each.name, f"[{colour}]{each.state}[/{colour}]", _detail(each))
+    out.print(table)
+    for error in found.errors:
+        out.print(
+            f"Last error of {error.function}, {error.time:%Y-%m-%d %H:%M:%S} UTC: {error.message}",
+            markup=False,
+            soft_wrap=True,
+        )
+    out.print("Something differs: facectl deploy" if found.drift else "All is as planned")
+
+
+def _detail(each: ResourceStatus) -> str:
+    from facectl.deploy.status import short_digest
+
+    facts: dict[str, Any] = dict(each.facts)
+    if digest := facts.get("digest"):
+        facts["digest"] = short_digest(digest)
+    told = [f"{c.attribute} {c.before[:40]} → {c.after[:40]}" for c in each.changes]
+    told += [
+        f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None
+    ]
+    return ", ".join(told)

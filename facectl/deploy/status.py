@@ -1,0 +1,227 @@
+"""How a deployment is: resources against their plan, messages, last errors. Only reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.deploy.deployer import read, wished
+from facectl.deploy.desired import Wish, resources
+from facectl.deploy.models import (
+    Change,
+    Function,
+    FunctionUrl,
+    Image,
+    Permission,
+    Queue,
+    Resource,
+    Trigger,
+    key,
+)
+from facectl.deploy.options import Options
+from facectl.deploy.planner import Found, differences, owner_of
+from facectl.deploy.reader import Reader
+from facectl.naming import Names
+from lambda_src.vision.store import Model
+
+State = Literal["ok", "missing", "differs", "foreign", "superfluous"]
+
+# How far back errors are looked for, in seconds.
+_ERRORS_SINCE = 3600.0
+_SHORT_DIGEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceStatus:
+    """One resource: how it stands to the plan, and what AWS says of it."""
+
+    kind: str
+    name: str
+    state: State
+    changes: tuple[Change, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last error in a function's log: when, and the line."""
+
+    function: str
+    time: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it; `drift` is whether a deploy would have something to do."""
+
+    resources: tuple[ResourceStatus, ...]
+    errors: tuple[LastError, ...]
+
+    @property
+    def drift(self) -> bool:
+        return any(each.state != "ok" for each in self.resources)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "drift": self.drift,
+            "resources": [asdict(each) for each in self.resources],
+            "errors": [{**asdict(error), "time": error.time.isoformat()} for error in self.errors],
+        }
+
+
+def inspect(
+    clients: Clients, model: Model, options: Options, *, clock: Callable[[], float] = time.time
+) -> Status:
+    """Compare what is there with what the options of the last deploy ask for; raises CloudError."""
+    wish = wished(clients, model, options)
+    found = read(clients, wish)
+    with cloud_errors("reading how the deployment is", clients.deployment):
+        states = [
+            ResourceStatus(
+                wanted.kind, wanted.name, *_state(wanted, found), _facts(clients, wish, wanted)
+            )
+            for wanted in resources(wish)
+        ]
+        errors = [
+            error
+            for wanted in resources(wish)
+            if isinstance(wanted, Function) and (error := last_error(clients, wanted.name, clock()))
+        ]
+    return Status((*states, *_superfluous(wish, found)), tuple(errors))
+
+
+def last_error(clients: Clients, function: str, now: float) -> LastError | None:
+    """The last line of a function's log that tells of an error, within the last hour."""
+    pages = clients.logs.get_paginator("filter_log_events").paginate(
+        logGroupName=Names.log_group(function),
+        startTime=int((now - _ERRORS_SINCE) * 1000),
+        filterPattern="?ERROR ?Error ?error",
+    )
+    events = unless_missing(lambda: [event for page in pages for event in page["events"]]) or []
+    for event in sorted(events, key=lambda event: event["timestamp"], reverse=True):
+        message = _error_message(event["message"])
+        if message is not None:
+            when = datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)
+            return LastError(function, when, message)
+    return None
+
+
+def _state(wanted: Resource, found: Found) -> tuple[State, tuple[Change, ...]]:
+    there = found.get(key(wanted))
+    if there is None:
+        return "missing", ()
+    if owner_of(there) not in (None, owner_of(wanted)):
+        return "foreign", ()
+    changes = differences(wanted, there)
+    return ("differs" if changes else "ok"), changes
+
+
+def _superfluous(wish: Wish, found: Found) -> Iterator[ResourceStatus]:
+    wanted = {key(resource) for resource in resources(wish)}
+    for place, resource in found.items():
+        if isinstance(resource, Permission) and place not in wanted:
+            yield ResourceStatus(resource.kind, resource.name, "superfluous")
+
+
+def _facts(clients: Clients, wish: Wish, resource: Resource) -> dict[str, Any]:
+    match resource:
+        case Queue():
+            return _queue_facts(clients, wish.account.queue_url(resource.name))
+        case Function():
+            return _function_facts(clients, resource.name)
+        case Image():
+            return _image_facts(clients, resource)
+        case FunctionUrl():
+            url = Reader(clients, wish.account).address(resource.name)
+            return {} if url is None else {"url": url}
+        case Trigger():
+            mapping = Reader(clients, wish.account).mapping(resource.queue, resource.function)
+            return (
+                {}
+                if mapping is None
+                else {
+                    "state": mapping.get("State"),
+                    "last_result": mapping.get("LastProcessingResult"),
+                }
+            )
+        case _:
+            return {}
+
+
+def _queue_facts(clients: Clients, url: str) -> dict[str, Any]:
+    answer = unless_missing(
+        clients.sqs.get_queue_attributes,
+        QueueUrl=url,
+        AttributeNames=[
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ],
+    )
+    if answer is None:
+        return {}
+    counts = answer["Attributes"]
+    return {
+        "waiting": int(counts["ApproximateNumberOfMessages"]),
+        "in_flight": int(counts["ApproximateNumberOfMessagesNotVisible"]),
+        "delayed": int(counts["ApproximateNumberOfMessagesDelayed"]),
+    }
+
+
+def _function_facts(clients: Clients, name: str) -> dict[str, Any]:
+    answer = unless_missing(clients.functions.get_function, FunctionName=name)
+    if answer is None:
+        return {}
+    configuration = answer["Configuration"]
+    facts = {
+        "state": configuration.get("State"),
+        "state_reason": configuration.get("StateReason"),
+        "last_update": configuration.get("LastUpdateStatus"),
+        "update_reason": configuration.get("LastUpdateStatusReason"),
+        "modified": configuration.get("LastModified"),
+        "digest": answer["Code"].get("ResolvedImageUri", "").partition("@")[2],
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _image_facts(clients: Clients, image: Image) -> dict[str, Any]:
+    answer = unless_missing(
+        clients.ecr.describe_images,
+        repositoryName=image.repository,
+        imageIds=[{"imageTag": image.tag}],
+    )
+    if answer is None or not answer["imageDetails"]:
+        return {}
+    details = answer["imageDetails"][0]
+    pushed = details.get("imagePushedAt")
+    return {
+        "digest": details.get("imageDigest"),
+        "pushed": pushed.isoformat() if pushed is not None else None,
+        "bytes": details.get("imageSizeInBytes"),
+    }
+
+
+def _error_message(line: str) -> str | None:
+    """What a log line says went wrong; None where it tells of no error."""
+    text = line.strip()
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        # The platform's own lines: a timeout, a crash, an import that failed.
+        return text if "ERROR" in text or "Error" in text or "error" in text else None
+    if not isinstance(fields, dict) or fields.get("level") != "ERROR":
+        return None
+    told = fields.get("message") or fields.get("error")
+    return f"{fields.get('stage', '')}: {told}".strip(": ")
+
+
+def short_digest(digest: str) -> str:
+    """`sha256:0123456789ab`, as Docker shows digests."""
+    name, _, digits = digest.partition(":")
+    return f"{name}:{digits[:_SHORT_DIGEST]}"
