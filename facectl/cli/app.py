@@ -18,6 +18,7 @@ from facectl.cli import logs as logs_command
 from facectl.cli import models as models_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
+from facectl.cli import status as status_command
 from facectl.cli import tail as tail_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
@@ -33,6 +34,7 @@ app.command("demo")(demo_command.demo)
 app.command("context")(context_command.context)
 app.command("deploy")(deploy_command.deploy)
 app.command("destroy")(destroy_command.destroy)
+app.command("status")(status_command.status)
 app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
 app.command("purge")(purge_command.purge)
