@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from facectl.aws import Clients
 from facectl.cli.options import Json, Yes, with_deployment
@@ -47,9 +47,12 @@ def purge(
     if json:
         print_json({"queues": [queue.as_dict() for queue in purged]})
         return
-    table = Table("queue", "before", "now", "seconds")
+    queue_column = Column("queue", overflow="fold")
+    table = Table(queue_column, "removed", "visible", "in flight", "delayed")
     for queue in purged:
-        table.add_row(queue.queue, str(queue.before), str(queue.after), f"{queue.seconds:.1f}")
+        now = queue.after
+        numbers = (queue.before.total, now.visible, now.in_flight, now.delayed)
+        table.add_row(queue.queue, *(str(number) for number in numbers))
     out.print(table)
     if deployment.target == "aws":
         err.print("SQS may still delete what arrives within a minute of a purge: send after that.")

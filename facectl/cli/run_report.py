@@ -38,7 +38,7 @@ def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[Counts], Non
         BarColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("", total=total, state="sending")
 
         def update(counts: Counts) -> None:
@@ -56,7 +56,7 @@ def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[Counts], Non
 @contextmanager
 def drawing_bar(total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr for the frames drawn."""
-    with Progress(console=err, transient=True) as progress:
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("drawing", total=total)
         yield lambda frames: progress.update(task, completed=frames)
 
@@ -108,7 +108,10 @@ def warnings(report: Report) -> list[str]:
 
 def _table(report: Report, *, wait: bool) -> Table:
     title = "Synthetic weights: the names mean nothing" if report.synthetic else None
-    table = Table("frame", "result", title=title, title_style="yellow")
+    table = Table(title=title, title_style="yellow")
+    for column in ("frame", "result"):
+        # Folded, not cut: a name in a pipe must come out whole.
+        table.add_column(column, overflow="fold")
     if wait:
         table.add_column("latency", justify="right")
     for outcome in sorted(report.tally.first, key=lambda o: o.index):

@@ -149,8 +149,9 @@ def run(
             session.ledger.listen(listener)
         with run_bar(source.expected, wait=plan.wait) as update:
             report = session.run(source, spool=opened.spool, progress=update)
-        with drawing_bar(report.counts.accepted) as drawn:
-            opened.draw(source, plan.asking.encoding, drawn)
+        if files.video is not None:
+            with drawing_bar(report.counts.accepted) as drawn:
+                opened.draw(source, plan.asking.encoding, drawn)
     return report
 
 

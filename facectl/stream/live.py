@@ -88,18 +88,21 @@ class Live:
     def _read(self) -> None:
         position = 0
         start = self._clock()
-        while not self._closed.is_set():
-            read, pixels = self._capture.read()
-            if not read:
-                break
+        try:
+            while not self._closed.is_set():
+                read, pixels = self._capture.read()
+                if not read:
+                    break
+                with self._news:
+                    self._newest = (position, self._clock() - start, pixels)
+                    self._news.notify()
+                position += 1
+        finally:
+            self._capture.release()
+            # However it ended: whoever waits for a frame must learn of it.
             with self._news:
-                self._newest = (position, self._clock() - start, pixels)
+                self._ended = True
                 self._news.notify()
-            position += 1
-        self._capture.release()
-        with self._news:
-            self._ended = True
-            self._news.notify()
 
 
 def _without_password(url: str) -> str:

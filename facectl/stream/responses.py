@@ -188,7 +188,7 @@ class Collector:
         """Begin to collect."""
         self._thread.start()
 
-    def stop(self, *, grace: float = 0.5) -> None:
+    def stop(self, *, grace: float = 0.05) -> None:
         """Begin no new poll. One that is under way is left to itself: it takes nothing away."""
         self._stopping.set()
         self._thread.join(grace)

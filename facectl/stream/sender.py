@@ -97,6 +97,8 @@ class Sender:
         while any(thread.is_alive() for thread in self._threads):
             self._look(check)
             self._join(_TICK)
+        # The last thread may have ended with the failure.
+        self._look(check)
 
     def stop(self, *, grace: float = 3.0) -> None:
         """Begin nothing new, and give what is under way `grace` seconds to end."""

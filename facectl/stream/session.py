@@ -162,6 +162,7 @@ class Session:
         except FacectlError as error:
             failure = error
         finally:
+            ended = self._clock()
             sender.stop()
             if self._plan.wait:
                 self._collector.stop()
@@ -171,7 +172,7 @@ class Session:
         return Report(
             tally=self._tally,
             counts=self.ledger.counts,
-            seconds=self._clock() - began,
+            seconds=ended - began,
             strangers=self._collector.strangers,
             problems=source.problems,
             synthetic=self._synthetic,

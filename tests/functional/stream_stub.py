@@ -1,18 +1,24 @@
-"""A pipeline made of a small HTTP server and moto's SQS: answers as scripted, names at will."""
+"""A pipeline made of a small HTTP server and MiniStack's SQS: it answers as a test scripts it."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
-from moto.server import ThreadedMotoServer
+import httpx
 
 from facectl import context
 from facectl.context import Deployment
@@ -63,8 +69,9 @@ class Pipeline:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-        deployment = Deployment(asu_id="stub", target="local", endpoint_url=endpoint_url)
-        names = deployment.names
+        # A fresh ID, because tests share the emulator.
+        asu_id = f"stub{uuid.uuid4().hex[:8]}"
+        names = Deployment(asu_id=asu_id, target="local").names
         self.queues = {
             name: self.sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": seconds})[
                 "QueueUrl"
@@ -81,7 +88,7 @@ class Pipeline:
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         self.deployment = Deployment(
-            asu_id="stub", target="local", endpoint_url=endpoint_url, function_url=self.url
+            asu_id=asu_id, target="local", endpoint_url=endpoint_url, function_url=self.url
         )
         context.remember(self.deployment)
 
@@ -147,13 +154,46 @@ def _handler(pipeline: Pipeline) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@contextmanager
-def moto_endpoint() -> Iterator[str]:
-    """The address of a fresh moto server."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+class Emulator:
+    """A MiniStack that serves SQS alone, at a port of its own."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{port}"
+        self._folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ministack"],
+            cwd=self._folder.name,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={
+                **os.environ,
+                "GATEWAY_PORT": str(port),
+                "BIND_HOST": "127.0.0.1",
+                "IOT_MTLS_ENABLED": "0",
+                "SFTP_ENABLED": "0",
+                "TMPDIR": self._folder.name,
+            },
+        )
+        deadline = time.monotonic() + 60
+        while not self._healthy():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self.stop()
+                raise RuntimeError("MiniStack did not start")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it at once, as a crash does."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+        self._folder.cleanup()
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/_ministack/health", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False

@@ -1,0 +1,113 @@
+"""What is kept of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from facectl.errors import FacectlError, InputError
+from facectl.stream.ledger import Delivery, Outcome
+from facectl.stream.results import MOST_NAMED, ResultsFile, Tally, ranges
+from facectl.stream.spool import Spool
+from lambda_src.contract import FrameResult, NamedFace
+
+FACE = NamedFace((1, 2, 3, 4), 0.99, "Ann", 0.5)
+
+
+def outcome(index: int, result: str | None = "Ann", **changes: object) -> Outcome:
+    fields: dict[str, object] = {
+        "index": index,
+        "name": f"f{index}.jpg",
+        "request_id": f"run-{index}",
+        "timestamp": index / 25,
+        "status": "answered" if result else "unanswered",
+        "answer": FrameResult(f"run-{index}", result, (FACE,), {"detect": 1.0}) if result else None,
+        "latency": 0.25 if result else None,
+        "delivery": Delivery(1, 2, 0.0312),
+    }
+    return Outcome(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_line_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    results = ResultsFile(path, synthetic=False)
+    results(outcome(0))
+    results(outcome(1, None, error="gone"))
+    first, second = [json.loads(line) for line in path.read_text().splitlines()]
+    assert first == {
+        "frame": 0,
+        "name": "f0.jpg",
+        "request_id": "run-0",
+        "timestamp": 0.0,
+        "status": "answered",
+        "result": "Ann",
+        "latency": 0.25,
+        "post": 0.0312,
+        "attempts": 2,
+        "faces": [{"box": [1.0, 2.0, 3.0, 4.0], "probability": 0.99, "name": "Ann", "distance": 0.5}],
+        "timings_ms": {"detect": 1.0},
+    }  # fmt: skip
+    assert (second["status"], second["result"], second["error"]) == ("unanswered", None, "gone")
+    results.close()
+
+
+def test_synthetic_names_are_marked_in_every_line(tmp_path: Path) -> None:
+    results = ResultsFile(tmp_path / "r.jsonl", synthetic=True)
+    results(outcome(0))
+    assert json.loads((tmp_path / "r.jsonl").read_text())["synthetic"] is True
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere/r.jsonl can't be written"):
+        ResultsFile(tmp_path / "nowhere" / "r.jsonl", synthetic=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_an_error_that_names_the_file() -> None:
+    results = ResultsFile(Path("/dev/full"), synthetic=False)
+    with pytest.raises(FacectlError, match="/dev/full can't be written any more: No space left"):
+        results(outcome(0))
+
+
+def test_the_tally_keeps_figures_and_only_the_first_rows() -> None:
+    tally = Tally(rows=2)
+    for index in (3, 1, 0, 2):
+        tally(outcome(index, "Ann,Bob,Ann", latency=0.1 * (index + 1)))
+    tally(outcome(4, None))
+    assert sorted(o.index for o in tally.first) == [0, 1]
+    assert tally.names == {"Ann": 4, "Bob": 4}
+    assert tally.statuses == {"answered": 4, "unanswered": 1}
+    assert tally.latency.as_dict() == {"mean": 0.25, "min": 0.1, "max": 0.4}
+    assert [o.index for o in tally.lost] == [4]
+
+
+def test_lost_frames_are_counted_beyond_those_that_are_named() -> None:
+    tally = Tally(rows=0)
+    for index in range(MOST_NAMED + 5):
+        tally(outcome(index, None))
+    assert len(tally.lost) == MOST_NAMED
+    assert tally.statuses["unanswered"] == MOST_NAMED + 5
+
+
+@pytest.mark.parametrize(
+    ("indices", "text"), [([], ""), ([3], "3"), ([5, 3, 4, 9], "3-5, 9"), ([1, 3], "1, 3")]
+)
+def test_ranges(indices: list[int], text: str) -> None:
+    assert ranges(indices) == text
+
+
+def test_the_spool_gives_back_what_it_got_in_order() -> None:
+    spool = Spool()
+    spool(outcome(2))
+    spool(outcome(0, None))
+    spool(outcome(1, None, status="refused"))
+    for index in (2, 0):
+        spool.keep_image(index, bytes([index]))
+    assert spool.outcome(2) == ("answered", outcome(2).answer)
+    assert spool.outcome(0) == ("unanswered", None)
+    assert spool.outcome(7) is None
+    assert spool.sent() == 2
+    assert [(f.index, f.file) for f in spool.frames()] == [(0, b"\x00"), (2, b"\x02")]
+    spool.close()

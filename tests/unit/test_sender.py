@@ -1,0 +1,204 @@
+"""Sending by threads: bounded, scheduled, stopped, and honest about failures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from facectl.errors import CloudError, NotRunningError
+from facectl.stream.delivery import Refused, Undelivered
+from facectl.stream.frames import Encoding, Frame
+from facectl.stream.ledger import Delivery, Ledger, Outcome
+from facectl.stream.sender import Asking, Sender
+from lambda_src.contract import FrameRequest
+
+ASKING = Asking(Encoding(max_side=16), max_faces=3, detail=True)
+
+
+def frames(count: int) -> Iterator[Frame]:
+    for n in range(count):
+        yield Frame(n, f"f{n}", n / 10, pixels=np.zeros((32, 32, 3), np.uint8))
+
+
+class Endpoint:
+    """Does with each frame what the test says, and remembers it."""
+
+    def __init__(self, does: Callable[[FrameRequest], None] = lambda _: None) -> None:
+        self.does = does
+        self.requests: list[FrameRequest] = []
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        with self._lock:
+            self.requests.append(request)
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            self.does(request)
+        finally:
+            with self._lock:
+                self._now -= 1
+        return Delivery(1, 1, 0.0)
+
+
+class Run:
+    """A ledger that waits for no answers, and a sender on it."""
+
+    def __init__(self, endpoint: Endpoint, concurrency: int = 2, **kwargs: object) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self.ledger = Ledger(wait=False, run="run")
+        self.ledger.listen(lambda o: self.outcomes.__setitem__(o.index, o))
+        self.sender = Sender(
+            endpoint,
+            self.ledger,
+            ASKING,
+            concurrency=concurrency,
+            **kwargs,  # type: ignore[arg-type]
+        )
+
+    def statuses(self) -> dict[int, str]:
+        return {index: o.status for index, o in sorted(self.outcomes.items())}
+
+
+def test_every_frame_is_sent_once_as_asked() -> None:
+    endpoint = Endpoint()
+    run = Run(endpoint, concurrency=4)
+    run.sender.run(frames(40))
+    assert sorted(r.request_id for r in endpoint.requests) == [f"run-{n:06d}" for n in range(40)]
+    first = min(endpoint.requests, key=lambda r: r.request_id)
+    assert (first.filename, first.max_faces, first.detail) == ("f0", 3, True)
+    assert first.image.startswith(b"\xff\xd8\xff")
+    assert set(run.statuses().values()) == {"accepted"}
+
+
+def test_no_more_requests_at_once_than_threads_and_no_frames_far_ahead() -> None:
+    gate = threading.Event()
+    endpoint = Endpoint(lambda _: gate.wait(5) and None)
+    run = Run(endpoint, concurrency=3)
+    taken = 0
+
+    def counted() -> Iterator[Frame]:
+        nonlocal taken
+        for frame in frames(50):
+            taken += 1
+            yield frame
+
+    sending = threading.Thread(target=run.sender.run, args=(counted(),))
+    sending.start()
+    time.sleep(0.4)
+    # Three with the threads, two waiting, one that the loop holds.
+    assert taken == 6
+    gate.set()
+    sending.join(10)
+    assert endpoint.most_at_once == 3
+    assert len(run.outcomes) == 50
+
+
+def test_a_schedule_paces_frames_and_latency_counts_from_it() -> None:
+    dues: list[float] = []
+    ledger = Ledger(wait=False, run="run")
+    original = ledger.open
+
+    def spy(frame: Frame, due: float | None, *, stop: Callable[[], bool]) -> str | None:
+        assert due is not None
+        dues.append(due)
+        return original(frame, due, stop=stop)
+
+    ledger.open = spy  # type: ignore[method-assign]
+    # The first POST stalls; the others stay due when they were due.
+    endpoint = Endpoint(lambda r: time.sleep(0.3) if r.request_id.endswith("0") else None)
+    sender = Sender(endpoint, ledger, ASKING, concurrency=1)
+    began = time.perf_counter()
+    sender.run(frames(4), schedule=lambda frame: frame.timestamp)
+    assert time.perf_counter() - began >= 0.3
+    assert [due - dues[0] for due in dues] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_a_refused_frame_does_not_stop_the_others() -> None:
+    def picky(request: FrameRequest) -> None:
+        if request.request_id.endswith("3"):
+            raise Refused("400: no image")
+
+    run = Run(Endpoint(picky))
+    run.sender.run(frames(6))
+    assert run.statuses() == {n: "refused" if n == 3 else "accepted" for n in range(6)}
+    assert run.outcomes[3].error == "400: no image"
+
+
+def test_an_image_that_is_none_is_refused_here() -> None:
+    endpoint = Endpoint()
+    run = Run(endpoint)
+    run.sender.run([Frame(0, "bad.bmp", 0.0, file=b"dear diary")])
+    assert run.statuses() == {0: "refused"}
+    assert endpoint.requests == []
+
+
+def test_one_lost_frame_is_no_reason_to_stop_but_eight_in_a_row_are() -> None:
+    lost = {1, 4}
+
+    def flaky(request: FrameRequest) -> None:
+        if int(request.request_id[-6:]) in lost:
+            raise Undelivered("503: busy")
+
+    run = Run(Endpoint(flaky), concurrency=1)
+    run.sender.run(frames(6))
+    assert run.statuses() == {n: "failed" if n in lost else "accepted" for n in range(6)}
+
+    lost = set(range(100))
+    run = Run(Endpoint(flaky), concurrency=1)
+    with pytest.raises(CloudError, match="8 frames in a row did not get through: 503: busy"):
+        run.sender.run(frames(100))
+    assert set(run.statuses().values()) == {"failed"}
+    assert len(run.outcomes) == 8
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_dead_cloud_ends_the_run_even_at_the_last_frame(count: int) -> None:
+    def dead(_: FrameRequest) -> None:
+        raise NotRunningError("nothing answers")
+
+    run = Run(Endpoint(dead))
+    with pytest.raises(NotRunningError, match="nothing answers"):
+        run.sender.run(frames(count))
+    run.sender.stop()
+
+
+def test_a_check_that_raises_ends_the_run() -> None:
+    def check() -> None:
+        raise KeyboardInterrupt
+
+    run = Run(Endpoint())
+    with pytest.raises(KeyboardInterrupt):
+        run.sender.run(frames(100), check=check)
+    run.sender.stop()
+    run.ledger.close(interrupted=True)
+
+
+def test_stop_begins_nothing_new_and_waits_for_what_is_under_way() -> None:
+    endpoint = Endpoint(lambda _: time.sleep(0.3))
+    run = Run(endpoint, concurrency=2)
+
+    def interrupted() -> Iterator[Frame]:
+        yield from frames(4)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.sender.run(interrupted())
+    run.sender.stop()
+    run.ledger.close(interrupted=True)
+    assert len(endpoint.requests) == 2
+    assert set(run.statuses().values()) == {"accepted"}
+
+
+def test_what_was_sent_is_kept_where_it_is_asked_for() -> None:
+    kept: dict[int, bytes] = {}
+    endpoint = Endpoint()
+    run = Run(endpoint, keep=kept.__setitem__)
+    run.sender.run(frames(3))
+    assert kept == {int(r.request_id[-6:]): r.image for r in endpoint.requests}

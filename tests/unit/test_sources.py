@@ -1,0 +1,256 @@
+"""Videos, images, folders, patterns and cameras as frames."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facectl.errors import InputError
+from facectl.stream.live import Live
+from facectl.stream.selection import Selection
+from facectl.stream.sources import Images, Video, natural_order, open_source
+
+SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "faces-1080p.mp4"
+ALL = Selection()
+
+
+def shade(value: int) -> np.ndarray:
+    return np.full((48, 64, 3), value, np.uint8)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Fifty frames at ten a second, the n-th of brightness 4n."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)
+    )
+    for n in range(50):
+        writer.write(shade(4 * n))
+    writer.release()
+    return path
+
+
+def positions(source: Video | Images | Live) -> list[int]:
+    return [round(float(f.pixels.mean()) / 4) for f in source if f.pixels is not None]
+
+
+def test_a_video_gives_every_frame_in_order_with_its_time(video: Path) -> None:
+    source = open_source([str(video)], ALL)
+    frames = list(source)
+    assert positions(source) == list(range(50))
+    assert [f.index for f in frames] == list(range(50))
+    assert [f.timestamp for f in frames] == pytest.approx([n / 10 for n in range(50)])
+    assert frames[7].name == "clip-000007.jpg"
+    assert (source.expected, source.rate, source.problems) == (50, 10, [])
+
+
+@pytest.mark.parametrize(
+    ("selection", "taken", "rate"),
+    [
+        (Selection(every=20), [0, 20, 40], 0.5),
+        (Selection(limit=3), [0, 1, 2], 10),
+        (Selection(every=20, limit=2), [0, 20], 0.5),
+        (Selection(fps=2), list(range(0, 50, 5)), 2),
+        (Selection(fps=3, limit=5), [0, 4, 7, 10, 14], 3),
+        (Selection(fps=99), list(range(50)), 10),
+    ],
+)
+def test_a_selection_takes_these_frames_and_foretells_how_many(
+    video: Path, selection: Selection, taken: list[int], rate: float
+) -> None:
+    source = open_source([str(video)], selection)
+    assert positions(source) == taken
+    assert source.expected == len(taken)
+    assert source.rate == pytest.approx(rate)
+
+
+def test_every_and_fps_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="--every and --fps"):
+        Selection(every=2, fps=1)
+
+
+def test_a_truncated_video_gives_what_can_be_read_and_names_the_rest(video: Path) -> None:
+    whole = video.read_bytes()
+    video.write_bytes(whole[: len(whole) // 2])
+    source = open_source([str(video)], ALL)
+    read = len(list(source))
+    assert 5 < read < 45
+    assert source.problems == [
+        f"{video} is cut off or damaged: {read} of the 50 frames that it announces could be "
+        f"read, {50 - read} are missing"
+    ]
+
+
+def test_a_limit_below_the_damage_is_no_problem(video: Path) -> None:
+    whole = video.read_bytes()
+    video.write_bytes(whole[: len(whole) // 2])
+    source = open_source([str(video)], Selection(limit=5))
+    assert len(list(source)) == 5
+    assert source.problems == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("notes.txt", b"dear diary\n" * 500, "is no video or image"),
+        ("notes.mp4", b"dear diary\n" * 500, "is no video or image"),
+        ("noise.mp4", bytes(range(256)) * 100, "is no video or image"),
+        ("empty.mp4", b"", "is empty"),
+        ("notes.jpg", b"dear diary\n", "holds no image"),
+    ],
+)
+def test_a_file_that_is_no_video_is_refused(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} {says}"):
+        open_source([str(path)], ALL)
+
+
+def test_an_mp4_without_its_index_is_refused_with_the_likely_reason(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48)
+    )
+    for n in range(20):
+        writer.write(shade(n))
+    writer.release()
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(InputError) as refused:
+        open_source([str(path)], ALL)
+    assert "the index at its end" in (refused.value.hint or "")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("shot10.jpg", "shot9.JPG", "shot1.png"):
+        cv2.imwrite(str(tmp_path / name), shade(9))
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "sub.jpg").mkdir()
+    return tmp_path
+
+
+def test_a_folder_gives_its_images_in_natural_order(folder: Path) -> None:
+    source = open_source([str(folder)], ALL)
+    frames = list(source)
+    assert [f.name for f in frames] == ["shot1.png", "shot9.JPG", "shot10.jpg"]
+    assert frames[0].file == (folder / "shot1.png").read_bytes()
+    assert [f.timestamp for f in frames] == [0, 1, 2]
+    assert source.expected == 3
+
+
+def test_images_take_their_pace_from_fps_and_lose_none_by_it(folder: Path) -> None:
+    source = open_source([str(folder)], Selection(fps=4))
+    assert [f.timestamp for f in source] == [0, 0.25, 0.5]
+
+
+def test_a_pattern_and_several_words_are_images_too(folder: Path) -> None:
+    assert [f.name for f in open_source([f"{folder}/*.jpg"], ALL)] == ["shot10.jpg"]
+    words = [str(folder / "shot10.jpg"), str(folder / "shot1.png")]
+    assert [f.name for f in open_source(words, ALL)] == ["shot1.png", "shot10.jpg"]
+
+
+def test_a_file_that_holds_no_image_is_named_and_the_others_are_sent(folder: Path) -> None:
+    (folder / "shot5.bmp").write_bytes(b"dear diary")
+    source = open_source([str(folder)], ALL)
+    assert [(f.index, f.name) for f in source] == [
+        (0, "shot1.png"),
+        (1, "shot9.JPG"),
+        (2, "shot10.jpg"),
+    ]
+    assert source.problems == [f"{folder / 'shot5.bmp'} holds no image that can be read"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nowhere.mp4"], "No such file or folder: nowhere.mp4"),
+        (["*.nothing"], r"\*.nothing holds no image"),
+        (["nowhere.jpg", "nobody.jpg"], "No such file: nowhere.jpg"),
+        (["rtsp://user:secret@127.0.0.1:1/x"], r"rtsp://127.0.0.1:1/x does not open"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named(words: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=f"^{says}"):
+        open_source(words, ALL)
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{tmp_path} holds no image"):
+        open_source([str(tmp_path)], ALL)
+
+
+def test_natural_order_counts() -> None:
+    names = ["b1", "a10", "a9", "A1", "a"]
+    assert [p.name for p in sorted(map(Path, names), key=natural_order)] == [
+        "a", "A1", "a9", "a10", "b1",
+    ]  # fmt: skip
+
+
+class Camera:
+    """Frames of growing brightness; each waits until the test lets it come."""
+
+    def __init__(self, frames: int) -> None:
+        self.permits = threading.Semaphore(0)
+        self.given = 0
+        self.released = threading.Event()
+        self._frames = frames
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, _: int) -> float:
+        return 30.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.permits.acquire()
+        if self.given == self._frames:
+            return False, None
+        self.given += 1
+        return True, shade(self.given % 256)
+
+    def release(self) -> None:
+        self.released.set()
+
+
+def test_of_a_camera_the_newest_frame_wins_and_its_end_is_told() -> None:
+    camera = Camera(12)
+    source = Live(0, ALL, capture=lambda: camera)
+    frames = iter(source)
+    camera.permits.release()
+    first = next(frames)
+    for _ in range(10):
+        camera.permits.release()
+    while camera.given < 11:
+        threading.Event().wait(0.005)
+    threading.Event().wait(0.05)
+    second = next(frames)
+    assert (first.name, second.name) == ("live-000000.jpg", "live-000010.jpg")
+    assert (first.index, second.index) == (0, 1)
+    camera.permits.release(5)
+    assert len(list(frames)) == 1
+    assert source.problems == ["camera 0 ended after 3 frames"]
+    assert camera.released.wait(2)
+
+
+def test_a_camera_is_let_go_when_enough_was_taken() -> None:
+    camera = Camera(1000)
+    camera.permits.release(1000)
+    source = Live(0, Selection(limit=3), capture=lambda: camera)
+    assert len(list(source)) == 3
+    assert source.problems == []
+    assert camera.released.wait(2)
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason="the sample video is not here")
+def test_the_sample_has_105_frames_of_1080p() -> None:
+    source = open_source([str(SAMPLE)], ALL)
+    shapes = {f.pixels.shape for f in source if f.pixels is not None}
+    assert shapes == {(1080, 1920, 3)}
+    assert (source.expected, source.problems) == (105, [])
