@@ -155,6 +155,10 @@ class Clients:
         """The part of the world that ARNs begin with: `aws`, `aws-cn`, `aws-us-gov`."""
         return self.identity.split(":")[1]
 
+    def regions(self) -> list[str]:
+        """The regions that have Lambda, by botocore's own list of this partition."""
+        return self._session.get_available_regions("lambda", partition_name=self.partition)
+
     def credentials(self) -> ReadOnlyCredentials | None:
         """The credentials as they are now, for signing requests that boto3 does not make."""
         found = self._session.get_credentials()

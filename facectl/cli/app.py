@@ -12,6 +12,7 @@ from facectl.cli import context as context_command
 from facectl.cli import demo as demo_command
 from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
+from facectl.cli import doctor as doctor_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
 from facectl.cli import logs as logs_command
@@ -35,6 +36,7 @@ app.command("context")(context_command.context)
 app.command("deploy")(deploy_command.deploy)
 app.command("destroy")(destroy_command.destroy)
 app.command("status")(status_command.status)
+app.command("doctor")(doctor_command.doctor)
 app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
 app.command("purge")(purge_command.purge)
