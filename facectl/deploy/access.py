@@ -8,19 +8,24 @@ from facectl.errors import CloudError
 
 # The role that learner-lab sessions have, and the one that they are given for functions.
 _LEARNER_LAB = ":assumed-role/voclabs/"
-_LAB_ROLE = "LabRole"
+MISSING_ROLE_HINT = "facectl deploy --role-arn arn:aws:iam::{account}:role/LabRole"
 # A public URL can spend money: so many frames at once, and no more.
 PUBLIC_CONCURRENCY = 10
 # What AWS wants to stay unreserved, by its documentation of reserved concurrency.
 _UNRESERVED = 100
 
 
+def is_learner_lab(identity: str) -> bool:
+    """Whether a session, by its ARN, is that of a learner lab."""
+    return _LEARNER_LAB in identity
+
+
 def check_roles(clients: Clients, options: Options) -> None:
     """Raise CloudError in a learner lab, which can't make roles, unless a role was given."""
-    if options.role_arn is None and _LEARNER_LAB in clients.identity:
+    if options.role_arn is None and is_learner_lab(clients.identity):
         raise CloudError(
             "This is a learner lab (role voclabs): it can't create roles, but it has one to use",
-            hint=f"facectl deploy --role-arn arn:aws:iam::{clients.account}:role/{_LAB_ROLE}",
+            hint=MISSING_ROLE_HINT.format(account=clients.account),
         )
 
 

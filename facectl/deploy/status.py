@@ -132,7 +132,7 @@ def _superfluous(wish: Wish, found: Found) -> Iterator[ResourceStatus]:
 def _facts(clients: Clients, wish: Wish, resource: Resource) -> dict[str, Any]:
     match resource:
         case Queue():
-            return _queue_facts(clients, wish.account.queue_url(resource.name))
+            return queue_facts(clients, wish.account.queue_url(resource.name))
         case Function():
             return _function_facts(clients, resource.name)
         case Image():
@@ -154,7 +154,8 @@ def _facts(clients: Clients, wish: Wish, resource: Resource) -> dict[str, Any]:
             return {}
 
 
-def _queue_facts(clients: Clients, url: str) -> dict[str, Any]:
+def queue_facts(clients: Clients, url: str) -> dict[str, int]:
+    """The messages of a queue: waiting, in flight, delayed; nothing where there is no queue."""
     answer = unless_missing(
         clients.sqs.get_queue_attributes,
         QueueUrl=url,

@@ -1,0 +1,226 @@
+"""What could be in the way of a deployment: one finding per check, with the next command."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from facectl.aws import ClientError, Clients, cloud_errors, error_code
+from facectl.context import Deployment
+from facectl.deploy import options as remembered
+from facectl.deploy.access import MISSING_ROLE_HINT, PUBLIC_CONCURRENCY, is_learner_lab
+from facectl.deploy.deployer import Draft, check, wished
+from facectl.deploy.docker import Docker
+from facectl.deploy.options import Options
+from facectl.deploy.status import queue_facts
+from facectl.errors import FacectlError, InputError
+from facectl.gallery import store as galleries
+from facectl.models import store as models
+
+Verdict = Literal["ok", "warning", "problem"]
+
+# Two images with their layers, and what the engine needs to build them.
+_DISK_GB = 5.0
+# What `facectl deploy` and `destroy` call, by service.
+ACTIONS = (
+    "ecr:CreateRepository",
+    "ecr:GetAuthorizationToken",
+    "ecr:PutImage",
+    "iam:CreateRole",
+    "iam:PassRole",
+    "iam:PutRolePolicy",
+    "lambda:AddPermission",
+    "lambda:CreateEventSourceMapping",
+    "lambda:CreateFunction",
+    "lambda:CreateFunctionUrlConfig",
+    "lambda:PutFunctionConcurrency",
+    "lambda:UpdateFunctionCode",
+    "lambda:UpdateFunctionConfiguration",
+    "logs:CreateLogGroup",
+    "logs:PutRetentionPolicy",
+    "s3:CreateBucket",
+    "s3:PutObject",
+    "sqs:CreateQueue",
+    "sqs:ReceiveMessage",
+    "sqs:SetQueueAttributes",
+)
+_ASSUMED = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check; `next` is what to do about it."""
+
+    check: str
+    verdict: Verdict
+    text: str
+    next: str | None = None
+
+
+Check = Callable[[Deployment], Finding]
+
+
+def examine(deployment: Deployment) -> Iterator[Finding]:
+    """Check one thing after another; each finding comes when it is made."""
+    for name, look in _checks(deployment):
+        try:
+            yield look(deployment)
+        except FacectlError as error:
+            yield Finding(name, "problem", str(error), error.hint)
+
+
+def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
+    options = remembered.recall(deployment.asu_id, deployment.target)
+    checks: list[tuple[str, Check]] = [("model", _model), ("gallery", _gallery)]
+    if deployment.target == "aws":
+        checks += [
+            ("credentials", _credentials),
+            ("region", _region),
+            ("permissions", _permissions),
+            ("quotas", _quotas),
+        ]
+    else:
+        checks.append(("local cloud", _local_cloud))
+    if deployment.target == "aws" or options.packaging == "image":
+        checks += [("docker", _docker), ("disk", _disk)]
+    return [*checks, ("queues", _queues), ("probe", _probe)]
+
+
+def _model(deployment: Deployment) -> Finding:
+    model = models.find(deployment.space)
+    models.verify(model)
+    if model.synthetic:
+        text = f"{model.path.name} is synthetic: the names it gives mean nothing"
+        return Finding("model", "warning", text, "facectl models build --weights vggface2")
+    return Finding("model", "ok", f"{model.path.name}, every file as its manifest says")
+
+
+def _gallery(deployment: Deployment) -> Finding:
+    gallery = galleries.load(deployment.asu_id)
+    if gallery is None:
+        text = "nobody is enrolled: every face will be Unknown"
+        return Finding("gallery", "warning", text, "facectl gallery enroll NAME IMAGE")
+    galleries.check_space(gallery, models.find(deployment.space).space, deployment.asu_id)
+    return Finding("gallery", "ok", f"{len(set(gallery.names))} names")
+
+
+def _credentials(deployment: Deployment) -> Finding:
+    clients = Clients(deployment)
+    chosen = remembered.recall(deployment.asu_id, deployment.target)
+    if is_learner_lab(clients.identity) and chosen.role_arn is None:
+        hint = MISSING_ROLE_HINT.format(account=clients.account)
+        text = f"{clients.identity}: a learner lab can't create roles"
+        return Finding("credentials", "warning", text, hint)
+    return Finding("credentials", "ok", clients.identity)
+
+
+def _region(deployment: Deployment) -> Finding:
+    known = Clients(deployment).regions()
+    if deployment.region not in known:
+        raise InputError(f"Lambda knows no region {deployment.region!r}", hint="--region us-east-1")
+    return Finding("region", "ok", deployment.region)
+
+
+def _permissions(deployment: Deployment) -> Finding:
+    clients = Clients(deployment)
+    principal = _principal(clients.identity)
+    if principal is None:
+        return Finding("permissions", "ok", "the root user may do everything")
+    try:
+        pages = clients.iam.get_paginator("simulate_principal_policy").paginate(
+            PolicySourceArn=principal, ActionNames=list(ACTIONS)
+        )
+        with cloud_errors("simulating permissions", deployment):
+            results: list[Any] = [each for page in pages for each in page["EvaluationResults"]]
+    except FacectlError as error:
+        if isinstance(error.__cause__, ClientError) and "Denied" in error_code(error.__cause__):
+            text = "IAM does not let these credentials ask what they may do"
+            return Finding("permissions", "warning", text, "facectl deploy --dry-run")
+        raise
+    denied = [each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed"]
+    if denied:
+        text = f"not allowed: {', '.join(sorted(denied))}"
+        return Finding("permissions", "problem", text, f"have them allowed for {principal}")
+    return Finding("permissions", "ok", f"all {len(ACTIONS)} that a deploy needs")
+
+
+def _quotas(deployment: Deployment) -> Finding:
+    clients = Clients(deployment)
+    with cloud_errors("asking for the account's concurrency", deployment):
+        limit = clients.functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    text = f"{limit} functions may run at once"
+    if limit <= PUBLIC_CONCURRENCY:
+        hint = "ask for more: Service Quotas, AWS Lambda, Concurrent executions"
+        return Finding("quotas", "warning", text, hint)
+    return Finding("quotas", "ok", text)
+
+
+def _local_cloud(deployment: Deployment) -> Finding:
+    clients = Clients(deployment)
+    with cloud_errors("asking the local cloud", deployment):
+        clients.sqs.list_queues()
+    return Finding("local cloud", "ok", f"answers at {deployment.endpoint_url}")
+
+
+def _docker(_deployment: Deployment) -> Finding:
+    docker = Docker.find()
+    text = f"{docker.command} {docker.client_version}, engine {docker.server_version}"
+    if docker.builder == "buildx":
+        return Finding("docker", "ok", f"{text}, buildx")
+    builds = "plain BuildKit" if docker.builder == "buildkit" else "its classic builder"
+    hint = "install docker-buildx-plugin to build for other processors"
+    return Finding("docker", "ok", f"{text}, builds with {builds} for this computer alone", hint)
+
+
+def _disk(_deployment: Deployment) -> Finding:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free / 1e9
+    text = f"{free:.1f} GB free for {folder}"
+    if free < _DISK_GB:
+        return Finding("disk", "problem", text, f"make {_DISK_GB:.0f} GB free: docker system prune")
+    return Finding("disk", "ok", text)
+
+
+def _queues(deployment: Deployment) -> Finding:
+    clients = Clients(deployment)
+    names = deployment.names
+    held: list[str] = []
+    for name in (names.request_queue, names.response_queue, names.dead_letter_queue):
+        with cloud_errors(f"looking into {name}", deployment):
+            url = clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            counts = queue_facts(clients, url)
+        if total := sum(counts.values()):
+            held.append(f"{name} holds {total}")
+    if held:
+        return Finding("queues", "warning", "; ".join(held), "facectl tail   or   facectl purge")
+    return Finding("queues", "ok", "empty")
+
+
+def _probe(deployment: Deployment) -> Finding:
+    if deployment.function_url is None:
+        raise InputError("Nothing is deployed yet", hint="facectl deploy")
+    model = models.find(deployment.space)
+    clients = Clients(replace(deployment, space=model.space))
+    options = remembered.recall(deployment.asu_id, deployment.target)
+    wish = wished(clients, model, options)
+    took = check(Draft(clients, Options(), wish, {}, ()), clients.deployment)
+    text = (
+        f"face-detection answered after {took.detection:.1f} s, "
+        f"face-recognition after {took.recognition:.1f} s"
+    )
+    return Finding("probe", "ok", text)
+
+
+def _principal(identity: str) -> str | None:
+    """The user or role whose policies count for a session; None for the root user."""
+    if identity.endswith(":root"):
+        return None
+    assumed = _ASSUMED.fullmatch(identity)
+    if assumed is None:
+        return identity
+    partition, account, role = assumed.groups()
+    return f"arn:{partition}:iam::{account}:role/{role}"
