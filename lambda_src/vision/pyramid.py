@@ -71,7 +71,31 @@ class AreaImage:
         for first in range(0, height, _ROWS):
             rows = slice(first, first + _ROWS)
             parts = []
-            above, below = (y0 * stride)[:, :, None], (y1 * stride)[:, :, None]
+            for top, bottom in _cuts(y0[rows], y1[rows], tall):
+                strip = self._sums[bottom]
+                strip -= self._sums[top]
+                parts += [strip.take(end, 1) - strip.take(begin, 1) for begin, end in columns]
+            _average(parts, _share((y1 - y0)[rows, None], x1 - x0), pixels[:, rows])
+        return pixels
+
+    def windows(self, boxes: Edges, size: int) -> NDArray[np.float32]:
+        """Slices x0 y0 x1 y1 that are not empty, as (N, 3, size, size) float32."""
+        pixels = np.empty((len(boxes), 3, size, size), np.float32)
+        # Large ones have to be read in parts, so they are kept to themselves.
+        order = np.argsort(boxes[:, 2] - boxes[:, 0])
+        for first in range(0, len(boxes), _WINDOWS):
+            some = order[first : first + _WINDOWS]
+            pixels[some] = self._cut(boxes[some], size)
+        return pixels
+
+    def _cut(self, boxes: Edges, size: int) -> NDArray[np.float32]:
+        x0, x1 = _window_bins(boxes[:, 0], boxes[:, 2], size)
+        y0, y1 = _window_bins(boxes[:, 1], boxes[:, 3], size)
+        tall, wide = _largest_part(y1 - y0, x1 - x0)
+        stride = self.width + 1
+        flat = self._sums.reshape(-1)
+        parts = []
+        above, below = (y0 * stride)[:, :, None], (y1 * stride)[:, :, None]
         for top, bottom in _cuts(above, below, tall, stride):
             for left, right in _cuts(x0[:, None, :], x1[:, None, :], wide):
                 sums = flat.take(bottom + right)
