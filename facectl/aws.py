@@ -30,6 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ClientError = boto.ClientError
+WaiterError = boto.WaiterError
 
 # The codes with which the services say that there is no such thing.
 MISSING = frozenset(
