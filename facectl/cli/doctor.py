@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import typer
 
 from facectl.cli.options import Json, with_overrides
 from facectl.console import err, out, print_json
-from facectl.context import Overrides, resolve
+from facectl.context import Deployment, Overrides, recall, resolve
 
 _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 
@@ -30,7 +30,7 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
 
     findings: list[Finding] = []
     with err.status("Looking"):
-        deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
+        deployment = deployer.located(_meant(overrides), overrides.endpoint_url)
         for finding in examine(deployment):
             findings.append(finding)
             if not json:
@@ -43,3 +43,10 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
         print_json([asdict(finding) for finding in findings])
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+def _meant(overrides: Overrides) -> Deployment:
+    """The deployment, or one that might be: what it needs can be checked before there is one."""
+    if overrides.asu_id is None and recall() is None:
+        return resolve(replace(overrides, asu_id="none"))
+    return resolve(overrides)

@@ -110,6 +110,7 @@ def resources(wish: Wish) -> tuple[Resource, ...]:
         Trigger(
             function=RECOGNITION_FUNCTION,
             queue=wish.account.queue_arn(names.request_queue),
+            owner=owner,
             batch_size=wish.sizing.batch_size,
             # A window would hold back the first face of every batch.
             window=0,

@@ -67,10 +67,14 @@ Check = Callable[[Deployment], Finding]
 def examine(deployment: Deployment) -> Iterator[Finding]:
     """Check one thing after another; each finding comes when it is made."""
     for name, look in _checks(deployment):
-        try:
-            yield look(deployment)
-        except FacectlError as error:
-            yield Finding(name, "problem", str(error), error.hint)
+        yield _found(name, look, deployment)
+
+
+def _found(name: str, look: Check, deployment: Deployment) -> Finding:
+    try:
+        return look(deployment)
+    except FacectlError as error:
+        return Finding(name, "problem", str(error), error.hint)
 
 
 def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
@@ -87,7 +91,13 @@ def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
         checks.append(("local cloud", _local_cloud))
     if deployment.target == "aws" or options.packaging == "image":
         checks += [("docker", _docker), ("disk", _disk)]
+    if deployment.function_url is None:
+        return [*checks, ("deployment", _not_deployed)]
     return [*checks, ("queues", _queues), ("probe", _probe)]
+
+
+def _not_deployed(_deployment: Deployment) -> Finding:
+    return Finding("deployment", "warning", "nothing is deployed yet", "facectl deploy")
 
 
 def _model(deployment: Deployment) -> Finding:
@@ -201,8 +211,6 @@ def _queues(deployment: Deployment) -> Finding:
 
 
 def _probe(deployment: Deployment) -> Finding:
-    if deployment.function_url is None:
-        raise InputError("Nothing is deployed yet", hint="facectl deploy")
     model = models.find(deployment.space)
     clients = Clients(replace(deployment, space=model.space))
     options = remembered.recall(deployment.asu_id, deployment.target)

@@ -156,6 +156,7 @@ class Trigger:
     kind: ClassVar[str] = "trigger"
     function: str
     queue: str
+    owner: str | None
     batch_size: int
     window: int
     max_concurrency: int | None
@@ -264,6 +265,10 @@ class Account:
 
     def function_arn(self, name: str) -> str:
         return f"arn:{self.partition}:lambda:{self.region}:{self.number}:function:{name}"
+
+    def mapping_arn(self, identifier: str) -> str:
+        arn = f"arn:{self.partition}:lambda:{self.region}:{self.number}"
+        return f"{arn}:event-source-mapping:{identifier}"
 
     def log_group_arn(self, name: str) -> str:
         return f"arn:{self.partition}:logs:{self.region}:{self.number}:log-group:{name}"

@@ -226,9 +226,12 @@ class Reader:
         mapping = self.mapping(queue, function)
         if mapping is None:
             return None
+        arn = self._account.mapping_arn(mapping["UUID"])
+        tags = self._clients.functions.list_tags(Resource=arn).get("Tags", {})
         return Trigger(
             function=function,
             queue=queue,
+            owner=tags.get(TAG_KEY),
             batch_size=mapping.get("BatchSize", 0),
             window=mapping.get("MaximumBatchingWindowInSeconds", 0),
             max_concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency"),

@@ -481,7 +481,7 @@ def test_everything_that_can_be_tagged_is(context: Context, wish: Wish) -> None:
         for each in found(context, wish).values()
         if hasattr(each, "owner")
     }
-    assert len(owners) == 10
+    assert len(owners) == 11
     assert set(owners.values()) == {ASU_ID}
 
 

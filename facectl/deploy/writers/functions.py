@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from facectl.aws import unless_missing
+from facectl.aws import ClientError, WaiterError, unless_missing
 from facectl.deploy.models import Function, FunctionUrl, Permission, Trigger
 from facectl.deploy.writers.base import Writer, tags
 from facectl.errors import CloudError
@@ -81,14 +81,30 @@ class FunctionWriter(Writer[Function]):
             return
         if count is None:
             functions.delete_function_concurrency(FunctionName=wanted.name)
-        else:
+            return
+        try:
             functions.put_function_concurrency(
                 FunctionName=wanted.name, ReservedConcurrentExecutions=count
             )
+        except ClientError as error:
+            if "UnreservedConcurrentExecution" not in str(error):
+                raise
+            raise CloudError(
+                f"{count} of {wanted.name} can't be reserved, the account's concurrency is too low",
+                hint="a lower --reserved-concurrency, or a higher quota: facectl doctor",
+            ) from error
 
     def _wait(self, waiter: Any, name: str) -> None:
         functions = self.context.clients.functions
-        functions.get_waiter(waiter).wait(FunctionName=name)
+        try:
+            functions.get_waiter(waiter).wait(FunctionName=name)
+        except WaiterError as error:
+            answer: dict[str, Any] = error.last_response
+            found = answer.get("Configuration", answer)
+            reason = found.get("StateReason") or found.get("LastUpdateStatusReason") or error
+            raise CloudError(f"{name} did not become ready: {reason}", hint="facectl status") from (
+                error
+            )
 
 
 class FunctionUrlWriter(Writer[FunctionUrl]):
@@ -153,11 +169,12 @@ class TriggerWriter(Writer[Trigger]):
                 MaximumBatchingWindowInSeconds=wanted.window,
                 FunctionResponseTypes=["ReportBatchItemFailures"],
                 Enabled=wanted.enabled,
+                Tags=tags(wanted.owner),
                 **({"ScalingConfig": scaling} if scaling else {}),
             )
         )
 
-    def update(self, wanted: Trigger, _found: Trigger) -> None:
+    def update(self, wanted: Trigger, found: Trigger) -> None:
         functions = self.context.clients.functions
         mapping = self.context.reader.mapping(wanted.queue, wanted.function)
         if mapping is None:
@@ -174,6 +191,9 @@ class TriggerWriter(Writer[Trigger]):
                 ScalingConfig=_scaling(wanted),
             )
         )
+        if wanted.owner != found.owner:
+            arn = self.context.account.mapping_arn(mapping["UUID"])
+            functions.tag_resource(Resource=arn, Tags=tags(wanted.owner))
 
     def delete(self, found: Trigger) -> None:
         functions = self.context.clients.functions

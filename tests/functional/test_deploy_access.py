@@ -1,0 +1,247 @@
+"""Policies as golden files, roles that can't be made or taken yet, public URLs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.deploy import policies
+from facectl.deploy.access import check_roles, reserved_for_public
+from facectl.deploy.executor import carry_out
+from facectl.deploy.models import Account, Create, Function, Trigger
+from facectl.deploy.options import Options
+from facectl.deploy.writers.base import Context
+from facectl.errors import CloudError, InputError
+from facectl.naming import Names
+
+GOLDEN = Path(__file__).parent / "golden"
+NUMBER = "123456789012"
+ACCOUNT = Account(
+    NUMBER,
+    "us-east-1",
+    "https://sqs.us-east-1.amazonaws.com",
+    f"{NUMBER}.dkr.ecr.us-east-1.amazonaws.com",
+)
+NAMES = Names("1225754101")
+ROLE = f"arn:aws:iam::{NUMBER}:role/facectl-1225754101-detection"
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        ("lambda-trust", policies.lambda_trust()),
+        ("face-detection-role", policies.detection(NAMES, ACCOUNT)),
+        ("face-recognition-role", policies.recognition(NAMES, ACCOUNT)),
+        ("request-queue", policies.https_only(NAMES.request_queue, ACCOUNT)),
+    ],
+)
+def test_policies_are_exactly_these(name: str, policy: str) -> None:
+    assert json.loads(policy) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("policy", [policies.detection, policies.recognition])
+def test_nothing_is_allowed_everywhere(policy: Any) -> None:
+    for statement in json.loads(policy(NAMES, ACCOUNT))["Statement"]:
+        resources = statement["Resource"]
+        for resource in [resources] if isinstance(resources, str) else resources:
+            # The one star that AWS needs: a log group's streams have names of Lambda's choosing.
+            assert resource.removesuffix(":*").count("*") == 0, resource
+            assert "1225754101" in resource or "/aws/lambda/face-" in resource
+        actions = statement["Action"]
+        assert "*" not in "".join(actions)
+
+
+def stubbed(name: str) -> tuple[Clients, Stubber]:
+    clients = Clients(Deployment(asu_id="1225754101", target="aws"))
+    return clients, Stubber(getattr(clients, name))
+
+
+def session_of(arn: str) -> Clients:
+    clients, stub = stubbed("sts")
+    stub.add_response(
+        "get_caller_identity", {"Arn": arn, "Account": arn.split(":")[4], "UserId": "AIDA"}
+    )
+    stub.activate()
+    return clients
+
+
+def test_a_learner_lab_is_told_of_its_role() -> None:
+    clients = session_of(f"arn:aws:sts::{NUMBER}:assumed-role/voclabs/user123=Ada")
+    with pytest.raises(CloudError, match="learner lab") as caught:
+        check_roles(clients, Options())
+    assert caught.value.hint == f"facectl deploy --role-arn arn:aws:iam::{NUMBER}:role/LabRole"
+
+
+def test_a_learner_lab_with_a_role_and_an_ordinary_user_go_on() -> None:
+    lab = session_of(f"arn:aws:sts::{NUMBER}:assumed-role/voclabs/user123=Ada")
+    check_roles(lab, Options(role_arn=f"arn:aws:iam::{NUMBER}:role/LabRole"))
+    check_roles(session_of(f"arn:aws:iam::{NUMBER}:user/ada"), Options())
+
+
+@pytest.mark.parametrize("text", ["LabRole", "arn:aws:iam::12:role/x", "arn:aws:iam::x:user/y"])
+def test_what_is_no_role_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is not the ARN of a role"):
+        Options(role_arn=text)
+
+
+@pytest.mark.parametrize(("limit", "reserved"), [(1000, 10), (110, 10), (109, None), (10, None)])
+def test_a_public_url_is_bounded_where_the_account_lets_us(
+    limit: int, reserved: int | None
+) -> None:
+    clients, stub = stubbed("functions")
+    stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+    with stub:
+        assert reserved_for_public(clients) == reserved
+
+
+FUNCTION = Function(
+    name="face-detection",
+    owner="1225754101",
+    packaging="image",
+    code=f"{NUMBER}.dkr.ecr.us-east-1.amazonaws.com/face-detection:0123",
+    handler="",
+    runtime="",
+    role=ROLE,
+    memory=3008,
+    timeout=60,
+    architecture="arm64",
+    environment={"FACECTL_MAX_RECEIVES": "3"},
+    reserved_concurrency=10,
+)
+REQUEST = {
+    "FunctionName": "face-detection",
+    "Role": ROLE,
+    "Code": {"ImageUri": FUNCTION.code},
+    "PackageType": "Image",
+    "Architectures": ["arm64"],
+    "MemorySize": 3008,
+    "Timeout": 60,
+    "Environment": {"Variables": {"FACECTL_MAX_RECEIVES": "3"}},
+    "Tags": {"facectl:asu-id": "1225754101"},
+}
+NOT_YET = (
+    "create_function",
+    "InvalidParameterValueException",
+    "The role defined for the function cannot be assumed by Lambda.",
+)
+ACTIVE = {"Configuration": {"State": "Active", "LastUpdateStatus": "Successful"}}
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def context(self, clients: Clients) -> Context:
+        return Context(clients, ACCOUNT, clock=lambda: self.now, sleep=self.sleep)
+
+
+def test_a_role_that_is_too_new_is_waited_for() -> None:
+    clients, stub = stubbed("functions")
+    for _ in range(3):
+        stub.add_client_error(*NOT_YET, expected_params=REQUEST)
+    stub.add_response("create_function", {}, REQUEST)
+    stub.add_response("get_function", ACTIVE, {"FunctionName": "face-detection"})
+    stub.add_response(
+        "put_function_concurrency",
+        {},
+        {"FunctionName": "face-detection", "ReservedConcurrentExecutions": 10},
+    )
+    time = Time()
+    with stub:
+        carry_out(Create(FUNCTION), time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [2.0, 2.0, 2.0]
+
+
+def test_a_role_that_never_comes_is_an_error_after_a_minute_and_a_half() -> None:
+    clients, stub = stubbed("functions")
+    for _ in range(60):
+        stub.add_client_error(*NOT_YET, expected_params=REQUEST)
+    time = Time()
+    with stub, pytest.raises(CloudError, match="create function face-detection: Invalid"):
+        carry_out(Create(FUNCTION), time.context(clients))
+    assert 90 <= time.now <= 94
+
+
+def test_another_refusal_is_not_waited_for() -> None:
+    clients, stub = stubbed("functions")
+    stub.add_client_error("create_function", "InvalidParameterValueException", "no such runtime")
+    time = Time()
+    with stub, pytest.raises(CloudError, match="no such runtime"):
+        carry_out(Create(FUNCTION), time.context(clients))
+    assert time.slept == []
+
+
+def test_a_quota_that_is_too_low_says_what_to_do() -> None:
+    clients, stub = stubbed("functions")
+    stub.add_response("create_function", {}, REQUEST)
+    stub.add_response("get_function", ACTIVE, {"FunctionName": "face-detection"})
+    stub.add_client_error(
+        "put_function_concurrency",
+        "InvalidParameterValueException",
+        "Specified ReservedConcurrentExecutions for function decreases account's "
+        "UnreservedConcurrentExecution below its minimum value of [10].",
+    )
+    with stub, pytest.raises(CloudError, match="the account's concurrency is too low") as caught:
+        carry_out(Create(FUNCTION), Time().context(clients))
+    assert "--reserved-concurrency" in str(caught.value.hint)
+
+
+def test_a_function_that_failed_to_start_is_told_with_lambdas_reason() -> None:
+    clients, stub = stubbed("functions")
+    stub.add_response("create_function", {}, REQUEST)
+    stub.add_response(
+        "get_function",
+        {
+            "Configuration": {
+                "State": "Failed",
+                "StateReason": "The image's manifest is not supported.",
+                "StateReasonCode": "InvalidImage",
+            }
+        },
+        {"FunctionName": "face-detection"},
+    )
+    with stub, pytest.raises(CloudError, match="The image's manifest is not supported"):
+        carry_out(Create(FUNCTION), Time().context(clients))
+
+
+def test_the_trigger_reports_partial_failures_and_waits_for_the_roles_policy() -> None:
+    trigger = Trigger(
+        "face-recognition", ACCOUNT.queue_arn(NAMES.request_queue), "1225754101", 10, 0, 10
+    )
+    request = {
+        "EventSourceArn": trigger.queue,
+        "FunctionName": "face-recognition",
+        "BatchSize": 10,
+        "MaximumBatchingWindowInSeconds": 0,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "Enabled": True,
+        "ScalingConfig": {"MaximumConcurrency": 10},
+        "Tags": {"facectl:asu-id": "1225754101"},
+    }
+    clients, stub = stubbed("functions")
+    stub.add_client_error(
+        "create_event_source_mapping",
+        "InvalidParameterValueException",
+        "The function execution role does not have permissions to call ReceiveMessage on SQS",
+        expected_params=request,
+    )
+    stub.add_response("create_event_source_mapping", {}, request)
+    time = Time()
+    with stub:
+        carry_out(Create(trigger), time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [2.0]
