@@ -13,6 +13,7 @@ from facectl.cli import demo as demo_command
 from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
 from facectl.cli import doctor as doctor_command
+from facectl.cli import dlq as dlq_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
 from facectl.cli import logs as logs_command
@@ -21,6 +22,7 @@ from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
 from facectl.cli import status as status_command
 from facectl.cli import tail as tail_command
+from facectl.cli import trace as trace_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -40,6 +42,8 @@ app.command("doctor")(doctor_command.doctor)
 app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
 app.command("purge")(purge_command.purge)
+app.command("trace")(trace_command.trace)
+app.add_typer(dlq_command.app, name="dlq")
 app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
 app.add_typer(logs_command.app, name="logs")

@@ -76,3 +76,15 @@ def lines_of_streams(
 ) -> Iterator[Line]:
     """The lines of some streams of one function, in the order of the streams' events."""
     return Parser().lines(source.events(function, window, streams=streams))
+
+
+def strays(source: LogSource, function: str, window: Window) -> list[Line]:
+    """The invocations that ended badly and never said which messages they had."""
+    named: set[str | None] = set()
+    bad: list[Line] = []
+    for line in lines(source, (function,), window):
+        if line.kind == "entry" and line.stage == "received":
+            named.add(line.invocation)
+        elif line.kind == "fault":
+            bad.append(line)
+    return [line for line in bad if line.invocation not in named]

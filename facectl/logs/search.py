@@ -130,12 +130,3 @@ def ends(source: LogSource, lines: Sequence[Line], now: float) -> list[Line]:
             if not open_:
                 break
     return said
-
-
-def faults(source: LogSource, function: str, window: Window) -> list[Line]:
-    """The invocations of a window that did not end by themselves."""
-    return [
-        line
-        for line in read.lines(source, (function,), window)
-        if line.kind == "fault" or (line.kind == "report" and line.level == "ERROR")
-    ]

@@ -1,0 +1,172 @@
+"""`facectl dlq`: what died, why, and what to do with it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facectl.aws import Clients
+from facectl.cli.options import Json, Yes, with_deployment
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+from facectl.errors import IncompleteError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facectl.logs.autopsy import Death
+    from facectl.logs.letters import DeadLetters, Letter, Outcome
+
+app = typer.Typer(
+    no_args_is_help=True, help="The dead-letter queue: what died, why; redrive or drop it."
+)
+
+Named = Annotated[
+    list[str] | None, typer.Argument(help="Request or message ids; --all for everything.")
+]
+All = Annotated[bool, typer.Option("--all", help="Every message.")]
+
+
+@app.command("list")
+@with_deployment
+def list_(deployment: Deployment, json: Json = False) -> None:
+    """List what died, why (the error logged for it) and when. Nothing is taken away.
+
+    [bold]Example[/bold]
+
+    facectl dlq list
+    """
+    from facectl.cli.dlq_report import show_deaths
+
+    clients = Clients(deployment)
+    with err.status("Reading the dead-letter queue and the logs"):
+        found = _deaths(clients, _queue(clients).peek())
+    if json:
+        print_json({"dead": [death.as_dict() for death in found]})
+    else:
+        show_deaths(found)
+
+
+@app.command()
+@with_deployment
+def show(
+    deployment: Deployment,
+    name: Annotated[str, typer.Argument(help="A request's or a message's id.")],
+    json: Json = False,
+) -> None:
+    """Show one dead message: what it is, and the way it went.
+
+    [bold]Example[/bold]
+
+    facectl dlq show 3f2a-000017
+    """
+    from facectl.cli.dlq_report import death_facts, show_death
+    from facectl.logs import autopsy
+
+    clients = Clients(deployment)
+    with err.status("Reading the dead-letter queue and the logs"):
+        deaths = _deaths(clients, autopsy.named(_queue(clients).peek(), name))
+    if json:
+        print_json({"dead": [death_facts(death) for death in deaths]})
+        return
+    for death in deaths:
+        show_death(death)
+
+
+@app.command()
+@with_deployment
+def redrive(
+    deployment: Deployment,
+    names: Named = None,
+    everything: All = False,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0.01, help="At most so many messages a second.")
+    ] = 10.0,
+    json: Json = False,
+) -> None:
+    """Send messages to the request queue again; each is deleted when SQS has taken its copy.
+
+    A frame that was answered Error gets a second answer then.
+
+    [bold]Examples[/bold]
+
+    facectl dlq redrive --all --rate 5
+
+    facectl dlq redrive 3f2a-000017
+    """
+    queue = _queue(Clients(deployment))
+    chosen = _chosen(queue, names, everything)
+    with err.status("Redriving") as status:
+        outcome = queue.redrive(
+            chosen, rate=rate, watch=lambda done: status.update(f"Redriving: {done} sent again")
+        )
+    _report(outcome, "sent to the request queue again", json)
+
+
+@app.command()
+@with_deployment
+def drop(
+    deployment: Deployment,
+    names: Named = None,
+    everything: All = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Delete dead messages for ever.
+
+    [bold]Examples[/bold]
+
+    facectl dlq drop 3f2a-000017
+
+    facectl dlq drop --all --yes
+    """
+    queue = _queue(Clients(deployment))
+    chosen = _chosen(queue, names, everything)
+    if deployment.target == "aws" and not yes:
+        what = "every message" if chosen is None else f"{len(chosen)} messages"
+        typer.confirm(f"Delete {what} of {queue.name} for ever?", abort=True, err=True)
+    with err.status("Deleting"):
+        outcome = queue.drop(chosen)
+    _report(outcome, "deleted", json)
+
+
+def _queue(clients: Clients) -> DeadLetters:
+    from facectl.logs.letters import DeadLetters
+
+    return DeadLetters(clients)
+
+
+def _deaths(clients: Clients, letters: Sequence[Letter]) -> list[Death]:
+    from facectl.logs import autopsy
+    from facectl.logs.source import LogSource
+
+    return autopsy.deaths(LogSource(clients), letters, time.time())
+
+
+def _chosen(queue: DeadLetters, names: Sequence[str] | None, everything: bool) -> list[str] | None:
+    """The names, each of which is there; None for all. Raises InputError."""
+    from facectl.logs import autopsy
+
+    if bool(names) == everything:
+        raise InputError("Say which messages: their ids, or --all", hint="facectl dlq list")
+    if not names:
+        return None
+    with err.status("Reading the dead-letter queue"):
+        letters = queue.peek()
+    for name in names:
+        autopsy.named(letters, name)
+    return list(names)
+
+
+def _report(outcome: Outcome, what: str, json: bool) -> None:
+    if json:
+        print_json({"done": outcome.done, "failures": list(outcome.failures)})
+    else:
+        out.print(f"{outcome.done} messages {what}.")
+    if outcome.failures:
+        raise IncompleteError(
+            f"{len(outcome.failures)} messages stayed: {'; '.join(outcome.failures[:5])}",
+            hint="facectl dlq list",
+        )

@@ -1,0 +1,78 @@
+"""How the dead-letter queue is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from facectl.cli.run_report import printable
+from facectl.console import out
+from facectl.logs.times import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facectl.logs.autopsy import Death
+
+
+def show_deaths(deaths: Sequence[Death]) -> None:
+    """One row a message."""
+    if not deaths:
+        out.print("The dead-letter queue is empty.")
+        return
+    table = Table("request", "sent", "died", "deliveries", "faces", "why")
+    for death in deaths:
+        facts = death.as_dict()
+        table.add_row(
+            _named(death),
+            shown(death.letter.sent_at),
+            "-" if death.at is None else shown(death.at),
+            str(death.deliveries or "-"),
+            "-" if facts["faces"] is None else str(facts["faces"]),
+            Text(printable(death.why)),
+        )
+    out.print(table)
+    out.print(f"{len(deaths)} dead. One frame's way: facectl trace REQUEST_ID")
+
+
+def show_death(death: Death) -> None:
+    """What is known of one message; its images are not shown."""
+    table = Table.grid(padding=(0, 2))
+    for key, value in death_facts(death).items():
+        if key != "crops":
+            table.add_row(key.replace("_", " "), Text(_shown(key, value)))
+    out.print(table)
+    for crop in death_facts(death)["crops"]:
+        box = ", ".join(f"{edge:.0f}" for edge in crop["box"])
+        out.print(
+            Text(f"face at ({box}), probability {crop['probability']:.3f}, {crop['bytes']} bytes")
+        )
+    if death.letter.request_id is not None:
+        out.print(Text(f"Its way: facectl trace {printable(death.letter.request_id)}"))
+
+
+def death_facts(death: Death) -> dict[str, Any]:
+    """Everything about a death that can be told; of images their size."""
+    message = death.letter.message
+    return {
+        **death.as_dict(),
+        "space": None if message is None else message.space,
+        "crops": [
+            {"box": list(face.box), "probability": face.probability, "bytes": len(face.image)}
+            for face in (message.faces if message else ())
+        ],
+    }
+
+
+def _named(death: Death) -> Text:
+    return Text(printable(death.letter.request_id or f"message {death.letter.message_id}"))
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key.endswith("_at"):
+        return shown(value)
+    return printable(str(value))

@@ -1,0 +1,118 @@
+"""Why messages died: what was logged for their deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from facectl.errors import InputError
+from facectl.logs import read, search
+from facectl.logs.evidence import fault_words
+from facectl.logs.letters import Letter
+from facectl.logs.parse import Line
+from facectl.logs.source import LogSource, NoLogYetError
+from facectl.logs.times import Window
+from facectl.naming import RECOGNITION_FUNCTION
+
+UNKNOWN = "the logs tell no reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A letter and what is known of its death: when (None: unknown), why, how often delivered."""
+
+    letter: Letter
+    at: float | None
+    why: str
+    deliveries: int
+    answered: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        message = self.letter.message
+        return {
+            "message_id": self.letter.message_id,
+            "request_id": self.letter.request_id,
+            "sent_at": self.letter.sent_at,
+            "died_at": self.at,
+            "deliveries": self.deliveries,
+            "why": self.why,
+            "answered_error": self.answered,
+            "bytes": len(self.letter.body.encode()),
+            "faces": None if message is None else len(message.faces),
+            "filename": None if message is None else message.filename,
+        }
+
+
+def deaths(source: LogSource, letters: Sequence[Letter], now: float) -> list[Death]:
+    """The death of each letter, from face-recognition's log; raises CloudError."""
+    if not letters:
+        return []
+    window = Window(min(letter.sent_at for letter in letters) - 1.0, now)
+    ids = {letter.message_id for letter in letters}
+    try:
+        lines = [
+            line
+            for line in read.lines(
+                source, (RECOGNITION_FUNCTION,), window, pattern='{ $.message_id = "*" }'
+            )
+            if line.kind == "entry" and line.fields.get("message_id") in ids
+        ]
+        ends = search.ends(source, lines, now)
+        untold = ids - {str(line.fields.get("message_id")) for line in lines}
+        strays = read.strays(source, RECOGNITION_FUNCTION, window) if untold else []
+    except NoLogYetError:
+        lines, ends, strays = [], [], []
+    return [_death(letter, lines, ends, strays) for letter in letters]
+
+
+def _death(
+    letter: Letter, lines: Sequence[Line], ends: Sequence[Line], strays: Sequence[Line]
+) -> Death:
+    own = [line for line in lines if line.fields.get("message_id") == letter.message_id]
+    invocations = {line.invocation for line in own}
+    errors = [line for line in own if line.level == "ERROR"]
+    faults = [end for end in ends if end.kind == "fault" and end.invocation in invocations]
+    numbers = [int(line.number("receives") or 0) for line in own]
+    last = max([*errors, *faults], key=lambda line: line.at, default=None)
+    if last is None and not own and strays:
+        last = strays[-1]
+    return Death(
+        letter,
+        None if last is None else last.at,
+        UNKNOWN if last is None else reason(last),
+        max(numbers, default=0),
+        any(line.fields.get("answered") is True for line in errors),
+    )
+
+
+def reason(line: Line) -> str:
+    """Why a delivery failed, from the line that tells it."""
+    if line.kind == "entry":
+        return f"{line.fields.get('error')}: {line.fields.get('message')}"
+    return f"{line.function} {fault_words(line)}"
+
+
+def named(letters: Sequence[Letter], name: str) -> list[Letter]:
+    """The letters with this message or request id.
+
+    Raises InputError where there is none, with those that begin like it.
+    """
+    found = [letter for letter in letters if letter.is_named(name)]
+    if found:
+        return found
+    begin = [
+        letter
+        for letter in letters
+        if letter.message_id.startswith(name) or str(letter.request_id).startswith(name)
+    ]
+    if not begin:
+        raise InputError(
+            f"No message of {name!r} is in the dead-letter queue ({len(letters)} others are)",
+            hint="facectl dlq list",
+        )
+    ids = "\n  ".join(letter.request_id or letter.message_id for letter in begin)
+    raise InputError(
+        f"No message is called {name!r}. These begin with it:\n  {ids}",
+        hint=f"facectl dlq show {begin[0].message_id}",
+    )

@@ -1,0 +1,362 @@
+"""The way of one request as a row of steps, each gap attributed, and where it is now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from facectl.logs.evidence import Delivery, Evidence, Post, fault_words
+from facectl.logs.parse import Line
+from facectl.logs.whereabouts import State, whereabouts
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from lambda_src.contract import ERROR
+
+# What a gap is not attributed for: clocks and rounding.
+_NOTICED_MS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened. `since_ms`: since the step before; `spent`: on what."""
+
+    at: float
+    function: str | None
+    event: str
+    text: str
+    since_ms: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)
+    bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A request's steps and where it is now. `total_ms`: from its arrival to its answer."""
+
+    request_id: str
+    steps: tuple[Step, ...]
+    state: State
+    now: str
+    result: str | None = None
+    total_ms: float | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """On what the time went, in ms, most first."""
+        sums: dict[str, float] = {}
+        for step in self.steps:
+            for what, ms in step.spent.items():
+                sums[what] = sums.get(what, 0.0) + ms
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """A step before its gap is known; what `parts` (ms) don't explain of it is put to `rest`."""
+
+    at: float
+    function: str | None
+    event: str
+    text: str
+    rest: str
+    parts: dict[str, float]
+    bad: bool
+
+
+class _Timeline:
+    """Collects events, and makes steps of them in the order of their time."""
+
+    def __init__(self) -> None:
+        self._events: list[_Event] = []
+
+    def add(
+        self,
+        at: float,
+        happened: tuple[str | None, str, str],
+        rest: str,
+        *,
+        parts: dict[str, float] | None = None,
+        bad: bool = False,
+    ) -> None:
+        """An event: when, (by which function, its name, in words), what the time before it was."""
+        self._events.append(_Event(at, *happened, rest, parts or {}, bad))
+
+    @property
+    def latest(self) -> float | None:
+        return max((event.at for event in self._events), default=None)
+
+    def steps(self) -> tuple[Step, ...]:
+        """A client may send again while a first attempt is on its way: so by time."""
+        ordered = sorted(self._events, key=lambda event: event.at)
+        before = [ordered[0], *ordered] if ordered else []
+        return tuple(_step(event, last) for event, last in zip(ordered, before, strict=False))
+
+
+def _step(event: _Event, last: _Event) -> Step:
+    since = (event.at - last.at) * 1e3
+    spent: dict[str, float] = {}
+    left = since
+    for what, ms in event.parts.items():
+        spent[what] = round(min(ms, left), 2)
+        left -= spent[what]
+    if left >= (_NOTICED_MS if event.parts else 0.01):
+        spent[event.rest] = round(left, 2)
+    return Step(
+        event.at, event.function, event.event, event.text, round(since, 2), spent, event.bad
+    )
+
+
+def trace(evidence: Evidence) -> Trace:
+    """Put the request's way together."""
+    timeline = _Timeline()
+    for number, post in enumerate(evidence.posts, 1):
+        _post(timeline, post, number if len(evidence.posts) > 1 else None)
+    previous: Delivery | None = None
+    for delivery in evidence.deliveries:
+        _strays(timeline, evidence, delivery, previous)
+        _delivery(timeline, delivery, previous)
+        previous = delivery
+    if evidence.letter is not None:
+        _late_strays(timeline, evidence)
+    steps = timeline.steps()
+    state, now, result = whereabouts(evidence)
+    answers = [step.at for step in steps if step.event == "answered"]
+    return Trace(
+        evidence.request_id,
+        steps,
+        state,
+        now,
+        result,
+        round((answers[0] - steps[0].at) * 1e3, 2) if answers else None,
+        tuple(evidence.problems),
+    )
+
+
+def _post(timeline: _Timeline, post: Post, number: int | None) -> None:
+    function = DETECTION_FUNCTION
+    which = "" if number is None else f", POST {number}"
+    if post.received is not None:
+        received = post.received
+        begun = received.at - (received.number("parse_ms") or 0.0) / 1e3
+        if (waited := received.number("waited_ms")) is not None:
+            timeline.add(
+                begun - waited / 1e3,
+                (None, "arrived", f"reached the Function URL{which}"),
+                "until the client sent it again",
+            )
+        size = received.number("bytes")
+        told = "received" + (f", {size / 1000:.0f} kB" if size else "") + _cold_words(received)
+        timeline.add(
+            begun, (function, "received", told), "way to face-detection", parts=_cold_part(received)
+        )
+    if post.found is not None:
+        _found(timeline, post.found)
+    if post.error is not None:
+        words = f"{post.error.fields.get('error')}: {post.error.fields.get('message')}"
+        timeline.add(post.error.at, (function, "failed", words), "until it failed", bad=True)
+    if post.request is not None and post.request.fields.get("status") != 200:
+        fields = post.request.fields
+        reason = f"{fields.get('status')} {fields.get('error')}: {fields.get('message', '')}"
+        timeline.add(
+            post.request.at, (function, "refused", f"refused with {reason}"), "check", bad=True
+        )
+    if post.fault is not None:
+        _fault(timeline, post.fault)
+
+
+def _found(timeline: _Timeline, line: Line) -> None:
+    """The stages that face-detection timed, backwards from its line, which comes after them."""
+    function = DETECTION_FUNCTION
+    stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("enqueue", "crop", "detect")}
+    sent = line.at
+    cropped = sent - stages["enqueue"] / 1e3
+    detected = cropped - stages["crop"] / 1e3
+    decoded = detected - stages["detect"] / 1e3
+    size = f"{line.fields.get('width')}x{line.fields.get('height')}"
+    timeline.add(decoded, (function, "decoded", f"decoded, {size} pixels"), "decode")
+    faces = int(line.number("faces") or 0)
+    timeline.add(detected, (function, "detected", f"detected {_count(faces, 'face')}"), "detect")
+    if stages["crop"]:
+        timeline.add(cropped, (function, "cropped", "cropped"), "crop")
+    if (result := line.fields.get("result")) is not None:
+        timeline.add(sent, (function, "answered", f"answered {result}"), "enqueue")
+    else:
+        timeline.add(sent, (function, "enqueued", "enqueued for face-recognition"), "enqueue")
+
+
+def _delivery(timeline: _Timeline, delivery: Delivery, previous: Delivery | None) -> None:
+    received = delivery.received
+    again = previous is not None and previous.message_id != delivery.message_id
+    if again:
+        timeline.add(
+            received.at - (received.number("waited_ms") or 0.0) / 1e3,
+            (None, "enqueued", "sent to the request queue again: redriven, or a second POST"),
+            "outside the pipeline",
+        )
+    first = delivery.number == 1
+    wait = "request queue" if first else "waiting for the next delivery"
+    records = int(received.number("records") or 1)
+    batch = f", in a batch of {records}" if records > 1 else ""
+    waited = ""
+    if first and (ms := received.number("waited_ms")) is not None:
+        waited = f" after {ms:.0f} ms in the queue"
+    timeline.add(
+        received.at,
+        (
+            RECOGNITION_FUNCTION,
+            "delivered",
+            f"received{waited}, delivery {delivery.number} of {delivery.of}{batch}"
+            + _cold_words(received),
+        ),
+        wait,
+        parts=_cold_part(received),
+    )
+    if delivery.answered is not None:
+        _answered(timeline, delivery.answered)
+    if delivery.error is not None:
+        _failed(timeline, delivery.error)
+    if delivery.fault is not None:
+        _fault(timeline, delivery.fault)
+
+
+def _answered(timeline: _Timeline, line: Line) -> None:
+    function = RECOGNITION_FUNCTION
+    stages = {
+        name: line.number(f"{name}_ms") or 0.0
+        for name in ("decode_crops", "embed", "match", "send")
+    }
+    matched = line.at - stages["send"] / 1e3
+    embedded = matched - stages["match"] / 1e3
+    faces = _count(int(line.number("faces") or 0), "face")
+    timeline.add(
+        embedded,
+        (function, "embedded", f"embedded {faces}"),
+        "the batch's other frames",
+        parts={"decode crops": stages["decode_crops"], "embed": stages["embed"]},
+    )
+    timeline.add(matched, (function, "matched", f"matched: {_matches(line)}"), "match")
+    result = line.fields.get("result")
+    told = "answered" if result is None else f"answered {result}"
+    timeline.add(line.at, (function, "answered", told), "answer")
+
+
+def _matches(line: Line) -> str:
+    told = []
+    matches = line.fields.get("matches")
+    for match in matches if isinstance(matches, list) else []:
+        known = "someone known" if match.get("known") else "Unknown"
+        distance = match.get("distance")
+        told.append(
+            str(match.get("name", known))
+            + (" (nobody enrolled)" if distance is None else f" (distance {distance:g})")
+        )
+    return ", ".join(told) or "nothing told"
+
+
+def _failed(timeline: _Timeline, line: Line) -> None:
+    words = f"{line.fields.get('error')}: {line.fields.get('message')}"
+    hidden = line.number("hidden_s") or 0.0
+    if line.fields.get("last_delivery"):
+        after = "the last delivery"
+        answered = line.fields.get("answered") is True
+        after += f"; answered {ERROR}" if answered else "; no answer could be sent"
+    else:
+        after = f"delivered again in {hidden:g} s"
+    event = "answered" if line.fields.get("answered") is True else "failed"
+    timeline.add(
+        line.at,
+        (RECOGNITION_FUNCTION, event, f"failed: {words}; {after}"),
+        "until it failed",
+        bad=True,
+    )
+
+
+def _fault(timeline: _Timeline, fault: Line) -> None:
+    cause = str(fault.fields.get("cause") or fault.fields.get("status") or "failed")
+    timeline.add(
+        fault.at,
+        (fault.function, cause, f"{fault.function} {fault_words(fault)}"),
+        "until the worker ended",
+        bad=True,
+    )
+
+
+def _strays(
+    timeline: _Timeline, evidence: Evidence, delivery: Delivery, previous: Delivery | None
+) -> None:
+    """Deliveries that left no line, before one that did."""
+    same = previous is not None and previous.message_id == delivery.message_id
+    known = previous.number if previous is not None and same else 0
+    waited = (delivery.received.number("waited_ms") or 0.0) / 1e3
+    start = previous.received.at if previous is not None and same else delivery.received.at - waited
+    _missing(timeline, evidence, range(known + 1, delivery.number), (start, delivery.received.at))
+
+
+def _late_strays(timeline: _Timeline, evidence: Evidence) -> None:
+    """Deliveries that left no line, before the message went to the dead-letter queue."""
+    last = evidence.deliveries[-1] if evidence.deliveries else None
+    start = last.received.at if last else evidence.lines[-1].at
+    if last is not None:
+        numbers = range(last.number + 1, last.of + 1)
+        _missing(timeline, evidence, numbers, (start, evidence.now))
+    else:
+        _missing(timeline, evidence, range(1, 1 + len(evidence.strays)), (start, evidence.now))
+
+
+def _missing(
+    timeline: _Timeline, evidence: Evidence, numbers: range, between: tuple[float, float]
+) -> None:
+    faults = [fault for fault in evidence.strays if between[0] <= fault.at <= between[1]]
+    for number in numbers:
+        fault = faults.pop(0) if faults else None
+        if fault is None:
+            words = f"delivery {number} left no line: throttled, or its worker was lost"
+            at = between[0] if timeline.latest is None else timeline.latest
+        else:
+            words = (
+                f"delivery {number}: {fault.function} {fault_words(fault)} before it said a word"
+            )
+            at = fault.at
+        timeline.add(at, (RECOGNITION_FUNCTION, "lost", words), "until the worker ended", bad=True)
+
+
+def _cold_words(line: Line) -> str:
+    if line.fields.get("cold_start") is not True:
+        return ""
+    init_ms = line.number("init_ms")
+    return ", cold start" + ("" if init_ms is None else f" of {init_ms:.0f} ms")
+
+
+def _cold_part(line: Line) -> dict[str, float]:
+    if line.fields.get("cold_start") is not True:
+        return {}
+    init_ms = line.number("init_ms")
+    return {} if init_ms is None else {f"cold start of {line.function}": init_ms}
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+
+
+def as_dict(traced: Trace) -> dict[str, Any]:
+    """The trace as JSON has it; times in seconds of the epoch, durations in ms."""
+    return {
+        "request_id": traced.request_id,
+        "state": traced.state,
+        "now": traced.now,
+        "result": traced.result,
+        "total_ms": traced.total_ms,
+        "spent_ms": traced.spent,
+        "problems": list(traced.problems),
+        "steps": [
+            {
+                "at": round(step.at, 3),
+                "function": step.function,
+                "event": step.event,
+                "text": step.text,
+                "since_ms": step.since_ms,
+                "spent_ms": step.spent,
+            }
+            for step in traced.steps
+        ],
+    }
