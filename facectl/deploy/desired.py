@@ -75,6 +75,7 @@ def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
             recognition_concurrency=10,
             threads=None,
             https_only=True,
+            batches_by_name=False,
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Cloud(
@@ -87,6 +88,7 @@ def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
         recognition_concurrency=2,
         threads=1,
         https_only=False,
+        batches_by_name=True,
     )
 
 
@@ -165,9 +167,11 @@ def _queues(wish: Wish) -> tuple[Queue, ...]:
 def _roles(wish: Wish) -> tuple[Role, ...]:
     names, account = wish.names, wish.account
     trust = policies.lambda_trust()
+    detection = policies.detection(names, account)
+    recognition = policies.recognition(names, account, batches_by_name=wish.cloud.batches_by_name)
     return (
-        Role(names.detection_role, names.asu_id, trust, policies.detection(names, account)),
-        Role(names.recognition_role, names.asu_id, trust, policies.recognition(names, account)),
+        Role(names.detection_role, names.asu_id, trust, detection),
+        Role(names.recognition_role, names.asu_id, trust, recognition),
     )
 
 

@@ -289,7 +289,8 @@ class Cloud:
 
     `detection_concurrency`: reserved for face-detection. `recognition_concurrency`:
     batches in flight (AWS allows 2 at least). `threads` None: as many as the
-    memory buys. `https_only`: queues refuse plain HTTP.
+    memory buys. `https_only`: queues refuse plain HTTP. `batches_by_name`: a
+    policy must name SendMessageBatch beside SendMessage.
     """
 
     target: Target
@@ -299,6 +300,7 @@ class Cloud:
     recognition_concurrency: int
     threads: int | None
     https_only: bool
+    batches_by_name: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,13 @@ def detection(names: Names, account: Account) -> str:
     )
 
 
-def recognition(names: Names, account: Account) -> str:
-    """face-recognition reads the request queue and the gallery, and answers."""
+def recognition(names: Names, account: Account, *, batches_by_name: bool = False) -> str:
+    """face-recognition reads the request queue and the gallery, and answers.
+
+    `batches_by_name`: SendMessageBatch needs an action of its own name, as
+    MiniStack has it; on AWS it is part of SendMessage.
+    """
+    sending = ["sqs:SendMessage", "sqs:SendMessageBatch"] if batches_by_name else "sqs:SendMessage"
     bucket = account.bucket_arn(names.bucket(account.number, account.region))
     return _policy(
         _logging(RECOGNITION_FUNCTION, account),
@@ -64,7 +69,7 @@ def recognition(names: Names, account: Account) -> str:
         {
             "Sid": "SendAnswers",
             "Effect": "Allow",
-            "Action": "sqs:SendMessage",
+            "Action": sending,
             "Resource": account.queue_arn(names.response_queue),
         },
         {

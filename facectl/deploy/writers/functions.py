@@ -99,7 +99,7 @@ class FunctionWriter(Writer[Function]):
         try:
             functions.get_waiter(waiter).wait(FunctionName=name)
         except WaiterError as error:
-            answer: dict[str, Any] = error.last_response
+            answer: Any = error.last_response
             found = answer.get("Configuration", answer)
             reason = found.get("StateReason") or found.get("LastUpdateStatusReason") or error
             raise CloudError(f"{name} did not become ready: {reason}", hint="facectl status") from (

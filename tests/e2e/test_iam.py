@@ -1,0 +1,159 @@
+"""The same plan on a local cloud that evaluates IAM: the roles suffice, and for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from conftest import Facectl, free_port
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.deploy import deployer
+from facectl.deploy.options import Options
+from facectl.local import process
+from facectl.local.settings import LocalSettings
+from facectl.models import store
+
+pytestmark = pytest.mark.e2e
+
+# Makes one boto3 call with the role it runs as, and says how it went.
+CALLER = b"""
+import boto3
+from botocore.exceptions import ClientError
+
+def handler(event, context):
+    client = boto3.client(event["service"], endpoint_url=event["endpoint"])
+    try:
+        getattr(client, event["call"])(**event["arguments"])
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return "allowed"
+"""
+
+
+@pytest.fixture
+def strict(facectl: Facectl, monkeypatch: pytest.MonkeyPatch, isolated: Any) -> Iterator[Clients]:
+    """A local cloud that evaluates IAM, with the pipeline deployed and another queue and bucket."""
+    isolated.mkdir(parents=True, exist_ok=True)
+    (isolated / "data").symlink_to(facectl.home / "data")
+    cloud = process.start(LocalSettings(port=free_port(), evaluate_iam=True))
+    try:
+        deployment = Deployment(asu_id="iam", target="local", endpoint_url=cloud.endpoint_url)
+        work = deployer.draft(deployment, store.find(), Options(auth="iam"))
+        deployer.perform(work)
+        made = deployer.finish(work)
+        # Both answer: what they have to do, their roles allow.
+        deployer.check(work, made)
+        clients = Clients(made)
+        clients.sqs.create_queue(QueueName="another")
+        clients.s3.create_bucket(Bucket="another")
+        clients.s3.put_object(Bucket="another", Key="gallery/current.npz", Body=b"x")
+        yield clients
+    finally:
+        process.stop()
+
+
+def call_as(clients: Clients, role: str, service: str, call: str, **arguments: Any) -> str:
+    """What a call comes to that a function with this role makes: `allowed`, or AWS's code."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("caller.py", CALLER)
+    name = f"caller-{role}"
+    functions = clients.functions
+    known = {each["FunctionName"] for each in functions.list_functions()["Functions"]}
+    if name not in known:
+        functions.create_function(
+            FunctionName=name,
+            Runtime="python3.12",
+            Handler="caller.handler",
+            Role=f"arn:aws:iam::{clients.account}:role/{role}",
+            Code={"ZipFile": stream.getvalue()},
+            Timeout=30,
+        )
+        functions.get_waiter("function_active_v2").wait(FunctionName=name)
+    answer = functions.invoke(
+        FunctionName=name,
+        Payload=json.dumps(
+            {
+                "service": service,
+                "call": call,
+                "arguments": arguments,
+                "endpoint": clients.deployment.endpoint_url,
+            }
+        ).encode(),
+    )
+    return str(json.loads(answer["Payload"].read()))
+
+
+def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> None:
+    names = strict.deployment.names
+    bucket = names.bucket(strict.account, "us-east-1")
+
+    def url(queue: str) -> str:
+        return strict.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+
+    request, responses, another = (
+        url(queue) for queue in (names.request_queue, names.response_queue, "another")
+    )
+    strict.s3.put_object(Bucket=bucket, Key="gallery/current.npz", Body=b"x")
+    strict.s3.put_object(Bucket=bucket, Key="secret", Body=b"x")
+    gallery = {"Bucket": bucket, "Key": "gallery/current.npz"}
+    detection, recognition = names.detection_role, names.recognition_role
+    wanted = {
+        (detection, "sqs", "send_message", request): True,
+        (detection, "sqs", "send_message", responses): True,
+        (detection, "sqs", "send_message", another): False,
+        (detection, "sqs", "receive_message", request): False,
+        (detection, "sqs", "receive_message", responses): False,
+        (detection, "sqs", "purge_queue", request): False,
+        (recognition, "sqs", "send_message", responses): True,
+        (recognition, "sqs", "receive_message", request): True,
+        (recognition, "sqs", "send_message", request): False,
+        (recognition, "sqs", "send_message", another): False,
+        (recognition, "sqs", "receive_message", another): False,
+        (recognition, "sqs", "delete_queue", responses): False,
+    }
+    found = {}
+    for role, service, call, queue in wanted:
+        body = {"MessageBody": "x"} if call == "send_message" else {}
+        outcome = call_as(strict, role, service, call, QueueUrl=queue, **body)
+        found[role, service, call, queue] = outcome == "allowed"
+        if outcome != "allowed":
+            assert "AccessDenied" in outcome, outcome
+    assert found == wanted
+
+    assert call_as(strict, recognition, "s3", "get_object", **gallery) == "allowed"
+    for role, call, arguments in (
+        (detection, "get_object", gallery),
+        (recognition, "get_object", {"Bucket": bucket, "Key": "secret"}),
+        (recognition, "get_object", {"Bucket": "another", "Key": "gallery/current.npz"}),
+        (recognition, "list_objects_v2", {"Bucket": "another"}),
+        (recognition, "delete_object", gallery),
+        (recognition, "delete_bucket", {"Bucket": bucket}),
+    ):
+        assert call_as(strict, role, "s3", call, **arguments) == "AccessDenied", (role, call)
+    for role in (detection, recognition):
+        assert "AccessDenied" in call_as(strict, role, "iam", "list_roles")
+        assert "AccessDenied" in call_as(strict, role, "lambda", "list_functions")
+
+
+def test_an_unsigned_frame_is_refused_and_a_public_url_takes_it(strict: Clients) -> None:
+    url = str(strict.deployment.function_url)
+    frame = json.dumps({"content": base64.b64encode(b"no image").decode(), "request_id": "r"})
+    assert httpx.post(url, content=frame).status_code == 403
+
+    deployment = strict.deployment
+    work = deployer.draft(deployment, store.find(), Options(auth="none"))
+    deployer.perform(work)
+    # Refused by the function itself: it is no image.
+    assert httpx.post(url, content=frame).status_code == 400
+
+    deployer.perform(deployer.draft(deployment, store.find(), Options(auth="iam")))
+    assert httpx.post(url, content=frame).status_code == 403
