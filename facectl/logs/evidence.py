@@ -50,6 +50,11 @@ class Delivery:
     fault: Line | None
     ended: bool
 
+    @property
+    def sent_at(self) -> float:
+        """When SQS took the message."""
+        return self.received.at - (self.received.number("waited_ms") or 0.0) / 1e3
+
 
 @dataclass(frozen=True)
 class Evidence:

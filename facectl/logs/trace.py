@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +111,7 @@ def trace(evidence: Evidence) -> Trace:
     """Put the request's way together."""
     timeline = _Timeline()
     for number, post in enumerate(evidence.posts, 1):
-        _post(timeline, post, number if len(evidence.posts) > 1 else None)
+        _post(timeline, evidence, post, number if len(evidence.posts) > 1 else None)
     previous: Delivery | None = None
     for delivery in evidence.deliveries:
         _strays(timeline, evidence, delivery, previous)
@@ -132,7 +133,7 @@ def trace(evidence: Evidence) -> Trace:
     )
 
 
-def _post(timeline: _Timeline, post: Post, number: int | None) -> None:
+def _post(timeline: _Timeline, evidence: Evidence, post: Post, number: int | None) -> None:
     function = DETECTION_FUNCTION
     which = "" if number is None else f", POST {number}"
     if post.received is not None:
@@ -150,7 +151,7 @@ def _post(timeline: _Timeline, post: Post, number: int | None) -> None:
             begun, (function, "received", told), "way to face-detection", parts=_cold_part(received)
         )
     if post.found is not None:
-        _found(timeline, post.found)
+        _found(timeline, post.found, evidence.deliveries)
     if post.error is not None:
         words = f"{post.error.fields.get('error')}: {post.error.fields.get('message')}"
         timeline.add(post.error.at, (function, "failed", words), "until it failed", bad=True)
@@ -164,7 +165,7 @@ def _post(timeline: _Timeline, post: Post, number: int | None) -> None:
         _fault(timeline, post.fault)
 
 
-def _found(timeline: _Timeline, line: Line) -> None:
+def _found(timeline: _Timeline, line: Line, deliveries: Sequence[Delivery]) -> None:
     """The stages that face-detection timed, backwards from its line, which comes after them."""
     function = DETECTION_FUNCTION
     stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("enqueue", "crop", "detect")}
@@ -181,6 +182,10 @@ def _found(timeline: _Timeline, line: Line) -> None:
     if (result := line.fields.get("result")) is not None:
         timeline.add(sent, (function, "answered", f"answered {result}"), "enqueue")
     else:
+        # SQS delivers a message before it has told face-detection that it took it.
+        for delivery in deliveries:
+            if delivery.message_id == line.fields.get("message_id") and delivery.number == 1:
+                sent = min(sent, max(cropped, delivery.sent_at))
         timeline.add(sent, (function, "enqueued", "enqueued for face-recognition"), "enqueue")
 
 
@@ -189,7 +194,7 @@ def _delivery(timeline: _Timeline, delivery: Delivery, previous: Delivery | None
     again = previous is not None and previous.message_id != delivery.message_id
     if again:
         timeline.add(
-            received.at - (received.number("waited_ms") or 0.0) / 1e3,
+            delivery.sent_at,
             (None, "enqueued", "sent to the request queue again: redriven, or a second POST"),
             "outside the pipeline",
         )
@@ -287,8 +292,7 @@ def _strays(
     """Deliveries that left no line, before one that did."""
     same = previous is not None and previous.message_id == delivery.message_id
     known = previous.number if previous is not None and same else 0
-    waited = (delivery.received.number("waited_ms") or 0.0) / 1e3
-    start = previous.received.at if previous is not None and same else delivery.received.at - waited
+    start = previous.received.at if previous is not None and same else delivery.sent_at
     _missing(timeline, evidence, range(known + 1, delivery.number), (start, delivery.received.at))
 
 

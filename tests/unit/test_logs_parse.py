@@ -1,0 +1,244 @@
+"""Times as people type them, and what the platform's lines mean."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from facectl.errors import InputError
+from facectl.logs import times
+from facectl.logs.events import LogEvent, function_named
+from facectl.logs.parse import Line, Parser, parse
+from facectl.logs.select import Wanted, in_order, pattern_of
+
+NOW = 1_800_000_000.0
+ID = "8f507cfc-1111-4a5e-9c5e-0123456789ab"
+
+
+def event(message: str, *, at: float = NOW, stream: str = "s") -> LogEvent:
+    return LogEvent("face-detection", stream, int(at * 1000), message)
+
+
+def entry(stage: str, at: float = NOW, **fields: Any) -> str:
+    time = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    return json.dumps({"time": time, "level": "INFO", "stage": stage, **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "ago"),
+    [
+        ("now", 0),
+        ("90s", 90),
+        ("10m", 600),
+        ("2h ago", 7200),
+        ("1h30m", 5400),
+        ("1.5 h", 5400),
+        ("1d", 86_400),
+        ("1w ago", 604_800),
+    ],
+)
+def test_durations_are_ago(text: str, ago: float) -> None:
+    assert times.point(text, now=NOW, option="--since") == NOW - ago
+
+
+@pytest.mark.parametrize(
+    "text", ["2027-01-15T08:00:00Z", "2027-01-15T08:00:00+00:00", "2027-01-15T09:00+01:00"]
+)
+def test_iso_times(text: str) -> None:
+    assert times.point(text, now=NOW, option="--since") == NOW
+
+
+def test_an_iso_time_without_zone_is_the_readers() -> None:
+    local = datetime.fromtimestamp(NOW).isoformat()  # noqa: DTZ006
+    assert times.point(local, now=NOW, option="--since") == NOW
+
+
+@pytest.mark.parametrize("text", ["", "yesterday-ish", "10", "10 parsecs", "2027-13-01"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(InputError, match=r"--since .* is no time"):
+        times.point(text, now=NOW, option="--since")
+
+
+def test_a_window_must_be_one_of_the_past() -> None:
+    assert times.window("10m", None, now=NOW) == times.Window(NOW - 600, NOW)
+    with pytest.raises(InputError, match=r"--since .* is in the future"):
+        times.window("2030-01-01", None, now=NOW)
+    with pytest.raises(InputError, match=r"--until .* is in the future"):
+        times.window("10m", "2030-01-01", now=NOW)
+    assert times.window("10m", "2030-01-01", now=NOW, ahead=True).end > NOW
+    with pytest.raises(InputError, match="before --since"):
+        times.window("10m", "1h", now=NOW)
+
+
+def test_functions_have_short_names() -> None:
+    assert function_named("recognition") == function_named("face-recognition")
+    with pytest.raises(InputError, match="there are face-detection and face-recognition"):
+        function_named("detector")
+
+
+def test_our_own_line() -> None:
+    line = parse(event(entry("received", NOW - 1, request_id="r", invocation=ID), at=NOW))
+    assert (line.kind, line.stage, line.request_id, line.invocation) == (
+        "entry",
+        "received",
+        "r",
+        ID,
+    )
+    assert line.at == NOW - 1
+
+
+def test_a_clock_that_is_days_off_is_not_believed() -> None:
+    assert parse(event(entry("received", NOW - 90_000))).at == NOW
+
+
+REPORT = (
+    f"REPORT RequestId: {ID}\tDuration: 163.80 ms\tBilled Duration: 394 ms\t"
+    "Memory Size: 3008 MB\tMax Memory Used: 301 MB\tInit Duration: 230.03 ms\t"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "level"),
+    [
+        (f"START RequestId: {ID} Version: $LATEST", "start", "DEBUG"),
+        (f"END RequestId: {ID}", "end", "DEBUG"),
+        (REPORT, "report", "INFO"),
+        (REPORT + "Status: timeout", "report", "ERROR"),
+        (f"2027-01-15T08:00:03.006Z {ID} Task timed out after 3.01 seconds", "fault", "ERROR"),
+        (
+            f"RequestId: {ID} Error: Runtime exited with error: signal: killed\nRuntime.ExitError",
+            "fault",
+            "ERROR",
+        ),
+    ],
+)
+def test_lambdas_text_lines(message: str, kind: str, level: str) -> None:
+    line = parse(event(message))
+    assert (line.kind, line.level, line.invocation) == (kind, level, ID)
+
+
+def test_the_figures_of_a_report() -> None:
+    assert parse(event(REPORT)).fields == {
+        "duration_ms": 163.8,
+        "billed_ms": 394.0,
+        "memory_mb": 3008.0,
+        "used_mb": 301.0,
+        "init_ms": 230.03,
+    }
+    failed = parse(event(REPORT + "Status: error\tError Type: Runtime.ExitError"))
+    assert failed.fields["status"] == "error"
+    assert failed.fields["error_type"] == "Runtime.ExitError"
+
+
+def test_a_report_in_json() -> None:
+    record = {
+        "requestId": ID,
+        "status": "timeout",
+        "metrics": {
+            "durationMs": 3000.0,
+            "billedDurationMs": 3000,
+            "memorySizeMB": 1769,
+            "maxMemoryUsedMB": 250,
+            "initDurationMs": 812.5,
+        },
+    }
+    message = {"time": "2027-01-15T08:00:00.500Z", "type": "platform.report", "record": record}
+    line = parse(event(json.dumps(message)))
+    assert (line.kind, line.level, line.invocation, line.at) == ("report", "ERROR", ID, NOW + 0.5)
+    assert line.number("init_ms") == 812.5
+    assert line.fields["status"] == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "expected"),
+    [
+        ("start", {"requestId": ID}, ("start", None)),
+        ("runtimeDone", {"requestId": ID, "status": "success"}, ("end", None)),
+        ("runtimeDone", {"requestId": ID, "status": "timeout"}, ("fault", "timeout")),
+        ("runtimeDone", {"requestId": ID, "status": "failure"}, ("fault", "killed")),
+        ("initReport", {"status": "timeout"}, ("fault", "init")),
+        ("initStart", {}, ("init", None)),
+    ],
+)
+def test_platform_lines_in_json(kind: str, record: Any, expected: tuple[str, str | None]) -> None:
+    line = parse(event(json.dumps({"type": f"platform.{kind}", "record": record})))
+    assert (line.kind, line.fields.get("cause")) == expected
+
+
+@pytest.mark.parametrize("message", ["{not json", "[]", "{}", "null", "Traceback …", ""])
+def test_whatever_else_is_a_line_too(message: str) -> None:
+    assert parse(event(message)).event.message == message
+
+
+def test_ministacks_words_belong_to_the_invocation_around_them() -> None:
+    lines = list(
+        Parser().lines(
+            [
+                event(f"START RequestId: {ID} Version: $LATEST", at=NOW),
+                event(entry("received", NOW - 2), at=NOW),
+                event("Worker process died", at=NOW),
+                event(f"END RequestId: {ID}", at=NOW),
+            ]
+        )
+    )
+    assert [line.kind for line in lines] == ["start", "entry", "fault", "end"]
+    assert {line.invocation for line in lines} == {ID}
+    assert lines[2].fields["cause"] == "killed"
+    # It began when its first line says, not when MiniStack wrote them all down.
+    assert lines[0].at == NOW - 2
+
+
+def test_streams_do_not_mix() -> None:
+    other = ID.replace("8", "9")
+    lines = list(
+        Parser().lines(
+            [
+                event(f"START RequestId: {ID} Version: 1", stream="a"),
+                event(f"START RequestId: {other} Version: 1", stream="b"),
+                event("Task timed out after 2.00 seconds", stream="a"),
+                event("Task timed out after 2.00 seconds", stream="b"),
+            ]
+        )
+    )
+    assert [line.invocation for line in lines if line.kind == "fault"] == [ID, other]
+
+
+def lines_at(*moments: float) -> list[Line]:
+    return [parse(event(entry("x", at), at=NOW)) for at in moments]
+
+
+def test_lines_are_shown_by_their_time_and_few_are_held() -> None:
+    late = lines_at(NOW, NOW - 3, NOW - 1, NOW - 2)
+    assert [line.at for line in in_order(late)] == [NOW - 3, NOW - 2, NOW - 1, NOW]
+    taken = 0
+
+    def endless() -> Any:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield lines_at(NOW + taken)[0]
+
+    next(in_order(endless(), room=10))
+    assert taken == 11
+
+
+def test_what_is_wanted() -> None:
+    error = parse(event(json.dumps({"level": "ERROR", "request_id": "r", "message": "a b"})))
+    info = parse(event(json.dumps({"level": "INFO", "request_id": "q"})))
+    assert [Wanted.of("warn", None, None)(line) for line in (error, info)] == [True, False]
+    assert [Wanted.of("debug", "q", None)(line) for line in (error, info)] == [False, True]
+    assert [Wanted.of("debug", None, "a +b")(line) for line in (error, info)] == [True, False]
+    with pytest.raises(InputError, match="debug, info, warning, error"):
+        Wanted.of("loud", None, None)
+    with pytest.raises(InputError, match="no regular expression"):
+        Wanted.of("info", None, "(")
+
+
+def test_only_harmless_ids_stand_in_a_pattern() -> None:
+    assert pattern_of("a-1.jpg") == '{ $.request_id = "a-1.jpg" }'
+    assert pattern_of("a", prefix=True) == '{ $.request_id = "a*" }'
+    assert pattern_of('a" || $.x = "b') == ""
+    assert pattern_of("größe") == ""
