@@ -63,6 +63,8 @@ def drawing_bar(total: int) -> Iterator[Callable[[int], None]]:
 
 def print_report(report: Report, *, wait: bool) -> None:
     """The table on stdout; the summary's figures there too, its warnings on stderr."""
+    if report.synthetic:
+        out.print("[yellow]Synthetic weights: the names mean nothing[/yellow]")
     if report.tally.first:
         out.print(_table(report, wait=wait))
     _print_names(report)
@@ -98,17 +100,16 @@ def warnings(report: Report) -> list[str]:
     lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
     if len(reasons) > _MOST_LOST:
         lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
-    if report.strangers:
+    if report.unclaimed:
         lines.append(
-            "There are answers of other runs on the response queue; they were left there. "
-            "If nobody waits for them: facectl purge"
+            "The response queue holds answers of other runs that nobody takes; they were left "
+            "there, and slow this down. facectl purge removes them"
         )
     return [printable(line) for line in lines]
 
 
 def _table(report: Report, *, wait: bool) -> Table:
-    title = "Synthetic weights: the names mean nothing" if report.synthetic else None
-    table = Table(title=title, title_style="yellow")
+    table = Table()
     for column in ("frame", "result"):
         # Folded, not cut: a name in a pipe must come out whole.
         table.add_column(column, overflow="fold")
@@ -135,7 +136,7 @@ def _print_names(report: Report) -> None:
     if report.tally.names:
         names = ", ".join(
             f"{escape(printable(name))} ({frames})"
-            for name, frames in report.tally.names.most_common()
+            for name, frames in report.tally.by_frames().items()
         )
         out.print(f"Seen (in so many frames): {names}", soft_wrap=True)
 

@@ -52,14 +52,20 @@ class Retry:
     # waited for by the clock and not by attempts.
     patience: float = 60.0
     throttled_cap: float = 0.5
+    throttled_short: int = 5
 
     def delay(self, failures: int, chance: float) -> float:
         """The wait after so many failures, `chance` being uniform in 0..1."""
         return chance * float(min(self.cap, self.base * 2 ** (failures - 1)))
 
-    def throttled_delay(self, chance: float) -> float:
-        """The wait after a 429, `chance` being uniform in 0..1: short, as the gate spaces them."""
-        return chance * self.throttled_cap
+    def throttled_delay(self, times: int, chance: float) -> float:
+        """The wait after so many 429s in a row, `chance` being uniform in 0..1.
+
+        Short at first, as the gate spaces the requests; a frame that is turned
+        away again and again meets someone else's load, and backs off as usual.
+        """
+        beyond = max(0, times - self.throttled_short)
+        return chance * float(min(self.cap, self.throttled_cap * 2**beyond))
 
 
 class Signed(httpx.Auth):
@@ -138,7 +144,7 @@ class FunctionUrl:
                 f"{len(body) / 1e6:.1f} MB as a request, a Function URL takes "
                 f"{MAX_BODY / 1e6:.1f}: --max-side 1920 makes it smaller"
             )
-        failures = attempts = 0
+        failures = attempts = throttled = 0
         first = time.perf_counter()
         while True:
             attempts += 1
@@ -147,11 +153,13 @@ class FunctionUrl:
                 return self._attempt(body, attempts)
             except _Throttled as error:
                 failure: FacectlError = error
+                throttled += 1
                 if began - first > self._retry.patience:
                     raise
-                delay = error.pause + self._retry.throttled_delay(self._chance())
+                delay = error.pause + self._retry.throttled_delay(throttled, self._chance())
             except (_Again, NotRunningError) as error:
                 failure = error
+                throttled = 0
                 failures += 1
                 if failures >= self._retry.attempts:
                     raise

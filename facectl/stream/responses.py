@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import math
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol
 
 from facectl.aws import Clients, cloud_errors, is_passing
 from facectl.errors import CloudError
 from lambda_src.contract import FrameResult, MessageError
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import ResponseMetadataTypeDef
+
 # The longest poll that SQS allows: the fewest requests, and an answer ends it at once.
 LONG_POLL = 20
 _BATCH = 10
-# A message that nobody took is put out of sight for longer each time it comes
-# back, in seconds by how often it was received. Its owner finds it at once if
-# it is looking; if it is not, a few left-over messages must not keep us from
-# seeing our own behind them.
-_ASIDE = (0, 0, 0, 1, 2, 4, 8)
+# What is not ours is free for its owner at once. Something that lay there for
+# longer than an owner needs to look is put out of sight for a while: a few
+# left-over messages must not keep us from seeing our own behind them.
+_FRESH = 5.0
+_LONGEST_ASIDE = 20
+# Long enough for another client's poll to get ahead of our next one.
+_STEP_BACK = (0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """A message of the response queue; `result` is None where it is not of our contract.
 
-    `receives` is how often it was delivered, to anyone; `sent_at` is when SQS
-    took it, in seconds of the epoch.
+    `sent_at` is when SQS took it, in seconds of the epoch; `age` the seconds
+    since then, both by the clock of SQS.
     """
 
     message_id: str
     receipt: str
     body: str
-    receives: int
-    sent_at: float | None
+    sent_at: float
+    age: float
     result: FrameResult | None
+
+    @property
+    def aside(self) -> int:
+        """Seconds for which it is put out of sight if it is not ours."""
+        return 0 if self.age < _FRESH else min(_LONGEST_ASIDE, math.ceil(self.age / 4))
 
 
 class ResponseQueue:
@@ -55,21 +68,20 @@ class ResponseQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_BATCH,
                 WaitTimeSeconds=wait,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageSystemAttributeNames=["SentTimestamp"],
             )
+        now = _their_time(answer["ResponseMetadata"])
         received = []
         for message in answer.get("Messages", []):
-            attributes = message.get("Attributes", {})
-            sent = attributes.get("SentTimestamp")
-            body = message["Body"]
+            sent_at = int(message["Attributes"]["SentTimestamp"]) / 1000
             received.append(
                 Received(
                     message_id=message["MessageId"],
                     receipt=message["ReceiptHandle"],
-                    body=body,
-                    receives=int(attributes.get("ApproximateReceiveCount", "1")),
-                    sent_at=None if sent is None else int(sent) / 1000,
-                    result=_result(body),
+                    body=message["Body"],
+                    sent_at=sent_at,
+                    age=max(0.0, now - sent_at),
+                    result=_result(message["Body"]),
                 )
             )
         return received
@@ -87,10 +99,13 @@ class ResponseQueue:
                 ],
             )
 
-    def give_back(self, messages: Sequence[Received]) -> None:
-        """Let others have at most ten messages: at once, later for those that nobody takes."""
+    def give_back(self, messages: Sequence[Received]) -> float:
+        """Let others have at most ten messages.
+
+        Returns the seconds to stay away from the queue, so that they get them.
+        """
         if not messages:
-            return
+            return 0.0
         with cloud_errors(self._doing, self._clients.deployment):
             self._clients.sqs.change_message_visibility_batch(
                 QueueUrl=self._url,
@@ -98,11 +113,14 @@ class ResponseQueue:
                     {
                         "Id": str(n),
                         "ReceiptHandle": message.receipt,
-                        "VisibilityTimeout": _ASIDE[min(message.receives, len(_ASIDE)) - 1],
+                        "VisibilityTimeout": message.aside,
                     }
                     for n, message in enumerate(messages)
                 ],
             )
+        if all(message.aside for message in messages):
+            return 0.0
+        return random.uniform(*_STEP_BACK)  # noqa: S311 - keeps clients out of step, no secret
 
 
 class Queue(Protocol):
@@ -114,8 +132,8 @@ class Queue(Protocol):
     def delete(self, messages: Sequence[Received]) -> None:
         """Remove them."""
 
-    def give_back(self, messages: Sequence[Received]) -> None:
-        """Let others have them."""
+    def give_back(self, messages: Sequence[Received]) -> float:
+        """Let others have them; returns the seconds to stay away."""
 
 
 class Inbox(Protocol):
@@ -163,8 +181,9 @@ class Patience:
 class Collector:
     """A thread that reads the response queue and hands each answer of ours to the inbox.
 
-    `strangers` counts the deliveries of messages that belong to others, or
-    that are not of our contract; they are left on the queue.
+    Messages of others, and those that are not of our contract, are left on the
+    queue. `unclaimed` tells whether some lay there for so long that nobody
+    seems to be waiting for them.
     """
 
     def __init__(
@@ -176,7 +195,7 @@ class Collector:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.failure: Exception | None = None
-        self.strangers = 0
+        self.unclaimed = False
         self._queue = response_queue
         self._inbox = inbox
         self._stopping = threading.Event()
@@ -208,9 +227,9 @@ class Collector:
                 ours.append(message)
             else:
                 others.append(message)
-        self.strangers += len(others)
+        self.unclaimed = self.unclaimed or any(message.aside for message in others)
         self._queue.delete(ours)
-        self._queue.give_back(others)
+        self._stopping.wait(self._queue.give_back(others))
         return len(messages)
 
     def _run(self) -> None:
@@ -227,6 +246,12 @@ class Collector:
             self._patience.endure(error)
         else:
             self._patience.well()
+
+
+def _their_time(metadata: ResponseMetadataTypeDef) -> float:
+    """The time by SQS, seconds of the epoch: this computer's clock may be minutes away."""
+    date = metadata["HTTPHeaders"].get("date")
+    return time.time() if date is None else parsedate_to_datetime(date).timestamp()
 
 
 def _result(body: str) -> FrameResult | None:

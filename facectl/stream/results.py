@@ -129,6 +129,10 @@ class Tally:
         if outcome.status not in {"answered", "accepted"} and len(self.lost) < MOST_NAMED:
             self.lost.append(outcome)
 
+    def by_frames(self) -> dict[str, int]:
+        """In how many frames each name was seen, the most seen first."""
+        return dict(sorted(self.names.items(), key=lambda item: (-item[1], item[0])))
+
 
 def ranges(indices: list[int]) -> str:
     """Frame numbers as people write them: `3, 17-25`."""

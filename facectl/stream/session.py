@@ -44,7 +44,7 @@ class Report:
     tally: Tally
     counts: Counts
     seconds: float
-    strangers: int
+    unclaimed: bool
     problems: list[str]
     synthetic: bool
     interrupted: bool
@@ -85,7 +85,7 @@ class Report:
             "duplicates": self.counts.duplicates,
             "seconds": round(self.seconds, 3),
             "latency": self.tally.latency.as_dict(),
-            "names": dict(self.tally.names.most_common()),
+            "names": self.tally.by_frames(),
             "synthetic": self.synthetic,
             "interrupted": self.interrupted,
             "problems": self.problems,
@@ -173,7 +173,7 @@ class Session:
             tally=self._tally,
             counts=self.ledger.counts,
             seconds=ended - began,
-            strangers=self._collector.strangers,
+            unclaimed=self._collector.unclaimed,
             problems=source.problems,
             synthetic=self._synthetic,
             interrupted=interrupted,

@@ -40,12 +40,14 @@ class Tail:
         keep: bool,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.foreign = 0
         self._queue = queue
         self._keep = keep
         self._patience = patience if patience is not None else Patience()
         self._clock = clock
+        self._sleep = sleep
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def results(self, limits: Limits | None = None) -> Results:
@@ -91,7 +93,7 @@ class Tail:
     def _put_away(self, messages: list[Received], done: list[Received]) -> None:
         taken = set() if self._keep else {message.receipt for message in done}
         self._queue.delete([m for m in messages if m.receipt in taken])
-        self._queue.give_back([m for m in messages if m.receipt not in taken])
+        self._sleep(self._queue.give_back([m for m in messages if m.receipt not in taken]))
 
     def _is_new(self, key: str) -> bool:
         """Whether this was not met before, as far back as is remembered."""

@@ -97,17 +97,24 @@ class Pipeline:
         self.sqs.send_message(QueueUrl=self.responses, MessageBody=body)
 
     def left(self) -> list[str]:
-        """The bodies on the response queue, taken off it."""
+        """The bodies on the response queue, taken off it; waits for those that are out of sight."""
         bodies = []
-        while messages := self.sqs.receive_message(
-            QueueUrl=self.responses, MaxNumberOfMessages=10, WaitTimeSeconds=2
-        ).get("Messages", []):
+        while self._total():
+            messages = self.sqs.receive_message(
+                QueueUrl=self.responses, MaxNumberOfMessages=10, WaitTimeSeconds=1
+            ).get("Messages", [])
             for message in messages:
                 bodies.append(message["Body"])
                 self.sqs.delete_message(
                     QueueUrl=self.responses, ReceiptHandle=message["ReceiptHandle"]
                 )
         return bodies
+
+    def _total(self) -> int:
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.responses, AttributeNames=["All"])[
+            "Attributes"
+        ]
+        return sum(int(v) for k, v in attributes.items() if k.startswith("ApproximateNumber"))
 
     def take(self, handler: BaseHTTPRequestHandler, body: bytes) -> Reply:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -35,8 +36,9 @@ class FakeQueue:
     def delete(self, messages: Sequence[Received]) -> None:
         self.deleted += [m.message_id for m in messages]
 
-    def give_back(self, messages: Sequence[Received]) -> None:
+    def give_back(self, messages: Sequence[Received]) -> float:
         self.given_back += [m.message_id for m in messages]
+        return 0.125 if messages else 0.0
 
 
 class Inbox:
@@ -62,7 +64,7 @@ def received(number: int, body: str) -> Received:
         parsed = FrameResult.parse(body)
     except MessageError:
         parsed = None
-    return Received(f"m{number}", f"r{number}", body, 1, 1000.0, parsed)
+    return Received(f"m{number}", f"r{number}", body, 1000.0, 0.1, parsed)
 
 
 def gone() -> NotRunningError:
@@ -79,7 +81,18 @@ def test_ours_are_taken_and_the_rest_is_given_back() -> None:
     assert [a.request_id for a in inbox.answers] == ["run-0", "run-1"]
     assert queue.deleted == ["m1", "m4"]
     assert queue.given_back == ["m2", "m3"]
-    assert collector.strangers == 2
+    assert not collector.unclaimed
+
+
+@pytest.mark.parametrize(("age", "aside"), [(0, 0), (4.9, 0), (5, 2), (20, 5), (80, 20), (1e6, 20)])
+def test_only_what_lies_there_for_long_is_put_aside(age: float, aside: int) -> None:
+    assert replace(message(1), age=age).aside == aside
+
+
+def test_messages_that_lie_there_for_long_are_unclaimed() -> None:
+    collector = Collector(FakeQueue([replace(message(1, "other-0"), age=9.0)]), Inbox())
+    collector.collect()
+    assert collector.unclaimed
 
 
 def test_an_answer_that_could_not_be_kept_stays_on_the_queue() -> None:
@@ -134,12 +147,16 @@ def test_patience_waits_longer_each_time_and_ends() -> None:
     clock = Time()
     patience = Patience(limit=10, clock=clock, sleep=clock.sleep)
     error = gone()
+    failures = 0
+    while clock.now <= 10:
+        patience.endure(error)
+        failures += 1
     with pytest.raises(NotRunningError) as ended:
-        while True:
-            patience.endure(error)
+        patience.endure(error)
     assert ended.value is error
+    assert len(clock.slept) == failures
     assert clock.slept[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0])
-    assert 10 < clock.now <= 12
+    assert clock.now <= 12
 
 
 def test_patience_begins_anew_after_a_success() -> None:
@@ -189,6 +206,14 @@ def test_tail_with_keep_deletes_nothing_and_repeats_nothing() -> None:
     assert ids(Tail(queue, keep=True), Limits(most=2)) == ["run-0", "run-1"]
     assert queue.deleted == []
     assert queue.given_back == ["m1", "m1", "m2"]
+
+
+def test_tail_stays_away_from_what_it_gave_back() -> None:
+    clock = Time()
+    queue = FakeQueue([message(1)], [message(2, "run-1")])
+    tail = Tail(queue, keep=True, sleep=clock.sleep)
+    assert ids(tail, Limits(most=2)) == ["run-0", "run-1"]
+    assert clock.slept == [0.125, 0.125]
 
 
 def test_tail_does_not_delete_what_the_reader_did_not_come_back_from() -> None:

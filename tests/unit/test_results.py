@@ -46,9 +46,9 @@ def test_a_line_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
         "latency": 0.25,
         "post": 0.0312,
         "attempts": 2,
-        "faces": [{"box": [1.0, 2.0, 3.0, 4.0], "probability": 0.99, "name": "Ann", "distance": 0.5}],
+        "faces": [FACE.as_dict()],
         "timings_ms": {"detect": 1.0},
-    }  # fmt: skip
+    }
     assert (second["status"], second["result"], second["error"]) == ("unanswered", None, "gone")
     results.close()
 
@@ -60,7 +60,7 @@ def test_synthetic_names_are_marked_in_every_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere/r.jsonl can't be written"):
+    with pytest.raises(InputError, match=r"nowhere/r\.jsonl can't be written"):
         ResultsFile(tmp_path / "nowhere" / "r.jsonl", synthetic=False)
 
 

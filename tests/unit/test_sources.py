@@ -80,10 +80,11 @@ def test_a_truncated_video_gives_what_can_be_read_and_names_the_rest(video: Path
     source = open_source([str(video)], ALL)
     read = len(list(source))
     assert 5 < read < 45
-    assert source.problems == [
+    (problem,) = source.problems
+    assert problem == (
         f"{video} is cut off or damaged: {read} of the 50 frames that it announces could be "
         f"read, {50 - read} are missing"
-    ]
+    )
 
 
 def test_a_limit_below_the_damage_is_no_problem(video: Path) -> None:

@@ -1,0 +1,24 @@
+"""A pipeline to talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from stream_stub import Emulator, Pipeline, answering
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """A MiniStack for every test that only needs queues."""
+    emulator = Emulator()
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def pipeline(isolated: object, emulator: Emulator) -> Iterator[Pipeline]:
+    """Queues of its own and a scripted function; remembered as the current deployment."""
+    pipeline = Pipeline(answering, emulator.url)
+    yield pipeline
+    pipeline.shut()

@@ -1,0 +1,245 @@
+"""POSTs against a scripted server: what is tried again, after how long, and what is final."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from stream_stub import Pipeline, Reply
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.errors import CloudError, NotRunningError
+from facectl.stream.delivery import FunctionUrl, Refused, Retry, Undelivered
+from lambda_src.contract import FrameRequest
+
+REQUEST = FrameRequest("run-1", "a.jpg", b"\xff\xd8\xff image", max_faces=2, detail=True)
+OK = Reply()
+
+
+class Sleep:
+    def __init__(self, *, ended: bool = False) -> None:
+        self.slept: list[float] = []
+        self.ended = ended
+
+    def __call__(self, seconds: float) -> bool:
+        self.slept.append(seconds)
+        return self.ended
+
+
+@pytest.fixture
+def sleep() -> Sleep:
+    return Sleep()
+
+
+@pytest.fixture
+def endpoint(pipeline: Pipeline) -> Iterator[FunctionUrl]:
+    endpoint = FunctionUrl(pipeline.url, connections=2, chance=lambda: 1.0)
+    yield endpoint
+    endpoint.close()
+
+
+def script(pipeline: Pipeline, *replies: Reply) -> None:
+    """The replies in turn, the last one for ever."""
+    pipeline.script = lambda _, number: replies[min(number, len(replies) - 1)]
+
+
+def test_a_frame_that_is_taken_at_once(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+) -> None:
+    script(pipeline, OK)
+    delivery = endpoint.post(REQUEST, sleep=sleep)
+    assert (delivery.faces, delivery.attempts) == (1, 1)
+    assert 0 < delivery.seconds < 5
+    assert sleep.slept == []
+    assert pipeline.requests == [
+        {
+            "content": base64.b64encode(REQUEST.image).decode(),
+            "request_id": "run-1",
+            "filename": "a.jpg",
+            "max_faces": 2,
+            "detail": True,
+        }
+    ]
+    assert "authorization" not in pipeline.headers[0]
+
+
+def test_connections_are_kept(pipeline: Pipeline, endpoint: FunctionUrl) -> None:
+    script(pipeline, OK)
+    for _ in range(5):
+        endpoint.post(REQUEST)
+    assert len(pipeline.connections) == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_busy_and_broken_functions_are_tried_again(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep, status: int
+) -> None:
+    script(pipeline, Reply(status, b"busy"), Reply(status, b"busy"), OK)
+    assert endpoint.post(REQUEST, sleep=sleep).attempts == 3
+    assert sleep.slept == [0.25, 0.5]
+    assert len(set(pipeline.bodies)) == 1
+
+
+def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+) -> None:
+    script(pipeline, *[Reply(429)] * 11, OK)
+    assert endpoint.post(REQUEST, sleep=sleep).attempts == 12
+    assert sleep.slept == [0.5] * 5 + [1, 2, 4, 8, 8, 8]
+
+
+def test_throttling_has_an_end(pipeline: Pipeline, sleep: Sleep) -> None:
+    script(pipeline, Reply(429, b'{"Reason": "ConcurrentInvocationLimitExceeded"}'))
+    endpoint = FunctionUrl(pipeline.url, connections=1, retry=Retry(patience=0.2))
+    with pytest.raises(Undelivered, match=r"^429: .*ConcurrentInvocationLimitExceeded"):
+        endpoint.post(REQUEST, sleep=sleep)
+    assert len(pipeline.requests) > 1
+
+
+def test_a_connection_that_breaks_is_tried_again(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+) -> None:
+    script(pipeline, Reply(hang_up=True), OK)
+    assert endpoint.post(REQUEST, sleep=sleep).attempts == 2
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_frame_that_is_refused_is_never_tried_again(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep, status: int
+) -> None:
+    body = b'{"request_id": "run-1", "error": {"code": "bad", "message": "no\\u001b[2J image"}}'
+    script(pipeline, Reply(status, body))
+    with pytest.raises(Refused, match=f"^{status}: no\\?\\[2J image$"):
+        endpoint.post(REQUEST, sleep=sleep)
+    assert len(pipeline.requests) == 1
+    assert sleep.slept == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_door_that_is_shut_ends_the_run(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep, status: int
+) -> None:
+    script(pipeline, Reply(status, b'{"Message": "Forbidden"}'))
+    with pytest.raises(CloudError, match=f"does not let frames in: {status}: .*Forbidden") as shut:
+        endpoint.post(REQUEST, sleep=sleep)
+    assert not isinstance(shut.value, NotRunningError)
+    assert len(pipeline.requests) == 1
+
+
+def test_backoff_doubles_up_to_its_cap_and_ends(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+) -> None:
+    script(pipeline, Reply(503, b'{"error": {"message": "the queue does not answer"}}'))
+    with pytest.raises(Undelivered, match=r"^503: the queue does not answer$"):
+        endpoint.post(REQUEST, sleep=sleep)
+    assert sleep.slept == [0.25, 0.5, 1, 2, 4, 8]
+    assert len(pipeline.requests) == 7
+
+
+def test_jitter_is_full() -> None:
+    retry = Retry()
+    assert [retry.delay(n, 0.5) for n in (1, 2, 3, 9)] == [0.125, 0.25, 0.5, 4.0]
+    assert retry.delay(3, 0.0) == 0
+
+
+def test_retry_after_is_the_least_wait(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+) -> None:
+    soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
+    script(
+        pipeline,
+        Reply(429, headers={"Retry-After": "3"}),
+        Reply(429, headers={"Retry-After": soon}),
+        Reply(429, headers={"Retry-After": "999"}),
+        Reply(429, headers={"Retry-After": "whenever"}),
+        OK,
+    )
+    endpoint.post(REQUEST, sleep=sleep)
+    assert sleep.slept[0] == 3.5
+    assert 25 < sleep.slept[1] <= 30.5
+    assert sleep.slept[2:] == [60.5, 0.5]
+
+
+def test_stopping_ends_the_attempts(pipeline: Pipeline, endpoint: FunctionUrl) -> None:
+    script(pipeline, Reply(503))
+    with pytest.raises(Undelivered, match="stopped while trying again after: 503"):
+        endpoint.post(REQUEST, sleep=Sleep(ended=True))
+    assert len(pipeline.requests) == 1
+
+
+def test_nothing_there_is_said_with_the_next_command(sleep: Sleep) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}/"
+    with pytest.raises(NotRunningError, match=f"nothing answers at {url}") as error:
+        FunctionUrl(url, connections=1).post(REQUEST, sleep=sleep)
+    assert error.value.hint == "facectl local up, then facectl deploy"
+
+
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'{"faces": "many"}'])
+def test_another_server_that_says_200_is_found_out(
+    pipeline: Pipeline, endpoint: FunctionUrl, body: bytes
+) -> None:
+    script(pipeline, Reply(200, body))
+    with pytest.raises(CloudError, match="is not face-detection"):
+        endpoint.post(REQUEST)
+
+
+def test_a_body_that_no_function_url_takes_stays_here(
+    pipeline: Pipeline, endpoint: FunctionUrl
+) -> None:
+    with pytest.raises(Refused, match=r"6\.7 MB as a request.*--max-side"):
+        endpoint.post(FrameRequest("run-1", "big.png", bytes(5_000_000)))
+    assert pipeline.requests == []
+
+
+def test_a_proxy_is_not_asked_for_loopback(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    script(pipeline, OK)
+    assert FunctionUrl(pipeline.url, connections=1).post(REQUEST).attempts == 1
+
+
+def test_every_attempt_on_aws_is_signed_as_botocore_would(pipeline: Pipeline, sleep: Sleep) -> None:
+    script(pipeline, Reply(503), OK)
+    clients = Clients(Deployment(asu_id="x", target="aws"))
+    FunctionUrl(pipeline.url, connections=1, sign=clients.sign).post(REQUEST, sleep=sleep)
+    assert len(pipeline.headers) == 2
+    for headers, body in zip(pipeline.headers, pipeline.bodies, strict=True):
+        assert headers["x-amz-security-token"] == "testing"
+        assert re.match(
+            r"AWS4-HMAC-SHA256 Credential=testing/\d{8}/us-east-1/lambda/aws4_request, "
+            r"SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature=",
+            headers["authorization"],
+        )
+        assert headers["authorization"].endswith(_signature(pipeline.url, headers, body))
+
+
+def _signature(url: str, headers: dict[str, str], body: bytes) -> str:
+    """The signature that AWS would expect for what arrived at the server."""
+    names = ("content-type", "host", "x-amz-date", "x-amz-security-token")
+    request = AWSRequest("POST", url, {n: headers[n] for n in names}, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    signer = SigV4Auth(Credentials("testing", "testing", "testing"), "lambda", "us-east-1")
+    return str(
+        signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    )
+
+
+def test_no_credentials_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    clients = Clients(Deployment(asu_id="x", target="aws"))
+    with pytest.raises(CloudError, match="signing a request: no AWS credentials"):
+        FunctionUrl(pipeline.url, connections=1, sign=clients.sign).post(REQUEST)

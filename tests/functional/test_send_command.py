@@ -1,0 +1,379 @@
+"""`facectl send` against a scripted function and real queues."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from stream_stub import Emulator, Pipeline, Reply, answering, result
+from typer.testing import CliRunner, Result
+
+from facectl import context
+from facectl.cli.app import app
+from facectl.context import Deployment
+from facectl.errors import CloudError, IncompleteError, InputError, NotRunningError
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twenty noisy frames at ten a second."""
+    path = tmp_path / "clip.avi"
+    noise = np.random.default_rng(1)
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)
+    )
+    for _ in range(20):
+        writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text()
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def number(request: dict[str, Any]) -> int:
+    return int(request["request_id"][-6:])
+
+
+def test_every_frame_is_answered_shown_written_and_drawn(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    pipeline.script = lambda request, _: Reply(
+        results=[result(request, "Unknown" if number(request) % 2 else "Ann")]
+    )
+    video, out = tmp_path / "seen.mp4", tmp_path / "r.jsonl"
+    done = run("send", clip, "--out", out, "--annotate", video, "--rows", 3)
+
+    assert done.exit_code == 0, done.output
+    assert [line.split()[1:4:2] for line in done.stdout.splitlines()[3:6]] == [
+        ["clip-000000.jpg", "Ann"],
+        ["clip-000001.jpg", "Unknown"],
+        ["clip-000002.jpg", "Ann"],
+    ]
+    assert "and 17 more frames: --rows shows more, --out writes all\n" in done.stdout
+    assert "Seen (in so many frames): Ann (10), Unknown (10)\n" in done.stdout
+    assert "\n20 sent, 20 answered, " in done.stdout
+    assert done.stderr == ""
+    assert sorted(line["frame"] for line in lines(out)) == list(range(20))
+    assert {line["status"] for line in lines(out)} == {"answered"}
+    assert all(line["faces"][0]["box"] == [10, 10, 60, 60] for line in lines(out))
+    assert cv2.VideoCapture(str(video), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT) == 20
+    assert pipeline.left() == []
+
+
+def test_what_is_asked_of_the_function(pipeline: Pipeline, clip: Path) -> None:
+    run("send", clip, "--every", 5, "--max-frames", 3, "--max-side", 32, "--max-faces", 7)
+    assert sorted(r["filename"] for r in pipeline.requests) == [
+        "clip-000000.jpg", "clip-000005.jpg", "clip-000010.jpg",
+    ]  # fmt: skip
+    assert {r["max_faces"] for r in pipeline.requests} == {7}
+    assert not any("detail" in r for r in pipeline.requests)
+
+
+def test_json_has_the_figures_and_the_frames(pipeline: Pipeline, clip: Path) -> None:
+    done = run("send", clip, "--max-frames", 2, "--json", "--detail")
+    report = json.loads(done.stdout)
+    assert (report["sent"], report["answered"], report["names"]) == (2, 2, {"Eileen": 2})
+    assert [f["result"] for f in report["frames"]] == ["Eileen", "Eileen"]
+    assert report["frames"][0]["timings_ms"] == {"detect": 5.0}
+    assert report["lost"] == []
+
+
+def test_another_clients_messages_stay_and_duplicates_count_once(
+    pipeline: Pipeline, clip: Path
+) -> None:
+    others = [json.dumps({"request_id": f"other-{n}", "result": "Bob"}) for n in range(25)]
+    others += ["not json", '{"hello": "world"}']
+    for body in others:
+        pipeline.put(body)
+    pipeline.script = lambda request, _: Reply(results=[result(request), result(request)])
+    done = run("send", clip)
+    assert done.exit_code == 0, done.output
+    assert "20 sent, 20 answered, " in done.stdout
+    assert "Bob" not in done.stdout
+    assert "holds answers of other runs that nobody takes; they were left there" in done.stderr
+    left = pipeline.left()
+    assert sorted(body for body in left if body in others) == sorted(others)
+    # A duplicate that arrived after the last answer may be left; no frame's only answer is.
+    assert len(left) - len(others) <= 20
+
+
+def test_two_clients_on_one_queue_each_get_their_own(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    results: dict[str, list[str]] = {}
+
+    def client(name: str) -> None:
+        out = tmp_path / f"{name}.jsonl"
+        process = command("send", clip, "--out", out)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        results[name] = [line["request_id"] for line in lines(out)]
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(set(ids)) for ids in results.values()] == [20, 20]
+    assert not set(results["one"]) & set(results["two"])
+    assert pipeline.left() == []
+
+
+def test_a_refused_frame_is_named_and_fails_the_command(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    error = b'{"request_id": "x", "error": {"code": "bad_image", "message": "no image"}}'
+
+    def script(request: dict[str, Any], _: int) -> Reply:
+        return Reply(400, error) if number(request) in {3, 4, 9} else answering(request, 0)
+
+    pipeline.script = script
+    out = tmp_path / "r.jsonl"
+    done = run("send", clip, "--out", out)
+    assert done.exit_code == 1
+    assert "17 sent, 17 answered" in done.stdout
+    assert "3 refused: frames 3-4, 9\n" in done.stderr
+    assert "frame 9 (clip-000009.jpg): 400: no image\n" in done.stderr
+    assert {x["frame"]: x["error"] for x in lines(out) if x["status"] == "refused"} == (
+        dict.fromkeys((3, 4, 9), "400: no image")
+    )
+    assert len(pipeline.requests) == 20
+
+
+def test_an_unanswered_frame_is_named_and_fails_the_command(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    pipeline.script = lambda request, _: (
+        Reply() if number(request) in {5, 6} else answering(request, 0)
+    )
+    out = tmp_path / "r.jsonl"
+    done = run("send", clip, "--timeout", 1, "--out", out)
+    assert done.exit_code == 1
+    assert "20 sent, 18 answered" in done.stdout
+    assert "2 unanswered: frames 5-6\n" in done.stderr
+    assert [x["frame"] for x in lines(out) if x["status"] == "unanswered"] == [5, 6]
+
+
+def test_busy_and_broken_functions_lose_nothing(pipeline: Pipeline, clip: Path) -> None:
+    failures = iter([Reply(429), Reply(503), Reply(hang_up=True), Reply(500)] * 2)
+    pipeline.script = lambda request, _: next(failures, None) or answering(request, 0)
+    done = run("send", clip, "--json")
+    report = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert (report["sent"], report["answered"], report["failed"]) == (20, 20, 0)
+    assert len(pipeline.requests) == 28
+
+
+def test_a_frame_whose_post_broke_after_it_was_taken_is_answered_once(
+    pipeline: Pipeline, clip: Path
+) -> None:
+    seen: set[str] = set()
+
+    def script(request: dict[str, Any], _: int) -> Reply:
+        again = request["request_id"] in seen
+        seen.add(request["request_id"])
+        return Reply(results=[result(request)], hang_up=not again)
+
+    pipeline.script = script
+    done = run("send", clip, "--max-frames", 4, "--json")
+    report = json.loads(done.stdout)
+    assert (report["answered"], report["failed"]) == (4, 0)
+    assert len(pipeline.requests) == 8
+
+
+def test_no_wait_leaves_the_answers_for_tail(pipeline: Pipeline, clip: Path) -> None:
+    done = run("send", clip, "--no-wait")
+    assert done.exit_code == 0, done.output
+    assert "\n20 sent, " in done.stdout
+    assert "answered" not in done.stdout
+    tail = run("tail", "--max", 20, "--timeout", 10)
+    assert tail.exit_code == 0
+    assert len(tail.stdout.splitlines()) == 20
+    assert pipeline.left() == []
+
+
+def test_realtime_keeps_the_cameras_pace(pipeline: Pipeline, clip: Path) -> None:
+    began = time.perf_counter()
+    report = json.loads(run("send", clip, "--realtime", "--max-frames", 11, "--json").stdout)
+    assert report["answered"] == 11
+    assert 1.0 <= report["seconds"] <= time.perf_counter() - began
+    assert report["seconds"] < 2.5
+
+
+def test_synthetic_weights_are_said_wherever_a_name_is(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    context.remember(
+        Deployment(**{**_fields(pipeline.deployment), "synthetic": True})  # type: ignore[arg-type]
+    )
+    out = tmp_path / "r.jsonl"
+    done = run("send", clip, "--max-frames", 1, "--out", out, "--no-wait")
+    assert "Synthetic weights: the names mean nothing" in done.stdout
+    assert "so the names it gives mean nothing" in done.stderr
+    tail = run("tail", "--max", 1)
+    assert "so the names it gives mean nothing" in tail.stderr
+    assert lines(out)[0]["synthetic"] is True
+    run("send", clip, "--max-frames", 1, "--no-wait")
+    assert json.loads(run("tail", "--max", 1, "--json").stdout)["synthetic"] is True
+
+
+def _fields(deployment: Deployment) -> dict[str, object]:
+    return {name: getattr(deployment, name) for name in Deployment.__dataclass_fields__}
+
+
+def test_a_truncated_video_is_sent_as_far_as_it_goes(pipeline: Pipeline, clip: Path) -> None:
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    done = run("send", clip)
+    assert done.exit_code == 1
+    assert f"{clip} is cut off or damaged: " in done.stderr
+    assert "of the 20 frames that it announces could be read" in done.stderr
+    assert 0 < len(pipeline.requests) < 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (["nowhere.mp4"], InputError, "No such file or folder: nowhere.mp4"),
+        ([__file__], InputError, "is no video or image that can be read"),
+        (["{clip}", "--annotate", "a.txt"], InputError, "a.txt is no name for a video"),
+        (["{clip}", "--annotate", "a.mp4", "--no-wait"], InputError, "--annotate draws"),
+        (["{clip}", "--out", "/nowhere/r.jsonl"], InputError, "/nowhere/r.jsonl can't be written"),
+        (["{clip}", "--fps", "2", "--every", "2"], InputError, "--every and --fps"),
+        (["{clip}", "--asu-id", "other", "--target", "local"], NotRunningError, "Nothing says"),
+        (["{clip}", "--endpoint-url", "http://127.0.0.1:1"], NotRunningError, "does not answer"),
+    ],
+)
+def test_bad_input_sends_nothing(
+    pipeline: Pipeline, clip: Path, arguments: list[str], error: type[Exception], says: str
+) -> None:
+    done = run("send", *[a.format(clip=clip) for a in arguments])
+    assert isinstance(done.exception, error)
+    assert says in str(done.exception)
+    assert pipeline.requests == []
+
+
+def test_without_a_deployment_the_next_command_is_named(clip: Path) -> None:
+    done = run("send", clip)
+    assert isinstance(done.exception, InputError)
+    assert "facectl demo" in (done.exception.hint or "")
+
+
+def test_a_full_disk_ends_the_run_with_its_name(pipeline: Pipeline, clip: Path) -> None:
+    done = run("send", clip, "--out", "/dev/full")
+    assert isinstance(done.exception, IncompleteError | CloudError | Exception)
+    assert "/dev/full can't be written any more" in str(done.exception)
+    assert len(pipeline.left()) > 0
+
+
+@pytest.fixture
+def mortal(isolated: object, clip: Path) -> Iterator[tuple[Emulator, Pipeline]]:
+    """An emulator of its own, to be killed."""
+    emulator = Emulator()
+    pipeline = Pipeline(answering, emulator.url)
+    yield emulator, pipeline
+    emulator.stop()
+
+
+def test_an_emulator_that_dies_midway_loses_no_answer_that_arrived(
+    mortal: tuple[Emulator, Pipeline], clip: Path, tmp_path: Path
+) -> None:
+    emulator, pipeline = mortal
+    died = threading.Event()
+
+    def script(request: dict[str, Any], count: int) -> Reply:
+        if count < 10:
+            return answering(request, 0)
+        if not died.is_set():
+            # The last ten are taken and never answered.
+            died.set()
+            threading.Timer(1.0, emulator.stop).start()
+            threading.Timer(1.0, pipeline.shut).start()
+        return Reply()
+
+    pipeline.script = script
+    out = tmp_path / "r.jsonl"
+    done = run("send", clip, "--out", out, "--timeout", 60)
+    assert isinstance(done.exception, IncompleteError)
+    assert "the local cloud does not answer" in str(done.exception)
+    assert "The run ended early: 20 frames sent, 10 answered, 10 unanswered (frames " in str(
+        done.exception
+    )
+    assert done.exception.hint == "facectl local up"
+    written = lines(out)
+    assert sorted(x["frame"] for x in written) == list(range(20))
+    assert sum(x["status"] == "answered" for x in written) == 10
+    assert sum(x["status"] == "unanswered" for x in written) == 10
+
+
+def command(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("facectl"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_ctrl_c_stops_and_says_what_is_in_flight(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    # Ten are answered, the rest are taken and never answered.
+    pipeline.script = lambda request, count: answering(request, 0) if count < 10 else Reply()
+    out = tmp_path / "r.jsonl"
+    sending = command("send", clip, "--out", out)
+    deadline = time.monotonic() + 30
+    while len(pipeline.requests) < 20 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    sending.send_signal(signal.SIGINT)
+    stdout, stderr = sending.communicate(timeout=10)
+    assert sending.returncode == 3
+    assert "20 sent, 10 answered" in stdout
+    assert "Stopped. 10 still in flight: frames " in stderr
+    assert "facectl tail" in stderr
+    assert "Traceback" not in stderr
+    assert sum(x["status"] == "in-flight" for x in lines(out)) == 10
+
+
+def test_ctrl_c_while_sending_begins_nothing_new(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    def slow(request: dict[str, Any], _: int) -> Reply:
+        time.sleep(0.3)
+        return answering(request, 0)
+
+    pipeline.script = slow
+    out = tmp_path / "r.jsonl"
+    sending = command("send", clip, "--out", out, "-c", 2)
+    deadline = time.monotonic() + 30
+    while len(pipeline.requests) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    sending.send_signal(signal.SIGINT)
+    _, stderr = sending.communicate(timeout=10)
+    assert sending.returncode == 3
+    assert "Stopped. " in stderr
+    assert len(pipeline.requests) <= 7
+    written = lines(out)
+    assert len({x["frame"] for x in written}) == len(written)
+    assert {x["status"] for x in written} <= {"answered", "in-flight", "unsent"}
+    assert "Traceback" not in stderr
