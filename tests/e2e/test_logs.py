@@ -1,0 +1,287 @@
+"""logs, trace and dlq on a real local cloud: workers are killed and stopped, messages poisoned."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import psutil
+import pytest
+from conftest import Facectl, free_port
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from lambda_src.contract import CroppedFace, FaceMessage
+from lambda_src.vision.crops import encode_crops
+
+pytestmark = pytest.mark.e2e
+
+NAME = "Eileen Collins"
+# Enough faces to keep a worker busy until it is caught at it.
+FACES = 20
+
+
+class Bench:
+    """A deployment whose functions may take two seconds, and hands that reach its processes."""
+
+    def __init__(self, facectl: Facectl) -> None:
+        self.facectl = facectl
+        self.status = facectl.json("local", "status")
+        self.context = facectl.json("context")
+        self.clients = Clients(
+            Deployment("logs", "local", endpoint_url=self.status["endpoint_url"])
+        )
+
+    def put(self, body: str) -> None:
+        """A message on the request queue."""
+        url = self.clients.sqs.get_queue_url(QueueName="logs-req-queue")["QueueUrl"]
+        self.clients.sqs.send_message(QueueUrl=url, MessageBody=body)
+
+    def put_faces(self, request_id: str, faces: int) -> None:
+        """A message that face-detection could have sent."""
+        [crop] = encode_crops(
+            [np.full((160, 160, 3), 90, np.uint8)], "facenet", max_total_bytes=9**6
+        )
+        face = CroppedFace((0.0, 0.0, 9.0, 9.0), 0.99, crop)
+        space = self.context["space"]
+        self.put(FaceMessage(request_id, "f", space, (face,) * faces).serialise())
+
+    def workers(self, function: str) -> list[psutil.Process]:
+        found = []
+        for process in psutil.Process(self.status["pid"]).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
+                    found.append(process)
+        return found
+
+    def catch(self, function: str, start: Callable[[], object], blow: int) -> None:
+        """Begin something, and send a signal to the worker that is seen to compute for it."""
+        before = {process: _cpu(process) for process in self.workers(function)}
+        assert before, f"no worker of {function} is warm"
+        start()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for process, idle in before.items():
+                if _cpu(process) - idle > 0.08:
+                    process.send_signal(blow)
+                    return
+            time.sleep(0.005)
+        pytest.fail(f"no worker of {function} began to compute")
+
+    def trace(self, request_id: str, state: str, *, within: float = 40) -> Any:
+        """The trace as soon as it has that state."""
+        deadline = time.monotonic() + within
+        while True:
+            done = self.facectl("trace", request_id, "--json", expect=None)
+            traced = json.loads(done.stdout) if done.returncode == 0 else {"state": done.stderr}
+            if traced["state"] == state or time.monotonic() > deadline:
+                assert traced["state"] == state, traced
+                return traced
+            time.sleep(0.5)
+
+
+def _cpu(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def events(traced: Any) -> list[str]:
+    return [step["event"] for step in traced["steps"]]
+
+
+def texts(traced: Any) -> str:
+    return "\n".join(step["text"] for step in traced["steps"])
+
+
+@pytest.fixture(scope="module")
+def bench(facectl: Facectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    own = Facectl(tmp_path_factory.mktemp("logs-home"))
+    (own.home / "data").mkdir()
+    (own.home / "data" / "models").symlink_to(facectl.home / "data" / "models")
+    own("local", "up", "--port", free_port())
+    try:
+        own("deploy", "--asu-id", "logs", "--target", "local", "--timeout", 2)
+        bench = Bench(own)
+        # It dies of its third delivery, twenty seconds later: begun before everything else.
+        bench.put(json.dumps({"request_id": "poisoned-1", "faces": 7}))
+        yield bench
+    finally:
+        own("local", "down", expect=None)
+
+
+def test_an_answered_frame_from_its_arrival_to_its_name(
+    bench: Bench, portrait: Path, tmp_path: Path
+) -> None:
+    bench.facectl("gallery", "enroll", NAME, portrait)
+    follower = subprocess.Popen(
+        [Path(sys.executable).with_name("facectl"), "logs", "--follow", "--since", "0s", "--json"],
+        env=bench.facectl.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seen: list[tuple[float, dict[str, Any]]] = []
+    thread = threading.Thread(
+        target=lambda: seen.extend(
+            (time.time(), json.loads(line)) for line in follower.stdout or ()
+        ),
+    )
+    thread.start()
+    time.sleep(3)
+    out = tmp_path / "results.jsonl"
+    bench.facectl("send", portrait, "--out", out)
+    sent = json.loads(out.read_text())
+    time.sleep(4)
+    follower.send_signal(signal.SIGINT)
+    thread.join(20)
+    assert follower.wait(20) == 0
+    assert "Stopped after" in (follower.stderr.read() if follower.stderr else "")
+
+    lines = [(at, line) for at, line in seen if line["request_id"] == sent["request_id"]]
+    stages = [line["fields"]["stage"] for _, line in lines]
+    assert sorted(stages) == sorted(["received", "detection", "request", "received", "recognition"])
+    reports = [(at, line) for at, line in seen if line["kind"] == "report"]
+    logged = [at - float(_seconds(line["time"])) for at, line in reports]
+    assert logged
+    assert max(logged) < 5
+
+    traced = bench.trace(sent["request_id"], "answered")
+    assert events(traced) == [
+        *("arrived", "received", "decoded", "detected", "cropped", "enqueued"),
+        *("delivered", "embedded", "matched", "answered"),
+    ]
+    assert traced["result"] == sent["result"]
+    assert "delivery 1 of 3" in texts(traced)
+    assert re.search(rf"matched: ({NAME}|Unknown) \(distance [\d.]+\)", texts(traced))
+    assert sum(traced["spent_ms"].values()) == pytest.approx(traced["total_ms"], abs=2)
+    assert bench.facectl.json("trace", "--last")["request_id"] == sent["request_id"]
+    shown = bench.facectl("trace", "--last").stdout
+    assert "Now: answered" in shown
+    [slowest] = bench.facectl.json("trace", "--slowest", 1)
+    assert slowest["state"] == "answered"
+
+
+def test_a_refused_frame(bench: Bench) -> None:
+    body = {"request_id": "refused-1", "content": "bm8gaW1hZ2U=", "filename": "f"}
+    assert httpx.post(bench.context["function_url"], json=body).status_code == 400
+    traced = bench.trace("refused-1", "refused")
+    assert events(traced)[-1] == "refused"
+    assert "unsupported_image" in traced["now"]
+
+
+def test_a_worker_killed_at_work_and_one_that_never_ended(bench: Bench) -> None:
+    bench.put_faces("warm-1", 1)
+    bench.trace("warm-1", "answered")
+    bench.catch("face-recognition", lambda: bench.put_faces("killed-1", FACES), signal.SIGKILL)
+    killed = bench.trace("killed-1", "in flight")
+    assert "delivery 1 of 3" in texts(killed)
+    bench.put_faces("warm-2", 1)
+    bench.trace("warm-2", "answered")
+    bench.catch("face-recognition", lambda: bench.put_faces("stopped-1", FACES), signal.SIGSTOP)
+
+    killed = bench.trace("killed-1", "answered")
+    assert events(killed)[:2] == ["delivered", "killed"]
+    assert "lost its worker" in texts(killed)
+    assert "delivery 2 of 3" in texts(killed)
+    assert killed["spent_ms"]["waiting for the next delivery"] > 5000
+
+    stopped = bench.trace("stopped-1", "answered")
+    assert events(stopped)[:2] == ["delivered", "timeout"]
+    assert "face-recognition timed out after 2 s" in texts(stopped)
+
+    report = {r["function"]: r for r in bench.facectl.json("logs", "report")["functions"]}
+    recognition = report["face-recognition"]
+    assert recognition["timeouts"] == 1
+    assert recognition["errors"] == 1
+    assert recognition["cold_starts"] >= 2
+    assert recognition["used_mb"] > 50
+    assert recognition["cost"] > 0
+
+
+def test_a_worker_of_detection_killed_and_the_frame_sent_again(
+    bench: Bench, portrait: Path, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.jpg"
+    cv2.imwrite(str(large), cv2.resize(cv2.imread(str(portrait)), (2000, 2000)))
+    out = tmp_path / "results.jsonl"
+    sending = threading.Thread(
+        target=lambda: bench.facectl("send", large, "--out", out, expect=None)
+    )
+    bench.catch("face-detection", sending.start, signal.SIGKILL)
+    sending.join(60)
+    request_id = json.loads(out.read_text())["request_id"]
+    traced = bench.trace(request_id, "answered")
+    assert events(traced)[:4] == ["arrived", "received", "killed", "arrived"]
+    assert "POST 2" in texts(traced)
+    assert "cold start" in texts(traced)
+
+
+def test_a_poisoned_message_dies_and_tells_why(bench: Bench) -> None:
+    traced = bench.trace("poisoned-1", "dead-letter queue", within=60)
+    assert traced["result"] == "Error"
+    assert [step["text"].count("MessageError") for step in traced["steps"]].count(1) == 3
+    assert "delivery 3 of 3" in texts(traced)
+    assert "not a message of face-detection" in traced["now"]
+
+    [dead] = bench.facectl.json("dlq", "list")["dead"]
+    assert (dead["request_id"], dead["deliveries"], dead["answered_error"]) == (
+        "poisoned-1",
+        3,
+        True,
+    )
+    assert "MessageError" in dead["why"]
+    assert "MessageError" in bench.facectl("dlq", "list").stdout
+    assert "poisoned-1" in bench.facectl("dlq", "show", "poisoned", expect=2).stderr
+    assert bench.facectl.json("dlq", "show", "poisoned-1")["dead"][0]["crops"] == []
+
+    assert bench.facectl.json("dlq", "redrive", "--all") == {"done": 1, "failures": []}
+    assert bench.facectl.json("dlq", "list")["dead"] == []
+    again = bench.trace("poisoned-1", "answered")
+    assert "redriven" in texts(again)
+    assert "not in the dead-letter queue any more" not in again["now"]
+
+
+def test_what_is_not_there_is_said(bench: Bench) -> None:
+    told = bench.facectl("trace", "nobody", expect=2).stderr
+    assert "No request 'nobody' in the logs of face-detection and face-recognition from" in told
+    told = bench.facectl("trace", "stopped", expect=2).stderr
+    assert "stopped-1" in told
+    told = bench.facectl("logs", "--request-id", "kil", expect=2).stderr
+    assert "killed-1" in told
+
+
+def test_without_names_the_logs_hold_none(bench: Bench, portrait: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    begun = time.time()
+    bench.facectl("deploy", "--timeout", 2, "--no-names")
+    bench.facectl("send", portrait, "--out", out)
+    sent = json.loads(out.read_text())
+    time.sleep(0.5)
+    since = f"{time.time() - begun:.0f}s"
+    logged = bench.facectl("logs", "--since", since, "--raw").stdout
+    assert sent["request_id"] in logged
+    assert NAME not in logged
+    assert sent["result"] == NAME or '"known": false' in logged
+    traced = bench.trace(sent["request_id"], "answered")
+    assert traced["result"] is None
+    assert "the logs hold no names" in traced["now"]
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
