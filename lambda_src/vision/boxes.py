@@ -22,18 +22,22 @@ def non_maximum(boxes: Floats, scores: Floats, threshold: float) -> Indices:
 
     The same choice as torchvision's `nms`.
     """
-    return _suppressed(boxes, scores, threshold, _shared_of_both)
+    best_first = np.argsort(-scores, kind="stable")
+    return _suppressed(boxes, best_first, threshold, _shared_of_both)
 
 
 def non_maximum_of_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
-    """The same, with the overlap as a share of the smaller box and edges counted as pixels."""
-    return _suppressed(boxes, scores, threshold, _shared_of_smaller)
+    """The same, with the overlap as a share of the smaller box and edges counted as pixels.
+
+    Of equal scores, which are frequent close to 1, the last wins, as in the original.
+    """
+    best_first = np.argsort(scores)[::-1]
+    return _suppressed(boxes, best_first, threshold, _shared_of_smaller)
 
 
 def _suppressed(
-    boxes: Floats, scores: Floats, threshold: float, overlap: Callable[[Floats, Floats], Floats]
+    boxes: Floats, order: Indices, threshold: float, overlap: Callable[[Floats, Floats], Floats]
 ) -> Indices:
-    order = np.argsort(-scores, kind="stable")
     limit = np.float32(threshold)
     kept: list[Indices] = []
     while order.size > 0:

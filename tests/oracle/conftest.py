@@ -1,0 +1,58 @@
+"""A synthetic model, facenet-pytorch's own networks, and pictures to compare them on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facectl import models
+from facectl.models import oracle, synthetic
+from lambda_src.vision.detector import Detector
+from lambda_src.vision.embedder import Embedder
+from lambda_src.vision.store import Model
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+
+
+@pytest.fixture(scope="session", params=["facenet", "cse546"])
+def preprocessing(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """An installed synthetic model of each preprocessing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECTL_HOME", str(tmp_path_factory.mktemp("oracle")))
+        return {name: models.build("synthetic", name) for name in ("facenet", "cse546")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """torch's threads wait by spinning, which on cores with other work takes many times longer."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def detector(built: dict[str, Model]) -> Detector:
+    return Detector(built["facenet"], threads=1)
+
+
+@pytest.fixture(scope="session")
+def embedder(built: dict[str, Model], preprocessing: str) -> Embedder:
+    return Embedder(built[preprocessing], threads=1)
+
+
+@pytest.fixture(scope="session")
+def original(preprocessing: str) -> Any:
+    """facenet-pytorch's InceptionResnetV1 with the same synthetic weights."""
+    return oracle.embedder(synthetic.state(preprocessing))
+
+
+@pytest.fixture(scope="session")
+def mtcnn() -> Any:
+    """facenet-pytorch's MTCNN as it comes, every face kept."""
+    return oracle.facenet().MTCNN(keep_all=True)
