@@ -1,0 +1,216 @@
+"""The dead-letter queue against moto: looked at, given back, dropped, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from moto import mock_aws
+from typer.testing import CliRunner
+
+from facectl import context
+from facectl.aws import Clients
+from facectl.cli.app import app
+from facectl.context import Deployment
+from facectl.errors import InputError
+from facectl.logs import autopsy
+from facectl.logs.letters import DeadLetters
+
+DEPLOYMENT = Deployment("alice", "aws")
+FUNCTION = "face-recognition"
+
+
+class Queues:
+    """The three queues of a deployment."""
+
+    def __init__(self) -> None:
+        self.clients = Clients(DEPLOYMENT)
+        self.sqs = self.clients.sqs
+        names = DEPLOYMENT.names
+        self.urls = {
+            name: self.sqs.create_queue(QueueName=name)["QueueUrl"]
+            for name in (names.request_queue, names.dead_letter_queue)
+        }
+        self.home = self.urls[names.request_queue]
+        self.dead = self.urls[names.dead_letter_queue]
+
+    def die(self, *bodies: str, **attributes: Any) -> list[str]:
+        return [
+            self.sqs.send_message(QueueUrl=self.dead, MessageBody=body, **attributes)["MessageId"]
+            for body in bodies
+        ]
+
+    def bodies(self, url: str) -> list[str]:
+        """What is visible on a queue now."""
+        found: list[str] = []
+        while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            found += [message["Body"] for message in messages]
+        return sorted(found)
+
+    def letters(self, sleeps: list[float] | None = None) -> DeadLetters:
+        slept = [] if sleeps is None else sleeps
+        return DeadLetters(self.clients, clock=lambda: 0.0, sleep=slept.append)
+
+
+@pytest.fixture
+def queues() -> Iterator[Queues]:
+    with mock_aws():
+        yield Queues()
+
+
+def body(request_id: str, size: int = 0) -> str:
+    return json.dumps({"request_id": request_id, "faces": "x" * size})
+
+
+def test_a_look_takes_nothing_away(queues: Queues) -> None:
+    bodies = [body(f"r{n:02}") for n in range(23)]
+    queues.die(*bodies)
+    found = queues.letters().peek()
+    assert sorted(letter.body for letter in found) == bodies
+    assert {letter.request_id for letter in found} == {f"r{n:02}" for n in range(23)}
+    # Visible again at once, not after the minute for which they were held.
+    assert queues.bodies(queues.dead) == bodies
+
+
+def test_redrive_moves_all_at_the_rate_and_loses_none(queues: Queues) -> None:
+    bodies = [body(f"r{n:02}") for n in range(23)]
+    queues.die(*bodies)
+    slept: list[float] = []
+    watched: list[int] = []
+    outcome = queues.letters(slept).redrive(rate=5.0, watch=watched.append)
+    assert (outcome.done, outcome.failures) == (23, ())
+    assert queues.bodies(queues.home) == bodies
+    assert queues.bodies(queues.dead) == []
+    assert sum(slept) == pytest.approx(23 / 5)
+    assert watched[-1] == 23
+
+
+def test_redrive_of_one(queues: Queues) -> None:
+    _, second = queues.die(body("a"), body("b"))
+    queues.letters().redrive([second])
+    assert queues.bodies(queues.home) == [body("b")]
+    assert queues.bodies(queues.dead) == [body("a")]
+
+
+def test_large_messages_go_in_batches_that_sqs_takes(queues: Queues) -> None:
+    bodies = sorted(body(f"r{n}", 200_000) for n in range(7))
+    queues.die(*bodies)
+    sent: list[int] = []
+    queues.sqs.meta.events.register(
+        "before-parameter-build.sqs.SendMessageBatch",
+        lambda params, **_: sent.append(sum(len(e["MessageBody"]) for e in params["Entries"])),
+    )
+    assert queues.letters().redrive(rate=1000).done == 7
+    assert len(sent) >= 2
+    assert max(sent) <= 1_000_000
+    assert queues.bodies(queues.home) == bodies
+
+
+def test_attributes_go_along(queues: Queues) -> None:
+    attribute = {"shoe-size": {"DataType": "Number", "StringValue": "43"}}
+    queues.die(body("a"), MessageAttributes=attribute)
+    queues.letters().redrive()
+    [message] = queues.sqs.receive_message(QueueUrl=queues.home, MessageAttributeNames=["All"])[
+        "Messages"
+    ]
+    assert message["MessageAttributes"]["shoe-size"]["StringValue"] == "43"
+
+
+def test_what_sqs_refuses_stays(queues: Queues) -> None:
+    queues.die(body("a"), body("b"))
+
+    def refuse_b(parsed: dict[str, Any], **_: Any) -> None:
+        if not parsed.get("Successful"):
+            return
+        index = next(
+            n for n, message in enumerate(sent["Entries"]) if message["MessageBody"] == body("b")
+        )
+        refused = parsed["Successful"].pop(index)
+        parsed["Failed"] = [{"Id": refused["Id"], "Code": "InternalError", "Message": "try again"}]
+
+    sent: dict[str, Any] = {}
+    events = queues.sqs.meta.events
+    events.register(
+        "before-parameter-build.sqs.SendMessageBatch", lambda params, **_: sent.update(params)
+    )
+    events.register("after-call.sqs.SendMessageBatch", refuse_b)
+    outcome = queues.letters().redrive()
+    assert outcome.done == 1
+    assert "try again" in outcome.failures[0]
+    assert queues.bodies(queues.dead) == [body("b")]
+
+
+def test_an_interruption_before_the_deletion_doubles_rather_than_loses(queues: Queues) -> None:
+    queues.die(body("a"))
+    events = queues.sqs.meta.events
+
+    def interrupt(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    events.register("before-call.sqs.DeleteMessageBatch", interrupt, unique_id="interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        queues.letters().redrive()
+    assert queues.bodies(queues.home) == [body("a")]
+    assert queues.bodies(queues.dead) == [body("a")]
+
+
+def test_what_dies_again_meanwhile_does_not_go_round(queues: Queues) -> None:
+    queues.die(body("a"))
+    moves = 0
+
+    def dies_again(parsed: dict[str, Any], **_: Any) -> None:
+        nonlocal moves
+        moves += 1
+        # Its copy is on the dead-letter queue as soon as it was sent, under its new id.
+        for home in queues.sqs.receive_message(QueueUrl=queues.home).get("Messages", []):
+            [new] = queues.die(home["Body"])
+            parsed["Successful"][0]["MessageId"] = new
+
+    queues.sqs.meta.events.register("after-call.sqs.SendMessageBatch", dies_again)
+    assert queues.letters().redrive().done == 1
+    assert moves == 1
+    assert queues.bodies(queues.dead) == [body("a")]
+
+
+def test_drop_of_one_and_of_all(queues: Queues) -> None:
+    queues.die(body("a"), body("b"), "no json at all")
+    assert queues.letters().drop(["a"]).done == 1
+    assert queues.bodies(queues.dead) == sorted([body("b"), "no json at all"])
+
+
+def test_a_name_that_is_none(queues: Queues) -> None:
+    queues.die(body("frame-1"), body("frame-2"))
+    letters = queues.letters().peek()
+    with pytest.raises(InputError, match=r"These begin with it:\n  frame-1\n  frame-2"):
+        autopsy.named(sorted(letters, key=lambda one: one.body), "frame")
+    with pytest.raises(InputError, match=r"No message of 'x' .* \(2 others are\)"):
+        autopsy.named(letters, "x")
+    assert len(autopsy.named(letters, "frame-1")) == 1
+
+
+def run(*arguments: str, code: int = 0, answer: str | None = None) -> str:
+    context.remember(DEPLOYMENT)
+    result = CliRunner().invoke(app, list(arguments), input=answer)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.stdout
+
+
+def test_the_commands(queues: Queues) -> None:
+    assert json.loads(run("dlq", "list", "--json")) == {"dead": []}
+    assert "is empty" in run("dlq", "list")
+    queues.die(body("a"), body("b"))
+    dead = json.loads(run("dlq", "list", "--json"))["dead"]
+    assert {one["request_id"] for one in dead} == {"a", "b"}
+    assert {one["why"] for one in dead} == {"the logs tell no reason"}
+    assert "the logs tell no reason" in run("dlq", "show", "a")
+    run("dlq", "redrive", code=1)
+    run("dlq", "redrive", "a", "--all", code=1)
+    assert json.loads(run("dlq", "redrive", "a", "--json"))["done"] == 1
+    run("dlq", "drop", "--all", code=1, answer="n\n")
+    assert json.loads(run("dlq", "drop", "--all", "--yes", "--json"))["done"] == 1
+    assert queues.bodies(queues.home) == [body("a")]
+    assert queues.bodies(queues.dead) == []
