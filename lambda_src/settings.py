@@ -21,7 +21,7 @@ class Settings:
     request_queue_url: str = ""
     response_queue_url: str = ""
     gallery_bucket: str = ""
-    gallery_key: str = "gallery/current.npz"
+    gallery_key: str = "gallery/current.json"
     gallery_refresh: float = 5.0
     # How often SQS delivers a message before it goes to the dead-letter queue.
     max_receives: int = 3

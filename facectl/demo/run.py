@@ -45,16 +45,17 @@ def enrol_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
     """Enrol the clip's person from her portrait, unless she is; deploying publishes it."""
     _make_room(asu_id, chosen)
     photo = clip.portrait_file(folder)
-    gallery = store.load_for(asu_id, chosen)
-    if clip.NAME not in gallery.names:
-        with err.status(f"Enrolling {clip.NAME}"):
-            gallery = enrol.add(gallery, clip.NAME, [enrol.Enroller(chosen).embed(photo)])
-        store.save(asu_id, gallery)
+    with err.status(f"Enrolling {clip.NAME}"):
+        enrol.ensure(asu_id, chosen, clip.NAME, photo)
 
 
 def _make_room(asu_id: str, chosen: Model) -> None:
     """Keep a gallery of other weights, but out of the way: its embeddings can't be compared."""
-    gallery = store.load(asu_id)
-    if gallery is not None and gallery.space != chosen.space:
+    gallery = store.Store.find(asu_id)
+    if gallery is None:
+        return
+    space = gallery.space
+    gallery.close()
+    if space != chosen.space:
         kept = store.set_aside(asu_id)
         err.print(f"The gallery of other weights is kept as {kept}", soft_wrap=True, markup=False)

@@ -69,9 +69,7 @@ def draft(
     """
     earlier = Options() if reset else remembered.recall(deployment.asu_id, deployment.target)
     options = earlier if options is None else options.over(earlier)
-    gallery = store.load(deployment.asu_id)
-    if gallery is not None:
-        store.check_space(gallery, model.space, deployment.asu_id)
+    store.check_space(deployment.asu_id, model.space)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
     wish = wished(clients, model, options)

@@ -110,12 +110,16 @@ def _model(deployment: Deployment) -> Finding:
 
 
 def _gallery(deployment: Deployment) -> Finding:
-    gallery = galleries.load(deployment.asu_id)
+    space = models.find(deployment.space).space
+    gallery = galleries.Store.find(deployment.asu_id)
     if gallery is None:
         text = "nobody is enrolled: every face will be Unknown"
         return Finding("gallery", "warning", text, "facectl gallery enroll NAME IMAGE")
-    galleries.check_space(gallery, models.find(deployment.space).space, deployment.asu_id)
-    return Finding("gallery", "ok", f"{len(set(gallery.names))} names")
+    try:
+        gallery.check_space(space)
+        return Finding("gallery", "ok", f"{len(gallery.people())} names")
+    finally:
+        gallery.close()
 
 
 def _credentials(deployment: Deployment) -> Finding:

@@ -9,7 +9,7 @@ from typing import Any
 from facectl.deploy.models import Account
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 
-GALLERY_KEY = "gallery/current.npz"
+GALLERY_KEY = "gallery/current.json"
 
 
 def canonical(document: str | Mapping[str, object]) -> str:
@@ -76,7 +76,8 @@ def recognition(names: Names, account: Account, *, batches_by_name: bool = False
             "Sid": "ReadGallery",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": f"{bucket}/{GALLERY_KEY}",
+            # The manifest and, beside it, its parts, which every change names anew.
+            "Resource": [f"{bucket}/{GALLERY_KEY}", f"{bucket}/gallery/parts/*"],
         },
         # Without it S3 answers 403, not 404, where nobody has been enrolled yet.
         {

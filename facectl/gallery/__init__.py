@@ -1,1 +1,1 @@
-"""The gallery on this computer: enrol from photographs, keep, publish to the deployment."""
+"""The gallery on this computer: enrol from photographs, keep every version, publish, measure."""

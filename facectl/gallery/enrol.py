@@ -1,106 +1,234 @@
-"""From a photograph to a reference embedding, along the same path as a frame in the pipeline."""
+"""Enrolment: from photographs and names to a new version of the gallery."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-
-from facectl.errors import GalleryError, InputError
-from lambda_src.gallery import Embeddings, Gallery
-from lambda_src.settings import available_threads
-from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
-from lambda_src.vision.detector import Detector
-from lambda_src.vision.embedder import Embedder
-from lambda_src.vision.faces import Face, largest
-from lambda_src.vision.image import ImageError, decode_image
+from facectl.errors import GalleryError, IncompleteError, InputError
+from facectl.gallery.changes import Reference
+from facectl.gallery.names import check_name
+from facectl.gallery.photographs import Enroller, PhotographError, Sample, digest, photographs
+from facectl.gallery.quality import Finding, Neighbours, of_photograph
+from facectl.gallery.store import Store
 from lambda_src.vision.store import Model
 
-MAX_NAME = 100
-_MAX_PHOTO_BYTES = 64_000_000
-_MAX_PHOTO_PIXELS = 100_000_000
+# What an interruption may cost, in seconds of work.
+_SAVE_EVERY = 5.0
+
+Progress = Callable[[], None]
 
 
-class Enroller:
-    """Finds the one face of a photograph and embeds it."""
+class Eye(Protocol):
+    """What finds and embeds the face of a photograph."""
 
-    def __init__(self, model: Model) -> None:
-        threads = available_threads({})
-        self.model = model
-        self._detector = Detector(model, threads=threads)
-        self._embedder = Embedder(model, threads=threads)
-
-    def embed(self, photo: Path, *, take_largest: bool = False) -> Embeddings:
-        """The embedding of the photograph's face, shape (512,).
-
-        Raises InputError for a file that can't be read and GalleryError for a
-        photograph without a face, or with several unless `take_largest`.
-        """
-        try:
-            image = decode_image(
-                photo.read_bytes(), max_bytes=_MAX_PHOTO_BYTES, max_pixels=_MAX_PHOTO_PIXELS
-            )
-        except OSError as error:
-            raise InputError(f"{photo} can't be read: {error.strerror}") from error
-        except ImageError as error:
-            raise InputError(
-                f"{photo}: {error}", hint="enrol from a JPEG, PNG or WebP file"
-            ) from error
-        face = _only(self._detector.detect(image), photo, take_largest)
-        crop = crop_face(image, face, self.model.preprocessing)
-        # The crop travels as a file in the pipeline, so it does here.
-        data = encode_crops([crop], self.model.preprocessing, max_total_bytes=1_000_000)[0]
-        embedding: Embeddings = self._embedder.embed([decode_crop(data, self.model.preprocessing)])[
-            0
-        ]
-        return embedding
+    def embed(self, photo: Path, *, take_largest: bool = False) -> Sample: ...
 
 
-def _only(faces: list[Face], photo: Path, take_largest: bool) -> Face:
-    if not faces:
-        raise GalleryError(
-            f"{photo}: no face was found, so nobody was enrolled",
-            hint="use a photograph in which the face is upright and at least 20 pixels wide",
-        )
-    if len(faces) > 1 and not take_largest:
-        raise GalleryError(
-            f"{photo}: {len(faces)} faces were found, so it is not clear who is meant",
-            hint="crop the photograph to one face, or take the largest: add --largest",
-        )
-    return largest(faces, 1)[0]
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A photograph to enrol under a name."""
+
+    name: str
+    photo: Path
 
 
-def check_name(name: str) -> str:
-    """The name as it is stored; raises InputError for one that an answer could not carry."""
-    name = name.strip()
-    if not name or len(name) > MAX_NAME or not name.isprintable() or "," in name:
+@dataclass(slots=True)
+class Outcome:
+    """What became of the photographs: counts by name, and everything there is to look at."""
+
+    enrolled: dict[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def refused(self) -> set[Path]:
+        """The photographs that were not enrolled."""
+        return {f.photo for f in self.findings if f.refused and f.photo is not None}
+
+
+def tasks_for(name: str, images: Sequence[Path]) -> list[Task]:
+    """The photographs of one person; folders stand for every photograph below them."""
+    name = check_name(name)
+    files: list[Path] = []
+    for image in images:
+        if image.is_dir():
+            files += photographs(image)
+        else:
+            files.append(image)
+    if not files:
+        raise InputError(f"no photographs of {name}: the folder holds no JPEG, PNG or WebP file")
+    return [Task(name, file) for file in files]
+
+
+def tasks_below(folder: Path) -> tuple[list[Task], list[Finding]]:
+    """The photographs of a tree `folder/NAME/…`, and what of it can't be a person."""
+    if not folder.is_dir():
         raise InputError(
-            f"{name!r} can't be a name: 1 to {MAX_NAME} printable characters without a comma, "
-            "which separates the names in an answer"
+            f"{folder} is no folder, and no photographs were named",
+            hint="facectl gallery enroll NAME IMAGE   or   facectl gallery enroll FOLDER",
         )
-    if name in {"Unknown", "No-Face", "Error"}:
-        raise InputError(f"{name!r} can't be a name: it is one of the pipeline's own answers")
-    return name
+    tasks: list[Task] = []
+    findings = [
+        Finding("no_name", "", file, "it lies beside the people's folders", refused=True)
+        for file in photographs(folder)
+        if file.parent == folder
+    ]
+    for person in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != "."):
+        files = photographs(person)
+        try:
+            name = check_name(person.name)
+        except InputError as error:
+            findings += [
+                Finding("bad_name", person.name, file, str(error), refused=True) for file in files
+            ]
+            continue
+        if not files:
+            findings.append(Finding("no_photographs", name, None, f"{person} has no photographs"))
+        tasks += [Task(name, file) for file in files]
+    if not tasks and not findings:
+        raise InputError(
+            f"{folder} holds no people: no folder with JPEG, PNG or WebP files in it",
+            hint="put photographs into FOLDER/NAME/, or: facectl gallery enroll NAME IMAGE",
+        )
+    return tasks, findings
 
 
-def add(gallery: Gallery, name: str, embeddings: Sequence[Embeddings]) -> Gallery:
-    """The gallery with these embeddings, each of shape (512,), under a name."""
-    return replace(
-        gallery,
-        names=(*gallery.names, *(name for _ in embeddings)),
-        embeddings=np.vstack([gallery.embeddings, *embeddings]).astype(np.float32),
-    )
+class Enrolment:
+    """One run over photographs: checked, embedded, and saved every few seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        eye: Callable[[], Eye],
+        *,
+        take_largest: bool = False,
+        strict: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.outcome = Outcome()
+        self._store = store
+        self._make_eye = eye
+        self._eye: Eye | None = None
+        self._neighbours: Neighbours | None = None
+        self._take_largest = take_largest
+        self._strict = strict
+        self._clock = clock
+        self._version: int | None = None
+        self._pending: list[tuple[str, Sample]] = []
+
+    def run(self, tasks: Sequence[Task], progress: Progress = lambda: None) -> Outcome:
+        """Enrol what can be enrolled; what was done is kept where the run is interrupted."""
+        saved = self._clock()
+        try:
+            for task in tasks:
+                self._enrol(task)
+                progress()
+                if self._clock() - saved >= _SAVE_EVERY:
+                    self._save()
+                    saved = self._clock()
+        finally:
+            self._save()
+        return self.outcome
+
+    def _enrol(self, task: Task) -> None:
+        try:
+            sha256 = digest(task.photo)
+            others = set(self._store.names_of(sha256)) | {
+                name for name, sample in self._pending if sample.sha256 == sha256
+            }
+            if task.name in others:
+                self.outcome.unchanged += 1
+                return
+            sample = self._look(task.photo)
+        except PhotographError as error:
+            self.outcome.findings.append(
+                Finding(error.kind, task.name, task.photo, str(error), error.figure, refused=True)
+            )
+            return
+        findings = self._check(task.name, sample, others)
+        if self._strict and findings:
+            findings = [replace(finding, refused=True) for finding in findings]
+        self.outcome.findings += findings
+        if any(finding.refused for finding in findings):
+            return
+        self._pending.append((task.name, sample))
+        if self._neighbours is not None:
+            self._neighbours.add(task.name, sample.embedding)
+
+    def _look(self, photo: Path) -> Sample:
+        if self._eye is None:
+            # Only now: a run over unchanged files loads no model.
+            self._eye = self._make_eye()
+        return self._eye.embed(photo, take_largest=self._take_largest)
+
+    def _check(self, name: str, sample: Sample, others: set[str]) -> list[Finding]:
+        if self._neighbours is None:
+            settings = self._store.settings
+            names, embeddings = self._store.rows()
+            self._neighbours = Neighbours(names, embeddings, settings.threshold, settings.metric)
+            for pending, known in self._pending:
+                self._neighbours.add(pending, known.embedding)
+        found = of_photograph(name, sample)
+        if others:
+            message = f"the same photograph is enrolled as {', '.join(sorted(others))}"
+            found.append(Finding("same_photograph", name, sample.photo, message, refused=True))
+        return found + self._neighbours.check(name, sample)
+
+    def _save(self) -> None:
+        if not self._pending:
+            return
+        with self._store.change("enroll", extend=self._version) as change:
+            for name, sample in self._pending:
+                change.add(name, _reference(sample))
+            self._version = change.number
+        for name, _ in self._pending:
+            self.outcome.enrolled[name] = self.outcome.enrolled.get(name, 0) + 1
+        self._pending.clear()
 
 
-def remove(gallery: Gallery, name: str) -> Gallery:
-    """The gallery without a name; raises GalleryError for one that nobody has."""
-    keep = [index for index, other in enumerate(gallery.names) if other != name]
-    if len(keep) == len(gallery.names):
-        raise GalleryError(f"nobody is called {name!r}", hint="facectl gallery list")
-    return replace(
-        gallery,
-        names=tuple(gallery.names[index] for index in keep),
-        embeddings=gallery.embeddings[keep],
-    )
+def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
+    """Enrol a photograph unless it is; raises GalleryError where it can't be."""
+    store = Store.for_space(asu_id, model.space, synthetic=model.synthetic)
+    try:
+        check(Enrolment(store, lambda: Enroller(model)).run([Task(name, photo)]), strict=False)
+    finally:
+        store.close()
+
+
+def check(outcome: Outcome, *, strict: bool) -> None:
+    """Raise the error that an outcome ends a command with, if any."""
+    refused = [finding for finding in outcome.findings if finding.refused]
+    if not refused:
+        return
+    first = refused[0]
+    where = f"{first.photo}: " if first.photo else ""
+    photos = len(outcome.refused)
+    text = f"{where}{first.message}"
+    if outcome.enrolled or outcome.unchanged:
+        raise IncompleteError(
+            f"{photos} photograph(s) were not enrolled, the first of them {text}",
+            hint=_hint(first.kind, strict=strict),
+        )
+    error = InputError if first.kind in ("unreadable", "bad_name") else GalleryError
+    raise error(f"{text}: nobody was enrolled", hint=_hint(first.kind, strict=strict))
+
+
+def _hint(kind: str, *, strict: bool) -> str:
+    hints = {
+        "unreadable": "enrol from a JPEG, PNG or WebP file",
+        "no_face": "use a photograph in which the face is upright and at least 20 pixels wide",
+        "several_faces": "crop the photograph to one face, or take the largest: add --largest",
+        "same_photograph": "facectl gallery merge FROM INTO   or   facectl gallery remove NAME",
+        "bad_name": "rename the folder",
+        "no_name": "put photographs into FOLDER/NAME/",
+    }
+    return hints.get(kind, "use a better photograph, or enrol without --strict" if strict else "")
+
+
+def _reference(sample: Sample) -> Reference:
+    source = str(sample.photo.absolute())
+    return Reference(sample.embedding, sample.sha256, source, sample.figures)

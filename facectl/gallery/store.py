@@ -1,77 +1,343 @@
-"""The gallery file of each deployment on this computer, of which the bucket holds the copy."""
+"""The gallery of a deployment on this computer: every version, of which the bucket holds copies."""
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from facectl import paths
 from facectl.errors import GalleryError
-from lambda_src.gallery import Gallery, GalleryFormatError
-from lambda_src.vision.store import Model
+from facectl.gallery import database
+from facectl.gallery.changes import BUCKET_BITS, CENTROID, Change, Reference, Settings
+from lambda_src.gallery.matching import DIMENSIONS, Embeddings
+from lambda_src.gallery.model import Gallery
 
-# Euclidean distance of L2-normalised embeddings. FaceNet's authors report 1.242
-# for the squared distance on LFW (Schroff et al. 2015, section 5.6), 1.11 here;
-# 1.0 keeps strangers out at the price of some missed friends.
-_THRESHOLD = 1.0
+_ENROL = "facectl gallery enroll NAME IMAGE"
+# An entry as it stood at version :v.
+_ALIVE = "born <= :v AND (died IS NULL OR died > :v)"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One change: what was done, and how many references came and went."""
+
+    number: int
+    at: str
+    action: str
+    settings: Settings
+    added: int
+    removed: int
 
 
 def path(asu_id: str) -> Path:
     """Where the gallery of a deployment is kept."""
-    return paths.data_dir() / "galleries" / f"{asu_id}.npz"
+    return paths.data_dir() / "galleries" / f"{asu_id}.db"
 
 
-def empty(model: Model) -> Gallery:
-    """A gallery without people, for the embeddings of this model."""
-    return Gallery(model.space, _THRESHOLD, synthetic=model.synthetic)
+class Store:
+    """One gallery; safe to use from several processes at once."""
 
+    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
+        self.file = file
+        self._connection = connection
 
-def load(asu_id: str) -> Gallery | None:
-    """The gallery of a deployment, None before anyone is enrolled; raises GalleryError."""
-    file = path(asu_id)
-    try:
-        return Gallery.parse(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except GalleryFormatError as error:
-        raise GalleryError(
-            f"{file} is damaged: {error}",
-            hint=f"move {file} away, then: facectl gallery enroll NAME IMAGE",
-        ) from error
+    @classmethod
+    def find(cls, asu_id: str) -> Store | None:
+        """The gallery of a deployment, None before anyone is enrolled; raises GalleryError."""
+        file = path(asu_id)
+        return cls.at(file) if file.exists() else None
 
+    @classmethod
+    def at(cls, file: Path) -> Store:
+        """The gallery in a file that exists; raises GalleryError for anything else."""
+        store = cls(file, database.connect(file))
+        if store.get("space") is None:
+            store.close()
+            raise GalleryError(f"{file} is an empty gallery: nobody is enrolled", hint=_ENROL)
+        return store
 
-def load_for(asu_id: str, model: Model) -> Gallery:
-    """The gallery to add to; raises GalleryError for one of another space."""
-    gallery = load(asu_id)
-    if gallery is None:
-        return empty(model)
-    check_space(gallery, model.space, asu_id)
-    return gallery
+    @classmethod
+    def open(cls, asu_id: str) -> Store:
+        """The gallery of a deployment; raises GalleryError where there is none."""
+        store = cls.find(asu_id)
+        if store is None:
+            raise GalleryError("nobody is enrolled", hint=_ENROL)
+        return store
 
+    @classmethod
+    def for_space(cls, asu_id: str, space: str, *, synthetic: bool = False) -> Store:
+        """The gallery to add to, made where there is none; raises GalleryError if it is foreign."""
+        file = path(asu_id)
+        store = cls(file, database.connect(file))
+        with store._transaction():
+            store._connection.executemany(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+                [("lineage", uuid.uuid4().hex), ("space", space), ("synthetic", str(synthetic))],
+            )
+            store._connection.execute(
+                "INSERT OR IGNORE INTO versions VALUES (0, ?, 'made', ?)",
+                (_now(), json.dumps(asdict(Settings()))),
+            )
+        store.check_space(space)
+        return store
 
-def check_space(gallery: Gallery, space: str, asu_id: str) -> None:
-    """Raise GalleryError unless the gallery's embeddings were made by the model of `space`."""
-    if gallery.space != space:
-        raise GalleryError(
-            f"the gallery {path(asu_id)} is of embedding space {gallery.space}, the model of "
-            f"{space}: their embeddings can't be compared",
-            hint=(
-                "deploy the gallery's own model (facectl models list), or move the gallery away "
-                "and enrol again: facectl gallery enroll NAME IMAGE"
-            ),
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @property
+    def lineage(self) -> str:
+        """Which gallery this is, whatever it is called or holds."""
+        return str(self.get("lineage"))
+
+    @property
+    def space(self) -> str:
+        """The embedding space of every reference."""
+        return str(self.get("space"))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model was never trained, so that names mean nothing."""
+        return self.get("synthetic") == "True"
+
+    @property
+    def version(self) -> int:
+        """The number of the newest version."""
+        return int(self._one("SELECT coalesce(max(number), 0) FROM versions"))
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the newest version."""
+        return self.settings_of(self.version)
+
+    def settings_of(self, version: int) -> Settings:
+        """The settings of a version; raises GalleryError for one that there is not."""
+        text = self._one("SELECT settings FROM versions WHERE number = :v", v=version)
+        if text is None:
+            raise GalleryError(
+                f"there is no version {version} of the gallery", hint="facectl gallery history"
+            )
+        return Settings(**json.loads(str(text)))
+
+    def check_space(self, space: str) -> None:
+        """Raise GalleryError unless the references were made by the model of `space`."""
+        if self.space != space:
+            raise GalleryError(
+                f"the gallery {self.file} is of embedding space {self.space}, the model of "
+                f"{space}: their embeddings can't be compared",
+                hint=(
+                    "deploy the gallery's own model (facectl models list), or move the gallery "
+                    "away and enrol again: facectl gallery enroll NAME IMAGE"
+                ),
+            )
+
+    def people(self, version: int | None = None) -> dict[str, int]:
+        """Names with their numbers of references, in the order of names."""
+        rows = self._all(
+            f"SELECT name, count(*) FROM entries WHERE {_ALIVE} GROUP BY name ORDER BY name",  # noqa: S608
+            v=self._version(version),
         )
+        return {str(name): int(count) for name, count in rows}
+
+    def references(self, name: str) -> list[Reference]:
+        """The references of a name in the newest version, the oldest first."""
+        rows = self._all(
+            "SELECT embedding, sha256, source, figures FROM entries JOIN vectors "
+            "ON vectors.id = vector WHERE name = :name AND died IS NULL ORDER BY entries.id",
+            name=name,
+        )
+        return [
+            Reference(np.frombuffer(blob, "<f4"), sha256, source, json.loads(figures))
+            for blob, sha256, source, figures in rows
+        ]
+
+    def names_of(self, sha256: str) -> list[str]:
+        """Under which names a photograph is enrolled."""
+        rows = self._all(
+            "SELECT DISTINCT name FROM vectors JOIN entries ON vectors.id = vector "
+            "WHERE sha256 = :sha256 AND died IS NULL ORDER BY name",
+            sha256=sha256,
+        )
+        return [str(name) for (name,) in rows]
+
+    def rows(
+        self, low: int = 0, high: int = 1 << BUCKET_BITS, *, version: int | None = None
+    ) -> tuple[list[str], Embeddings]:
+        """Names and embeddings (N, 512) of the buckets low to high, in the order of names."""
+        rows = self._all(
+            "SELECT name, embedding FROM entries JOIN vectors ON vectors.id = vector "  # noqa: S608
+            f"WHERE bucket >= :low AND bucket < :high AND {_ALIVE} ORDER BY name, entries.id",
+            low=low,
+            high=high,
+            v=self._version(version),
+        )
+        names = [str(name) for name, _ in rows]
+        data = b"".join(blob for _, blob in rows)
+        return names, np.frombuffer(data, "<f4").reshape(len(names), DIMENSIONS)
+
+    def gallery(self, version: int | None = None) -> Gallery:
+        """A version as probes are compared with it: rows are people where matching is centroid."""
+        settings = self.settings_of(self._version(version))
+        names, embeddings = self.rows(version=version)
+        if settings.matching == CENTROID:
+            names, embeddings = centroids(names, embeddings)
+        return Gallery(
+            self.space, settings.threshold, tuple(names), embeddings, self.synthetic,
+            settings.metric,
+        )  # fmt: skip
+
+    def versions(self) -> list[Version]:
+        """Every version, the newest first."""
+        born = dict(self._all("SELECT born, count(*) FROM entries GROUP BY born"))
+        died = dict(
+            self._all("SELECT died, count(*) FROM entries WHERE died IS NOT NULL GROUP BY died")
+        )
+        rows = self._all("SELECT number, at, action, settings FROM versions ORDER BY number DESC")
+        return [
+            Version(
+                number, at, action, Settings(**json.loads(settings)),
+                born.get(number, 0), died.get(number, 0),
+            )
+            for number, at, action, settings in rows
+        ]  # fmt: skip
+
+    def touched_since(self, version: int) -> set[int]:
+        """The buckets in which anything came or went after a version."""
+        rows = self._all(
+            "SELECT bucket FROM entries WHERE born > :v UNION "
+            "SELECT bucket FROM entries WHERE died > :v",
+            v=version,
+        )
+        return {int(bucket) for (bucket,) in rows}
+
+    def changed_people(self, first: int, second: int) -> set[str]:
+        """The names whose references are not the same in two versions."""
+        one, two = (
+            "SELECT name, vector FROM entries "  # noqa: S608 - the text is ours
+            f"WHERE born <= :{v} AND (died IS NULL OR died > :{v})"
+            for v in ("a", "b")
+        )
+        rows = self._all(
+            f"SELECT name FROM ({one} EXCEPT {two}) "  # noqa: S608 - the text is ours
+            f"UNION SELECT name FROM ({two} EXCEPT {one})",
+            a=first,
+            b=second,
+        )
+        return {str(name) for (name,) in rows}
+
+    def get(self, key: str) -> str | None:
+        """A note kept with the gallery."""
+        found = self._one("SELECT value FROM meta WHERE key = :key", key=key)
+        return None if found is None else str(found)
+
+    def put(self, key: str, value: str) -> None:
+        """Keep a note with the gallery."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def adopt(self, lineage: str, version: int) -> None:
+        """Become the continuation of a published gallery at its version."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,)
+            )
+            if version > self.version:
+                self._connection.execute(
+                    "INSERT INTO versions VALUES (?, ?, 'adopt', ?)",
+                    (version, _now(), json.dumps(asdict(self.settings))),
+                )
+
+    @contextmanager
+    def change(self, action: str, *, extend: int | None = None) -> Iterator[Change]:
+        """A new version, made when the block ends well and changed anything.
+
+        `extend` continues that version where it still is the newest and was not
+        published: a long enrolment is saved piece by piece.
+        """
+        with self._transaction():
+            head = self.version
+            published = json.loads(self.get("published") or "{}").get("version", 0)
+            number = head if extend == head and published < head else head + 1
+            change = Change(self._connection, number, self.settings)
+            yield change
+            if change.changed:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?)",
+                    (number, _now(), action, json.dumps(asdict(change.settings))),
+                )
+
+    def compact(self) -> None:
+        """Rewrite the file, so that nothing deleted is left in it."""
+        with database.errors(self.file):
+            self._connection.execute("VACUUM")
+
+    def transact(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `work` as one transaction."""
+        with self._transaction():
+            work(self._connection)
+
+    def _transaction(self) -> Any:
+        return database.transaction(self._connection, self.file)
+
+    def _version(self, version: int | None) -> int:
+        return self.version if version is None else version
+
+    def _all(self, query: str, **values: Any) -> list[Any]:
+        with database.errors(self.file):
+            return self._connection.execute(query, values).fetchall()
+
+    def _one(self, query: str, **values: Any) -> Any:
+        rows = self._all(query, **values)
+        return rows[0][0] if rows else None
 
 
-def save(asu_id: str, gallery: Gallery) -> Path:
-    """Write the gallery; the old one stays until the new one is on the disk."""
-    file = path(asu_id)
-    with paths.atomic_write(file) as stream:
-        stream.write(gallery.serialise())
-    return file
+def centroids(names: Sequence[str], embeddings: Embeddings) -> tuple[list[str], Embeddings]:
+    """One row per person: the mean of the embeddings, of length 1; names must come in order."""
+    people, first, counts = np.unique(np.asarray(names), return_index=True, return_counts=True)
+    if len(people) == 0:
+        return [], np.zeros((0, DIMENSIONS), np.float32)
+    order = np.argsort(first)
+    sums = np.add.reduceat(embeddings.astype(np.float64), first[order], axis=0)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    # Opposite embeddings cancel out: then the first one stands for the person.
+    flat = (lengths[:, 0] < 1e-6) | (counts[order] == 1)
+    sums[flat] = embeddings[first[order][flat]]
+    lengths[flat] = np.linalg.norm(sums[flat], axis=1, keepdims=True)
+    return [str(name) for name in people[order]], (sums / lengths).astype(np.float32)
+
+
+def check_space(asu_id: str, space: str) -> None:
+    """Raise GalleryError where a deployment's gallery is of another space than its model."""
+    store = Store.find(asu_id)
+    if store is not None:
+        try:
+            store.check_space(space)
+        finally:
+            store.close()
 
 
 def set_aside(asu_id: str) -> Path:
     """Move the gallery of a deployment away, so that a new one can begin; where it is now."""
     file = path(asu_id)
-    gallery = load(asu_id)
-    space = "damaged" if gallery is None else gallery.space[:8]
-    return file.replace(file.with_name(f"{file.stem}.{space}.npz"))
+    store = Store.open(asu_id)
+    space = store.space.partition("/")[0][:8]
+    store.close()
+    target = file.with_name(f"{file.stem}.{space}.db")
+    for count in range(2, 1000):
+        if not target.exists():
+            break
+        target = file.with_name(f"{file.stem}.{space}-{count}.db")
+    return file.replace(target)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

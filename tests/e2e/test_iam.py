@@ -54,7 +54,7 @@ def strict(facectl: Facectl, monkeypatch: pytest.MonkeyPatch, isolated: Any) -> 
         clients = Clients(made)
         clients.sqs.create_queue(QueueName="another")
         clients.s3.create_bucket(Bucket="another")
-        clients.s3.put_object(Bucket="another", Key="gallery/current.npz", Body=b"x")
+        clients.s3.put_object(Bucket="another", Key="gallery/current.json", Body=b"x")
         yield clients
     finally:
         process.stop()
@@ -102,9 +102,9 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
     request, responses, another = (
         url(queue) for queue in (names.request_queue, names.response_queue, "another")
     )
-    strict.s3.put_object(Bucket=bucket, Key="gallery/current.npz", Body=b"x")
+    strict.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
     strict.s3.put_object(Bucket=bucket, Key="secret", Body=b"x")
-    gallery = {"Bucket": bucket, "Key": "gallery/current.npz"}
+    gallery = {"Bucket": bucket, "Key": "gallery/current.json"}
     detection, recognition = names.detection_role, names.recognition_role
     wanted = {
         (detection, "sqs", "send_message", request): True,
@@ -133,7 +133,7 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
     for role, call, arguments in (
         (detection, "get_object", gallery),
         (recognition, "get_object", {"Bucket": bucket, "Key": "secret"}),
-        (recognition, "get_object", {"Bucket": "another", "Key": "gallery/current.npz"}),
+        (recognition, "get_object", {"Bucket": "another", "Key": "gallery/current.json"}),
         (recognition, "list_objects_v2", {"Bucket": "another"}),
         (recognition, "delete_object", gallery),
         (recognition, "delete_bucket", {"Bucket": bucket}),

@@ -405,7 +405,7 @@ def assert_nothing_left(clients: Clients) -> None:
 def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, wish: Wish) -> None:
     apply(context, wish)
     bucket = wish.names.bucket(wish.account.number, wish.account.region)
-    context.clients.s3.put_object(Bucket=bucket, Key="gallery/current.npz", Body=b"x")
+    context.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
 
     steps = plan_removal(found(context, wish), ASU_ID)
     for step in steps:

@@ -1,117 +1,280 @@
-"""The gallery on this computer: kept, added to, published, and never mixed with another space."""
+"""The gallery on this computer: every version kept, nothing half-written, nothing left over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import json
+import multiprocessing
+import os
+import sqlite3
+import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
-from moto import mock_aws
+from gallery_data import SPACE, made, put, unit
 
-from facectl.aws import Clients
-from facectl.context import Deployment
-from facectl.errors import CloudError, GalleryError, InputError
-from facectl.gallery import enrol, publish, store
-from lambda_src.gallery import Gallery
-from lambda_src.vision.store import Model
-
-MODEL = Model(Path("model"), "0123/facenet", "facenet", synthetic=False, weights="vggface2")
-DEPLOYMENT = Deployment("alice", "aws", space=MODEL.space)
-
-
-def unit(index: int) -> np.ndarray:
-    vector = np.zeros(512, dtype=np.float32)
-    vector[index] = 1
-    return vector
+from facectl.errors import GalleryError, InputError
+from facectl.gallery import people, store
+from facectl.gallery.changes import Reference
+from facectl.gallery.names import check_name
+from facectl.gallery.store import Store, centroids
 
 
 def test_before_anyone_is_enrolled_there_is_no_gallery() -> None:
-    assert store.load("alice") is None
-    assert store.load_for("alice", MODEL).names == ()
+    assert Store.find("alice") is None
+    with pytest.raises(GalleryError, match="nobody is enrolled"):
+        Store.open("alice")
 
 
-def test_what_is_added_is_kept() -> None:
-    gallery = enrol.add(store.empty(MODEL), "Ada", [unit(0), unit(1)])
-    store.save("alice", enrol.add(gallery, "Grace", [unit(2)]))
-    kept = store.load_for("alice", MODEL)
-    assert kept.names == ("Ada", "Ada", "Grace")
-    assert kept.match(np.stack([unit(1), unit(2)]))[1].name == "Grace"
-    assert store.load("bob") is None
+def test_what_is_added_is_kept_and_belongs_to_one_deployment() -> None:
+    put(made(), Ada=2, Grace=1)
+    kept = Store.open("alice")
+    assert kept.people() == {"Ada": 2, "Grace": 1}
+    assert kept.gallery().match(kept.references("Grace")[0].embedding[None])[0].name == "Grace"
+    assert kept.references("Ada")[0].source == "/photos/Ada0.jpg"
+    assert Store.find("bob") is None
 
 
-def test_removal_takes_every_row_of_the_name() -> None:
-    gallery = enrol.add(store.empty(MODEL), "Ada", [unit(0), unit(1)])
-    gallery = enrol.remove(enrol.add(gallery, "Grace", [unit(2)]), "Ada")
-    assert gallery.names == ("Grace",)
-    np.testing.assert_array_equal(gallery.embeddings, [unit(2)])
+def test_the_file_is_nobody_elses_business() -> None:
+    assert stat.S_IMODE(made().file.stat().st_mode) == 0o600
 
 
-def test_removing_nobody_says_so() -> None:
-    with pytest.raises(GalleryError, match="nobody is called 'Ada'"):
-        enrol.remove(store.empty(MODEL), "Ada")
+def test_every_version_can_be_read() -> None:
+    kept = made()
+    put(kept, Ada=1)
+    put(kept, Grace=2)
+    people.remove(kept, "Ada")
+    assert [kept.people(version) for version in range(4)] == [
+        {}, {"Ada": 1}, {"Ada": 1, "Grace": 2}, {"Grace": 2},
+    ]  # fmt: skip
+    assert [(v.number, v.action, v.added, v.removed) for v in kept.versions()] == [
+        (3, "remove", 0, 1), (2, "enroll", 2, 0), (1, "enroll", 1, 0), (0, "made", 0, 0),
+    ]  # fmt: skip
+
+
+def test_a_change_that_changes_nothing_is_no_version() -> None:
+    kept = made()
+    with kept.change("nothing"):
+        pass
+    assert kept.version == 0
+
+
+def test_a_change_that_fails_leaves_the_gallery_as_it_was() -> None:
+    kept = made()
+    put(kept, Ada=1)
+
+    def interrupted() -> None:
+        with kept.change("enroll") as change:
+            change.add("Grace", Reference(unit(3)))
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert kept.people() == {"Ada": 1}
+    assert kept.version == 1
+
+
+def test_a_full_disk_leaves_the_gallery_as_it_was() -> None:
+    kept = made()
+    put(kept, Ada=1)
+    pages = kept._connection.execute("PRAGMA page_count").fetchone()[0]
+    kept._connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+    with pytest.raises(GalleryError, match="no room left") as caught:
+        put(kept, Grace=100)
+    assert "make room" in (caught.value.hint or "")
+    assert Store.open("alice").people() == {"Ada": 1}
+
+
+def _enrol_many(home: str, name: str) -> None:
+    os.environ["FACECTL_HOME"] = home
+    kept = made()
+    for index in range(20):
+        with kept.change("enroll") as change:
+            change.add(f"{name}{index}", Reference(unit(index)))
+
+
+def test_two_enrolments_at_once_both_arrive(isolated: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_enrol_many, args=(str(isolated), name)) for name in ("a", "b")
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    kept = Store.open("alice")
+    assert len(kept.people()) == 40
+    assert kept.version == 40
 
 
 def test_a_damaged_gallery_is_named_and_left_alone() -> None:
-    file = store.save("alice", store.empty(MODEL))
-    file.write_bytes(b"damaged")
-    with pytest.raises(GalleryError, match=r"alice\.npz is damaged"):
-        store.load("alice")
-    assert file.read_bytes() == b"damaged"
+    kept = made()
+    kept.close()
+    kept.file.write_bytes(b"damaged" * 1000)
+    with pytest.raises(GalleryError, match=r"alice\.db is damaged"):
+        Store.open("alice")
+    assert kept.file.read_bytes() == b"damaged" * 1000
 
 
 def test_another_space_is_never_added_to() -> None:
-    store.save("alice", store.empty(replace(MODEL, space="other/facenet")))
+    made()
     with pytest.raises(GalleryError, match="can't be compared") as caught:
-        store.load_for("alice", MODEL)
+        Store.for_space("alice", "other/facenet")
     assert "facectl gallery enroll" in (caught.value.hint or "")
+    with pytest.raises(GalleryError, match="can't be compared"):
+        store.check_space("alice", "other/facenet")
+    store.check_space("nobody", "other/facenet")
+
+
+def test_a_gallery_set_aside_makes_room_for_another() -> None:
+    put(made(), Ada=1)
+    kept = store.set_aside("alice")
+    assert Store.find("alice") is None
+    assert Store.at(kept).people() == {"Ada": 1}
+    made()
+    assert store.set_aside("alice") != kept
+
+
+def test_rename_and_merge() -> None:
+    kept = made()
+    put(kept, Ada=2, Grace=1)
+    people.rename(kept, "Ada", "Ada Lovelace")
+    assert kept.people() == {"Ada Lovelace": 2, "Grace": 1}
+    with pytest.raises(GalleryError, match="called 'Grace' already"):
+        people.rename(kept, "Ada Lovelace", "Grace")
+    people.merge(kept, "Grace", "Ada Lovelace")
+    assert kept.people() == {"Ada Lovelace": 3}
 
 
 @pytest.mark.parametrize(
-    "name", ["", "  ", "a,b", "two\nlines", "x" * 101, "Unknown", "No-Face", "Error"]
+    "change",
+    [
+        lambda kept: people.remove(kept, "Eve"),
+        lambda kept: people.rename(kept, "Eve", "Mallory"),
+        lambda kept: people.merge(kept, "Eve", "Ada"),
+        lambda kept: people.merge(kept, "Ada", "Eve"),
+    ],
 )
+def test_nobody_of_that_name(change: object) -> None:
+    kept = made()
+    put(kept, Ada=1)
+    with pytest.raises(GalleryError, match="nobody is called 'Eve'"):
+        change(kept)  # type: ignore[operator]
+    assert kept.people() == {"Ada": 1}
+    assert kept.version == 1
+
+
+def test_rollback_brings_back_people_names_and_settings() -> None:
+    kept = made()
+    put(kept, Ada=2, Grace=1)
+    with kept.change("settings") as change:
+        change.configure(threshold=0.7)
+    people.rename(kept, "Ada", "Countess")
+    put(kept, Ada=1)
+    assert people.rollback(kept, 1) == 5
+    assert kept.people() == {"Ada": 2, "Grace": 1}
+    assert kept.settings.threshold == 1.0
+    assert kept.people(4) == {"Ada": 1, "Countess": 2, "Grace": 1}
+    with pytest.raises(GalleryError, match="no version 99"):
+        people.rollback(kept, 99)
+
+
+def test_what_tells_two_versions_apart() -> None:
+    kept = made()
+    put(kept, Ada=1, Grace=1, Alan=1)
+    people.remove(kept, "Grace")
+    put(kept, Ada=1, Barbara=2)
+    with kept.change("settings") as change:
+        change.configure(threshold=0.7)
+    found = people.compare(kept, 1, 4)
+    assert (found.added, found.removed, found.changed) == (
+        {"Barbara": 2}, {"Grace": 1}, {"Ada": (1, 2)},
+    )  # fmt: skip
+    assert found.settings == {"threshold": (1.0, 0.7)}
+    assert people.compare(kept, 2, 2).empty
+
+
+def test_forgetting_leaves_no_trace_in_any_version() -> None:
+    kept = made()
+    put(kept, Ada=2, Grace=1)
+    photo = kept.references("Ada")[0]
+    people.rename(kept, "Ada", "Countess of Lovelace")
+    with kept.change("enroll") as change:
+        # The same photograph, enrolled again under yet another name.
+        change.add("Augusta", photo)
+    aside = store.set_aside("alice")
+    kept.close()
+    kept = made()
+    put(kept, Ada=1, Alan=1)
+    assert people.forget("alice", "Ada") == 4
+    for file in (aside, kept.file):
+        data = file.read_bytes()
+        for trace in (b"Ada", b"Lovelace", b"Augusta", photo.embedding.tobytes()):
+            assert trace not in data
+        assert str(photo.sha256).encode() not in data
+        assert not file.with_name(file.name + "-journal").exists()
+    assert kept.people() == {"Alan": 1}
+    assert all("Ada" not in kept.people(version) for version in range(kept.version + 1))
+    assert kept.versions()[0].action == "forget"
+    with pytest.raises(GalleryError, match="nobody is called 'Ada'"):
+        people.forget("alice", "Ada")
+
+
+def test_a_long_enrolment_is_one_version_unless_another_came_between() -> None:
+    kept = made()
+    put(kept, Ada=1)
+    with kept.change("enroll", extend=1) as change:
+        change.add("Grace", Reference(unit(9)))
+    assert kept.version == 1
+    put(kept, Alan=1)
+    with kept.change("enroll", extend=1) as change:
+        change.add("Eve", Reference(unit(9)))
+    assert kept.version == 3
+    kept.put("published", json.dumps({"version": 3}))
+    with kept.change("enroll", extend=3) as change:
+        change.add("Mallory", Reference(unit(9)))
+    assert kept.version == 4
+
+
+def test_a_centroid_is_the_mean_of_length_one() -> None:
+    rows = np.stack([unit(0), unit(1), unit(5), unit(7), -unit(7)])
+    names, means = centroids(["Ada", "Ada", "Bob", "Eve", "Eve"], rows)
+    assert names == ["Ada", "Bob", "Eve"]
+    np.testing.assert_allclose(means[0], (unit(0) + unit(1)) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(means[1:], [unit(5), unit(7)], atol=1e-6)
+    assert centroids([], np.zeros((0, 512), np.float32))[0] == []
+
+
+def test_another_programs_database_is_not_taken_over() -> None:
+    file = store.path("alice")
+    file.parent.mkdir(parents=True)
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE birds (name TEXT)")
+    with pytest.raises(GalleryError):
+        Store.open("alice")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "a,b", "two\nlines", "x" * 300, "x" * 101, "Unknown", "No-Face", "Error", "\u200d",
+     "\u202eevil", "a\x00b"],
+)  # fmt: skip
 def test_names_that_an_answer_cannot_carry(name: str) -> None:
     with pytest.raises(InputError, match="can't be a name"):
-        enrol.check_name(name)
+        check_name(name)
 
 
-@pytest.mark.parametrize("name", ["Ada", "Grace Hopper", "Zoë 🦉", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["Ada", "Grace Hopper", "Zoë 🦉", "a/b", "👩‍🚀", "../../etc", "x" * 100]
+)
 def test_names_that_it_can(name: str) -> None:
-    assert enrol.check_name(f" {name} ") == name
+    assert check_name(f" {name} ") == name
 
 
-@pytest.fixture
-def clients() -> Iterator[Clients]:
-    with mock_aws():
-        yield Clients(DEPLOYMENT)
+def test_one_name_however_it_is_composed() -> None:
+    assert check_name("Zoe\u0308") == check_name("Zo\u00eb")
 
 
-def bucket(clients: Clients) -> str:
-    return DEPLOYMENT.names.bucket(clients.account, DEPLOYMENT.region)
-
-
-def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
-    clients.s3.create_bucket(Bucket=bucket(clients))
-    store.save("alice", enrol.add(store.empty(MODEL), "Ada", [unit(0)]))
-    publish.publish_local(clients)
-    body = clients.s3.get_object(Bucket=bucket(clients), Key=publish.KEY)["Body"].read()
-    assert Gallery.parse(body).names == ("Ada",)
-
-
-def test_nothing_is_published_where_nobody_is_enrolled(clients: Clients) -> None:
-    clients.s3.create_bucket(Bucket=bucket(clients))
-    assert publish.publish_local(clients) is None
-    assert clients.s3.list_objects_v2(Bucket=bucket(clients))["KeyCount"] == 0
-
-
-def test_a_foreign_gallery_is_not_published(clients: Clients) -> None:
-    foreign = store.empty(replace(MODEL, space="other/facenet"))
-    with pytest.raises(GalleryError, match="can't be compared"):
-        publish.publish(clients, foreign)
-
-
-def test_without_the_bucket_the_next_command_is_deploy(clients: Clients) -> None:
-    with pytest.raises(CloudError, match="NoSuchBucket") as caught:
-        publish.publish(clients, store.empty(MODEL))
-    assert caught.value.hint == "facectl deploy"
+def test_the_space_is_kept() -> None:
+    assert made().space == SPACE

@@ -1,0 +1,23 @@
+"""`facectl gallery`: whom the pipeline knows."""
+
+from __future__ import annotations
+
+import typer
+
+from facectl.cli.gallery import enrol, exchange, people, versions
+
+app = typer.Typer(no_args_is_help=True, help="Whom the pipeline knows: enroll, list, calibrate.")
+
+app.command("enroll")(enrol.enroll)
+app.command("list")(people.list_)
+app.command("show")(people.show)
+app.command("remove")(people.remove)
+app.command("rename")(people.rename)
+app.command("merge")(people.merge)
+app.command("import")(exchange.import_)
+app.command("export")(exchange.export)
+app.command("history")(versions.history)
+app.command("diff")(versions.diff)
+app.command("rollback")(versions.rollback)
+app.command("publish")(versions.publish)
+app.command("status")(versions.status)

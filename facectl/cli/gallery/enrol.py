@@ -1,0 +1,136 @@
+"""`facectl gallery enroll`: from photographs to names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from facectl.cli.gallery import shared
+from facectl.cli.options import Json, with_deployment
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+
+if TYPE_CHECKING:
+    from facectl.gallery.enrol import Outcome, Task
+    from facectl.gallery.quality import Finding
+    from facectl.gallery.store import Store
+
+_SHOWN = 30
+
+
+@with_deployment
+def enroll(
+    deployment: Deployment,
+    name: Annotated[
+        str, typer.Argument(help="What the pipeline answers for this person; or a FOLDER/NAME/….")
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Photographs with this one face, or folders.")
+    ] = None,
+    largest: Annotated[
+        bool, typer.Option("--largest", help="Take the largest of several faces.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Enrol no photograph that a check finds fault with.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Add a person's photographs, or a tree of people; the running pipeline knows them in seconds.
+
+    Photographs that are enrolled already are not looked at again, so an
+    interrupted run goes on where it stopped.
+
+    [bold]Examples[/bold]
+
+    facectl gallery enroll Eileen portrait.jpg
+
+    facectl gallery enroll "Grace Hopper" 1.jpg 2.jpg --largest
+
+    facectl gallery enroll people/ --strict
+    """
+    from facectl.gallery import enrol
+
+    tasks, findings = (
+        (enrol.tasks_for(name, images), []) if images else enrol.tasks_below(Path(name))
+    )
+    run(deployment, tasks, findings, take_largest=largest, strict=strict, json=json)
+
+
+def run(
+    deployment: Deployment,
+    tasks: list[Task],
+    findings: list[Finding],
+    *,
+    take_largest: bool = False,
+    strict: bool = False,
+    json: bool,
+) -> None:
+    """Enrol photographs, publish what came of it, report, and raise what is to be raised."""
+    from facectl.gallery import enrol
+    from facectl.gallery.photographs import Enroller
+    from facectl.gallery.store import Store
+    from facectl.models.store import find
+
+    model = find(deployment.space)
+    store = Store.for_space(deployment.asu_id, model.space, synthetic=model.synthetic)
+    enrolment = enrol.Enrolment(
+        store, lambda: Enroller(model), take_largest=take_largest, strict=strict
+    )
+    enrolment.outcome.findings += findings
+    try:
+        try:
+            with shared.counted("Enrolling", len(tasks)) as progress:
+                outcome = enrolment.run(tasks, progress)
+        finally:
+            # An interrupted run has enrolled people too.
+            if enrolment.outcome.enrolled:
+                shared.publish_change(deployment, store)
+        _report(store, outcome, json=json)
+        enrol.check(outcome, strict=strict)
+    finally:
+        store.close()
+
+
+def _report(store: Store, outcome: Outcome, *, json: bool) -> None:
+    count = sum(outcome.enrolled.values())
+    if json:
+        print_json(
+            {
+                "version": store.version,
+                "enrolled": outcome.enrolled,
+                "unchanged": outcome.unchanged,
+                "refused": len(outcome.refused),
+                "findings": [finding.facts() for finding in outcome.findings],
+                **shared.facts_of(store, store.people()),
+            }
+        )
+        return
+    _findings(outcome)
+    if len(outcome.enrolled) > 1:
+        table = Table("Name", "Photographs", "To look at", box=None)
+        faults = [finding.name for finding in outcome.findings]
+        for name, photographs in list(outcome.enrolled.items())[:_SHOWN]:
+            table.add_row(Text(name), str(photographs), str(faults.count(name) or ""))
+        out.print(table)
+        if len(outcome.enrolled) > _SHOWN:
+            out.print(f"… and {len(outcome.enrolled) - _SHOWN} more")
+    who = next(iter(outcome.enrolled)) if len(outcome.enrolled) == 1 else "people"
+    parts = [f"Enrolled {who} from {count} photograph(s)."] if count else []
+    if outcome.unchanged:
+        parts.append(f"{outcome.unchanged} photograph(s) were enrolled already.")
+    if outcome.refused:
+        parts.append(f"{len(outcome.refused)} photograph(s) were not enrolled.")
+    shared.report(store, " ".join(parts), json=False)
+
+
+def _findings(outcome: Outcome) -> None:
+    for finding in outcome.findings:
+        colour = "red" if finding.refused else "yellow"
+        word = "Not enrolled" if finding.refused else "Look at"
+        text = Text(f"{word}: ", style=colour)
+        text.append(f"{finding.photo or finding.name}: {finding.message}", style="default")
+        err.print(text, soft_wrap=True)

@@ -1,0 +1,81 @@
+"""`facectl gallery import | export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facectl.cli.gallery import shared
+from facectl.cli.gallery.enrol import run
+from facectl.cli.options import Json, with_deployment
+from facectl.console import err
+from facectl.context import Deployment
+
+
+@with_deployment
+def import_(
+    deployment: Deployment,
+    source: Annotated[
+        Path | None, typer.Argument(help="A .pt or .npz file, or a FOLDER/NAME/… of photographs.")
+    ] = None,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="How its faces were prepared: facenet or cse546.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="Which weights made it: a release, an installed model or a file.")
+    ] = "vggface2",
+    published: Annotated[
+        bool, typer.Option("--published", help="Bring in the gallery that the deployment has.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Add a gallery from elsewhere: [embeddings, names] of torch.save, .npz, or photographs.
+
+    Nothing that a file brings along is executed. A .pt does not say how it was
+    made, so you do; embeddings of another space than the deployed model's are refused.
+
+    [bold]Examples[/bold]
+
+    facectl gallery import data.pt --preprocessing cse546
+
+    facectl gallery import other.npz
+
+    facectl gallery import --published
+    """
+    from facectl.gallery import exchange, imports
+    from facectl.gallery.enrol import tasks_below
+
+    if source is not None and source.is_dir():
+        run(deployment, *tasks_below(source), json=json)
+        return
+    with err.status("Reading the gallery"):
+        foreign, origin = imports.read(deployment, source, preprocessing, weights, published)
+    store = imports.store_for(deployment, foreign, origin)
+    try:
+        with shared.counted("Importing", len(foreign.names)) as progress:
+            count = exchange.add(store, foreign, progress)
+        shared.publish_change(deployment, store)
+        shared.report(store, f"Imported {count} reference(s).", json=json, imported=count)
+    finally:
+        store.close()
+
+
+@with_deployment
+def export(
+    deployment: Deployment,
+    file: Annotated[Path, typer.Argument(help="The .npz file to write.")],
+    json: Json = False,
+) -> None:
+    """Write the gallery as one .npz file that `import` reads, with its space and threshold.
+
+    [bold]Example[/bold]
+
+    facectl gallery export people.npz
+    """
+    from facectl.gallery import exchange
+
+    with shared.opened(deployment) as store:
+        count = exchange.write(store, file)
+        shared.report(store, f"Wrote {count} reference(s) to {file}.", json=json, exported=count)

@@ -1,0 +1,169 @@
+"""`facectl gallery list | show | remove | rename | merge`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from facectl.cli.gallery import shared
+from facectl.cli.options import Json, with_deployment
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+
+if TYPE_CHECKING:
+    from facectl.gallery.store import Store
+
+Person = Annotated[str, typer.Argument(help="A name in the gallery.")]
+
+
+@with_deployment
+def list_(deployment: Deployment, json: Json = False) -> None:
+    """List who is enrolled, and from how many photographs.
+
+    [bold]Example[/bold]
+
+    facectl gallery list
+    """
+    from facectl.gallery.store import Store
+
+    store = Store.find(deployment.asu_id)
+    if store is None:
+        err.print("Nobody is enrolled.  Next: [bold]facectl gallery enroll NAME IMAGE[/bold]")
+        if json:
+            print_json({"people": []})
+        return
+    people = store.people()
+    if json:
+        print_json({"version": store.version, **shared.facts_of(store, people)})
+        return
+    table = Table("Name", "Photographs", box=None)
+    for name, photographs in people.items():
+        table.add_row(Text(name), str(photographs))
+    out.print(table)
+    shared.warn_synthetic(store)
+
+
+@with_deployment
+def show(deployment: Deployment, name: Person, json: Json = False) -> None:
+    """Show a person's photographs, what was measured of them, and who looks most alike.
+
+    [bold]Example[/bold]
+
+    facectl gallery show Eileen
+    """
+    from facectl.errors import GalleryError
+
+    with shared.opened(deployment) as store:
+        references = store.references(name)
+        if not references:
+            raise GalleryError(f"nobody is called {name!r}", hint="facectl gallery list")
+        photographs = [
+            {"photograph": reference.source, "sha256": reference.sha256, **reference.figures}
+            for reference in references
+        ]
+        alike = _alike(store, name)
+    if json:
+        print_json({"name": name, "photographs": photographs, "nearest": alike})
+        return
+    columns = ("photograph", "face_px", "probability", "sharpness")
+    table = Table("Photograph", "Face (px)", "Probability", "Sharpness", box=None)
+    for photograph in photographs:
+        table.add_row(*(Text(_shown(photograph.get(key))) for key in columns))
+    out.print(table)
+    for other in alike:
+        out.print(f"{other['distance']:.2f} from {other['name']}", markup=False)
+
+
+@with_deployment
+def remove(
+    deployment: Deployment,
+    name: Person,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget", help="Leave no trace: delete it from every version, here and published."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Remove a person from the gallery, here and in the deployment.
+
+    Without --forget older versions keep the person, so that a rollback is possible.
+
+    [bold]Examples[/bold]
+
+    facectl gallery remove Eileen
+
+    facectl gallery remove Eileen --forget
+    """
+    from facectl.gallery import people
+
+    with shared.opened(deployment) as store:
+        if forget:
+            people.forget(deployment.asu_id, name)
+        else:
+            people.remove(store, name)
+        shared.publish_change(deployment, store, anew=forget)
+        word = "Forgot" if forget else "Removed"
+        shared.report(store, f"{word} {name}.", json=json)
+
+
+@with_deployment
+def rename(
+    deployment: Deployment,
+    name: Person,
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    json: Json = False,
+) -> None:
+    """Give a person another name.
+
+    [bold]Example[/bold]
+
+    facectl gallery rename Eileen "Eileen Collins"
+    """
+    from facectl.gallery import people
+
+    with shared.opened(deployment) as store:
+        people.rename(store, name, new)
+        shared.publish_change(deployment, store)
+        shared.report(store, f"{name} is now {new}.", json=json)
+
+
+@with_deployment
+def merge(
+    deployment: Deployment,
+    name: Person,
+    into: Annotated[str, typer.Argument(help="The name that stays.")],
+    json: Json = False,
+) -> None:
+    """Make two names one person's.
+
+    [bold]Example[/bold]
+
+    facectl gallery merge "E. Collins" "Eileen Collins"
+    """
+    from facectl.gallery import people
+
+    with shared.opened(deployment) as store:
+        people.merge(store, name, into)
+        shared.publish_change(deployment, store)
+        shared.report(store, f"{name} is now part of {into}.", json=json)
+
+
+def _alike(store: Store, name: str) -> list[dict[str, Any]]:
+    """The three other people nearest to any of this person's photographs."""
+    gallery = store.gallery()
+    nearest: dict[str, float] = {}
+    for reference in store.references(name):
+        for match in gallery.nearest(reference.embedding, 4):
+            if match.name != name and match.distance is not None:
+                nearest[match.name] = min(match.distance, nearest.get(match.name, match.distance))
+    ranked = sorted(nearest.items(), key=lambda item: item[1])[:3]
+    return [{"name": other, "distance": round(distance, 4)} for other, distance in ranked]
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else str(value)

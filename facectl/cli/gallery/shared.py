@@ -1,0 +1,91 @@
+"""What the gallery's commands have in common: opening, publishing, reporting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+from facectl.errors import CloudError
+
+if TYPE_CHECKING:
+    from facectl.gallery.store import Store
+    from lambda_src.gallery.parts import Manifest
+
+
+@contextmanager
+def opened(deployment: Deployment) -> Iterator[Store]:
+    """The deployment's gallery on this computer, closed at the end."""
+    from facectl.gallery.store import Store
+
+    store = Store.open(deployment.asu_id)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def publish_change(deployment: Deployment, store: Store, **options: Any) -> Manifest:
+    """Publish the newest version, and say where it is kept if that fails."""
+    from facectl.aws import Clients
+    from facectl.gallery import publish
+
+    columns = (TextColumn("Publishing"), BarColumn(), DownloadColumn())
+    try:
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            return publish.publish(
+                Clients(deployment),
+                store,
+                progress=lambda size: bar.advance(task, size),
+                **options,
+            )
+    except CloudError:
+        err.print(
+            f"Version {store.version} is kept on this computer; the deployment has not got it.  "
+            "Later: facectl gallery publish",
+            markup=False,
+        )
+        raise
+
+
+@contextmanager
+def counted(text: str, total: int) -> Iterator[Any]:
+    """A progress bar on stderr; yields what advances it by one."""
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def report(store: Store, done: str, *, json: bool, **facts: Any) -> None:
+    """Say what a change did, with the gallery as it is now."""
+    people = store.people()
+    if json:
+        print_json({**facts, "version": store.version, **facts_of(store, people)})
+        return
+    out.print(f"{done} {len(people)} people in the gallery.", markup=False, soft_wrap=True)
+    warn_synthetic(store)
+
+
+def facts_of(store: Store, people: dict[str, int]) -> dict[str, Any]:
+    """The gallery for JSON."""
+    settings = store.settings
+    return {
+        "space": store.space,
+        "synthetic": store.synthetic,
+        "threshold": settings.threshold,
+        "metric": settings.metric,
+        "matching": settings.matching,
+        "people": [{"name": name, "photographs": count} for name, count in people.items()],
+    }
+
+
+def warn_synthetic(store: Store) -> None:
+    """Names from weights that were never trained must not be taken for names."""
+    if store.synthetic:
+        err.print("[yellow]Synthetic weights: these names are a demonstration.[/yellow]")

@@ -1,0 +1,153 @@
+"""`facectl gallery history | diff | rollback | publish | status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from facectl.cli.gallery import shared
+from facectl.cli.options import Json, with_deployment
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+
+Number = Annotated[int, typer.Argument(help="A version's number.")]
+
+
+@with_deployment
+def history(deployment: Deployment, json: Json = False) -> None:
+    """List every version of the gallery, the newest first.
+
+    [bold]Example[/bold]
+
+    facectl gallery history
+    """
+    with shared.opened(deployment) as store:
+        versions = store.versions()
+    if json:
+        print_json([asdict(version) for version in versions])
+        return
+    table = Table("Version", "When", "What", "Came", "Went", "Threshold", box=None)
+    for version in versions:
+        table.add_row(
+            str(version.number),
+            version.at,
+            version.action,
+            str(version.added or ""),
+            str(version.removed or ""),
+            f"{version.settings.threshold:.3g} {version.settings.metric}",
+        )
+    out.print(table)
+
+
+@with_deployment
+def diff(
+    deployment: Deployment,
+    first: Annotated[
+        int | None, typer.Argument(help="A version; the one before the newest if none is named.")
+    ] = None,
+    second: Annotated[
+        int | None, typer.Argument(help="A version; the newest if none is named.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what tells two versions apart.
+
+    [bold]Examples[/bold]
+
+    facectl gallery diff
+
+    facectl gallery diff 3 7
+    """
+    from facectl.gallery import people
+
+    with shared.opened(deployment) as store:
+        new = store.version if second is None else second
+        old = max(0, new - 1) if first is None else first
+        found = people.compare(store, old, new)
+    if json:
+        print_json({"from": old, "to": new, **asdict(found)})
+        return
+    for name, count in found.added.items():
+        out.print(f"+ {name} ({count})", markup=False, style="green")
+    for name, count in found.removed.items():
+        out.print(f"- {name} ({count})", markup=False, style="red")
+    for name, (before, after) in found.changed.items():
+        out.print(f"~ {name} ({before} -> {after})", markup=False)
+    for key, (was, now) in found.settings.items():
+        out.print(f"~ {key}: {was} -> {now}", markup=False)
+    if found.empty:
+        out.print(f"Versions {old} and {new} are the same.")
+
+
+@with_deployment
+def rollback(deployment: Deployment, version: Number, json: Json = False) -> None:
+    """Make the gallery what it was at an older version; what came since stays in the history.
+
+    [bold]Example[/bold]
+
+    facectl gallery rollback 3
+    """
+    from facectl.gallery import people
+
+    with shared.opened(deployment) as store:
+        now = people.rollback(store, version)
+        shared.publish_change(deployment, store)
+        shared.report(store, f"Version {now} is what version {version} was.", json=json)
+
+
+@with_deployment
+def publish(
+    deployment: Deployment,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Overwrite a gallery that this computer does not know."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Publish the newest version; every change does so by itself.
+
+    [bold]Examples[/bold]
+
+    facectl gallery publish
+
+    facectl gallery publish --replace
+    """
+    with shared.opened(deployment) as store:
+        manifest = shared.publish_change(deployment, store, replace=replace)
+        shared.report(store, f"Version {manifest.version} is published.", json=json)
+
+
+@with_deployment
+def status(deployment: Deployment, json: Json = False) -> None:
+    """Compare the gallery here, the published one, and what the function says it serves.
+
+    [bold]Examples[/bold]
+
+    facectl gallery status
+
+    facectl gallery status --json
+    """
+    from facectl.aws import Clients
+    from facectl.gallery import serving
+
+    facts = serving.state(Clients(deployment))
+    if json:
+        print_json(facts)
+        return
+    table = Table.grid(padding=(0, 2))
+    for key in ("here", "published", "serving"):
+        table.add_row(key, _line(facts[key]))
+    out.print(table)
+    for problem in facts["problems"]:
+        err.print(f"[red]Problem:[/red] {problem}", soft_wrap=True)
+    if facts["problems"]:
+        raise typer.Exit(6)
+
+
+def _line(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "-"
+    return ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)

@@ -1,0 +1,129 @@
+"""Which parts a version of the gallery is published as.
+
+People are dealt to parts by a hash of their name, so a change touches the
+parts of those it is about, and the others keep their bytes and their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+from facectl.gallery.changes import BUCKET_BITS, CENTROID
+from facectl.gallery.store import Store, centroids
+from lambda_src.gallery.parts import FLOAT32, INT8, Manifest, PartRef, write_part
+
+# Exact search in float32 takes about 3 ms of one thread at this many rows.
+EXACT_ROWS = 20_000
+# Small enough to send again for one photograph, large enough to be few.
+_ROWS_PER_PART = {FLOAT32: 512, INT8: 8192}
+_NOTE = "published"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What was published last: enough to know which parts are still good."""
+
+    version: int
+    matching: str
+    encoding: str
+    refs: tuple[PartRef | None, ...]
+
+    @classmethod
+    def recall(cls, store: Store) -> Layout | None:
+        """What the gallery remembers, None before its first publication."""
+        text = store.get(_NOTE)
+        if text is None:
+            return None
+        fields = json.loads(text)
+        refs = tuple(None if ref is None else PartRef(**ref) for ref in fields.pop("refs"))
+        return cls(refs=refs, **fields)
+
+    def remember(self, store: Store) -> None:
+        """Write it down."""
+        store.put(_NOTE, json.dumps(asdict(self)))
+
+
+class Packer:
+    """The parts of a store's newest version, of which unchanged ones need not be made."""
+
+    def __init__(self, store: Store, *, anew: bool = False) -> None:
+        self._store = store
+        self._last = None if anew else Layout.recall(store)
+        self._settings = store.settings
+        self.version = store.version
+        self.people = len(people := store.people())
+        rows = self.people if self._settings.matching == CENTROID else sum(people.values())
+        self.encoding = FLOAT32 if rows <= EXACT_ROWS else INT8
+        self._refs: list[PartRef | None] = [None] * self._count(rows)
+
+    def changed(self) -> Iterator[tuple[PartRef, bytes]]:
+        """Every part that has to be made, with its bytes; afterwards `layout` is complete."""
+        width = (1 << BUCKET_BITS) // len(self._refs)
+        stale = self._stale(width)
+        for index in range(len(self._refs)):
+            if self._last is not None and index not in stale:
+                self._refs[index] = self._last.refs[index]
+                continue
+            data = self._pack(index * width, (index + 1) * width)
+            if data is not None:
+                rows, content = data
+                ref = PartRef(hashlib.sha256(content).hexdigest(), len(content), rows)
+                self._refs[index] = ref
+                yield ref, content
+
+    @property
+    def layout(self) -> Layout:
+        """What to remember once it is published."""
+        return Layout(self.version, self._settings.matching, self.encoding, tuple(self._refs))
+
+    def manifest(self) -> Manifest:
+        """What names the parts."""
+        settings = self._settings
+        return Manifest(
+            lineage=self._store.lineage,
+            version=self.version,
+            published=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            space=self._store.space,
+            synthetic=self._store.synthetic,
+            threshold=settings.threshold,
+            metric=settings.metric,
+            matching=settings.matching,
+            people=self.people,
+            encoding=self.encoding,
+            parts=tuple(ref for ref in self._refs if ref is not None),
+        )
+
+    def _count(self, rows: int) -> int:
+        """A power of two; the last one stays while parts are of a bearable size."""
+        ideal = rows / _ROWS_PER_PART[self.encoding]
+        if self._last is not None and self._last.encoding == self.encoding:
+            last = len(self._last.refs)
+            if last / 4 <= ideal <= last * 2 or (last == 1 and ideal <= 2):
+                return last
+        return min(1 << max(0, round(ideal) - 1).bit_length(), 1 << (BUCKET_BITS - 4))
+
+    def _stale(self, width: int) -> set[int]:
+        last = self._last
+        if (
+            last is None
+            or len(last.refs) != len(self._refs)
+            or last.encoding != self.encoding
+            or last.matching != self._settings.matching
+        ):
+            self._last = None
+            return set()
+        return {bucket // width for bucket in self._store.touched_since(last.version)}
+
+    def _pack(self, low: int, high: int) -> tuple[int, bytes] | None:
+        names, embeddings = self._store.rows(low, high)
+        if not names:
+            return None
+        if self._settings.matching == CENTROID:
+            names, embeddings = centroids(names, embeddings)
+        people = [(name, len(list(group))) for name, group in itertools.groupby(names)]
+        return len(names), write_part(people, embeddings, self.encoding)

@@ -1,0 +1,113 @@
+"""What may be wrong with a photograph or a name: measured, never silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facectl.gallery.photographs import Sample
+from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
+
+# MTCNN's windows are upsampled below this, and embeddings get vague.
+MIN_FACE_PX = 40.0
+MIN_PROBABILITY = 0.95
+# Portraits in focus measure hundreds; the same blurred over 3 pixels, under 20.
+MIN_SHARPNESS = 20.0
+# Of the threshold: this close, a small change of light decides between two names.
+_TOO_NEAR = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to look at. `refused` means that the photograph was not enrolled because of it."""
+
+    kind: str
+    name: str
+    photo: Path | None
+    message: str
+    figure: float | None = None
+    limit: float | None = None
+    refused: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """The finding for JSON."""
+        return {**asdict(self), "photo": None if self.photo is None else str(self.photo)}
+
+
+def of_photograph(name: str, sample: Sample) -> list[Finding]:
+    """What is wrong with the face itself."""
+    measured = (
+        ("small_face", "the face is only {:.0f} pixels wide", sample.face_px, MIN_FACE_PX),
+        ("blurred", "the face is blurred (sharpness {:.0f})", sample.sharpness, MIN_SHARPNESS),
+        ("low_probability", "it may be no face (probability {:.2f})", sample.probability,
+         MIN_PROBABILITY),
+    )  # fmt: skip
+    found = [
+        Finding(kind, name, sample.photo, message.format(figure), round(figure, 3), limit)
+        for kind, message, figure, limit in measured
+        if figure < limit
+    ]
+    if sample.faces > 1:
+        message = f"the largest of {sample.faces} faces was taken"
+        found.append(Finding("several_faces", name, sample.photo, message, sample.faces, 1))
+    return found
+
+
+class Neighbours:
+    """The references so far, to hold a new one against."""
+
+    def __init__(
+        self, names: Iterable[str], embeddings: Embeddings, threshold: float, metric: str
+    ) -> None:
+        self._names = list(names)
+        self._embeddings = embeddings
+        self._count = len(self._names)
+        self._threshold = threshold
+        self._metric = metric
+
+    def add(self, name: str, embedding: NDArray[np.float32]) -> None:
+        """One more reference."""
+        if self._count == len(self._embeddings):
+            grown = np.zeros((max(256, 2 * self._count), DIMENSIONS), np.float32)
+            grown[: self._count] = self._embeddings
+            self._embeddings = grown
+        self._embeddings[self._count] = embedding
+        self._names.append(name)
+        self._count += 1
+
+    def check(self, name: str, sample: Sample) -> list[Finding]:
+        """Whether another name has nearly this face, and whether this name has another face."""
+        if self._count == 0:
+            return []
+        cosines = self._embeddings[: self._count] @ sample.embedding
+        far = distances(cosines, self._metric)
+        own = np.fromiter((other == name for other in self._names), bool, self._count)
+        found = []
+        if not own.all():
+            nearest = int(np.argmin(np.where(own, np.inf, far)))
+            limit = self._threshold * _TOO_NEAR
+            if far[nearest] < limit:
+                message = f"nearly the same face as {self._names[nearest]} (distance {{:.2f}})"
+                found.append(_finding("same_face", name, sample, message, far[nearest], limit))
+        if own.any():
+            nearest = int(np.argmin(np.where(own, far, np.inf)))
+            if far[nearest] > self._threshold:
+                message = f"another face than the other photographs of {name} (distance {{:.2f}})"
+                found.append(
+                    _finding("other_face", name, sample, message, far[nearest], self._threshold)
+                )
+        return found
+
+
+def _finding(
+    kind: str, name: str, sample: Sample, message: str, figure: np.float32, limit: float
+) -> Finding:
+    # A name may hold braces, so only the last pair is filled in.
+    head, _, tail = message.rpartition("{:.2f}")
+    text = f"{head}{figure:.2f}{tail}"
+    return Finding(kind, name, sample.photo, text, round(float(figure), 4), round(limit, 4))

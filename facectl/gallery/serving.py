@@ -1,0 +1,103 @@
+"""Which gallery is here, which is published, and which one the function says it serves."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.gallery import publish
+from facectl.gallery.store import Store
+from facectl.naming import RECOGNITION_FUNCTION, Names
+
+# Seconds back, one after the other: the log is read from its old end.
+_WINDOWS = (3600, 86_400, 14 * 86_400)
+
+
+def state(clients: Clients) -> dict[str, Any]:
+    """`here`, `published` and `serving`, None where there is none, and `problems` in sentences."""
+    there = publish.inspect(clients)
+    here = _here(clients)
+    serving, refusal = _serving(clients)
+    problems = [there.problem] if there.problem else []
+    if refusal is not None and there.problem is None:
+        problems.append(f"face-recognition refused the gallery: {refusal}")
+    manifest = there.manifest
+    published = None
+    if manifest is not None:
+        published = {
+            "version": manifest.version,
+            "people": manifest.people,
+            "rows": manifest.rows,
+            "published": manifest.published,
+            "space": manifest.space,
+        }
+    if here and published and manifest and manifest.lineage == here.pop("lineage", None):
+        if manifest.version < here["version"]:
+            problems.append(f"version {here['version']} is not published: facectl gallery publish")
+    elif here and published:
+        problems.append("the published gallery is not the one on this computer")
+    return {"here": here, "published": published, "serving": serving, "problems": problems}
+
+
+def _here(clients: Clients) -> dict[str, Any] | None:
+    store = Store.find(clients.deployment.asu_id)
+    if store is None:
+        return None
+    try:
+        return {
+            "version": store.version,
+            "people": len(store.people()),
+            "space": store.space,
+            "lineage": store.lineage,
+        }
+    finally:
+        store.close()
+
+
+def _serving(clients: Clients) -> tuple[dict[str, Any] | None, str | None]:
+    """The last version that the function's log says it took, and why it refused a newer one."""
+    for seconds in _WINDOWS:
+        taken: dict[str, Any] | None = None
+        refusal: str | None = None
+        lines = _lines(clients, seconds)
+        for line in lines:
+            if line.get("level") == "INFO":
+                taken = {key: line.get(key) for key in ("version", "people", "rows", "time")}
+                refusal = None
+            elif line.get("error") in ("refused", "failed"):
+                refusal = str(line.get("message"))
+        if lines:
+            return taken, refusal
+    return None, None
+
+
+def _lines(clients: Clients, seconds: int) -> list[dict[str, Any]]:
+    """The gallery's lines in the function's log of the last seconds, the oldest first."""
+    found: list[dict[str, Any]] = []
+    token: str | None = None
+    with cloud_errors("reading the log of face-recognition", clients.deployment):
+        while True:
+            more = {"nextToken": token} if token else {}
+            answer: Any = unless_missing(
+                clients.logs.filter_log_events,
+                logGroupName=Names.log_group(RECOGNITION_FUNCTION),
+                startTime=int((time.time() - seconds) * 1000),
+                filterPattern='"gallery"',
+                **more,  # type: ignore[arg-type]
+            )
+            if answer is None:
+                return found
+            found += [line for event in answer["events"] if (line := _line(event["message"]))]
+            token = answer.get("nextToken")
+            if token is None:
+                return found
+
+
+def _line(message: str) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(message)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and fields.get("stage") == "gallery" else None

@@ -1,0 +1,207 @@
+"""The published form of a gallery: one small manifest, and parts that never change.
+
+A part holds the rows of some people and is named by the sha256 of its bytes,
+so a new version brings only the parts that differ, and what is downloaded can
+be verified. The manifest lists the parts of one version; the object that
+functions ask for is a copy of the newest manifest.
+
+A part is: MAGIC, the length of its header (8 bytes, little endian), the header
+(JSON), zeros up to a multiple of 64, the vectors row by row, and for `int8`
+the factor (float32) of each row.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lambda_src.gallery.matching import DIMENSIONS, METRICS, Embeddings, GalleryFormatError
+
+FORMAT = 2
+MAGIC = b"FACEPART"
+FLOAT32, INT8 = "float32", "int8"
+_ALIGNMENT = 64
+_HEX = frozenset("0123456789abcdef")
+# More than any part or gallery that facectl publishes; beyond it the object is not one.
+_MAX_PART_BYTES = 256_000_000
+_MAX_ROWS = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PartRef:
+    """A part as a manifest names it."""
+
+    sha256: str
+    bytes: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        good = len(self.sha256) == 64 and _HEX.issuperset(self.sha256)
+        if not good or not 0 < self.bytes <= _MAX_PART_BYTES or self.rows < 1:
+            raise GalleryFormatError("a manifest that names impossible parts")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One published version of a gallery.
+
+    lineage: which gallery this is a version of, a random identifier.
+    matching: `best` (a row per photograph) or `centroid` (a row per person).
+    """
+
+    lineage: str
+    version: int
+    published: str
+    space: str
+    synthetic: bool
+    threshold: float
+    metric: str
+    matching: str
+    people: int
+    encoding: str
+    parts: tuple[PartRef, ...]
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS or self.encoding not in (FLOAT32, INT8):
+            raise GalleryFormatError("a manifest of another kind of gallery")
+        if not 0 <= self.threshold <= 2:
+            raise GalleryFormatError(f"threshold must be 0 to 2, not {self.threshold}")
+        if self.rows > _MAX_ROWS:
+            raise GalleryFormatError(f"a manifest of {self.rows} rows")
+
+    @property
+    def rows(self) -> int:
+        """Reference embeddings in all parts."""
+        return sum(part.rows for part in self.parts)
+
+    def serialise(self) -> bytes:
+        """The manifest as JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> Manifest:
+        """Read a manifest; raises GalleryFormatError."""
+        try:
+            fields = json.loads(data)
+            if fields.pop("format") != FORMAT:
+                raise GalleryFormatError("a gallery of another format: publish it again")
+            parts = tuple(
+                PartRef(str(part["sha256"]), int(part["bytes"]), int(part["rows"]))
+                for part in fields.pop("parts")
+            )
+            return cls(
+                lineage=str(fields["lineage"]),
+                version=int(fields["version"]),
+                published=str(fields["published"]),
+                space=str(fields["space"]),
+                synthetic=fields["synthetic"] is True,
+                threshold=float(fields["threshold"]),
+                metric=str(fields["metric"]),
+                matching=str(fields["matching"]),
+                people=int(fields["people"]),
+                encoding=str(fields["encoding"]),
+                parts=parts,
+            )
+        except GalleryFormatError:
+            raise
+        except (
+            KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError
+        ) as error:  # fmt: skip
+            raise GalleryFormatError(f"not a gallery: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one part; `factors` are None for float32 vectors."""
+
+    names: list[str]
+    vectors: NDArray[Any]
+    factors: NDArray[np.float32] | None = None
+
+
+def part_key(manifest_key: str, sha256: str) -> str:
+    """Where a part is kept, beside the object that functions ask for."""
+    folder = manifest_key.rpartition("/")[0]
+    return f"{folder}/parts/{sha256}.part".lstrip("/")
+
+
+def quantised(embeddings: Embeddings) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(N, 512) int8 and the (N,) float32 factors that make them of length 1 again."""
+    steps = np.abs(embeddings).max(axis=1, keepdims=True) / np.float32(127)
+    vectors = np.rint(embeddings / steps)
+    factors = (1 / np.linalg.norm(vectors, axis=1)).astype(np.float32)
+    return vectors.astype(np.int8), factors
+
+
+def write_part(people: Sequence[tuple[str, int]], embeddings: Embeddings, encoding: str) -> bytes:
+    """The bytes of a part: names with their numbers of rows, and the rows in that order."""
+    header = json.dumps(
+        {
+            "encoding": encoding,
+            "names": [name for name, _ in people],
+            "counts": [count for _, count in people],
+        }
+    ).encode()
+    start = len(MAGIC) + 8 + len(header)
+    padding = bytes(-start % _ALIGNMENT)
+    pieces = [MAGIC, len(header).to_bytes(8, "little"), header, padding]
+    if encoding == INT8:
+        vectors, factors = quantised(embeddings)
+        pieces += [vectors.tobytes(), factors.astype("<f4").tobytes()]
+    else:
+        pieces.append(embeddings.astype("<f4").tobytes())
+    return b"".join(pieces)
+
+
+def read_part(data: bytes | memoryview) -> Part:
+    """A part whose vectors are views of `data`; raises GalleryFormatError."""
+    try:
+        return _read_part(memoryview(data))
+    except GalleryFormatError:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise GalleryFormatError(f"not a part of a gallery: {error!r}") from error
+
+
+def _read_part(data: memoryview) -> Part:
+    if bytes(data[: len(MAGIC)]) != MAGIC:
+        raise GalleryFormatError("not a part of a gallery")
+    length = int.from_bytes(data[len(MAGIC) : len(MAGIC) + 8], "little")
+    start = len(MAGIC) + 8
+    header = json.loads(bytes(data[start : start + length]))
+    start += length
+    start += -start % _ALIGNMENT
+    names: list[str] = []
+    for name, count in zip(header["names"], header["counts"], strict=True):
+        if not isinstance(name, str) or not 0 < len(names) + count <= len(data) // DIMENSIONS:
+            raise GalleryFormatError("a part with impossible names")
+        names.extend([name] * count)
+    rows = len(names)
+    is_int8 = header["encoding"] == INT8
+    width = DIMENSIONS if is_int8 else DIMENSIONS * 4
+    end = start + rows * width
+    if len(data) != end + (rows * 4 if is_int8 else 0):
+        raise GalleryFormatError("a part of another length than its header says")
+    vectors = np.frombuffer(data[start:end], np.int8 if is_int8 else "<f4").reshape(rows, -1)
+    factors = np.frombuffer(data[end:], "<f4") if is_int8 else None
+    _check_lengths(vectors, factors)
+    return Part(names, vectors, factors)
+
+
+def _check_lengths(vectors: NDArray[Any], factors: NDArray[np.float32] | None) -> None:
+    if factors is None:
+        lengths = np.linalg.norm(vectors, axis=1)
+    else:
+        # One row in sixteen: all of them would cost half a second of a million's load.
+        wide = vectors[::16].astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)) * factors[::16]
+    if not np.all(np.abs(lengths - 1) < 1e-3) or (
+        factors is not None and not math.isfinite(float(factors.sum()))
+    ):
+        raise GalleryFormatError("every embedding must be finite and of length 1")

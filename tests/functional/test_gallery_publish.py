@@ -1,0 +1,256 @@
+"""Publication: only what changed travels, foreign galleries are safe, the forgotten are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gallery_data import DEPLOYMENT, SPACE, made, put
+from moto import mock_aws
+
+from facectl.aws import Clients
+from facectl.errors import CloudError, GalleryError
+from facectl.gallery import exchange, parts, people, publish
+from facectl.gallery.changes import Reference
+from facectl.gallery.store import Store
+from lambda_src.gallery.loading import load
+from lambda_src.gallery.matching import Matcher
+from lambda_src.gallery.parts import Manifest
+
+BUCKET = "facectl-alice-123456789012-us-east-1"
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    with mock_aws():
+        clients = Clients(DEPLOYMENT)
+        clients.s3.create_bucket(Bucket=BUCKET)
+        yield clients
+
+
+def keys(clients: Clients, prefix: str = "gallery/") -> set[str]:
+    answer = clients.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return {item["Key"] for item in answer.get("Contents", [])}
+
+
+def everything(clients: Clients) -> bytes:
+    return b"".join(
+        key.encode() + clients.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        for key in keys(clients)
+    )
+
+
+def served(clients: Clients) -> Matcher:
+    """What a function would have now."""
+    manifest = publish.inspect(clients).manifest
+    assert manifest is not None
+    return load(manifest, lambda sha256: publish.fetch_part(clients, sha256))[0]
+
+
+def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
+    put(made(), Ada=2, Grace=1)
+    assert publish.publish_local(clients) is not None
+    gallery = served(clients)
+    assert sorted(gallery.names) == ["Ada", "Ada", "Grace"]
+    assert (gallery.space, gallery.threshold) == (SPACE, 1.0)
+    assert any(key.startswith("gallery/versions/000001-") for key in keys(clients))
+
+
+def test_nothing_is_published_where_nobody_is_enrolled(clients: Clients) -> None:
+    assert publish.publish_local(clients) is None
+    assert keys(clients) == set()
+
+
+def test_the_last_person_removed_leaves_an_empty_gallery(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    people.remove(store, "Ada")
+    publish.publish(clients, store)
+    assert len(served(clients).names) == 0
+
+
+def test_centroids_are_published_as_one_row_per_person(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=3, Grace=1)
+    with store.change("settings") as change:
+        change.configure(matching="centroid")
+    publish.publish(clients, store)
+    assert sorted(served(clients).names) == ["Ada", "Grace"]
+
+
+def crowd(store: Store, count: int) -> None:
+    random = np.random.default_rng(3)
+    with store.change("import") as change:
+        for index in range(count):
+            vector = random.standard_normal(512).astype(np.float32)
+            change.add(f"p{index}", Reference(vector / np.linalg.norm(vector)))
+
+
+def test_one_more_photograph_sends_one_part_of_many(clients: Clients) -> None:
+    store = made()
+    crowd(store, 4000)
+    publish.publish(clients, store)
+    before = keys(clients, "gallery/parts/")
+    assert len(before) == 8
+    put(store, Ada=1)
+    sent: list[int] = []
+    publish.publish(clients, store, progress=sent.append)
+    assert len(sent) == 1
+    assert len(keys(clients, "gallery/parts/") - before) == 1
+    assert len(served(clients).names) == 4001
+    # And what was published bit by bit is what would be published at once.
+    manifest = publish.inspect(clients).manifest
+    packer = parts.Packer(store, anew=True)
+    assert len(list(packer.changed())) == 8
+    assert manifest is not None
+    assert packer.manifest().parts == manifest.parts
+
+
+def test_a_large_gallery_is_published_quantised(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "EXACT_ROWS", 100)
+    store = made()
+    crowd(store, 200)
+    publish.publish(clients, store)
+    gallery = served(clients)
+    names, embeddings = store.rows()
+    assert [match.name for match in gallery.match(embeddings)] == names
+
+
+def test_the_same_version_is_not_published_twice(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    first = publish.publish(clients, store)
+    assert publish.publish(clients, store) == first
+    assert len(keys(clients, "gallery/versions/")) == 1
+
+
+def test_an_emptied_bucket_gets_everything_again(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    for key in keys(clients):
+        clients.s3.delete_object(Bucket=BUCKET, Key=key)
+    publish.publish(clients, store)
+    assert served(clients).names == ("Ada",)
+
+
+def test_old_versions_go_and_their_parts_with_them(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "_KEPT_VERSIONS", 2)
+    monkeypatch.setattr(publish, "_SLACK", 1)
+    store = made()
+    for index in range(4):
+        put(store, **{f"p{index}": 1})
+        publish.publish(clients, store)
+    assert len(keys(clients, "gallery/versions/")) == 2
+    assert len(keys(clients, "gallery/parts/")) == 2
+    assert len(served(clients).names) == 4
+
+
+def test_the_forgotten_are_in_no_published_version(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=2, Grace=1)
+    embedding, sha256 = store.references("Ada")[0].embedding, store.references("Ada")[0].sha256
+    publish.publish(clients, store)
+    put(store, Alan=1)
+    publish.publish(clients, store)
+    assert b"Ada" in everything(clients)
+    people.forget("alice", "Ada")
+    publish.publish(clients, store, anew=True)
+    data = everything(clients)
+    assert b"Ada" not in data
+    assert embedding.tobytes() not in data
+    assert str(sha256).encode() not in data
+    assert sorted(served(clients).names) == ["Alan", "Grace"]
+    assert len(keys(clients)) == 3
+
+
+def test_a_foreign_space_is_not_published(clients: Clients) -> None:
+    store = Store.for_space("alice", "other/facenet")
+    with pytest.raises(GalleryError, match="can't be compared"):
+        publish.publish(clients, store)
+
+
+def test_a_gallery_that_this_computer_does_not_know_is_not_overwritten(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    monkeypatch.setenv("FACECTL_HOME", f"{tmp_path}/another-computer")
+    store = made()
+    put(store, Eve=1)
+    with pytest.raises(GalleryError, match=r"does not know: version 1 .* with 1 people") as caught:
+        publish.publish(clients, store)
+    assert "import --published" in (caught.value.hint or "")
+    foreign, lineage, version = exchange.published(clients)
+    store.adopt(lineage, version)
+    assert exchange.add(store, foreign) == 1
+    publish.publish(clients, store)
+    assert sorted(served(clients).names) == ["Ada", "Eve"]
+    monkeypatch.undo()
+
+
+def test_a_newer_version_from_elsewhere_is_not_overwritten(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    manifest = publish.publish(clients, store)
+    newer = replace(manifest, version=9)
+    clients.s3.put_object(Bucket=BUCKET, Key=publish.KEY, Body=newer.serialise())
+    put(store, Eve=1)
+    with pytest.raises(GalleryError, match="changed elsewhere"):
+        publish.publish(clients, store)
+    assert publish.publish(clients, store, replace=True).version == 2
+
+
+@pytest.mark.parametrize("body", [b"broken", b"{}", b""])
+def test_a_broken_object_is_seen_and_overwritten(clients: Clients, body: bytes) -> None:
+    clients.s3.put_object(Bucket=BUCKET, Key=publish.KEY, Body=body)
+    assert "is refused" in (publish.inspect(clients).problem or "")
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    assert publish.inspect(clients).problem is None
+
+
+def test_a_published_gallery_of_another_space_is_seen(clients: Clients) -> None:
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    other = Clients(replace(DEPLOYMENT, space="other/facenet"))
+    assert "is of space 0123/facenet" in (publish.inspect(other).problem or "")
+
+
+def test_without_the_bucket_the_next_command_is_deploy() -> None:
+    with mock_aws():
+        with pytest.raises(CloudError, match="NoSuchBucket") as caught:
+            publish.publish(Clients(DEPLOYMENT), made())
+        assert caught.value.hint == "facectl deploy"
+
+
+def test_the_manifest_is_last(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real = publish._put
+
+    def put_(clients: Clients, key: str, data: bytes) -> None:
+        order.append(key)
+        if key.startswith("gallery/versions/"):
+            raise CloudError("cut off")
+        real(clients, key, data)
+
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    put(store, Grace=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "_put", put_)
+        with pytest.raises(CloudError, match="cut off"):
+            publish.publish(clients, store)
+    assert order[0].startswith("gallery/parts/")
+    assert served(clients).names == ("Ada",)
+    publish.publish(clients, store)
+    assert sorted(served(clients).names) == ["Ada", "Grace"]
+    assert isinstance(publish.inspect(clients).manifest, Manifest)

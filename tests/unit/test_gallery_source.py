@@ -1,0 +1,224 @@
+"""A running function's gallery: staying up to date, and refusing what it must not use."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from lambda_src.aws import AwsError
+from lambda_src.gallery import GalleryFormatError, GallerySource
+from lambda_src.gallery.parts import FLOAT32, Manifest, PartRef, part_key, write_part
+
+SPACE = "0123/facenet"
+KEY = "gallery/current.json"
+
+
+def unit(*values: float) -> np.ndarray:
+    vector = np.zeros(512, dtype=np.float32)
+    vector[: len(values)] = values
+    return vector / np.linalg.norm(vector)
+
+
+class Bucket:
+    """What the source asks S3, with a script of answers."""
+
+    def __init__(self) -> None:
+        self.object: tuple[bytes, str] | AwsError = AwsError("gone", status=404, code="NoSuchKey")
+        self.asked: list[str | None] = []
+        self.fetched: list[str] = []
+        self.parts: dict[str, bytes] = {}
+        self.part_gate = threading.Event()
+        self.part_gate.set()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def get_object(
+        self, bucket: str, key: str, *, known_etag: str | None = None
+    ) -> tuple[bytes, str] | None:
+        self.gate.wait(5)
+        if key != KEY:
+            self.fetched.append(key)
+            self.part_gate.wait(5)
+            if key not in self.parts:
+                raise AwsError("no such part", status=404, code="NoSuchKey")
+            return self.parts[key], "etag"
+        self.asked.append(known_etag)
+        if isinstance(self.object, AwsError):
+            raise self.object
+        return None if self.object[1] == known_etag else self.object
+
+    def publish(self, *names: str, etag: str, space: str = SPACE, padding: int = 0) -> None:
+        """Put a version into the bucket; `padding` makes its part seem larger."""
+        rows = np.stack([unit(*([0] * i), 1) for i in range(len(names))])
+        data = write_part([(name, 1) for name in names], rows, FLOAT32)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.parts[part_key(KEY, sha256)] = data
+        ref = PartRef(sha256, len(data) + padding, len(names))
+        manifest = Manifest(
+            "lineage", 7, "now", space, False, 1.0, "euclidean", "best", len(names), FLOAT32, (ref,)
+        )
+        self.object = (manifest.serialise(), etag)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def source(bucket: Bucket, clock: Clock) -> GallerySource:
+    return GallerySource(
+        bucket,  # type: ignore[arg-type]
+        "bucket",
+        KEY,
+        space=SPACE,
+        refresh=5.0,
+        clock=clock,
+    )
+
+
+def seen(source: GallerySource) -> tuple[str, ...]:
+    source.begin()
+    return source.current().names
+
+
+def test_nobody_enrolled_is_an_empty_gallery(source: GallerySource) -> None:
+    assert seen(source) == ()
+
+
+def test_a_new_version_is_noticed_when_it_is_time(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    assert seen(source) == ("Ada", "Grace")
+    bucket.publish("Ada", "Alan", etag="v2")
+    clock.now += 4.9
+    assert seen(source) == ("Ada", "Grace")
+    clock.now += 0.2
+    assert seen(source) == ("Ada", "Alan")
+    assert bucket.asked == [None, "v1"]
+
+
+def test_a_broken_or_foreign_version_is_refused_and_the_last_good_one_serves(
+    source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    assert seen(source) == ("Ada", "Grace")
+    bucket.object = (b"broken", "v2")
+    clock.now += 6
+    assert seen(source) == ("Ada", "Grace")
+    bucket.publish("Eve", etag="v3", space="other/facenet")
+    clock.now += 6
+    assert seen(source) == ("Ada", "Grace")
+    lines = capsys.readouterr().out
+    assert "not a gallery" in lines
+    assert "facectl gallery enroll" in lines
+
+
+def test_a_foreign_gallery_from_the_start_is_an_error_not_unknown(
+    source: GallerySource, bucket: Bucket
+) -> None:
+    bucket.publish("Ada", etag="v1", space="other/facenet")
+    source.begin()
+    with pytest.raises(GalleryFormatError, match="enrol again"):
+        source.current()
+
+
+def test_an_unreachable_bucket_is_an_error_until_it_answers(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
+    bucket.object = AwsError("no route")
+    source.begin()
+    with pytest.raises(GalleryFormatError, match="no route"):
+        source.current()
+    bucket.publish("Ada", "Grace", etag="v1")
+    clock.now += 6
+    assert seen(source) == ("Ada", "Grace")
+    bucket.object = AwsError("no route")
+    clock.now += 6
+    assert seen(source) == ("Ada", "Grace")
+
+
+def test_removal_of_the_object_empties_the_gallery(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    assert seen(source) == ("Ada", "Grace")
+    bucket.object = AwsError("gone", status=404, code="NoSuchKey")
+    clock.now += 6
+    assert seen(source) == ()
+
+
+def test_a_damaged_part_is_refused_once_and_the_last_good_version_serves(
+    source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    assert seen(source) == ("Ada", "Grace")
+    bucket.publish("Eve", etag="v2", padding=1)
+    for _ in range(3):
+        clock.now += 6
+        assert seen(source) == ("Ada", "Grace")
+    assert "damaged" in capsys.readouterr().out
+    # Downloaded once, not every few seconds.
+    assert len(bucket.fetched) == 2
+    bucket.publish("Alan", etag="v3")
+    clock.now += 6
+    assert seen(source) == ("Alan",)
+
+
+def test_a_missing_part_is_no_empty_gallery_and_is_asked_for_again(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    assert seen(source) == ("Ada", "Grace")
+    before = dict(bucket.parts)
+    bucket.publish("Alan", etag="v2")
+    late = {key: data for key, data in bucket.parts.items() if key not in before}
+    bucket.parts = before
+    clock.now += 6
+    assert seen(source) == ("Ada", "Grace")
+    bucket.parts.update(late)
+    clock.now += 6
+    assert seen(source) == ("Alan",)
+
+
+def test_a_large_version_delays_nobody(source: GallerySource, bucket: Bucket, clock: Clock) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    assert seen(source) == ("Ada", "Grace")
+    bucket.publish("Eve", etag="v2", padding=5_000_000)
+    bucket.part_gate.clear()
+    clock.now += 6
+    started = time.perf_counter()
+    assert seen(source) == ("Ada", "Grace")
+    assert time.perf_counter() - started < 0.4
+    bucket.part_gate.set()
+
+
+def test_an_answer_that_does_not_come_delays_a_batch_by_half_a_second(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
+    bucket.publish("Ada", etag="v1")
+    assert seen(source) == ("Ada",)
+    bucket.gate.clear()
+    clock.now += 6
+    started = time.perf_counter()
+    assert seen(source) == ("Ada",)
+    assert 0.4 < time.perf_counter() - started < 2
+    bucket.gate.set()
