@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
-TIMEOUT = 180
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,7 @@ class Facectl:
     """The command, with a home and nothing of the user's own AWS settings."""
 
     home: Path
+    timeout: float = 180
 
     def __call__(
         self, *arguments: object, expect: int | None = 0, cwd: Path | None = None
@@ -32,7 +32,7 @@ class Facectl:
             cwd=cwd or self.home,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=self.timeout,
             check=False,
         )
         if expect is not None:

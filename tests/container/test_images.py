@@ -1,0 +1,140 @@
+"""The two images, really built, pushed to the local registry and run as container functions."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import docker
+from driver import Facectl, free_port
+
+from lambda_src.vision.store import DETECTION, RECOGNITION
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(1200)]
+
+# What the images may add to their base, in bytes, by the issue that asked for them.
+LARGEST = {"face-detection": 350e6, "face-recognition": 450e6}
+NETWORKS = {"face-detection": DETECTION, "face-recognition": RECOGNITION}
+ADMIN = "/2015-03-31/functions/function/invocations"
+
+
+def image_of(facectl: Facectl, function: str) -> str:
+    """The URI of the image that a function runs."""
+    status = facectl.json("status")
+    tags = [each["name"] for each in status["resources"] if each["kind"] == "image"]
+    tag = next(name for name in tags if name.startswith(f"{function}:"))
+    registry = facectl.json("local", "status")["endpoint_url"].partition("://")[2]
+    return f"{registry}/{tag}"
+
+
+def run_in(image: str, *command: str) -> str:
+    done = docker("run", "--rm", "--entrypoint", command[0], image, *command[1:])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_built_pushed_and_answering(deployed: Facectl) -> None:
+    status = deployed.json("status")
+    assert not status["drift"]
+    images = [each for each in status["resources"] if each["kind"] == "image"]
+    assert [each["facts"]["digest"][:7] for each in images] == ["sha256:", "sha256:"]
+    running = docker("ps", "--format", "{{.Image}}").stdout.split()
+    assert {image_of(deployed, function) for function in LARGEST} <= set(running)
+
+
+def test_a_second_run_builds_and_changes_nothing(deployed: Facectl) -> None:
+    began = time.monotonic()
+    again = deployed("deploy")
+    assert again.stdout.startswith("Nothing to change: all is as it should be\n")
+    assert time.monotonic() - began < 30
+
+
+def test_the_enrolled_person_is_recognised(deployed: Facectl, portrait: Path) -> None:
+    deployed("gallery", "enroll", "Eileen", portrait)
+    results = deployed.home / "results.jsonl"
+    deployed("send", portrait, "--detail", "--out", results)
+    (answer,) = [json.loads(line) for line in results.read_text().splitlines()]
+    assert answer["result"] == "Eileen"
+
+
+@pytest.mark.parametrize("function", LARGEST)
+def test_the_size_over_the_base_is_bounded(
+    deployed: Facectl, base_image: str, function: str
+) -> None:
+    def size(image: str) -> int:
+        return int(docker("image", "inspect", "--format", "{{.Size}}", image).stdout)
+
+    assert size(image_of(deployed, function)) - size(base_image) <= LARGEST[function]
+
+
+@pytest.mark.parametrize("function", LARGEST)
+def test_it_holds_the_verified_networks_and_no_torch(deployed: Facectl, function: str) -> None:
+    image = image_of(deployed, function)
+    path = Path(deployed("models", "path").stdout.strip())
+    manifest = json.loads((path / "manifest.json").read_text())
+    wanted = {name: manifest["files"][name]["sha256"] for name in NETWORKS[function]}
+    sums = run_in(image, "sh", "-c", "sha256sum /opt/facectl/model/*.onnx").split()
+    found = {Path(name).name: digest for digest, name in zip(sums[::2], sums[1::2], strict=True)}
+    assert found == wanted
+    listed = run_in(
+        image, "python", "-c",
+        "import importlib.util as u; print([n for n in "
+        "('torch', 'facenet_pytorch', 'boto3', 'facectl') if u.find_spec(n)])",
+    )  # fmt: skip
+    assert listed.strip() == "[]"
+
+
+@pytest.mark.parametrize("function", LARGEST)
+def test_it_runs_as_nobody_special(deployed: Facectl, function: str) -> None:
+    assert run_in(image_of(deployed, function), "id", "-u").strip() == "1000"
+
+
+@pytest.fixture
+def read_only(deployed: Facectl) -> Iterator[str]:
+    """face-detection alone on a read-only file system, under the emulator that is in the image."""
+    port = free_port()
+    started = docker(
+        "run", "--rm", "--detach", "--read-only", "--tmpfs=/tmp",
+        "--publish", f"127.0.0.1:{port}:8080",
+        "--env", "AWS_ACCESS_KEY_ID=x", "--env", "AWS_SECRET_ACCESS_KEY=x",
+        image_of(deployed, "face-detection"),
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    try:
+        yield f"http://127.0.0.1:{port}{ADMIN}"
+    finally:
+        docker("kill", container)
+
+
+def test_a_read_only_file_system_is_enough(read_only: str) -> None:
+    event = {"requestContext": {"http": {"method": "POST"}}, "body": "not JSON"}
+    for _ in range(100):
+        try:
+            answer = httpx.post(read_only, json=event, timeout=60).json()
+            break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    assert answer["statusCode"] == 400
+    assert json.loads(answer["body"])["error"]["code"] == "bad_json"
+
+
+def test_going_back_to_zips_asks_first_and_down_leaves_no_container(deployed: Facectl) -> None:
+    refused = deployed("deploy", "--package", "zip", expect=1)
+    assert "must be deleted and made anew" in refused.stderr
+    assert not deployed.json("status")["drift"]
+
+    changed = deployed.json("deploy", "--package", "zip", "--yes")
+    replaced = [step["name"] for step in changed["steps"] if step["action"] == "replace"]
+    assert replaced == ["face-detection", "face-recognition"]
+    assert deployed("deploy").stdout.startswith("Nothing to change")
+
+    deployed("deploy", "--package", "image", "--yes")
+    registry = deployed.json("local", "status")["endpoint_url"].partition("://")[2]
+    deployed("local", "down")
+    running = docker("ps", "--format", "{{.Image}}").stdout.split()
+    assert not [image for image in running if image.startswith(registry)]
