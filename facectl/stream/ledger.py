@@ -120,6 +120,7 @@ class Ledger:
                 frame.index, frame.name, frame.timestamp, now if due is None else due
             )
             self.counts.opened += 1
+            self._changed.notify_all()
             return request_id
 
     def accepted(self, request_id: str, delivery: Delivery) -> None:
@@ -175,6 +176,11 @@ class Ledger:
     def full(self) -> bool:
         """Whether no frame is admitted before another one is finished."""
         return len(self._pending) >= self._window
+
+    def expecting(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until a frame is on its way; whether one is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._pending), timeout)
 
     def settle(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no accepted frame lacks its answer; whether so."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # The longest poll that SQS allows: the fewest requests, and an answer ends it at once.
 LONG_POLL = 20
 _BATCH = 10
+_TICK = 0.1
 # What is not ours is free for its owner at once. Something that lay there for
 # longer than an owner needs to look is put out of sight for a while: a few
 # left-over messages must not keep us from seeing our own behind them.
@@ -139,6 +140,9 @@ class Queue(Protocol):
 class Inbox(Protocol):
     """Whose answers are collected."""
 
+    def expecting(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until an answer may come; whether one may."""
+
     def owns(self, request_id: str) -> bool:
         """Whether an answer is ours."""
 
@@ -235,7 +239,10 @@ class Collector:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._collect_or_endure()
+                # No poll without need: the one that is open when a run ends would take
+                # the next client's first answer out of sight.
+                if self._inbox.expecting(_TICK):
+                    self._collect_or_endure()
         except Exception as error:  # noqa: BLE001 - whoever started the thread raises it
             self.failure = error
 

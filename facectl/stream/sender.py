@@ -134,35 +134,37 @@ class Sender:
             return
 
     def _work(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                frame, due = self._jobs.get(timeout=_TICK)
-            except queue.Empty:
-                if self._no_more.is_set():
+        try:
+            while not self.stopping.is_set():
+                # A frame lives no longer than its encoding: pixels are 15 times the file.
+                request = self._next_request()
+                if request is not None:
+                    self._post(request)
+                elif self._no_more.is_set() and self._jobs.empty():
                     return
-                continue
-            try:
-                self._send(frame, due)
-            except Exception as error:  # noqa: BLE001 - run() raises it in the caller's thread
-                self.failure = error
-                self.stopping.set()
+        except Exception as error:  # noqa: BLE001 - run() raises it in the caller's thread
+            self.failure = error
+            self.stopping.set()
 
-    def _send(self, frame: Frame, due: float | None) -> None:
+    def _next_request(self) -> FrameRequest | None:
+        """The next frame as a request; None where there is none, or it holds no image."""
+        try:
+            frame, due = self._jobs.get(timeout=_TICK)
+        except queue.Empty:
+            return None
         request_id = self._ledger.open(frame, due, stop=self.stopping.is_set)
         if request_id is None:
-            return
+            return None
         try:
             file = self._asking.encoding.file_of(frame)
         except InputError as error:
             self._ledger.refused(request_id, str(error))
-            return
+            return None
         if self._keep is not None:
             self._keep(frame.index, file)
-        request = FrameRequest(
+        return FrameRequest(
             request_id, frame.name, file, self._asking.max_faces, self._asking.detail
         )
-        del frame
-        self._post(request)
 
     def _post(self, request: FrameRequest) -> None:
         try:

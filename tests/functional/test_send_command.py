@@ -116,6 +116,14 @@ def test_another_clients_messages_stay_and_duplicates_count_once(
     assert len(left) - len(others) <= 20
 
 
+def test_a_run_that_ended_leaves_no_poll_behind(pipeline: Pipeline, clip: Path) -> None:
+    run("send", clip)
+    time.sleep(0.2)
+    pipeline.put("for someone else")
+    received = pipeline.sqs.receive_message(QueueUrl=pipeline.responses, WaitTimeSeconds=0)
+    assert [m["Body"] for m in received.get("Messages", [])] == ["for someone else"]
+
+
 def test_two_clients_on_one_queue_each_get_their_own(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:

@@ -44,6 +44,11 @@ class FakeQueue:
 class Inbox:
     def __init__(self) -> None:
         self.answers: list[FrameResult] = []
+        self.open = True
+
+    def expecting(self, timeout: float) -> bool:
+        time.sleep(0 if self.open else timeout)
+        return self.open
 
     def owns(self, request_id: str) -> bool:
         return request_id.startswith("run-")
@@ -126,6 +131,16 @@ def test_the_thread_rides_out_short_failures_and_reports_one_that_stays() -> Non
     wait_for_end(collector)
     assert [a.request_id for a in inbox.answers] == ["run-0", "run-1"]
     assert collector.failure is refused
+
+
+def test_nothing_is_polled_for_while_no_answer_can_come() -> None:
+    queue, inbox = FakeQueue(), Inbox()
+    inbox.open = False
+    collector = Collector(queue, inbox)
+    collector.start()
+    time.sleep(0.3)
+    collector.stop()
+    assert queue.waits == []
 
 
 class Time:
