@@ -35,6 +35,19 @@ demo: install
 test: check
 	@$(BIN)/python -m pytest -m "not container"
 
+# With a Docker engine: builds both images, on FACECTL_BASE_IMAGE where that is set.
+test-container: install
+	@$(BIN)/python -m pytest -m container
+
+# The packages of the images, pinned with the hashes of all their files.
+lock:
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	@cd dockerfiles && for name in face-detection face-recognition; do \
+		CUSTOM_COMPILE_COMMAND="make lock" ../build/lock/bin/pip-compile --quiet --upgrade \
+			--generate-hashes --strip-extras --no-emit-find-links --no-emit-index-url \
+			--output-file $$name.requirements.txt $$name.requirements.in; done
+
 check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
