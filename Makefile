@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test check format clean test-container lock
 
 install: $(STAMP)
 
