@@ -28,7 +28,7 @@ def show_traces(traces: Sequence[Trace]) -> None:
         table = Table("request", "took", "most of it")
         for trace in traces:
             most = next(iter(trace.spent), "-")
-            table.add_row(printable(trace.request_id), f"{trace.total_ms or 0:.0f} ms", most)
+            table.add_row(Text(printable(trace.request_id)), f"{trace.total_ms or 0:.0f} ms", most)
         out.print(table)
     for trace in traces:
         show_trace(trace)

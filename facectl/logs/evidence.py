@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from facectl.aws import Clients, cloud_errors
@@ -163,29 +163,35 @@ def gather(
     lines = search.of_request(source, request_id, window, tell=tell)
     now = clock()
     evidence = Evidence(request_id, lines, now, search.ends(source, lines, now))
-    if _is_settled(evidence):
-        return evidence
-    first = lines[0].at
-    letter, queued, visibility, problems = _queues(clients, evidence)
-    return Evidence(
-        request_id,
-        lines,
-        now,
-        evidence.ends,
-        read.strays(source, RECOGNITION_FUNCTION, Window(min(first, now), now)),
-        letter,
-        queued,
-        visibility,
-        problems,
-    )
+    if not _is_answered(evidence):
+        letter, queued, visibility, problems = _queues(clients, evidence)
+        evidence = replace(
+            evidence, letter=letter, queued=queued, visibility=visibility, problems=problems
+        )
+    if _has_gaps(evidence):
+        window = Window(min(lines[0].at, now), now)
+        evidence = replace(evidence, strays=read.strays(source, RECOGNITION_FUNCTION, window))
+    return evidence
 
 
-def _is_settled(evidence: Evidence) -> bool:
-    """Whether the lines alone tell the whole story: answered, at the first attempt."""
+def _is_answered(evidence: Evidence) -> bool:
+    """Whether the lines tell of an answer that ends the story."""
     if any(post.found and post.found.fields.get("result") for post in evidence.posts):
         return True
-    first = evidence.deliveries[:1]
-    return bool(first) and first[0].number == 1 and first[0].answered is not None
+    return any(delivery.answered for delivery in evidence.deliveries)
+
+
+def _has_gaps(evidence: Evidence) -> bool:
+    """Whether there were deliveries that left no line."""
+    numbers: dict[str, list[int]] = {}
+    for delivery in evidence.deliveries:
+        numbers.setdefault(delivery.message_id, []).append(delivery.number)
+    if any(set(range(1, max(seen) + 1)) != set(seen) for seen in numbers.values()):
+        return True
+    if evidence.letter is None:
+        return False
+    last = evidence.deliveries[-1:]
+    return not last or last[0].number < last[0].of
 
 
 def _queues(
