@@ -1,0 +1,315 @@
+"""status and doctor: what they say of a deployment that is well, and of one that isn't."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from facectl import context as deployments
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.deploy import deployer, doctor
+from facectl.deploy.desired import resources
+from facectl.deploy.doctor import ACTIONS, Finding, examine
+from facectl.deploy.executor import carry_out
+from facectl.deploy.options import Options, recall, remember
+from facectl.deploy.planner import plan
+from facectl.deploy.probe import Probed
+from facectl.deploy.status import LastError, Status, inspect, last_error
+from facectl.deploy.writers.base import Context
+from facectl.errors import CloudError, InputError
+from facectl.models import store
+from lambda_src.vision.store import DETECTION, Model
+
+USER = "arn:aws:iam::123456789012:user/ada"
+OPTIONS = Options(packaging="zip", auth="iam")
+NOW = time.time()
+
+
+@pytest.fixture
+def model() -> Model:
+    """A model as installed, of networks that nobody loads."""
+    with store.installation("tiny") as folder:
+        for name in ("pnet.onnx", "rnet.onnx", "onet.onnx", "embedder.onnx"):
+            (folder / name).write_text(name)
+        facts = {
+            "space": "abc/facenet",
+            "preprocessing": "facenet",
+            "synthetic": False,
+            "weights": "vggface2",
+        }
+        store.write_manifest(folder, facts)
+    return store.find("tiny")
+
+
+@pytest.fixture
+def clients(model: Model) -> Iterator[Clients]:
+    with mock_aws():
+        yield Clients(Deployment(asu_id="42", target="aws", space=model.space))
+
+
+@pytest.fixture
+def deployed(clients: Clients, model: Model) -> Clients:
+    wish = deployer.wished(clients, model, OPTIONS)
+    for step in plan(resources(wish), deployer.read(clients, wish)):
+        carry_out(step, Context(clients, wish.account))
+    return clients
+
+
+def states(found: Status) -> dict[str, str]:
+    return {f"{each.kind} {each.name}": each.state for each in found.resources}
+
+
+def test_a_deployment_as_planned(deployed: Clients, model: Model) -> None:
+    found = inspect(deployed, model, OPTIONS, clock=lambda: NOW)
+    assert not found.drift
+    assert set(states(found).values()) == {"ok"}
+    queues = {each.name: each.facts for each in found.resources if each.kind == "queue"}
+    assert queues["42-req-queue"] == {"waiting": 0, "in_flight": 0, "delayed": 0}
+    json.dumps(found.as_dict())
+
+
+def test_what_differs_is_missing_or_anothers(deployed: Clients, model: Model) -> None:
+    url = deployed.sqs.get_queue_url(QueueName="42-resp-queue")["QueueUrl"]
+    deployed.sqs.delete_queue(QueueUrl=url)
+    deployed.functions.update_function_configuration(FunctionName="face-detection", Timeout=3)
+    deployed.logs.tag_resource(
+        resourceArn="arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/face-recognition",
+        tags={"facectl:asu-id": "43"},
+    )
+    deployed.functions.add_permission(
+        FunctionName="face-detection",
+        StatementId="facectl-public-url",
+        Action="lambda:InvokeFunctionUrl",
+        Principal="*",
+    )
+    found = inspect(deployed, model, OPTIONS, clock=lambda: NOW)
+    assert found.drift
+    assert {name: state for name, state in states(found).items() if state != "ok"} == {
+        "queue 42-resp-queue": "missing",
+        "function face-detection": "differs",
+        "log group /aws/lambda/face-recognition": "foreign",
+        "permission face-detection/facectl-public-url": "superfluous",
+    }
+
+
+def test_the_options_of_the_last_deploy_are_the_plan(deployed: Clients, model: Model) -> None:
+    larger = dataclasses.replace(OPTIONS, memory=4096)
+    found = inspect(deployed, model, larger, clock=lambda: NOW)
+    assert states(found)["function face-detection"] == "differs"
+
+
+def log(clients: Clients, *messages: str) -> None:
+    group, stream = "/aws/lambda/face-detection", "s"
+    clients.logs.create_log_group(logGroupName=group)
+    clients.logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    start = int((NOW - 100) * 1000)
+    events: Any = [
+        {"timestamp": start + number, "message": message} for number, message in enumerate(messages)
+    ]
+    clients.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["START", json.dumps({"level": "INFO", "message": "Error is my name"})], None),
+        (
+            [json.dumps({"level": "ERROR", "stage": "enqueue", "message": "no queue"}), "END"],
+            "enqueue: no queue",
+        ),
+        (
+            [json.dumps({"level": "ERROR", "error": "old"}), "Error: Task timed out"],
+            "Error: Task timed out",
+        ),
+    ],
+)
+def test_the_last_error_of_a_log(clients: Clients, lines: list[str], told: str | None) -> None:
+    log(clients, *lines)
+    # moto does not know filter patterns with alternatives.
+    client: Any = clients.logs
+    client.meta.events.register(
+        "provide-client-params.cloudwatch-logs.FilterLogEvents",
+        lambda params, **_: {k: v for k, v in params.items() if k != "filterPattern"},
+    )
+    found = last_error(clients, "face-detection", NOW)
+    assert (found.message if isinstance(found, LastError) else None) == told
+
+
+def test_a_log_that_is_not_there_has_no_error(clients: Clients) -> None:
+    assert last_error(clients, "face-detection", NOW) is None
+
+
+def examined(deployment: Deployment) -> dict[str, Finding]:
+    return {finding.check: finding for finding in examine(deployment)}
+
+
+@pytest.fixture
+def unsimulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the two checks that moto can't answer; they have tests of their own."""
+    monkeypatch.setattr(doctor, "_permissions", lambda _: Finding("permissions", "ok", ""))
+    monkeypatch.setattr(doctor, "_quotas", lambda _: Finding("quotas", "ok", ""))
+
+
+@pytest.fixture
+def without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+def test_before_the_first_deploy() -> None:
+    with mock_aws():
+        found = examined(Deployment(asu_id="42", target="aws"))
+    verdicts = {name: finding.verdict for name, finding in found.items()}
+    assert verdicts == {
+        "model": "ok",
+        "gallery": "warning",
+        "credentials": "ok",
+        "region": "ok",
+        "permissions": "ok",
+        "quotas": "ok",
+        "docker": "problem",
+        "disk": "ok",
+        "deployment": "warning",
+    }
+    assert all(each.next for each in found.values() if each.verdict == "problem")
+
+
+@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+def test_a_region_that_is_none() -> None:
+    with mock_aws():
+        found = examined(Deployment(asu_id="42", target="aws", region="us-east-9"))
+    assert found["region"].verdict == "problem"
+    assert found["region"].next == "--region us-east-1"
+
+
+def test_no_model() -> None:
+    finding = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
+    assert finding["model"].verdict == "problem"
+    assert finding["model"].next == "facectl models build"
+    assert finding["local cloud"].verdict == "problem"
+    assert finding["local cloud"].next == "facectl local up"
+
+
+def test_a_damaged_model(model: Model) -> None:
+    model.file(DETECTION[0]).write_text("pnet.onnX")
+    found = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
+    assert found["model"].verdict == "problem"
+    assert "sha256" in found["model"].text
+
+
+class _Simulated:
+    """Clients of a session, whose permissions IAM simulates, or refuses to."""
+
+    def __init__(self, identity: str) -> None:
+        self.clients = Clients(Deployment(asu_id="42", target="aws"))
+        self.sts, self.iam = Stubber(self.clients.sts), Stubber(self.clients.iam)
+        self.sts.add_response(
+            "get_caller_identity", {"Arn": identity, "Account": "1", "UserId": "x"}
+        )
+        self.sts.activate()
+
+    def finding(self, monkeypatch: pytest.MonkeyPatch) -> Finding:
+        monkeypatch.setattr(doctor, "Clients", lambda _deployment: self.clients)
+        with self.iam:
+            return doctor._permissions(self.clients.deployment)
+
+    def decide(self, principal: str, **denied: str) -> None:
+        results = [
+            {"EvalActionName": action, "EvalDecision": denied.get(action.split(":")[1], "allowed")}
+            for action in ACTIONS
+        ]
+        self.iam.add_response(
+            "simulate_principal_policy",
+            {"EvaluationResults": results},
+            {"PolicySourceArn": principal, "ActionNames": list(ACTIONS)},
+        )
+
+
+def test_permissions_that_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _Simulated("arn:aws:sts::123456789012:assumed-role/admin/ada")
+    session.decide("arn:aws:iam::123456789012:role/admin")
+    assert session.finding(monkeypatch).verdict == "ok"
+
+
+def test_permissions_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _Simulated(USER)
+    session.decide(USER, CreateRole="implicitDeny", PutImage="explicitDeny")
+    found = session.finding(monkeypatch)
+    assert (found.verdict, found.text) == ("problem", "not allowed: ecr:PutImage, iam:CreateRole")
+
+
+def test_permissions_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = _Simulated(USER)
+    session.iam.add_client_error("simulate_principal_policy", "AccessDenied", "no")
+    found = session.finding(monkeypatch)
+    assert (found.verdict, found.next) == ("warning", "facectl deploy --dry-run")
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(10, "warning"), (1000, "ok")])
+def test_quotas(limit: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = Clients(Deployment(asu_id="42", target="aws"))
+    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
+    with Stubber(clients.functions) as stub:
+        stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+        assert doctor._quotas(clients.deployment).verdict == verdict
+
+
+@pytest.mark.usefixtures("unsimulated")
+def test_a_deployment_that_does_not_answer(
+    deployed: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: Any) -> Probed:
+        raise CloudError("face-detection did not answer", hint="facectl logs")
+
+    monkeypatch.setattr(doctor, "check", silent)
+    remember("42", "aws", OPTIONS)
+    found = examined(
+        dataclasses.replace(deployed.deployment, function_url="https://x.lambda-url.on.aws/")
+    )
+    assert (found["probe"].verdict, found["probe"].next) == ("problem", "facectl logs")
+    assert found["queues"].verdict == "ok"
+
+
+@pytest.mark.usefixtures("unsimulated")
+def test_messages_that_wait_are_told(deployed: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = deployed.sqs.get_queue_url(QueueName="42-req-dlq")["QueueUrl"]
+    deployed.sqs.send_message(QueueUrl=url, MessageBody="x")
+    monkeypatch.setattr(doctor, "check", lambda *_: Probed(0.1, 0.2))
+    found = examined(
+        dataclasses.replace(deployed.deployment, function_url="https://x.lambda-url.on.aws/")
+    )
+    assert (found["queues"].verdict, found["queues"].text) == ("warning", "42-req-dlq holds 1")
+
+
+def test_options_are_remembered_for_their_target() -> None:
+    said = Options(memory=4096, auth="none", image_uris=("face-detection=x",), adopt=True)
+    remember("42", "aws", said)
+    assert recall("42", "aws") == Options(memory=4096, auth="none")
+    assert recall("42", "local") == Options()
+    assert Options(memory=2048).over(recall("42", "aws")) == Options(memory=2048, auth="none")
+
+
+def test_damaged_options_are_named(isolated: Path) -> None:
+    remember("42", "aws", Options())
+    file = isolated / "state" / "deployments" / "42.options.json"
+    file.write_text("{")
+    with pytest.raises(InputError, match="damaged") as caught:
+        recall("42", "aws")
+    assert caught.value.hint == f"rm {file}"
+
+
+def test_a_deployment_that_is_gone_is_forgotten() -> None:
+    deployments.remember(Deployment(asu_id="42", target="local"))
+    remember("42", "local", Options(memory=4096))
+    deployer.forget("42")
+    assert deployments.recall("42") is None
+    assert recall("42", "local") == Options()
