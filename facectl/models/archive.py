@@ -33,7 +33,7 @@ def read_state(file: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         raise ModelError(
-            f"{file} can't be read as weights: {str(error).splitlines()[0]}", hint=_HINT
+            f"{file} can't be read as weights: {_first_line(error)}", hint=_HINT
         ) from error
     if not state:
         raise ModelError(f"{file} holds no tensors", hint=_HINT)
@@ -69,6 +69,11 @@ def _traced(file: Path, root: str) -> dict[str, Any]:
     state: dict[str, Any] = {}
     _collect(module, "", state)
     return state
+
+
+def _first_line(error: Exception) -> str:
+    """An exception in one line; torch's go on with advice to switch off the safety."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class _Holder:

@@ -35,7 +35,7 @@ def portraits() -> Iterator[tuple[str, Picture]]:
 
 
 def pasted() -> Iterator[tuple[str, Picture]]:
-    """Scenes of several pasted faces on noise, on a photograph and on nothing, and scenes of none."""
+    """Scenes of several pasted faces on noise, photographs and nothing, and scenes of none."""
     random = np.random.default_rng(7)
     face = Image.fromarray(data.astronaut()).crop((130, 20, 320, 220))
     grounds = {

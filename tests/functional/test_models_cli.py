@@ -1,0 +1,196 @@
+"""`facectl models`: what is built, listed, found and checked, and what it says where it can't."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from facectl import models, paths
+from facectl.cli.app import app
+from facectl.errors import FacectlError, InputError, ModelError
+from facectl.models import export, networks, oracle, store, synthetic
+from facectl.models.cascade import Stages
+from lambda_src.vision.store import Model, file_digest
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FACECTL_HOME with a synthetic model in it."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECTL_HOME", str(folder))
+        models.build("synthetic", "facenet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Any]:
+    return synthetic.state("facenet")
+
+
+@pytest.fixture
+def here(
+    home: Path, state: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of that home to spoil, in which synthetic weights need not be made again."""
+    monkeypatch.setattr(synthetic, "state", lambda _: state)
+    copy = tmp_path / "home"
+    shutil.copytree(home, copy)
+    monkeypatch.setenv("FACECTL_HOME", str(copy))
+    return copy / "data" / "models" / "synthetic-facenet"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["models", *arguments])
+
+
+def error(*arguments: str) -> FacectlError:
+    found = run(*arguments).exception
+    assert isinstance(found, FacectlError)
+    return found
+
+
+def test_list(here: Path) -> None:
+    assert "synthetic (untrained)" in run("list").stdout
+    (found,) = json.loads(run("list", "--json").stdout)
+    assert found["name"] == "synthetic-facenet"
+    assert found["synthetic"] is True
+    assert found["space"].endswith("/facenet")
+
+
+def test_list_of_nothing() -> None:
+    assert json.loads(run("list", "--json").stdout) == []
+    assert "facectl models build" in run("list").stderr
+
+
+def test_path_says_that_the_model_is_untrained(here: Path) -> None:
+    for name in ((), ("synthetic-facenet",), (Model.open(here).space,)):
+        result = run("path", *name)
+        assert result.stdout.strip() == str(here)
+        assert "never trained" in result.stderr
+
+
+def test_path_without_a_model() -> None:
+    found = error("path")
+    assert "No model is installed" in str(found)
+    assert found.hint == "facectl models build"
+
+
+def test_path_of_an_unknown_model(here: Path) -> None:
+    assert error("path", "other").hint == "facectl models list"
+    assert error("path", "../synthetic-facenet").hint == "facectl models list"
+
+
+def test_verify(here: Path) -> None:
+    assert "as it was built" in run("verify").stdout
+    file = here / "embedder.onnx"
+    data = bytearray(file.read_bytes())
+    data[1000] ^= 1
+    file.write_bytes(data)
+    found = error("verify")
+    assert "embedder.onnx is damaged" in str(found)
+    assert found.hint == "facectl models build"
+
+
+def test_a_damaged_model_is_listed_as_such(here: Path) -> None:
+    (here / "pnet.onnx").write_bytes(b"")
+    assert "Damaged" in run("list").stderr
+    assert "pnet.onnx is damaged" in str(error("path"))
+
+
+def test_the_manifest_states_what_was_compared(here: Path) -> None:
+    facts = json.loads((here / "manifest.json").read_text())
+    assert facts["compared"]["pnet"] < 1e-4
+    assert facts["compared"]["embedder"] > 0.9999
+    assert facts["files"]["pnet.onnx"]["sha256"] == file_digest(here / "pnet.onnx")
+
+
+def test_synthetic_weights_are_the_same_every_time(here: Path, state: dict[str, Any]) -> None:
+    tensors = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+    digest = Model.open(here).space.partition("/")[0]
+    assert models.weights.state_digest(tensors) == digest
+
+
+def test_ensure_takes_what_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models.builder, "build", lambda *_: pytest.fail("it was built again"))
+    assert models.ensure("synthetic").path == here
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_weights_from_a_file(here: Path, state: dict[str, Any], tmp_path: Path) -> None:
+    """The course hands out a trace: its tensors make the very network that it is one of."""
+    network = oracle.embedder(state)
+    file = tmp_path / "resnetV1.pt"
+    torch.jit.trace(network, torch.zeros(1, 3, 160, 160)).save(str(file))
+    model = models.build(file, "cse546")
+    assert model.path.name == f"resnetV1-{file_digest(file)[:8]}-cse546"
+    assert model.space == f"{file_digest(file)}/cse546"
+    assert not model.synthetic
+    assert models.find() == model
+
+
+def test_weights_of_another_network(tmp_path: Path) -> None:
+    file = tmp_path / "other.pt"
+    torch.save(torch.nn.Linear(3, 4).state_dict(), file)
+    found = error("build", "--weights", str(file))
+    assert "InceptionResnetV1" in str(found)
+    assert models.installed() == []
+
+
+def test_weights_that_are_not_there() -> None:
+    assert "vggface2, casia-webface, synthetic or a file" in str(error("build", "--weights", "vgg"))
+
+
+def test_an_unknown_preprocessing() -> None:
+    assert isinstance(error("build", "--preprocessing", "other"), InputError)
+
+
+class Bent(Stages):
+    """A cascade in which one weight is wrong."""
+
+    def dense_stage(self, x: str, number: int) -> str:
+        self._weights[f"dense{number}.bias"] = self._weights[f"dense{number}.bias"] + 1
+        return super().dense_stage(x, number)
+
+
+def test_a_network_that_differs_is_not_installed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "Stages", Bent)
+    before = (here / "manifest.json").read_bytes()
+    with pytest.raises(ModelError, match=r"rnet\.onnx differs from facenet-pytorch's"):
+        models.build("synthetic")
+    assert (here / "manifest.json").read_bytes() == before
+    assert [model.path for model in models.installed()] == [here]
+    assert [p.name for p in store.folder().iterdir() if p.name.startswith(".")] == []
+
+
+def test_an_embedder_that_differs_is_not_installed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swapped(weights: dict[str, Any], preprocessing: str) -> Any:
+        other = {**weights, "last_bn.bias": weights["last_bn.bias"] + 0.5}
+        return networks.embedder(other, preprocessing)
+
+    bent = type("Bent", (), {**vars(networks), "embedder": staticmethod(swapped)})
+    monkeypatch.setattr(export, "networks", bent)
+    with pytest.raises(ModelError, match=r"embedder\.onnx differs"):
+        models.build("synthetic")
+    assert [model.path for model in models.installed()] == [here]
+
+
+def test_a_full_disk_leaves_the_old_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "write_networks", full)
+    with pytest.raises(ModelError, match="No space left"):
+        models.build("synthetic")
+    assert models.find().path == here
+    assert paths.data_dir().exists()

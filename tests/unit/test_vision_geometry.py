@@ -1,0 +1,130 @@
+"""Boxes and areas against plain definitions of the same."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lambda_src.vision import boxes as geometry
+from lambda_src.vision.pyramid import AreaImage, scales
+
+
+def plain_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Adaptive average pooling by its definition, as (3, height, width)."""
+    rows, columns = image.shape[:2]
+    found = np.empty((3, height, width))
+    for i in range(height):
+        for j in range(width):
+            y0, y1 = i * rows // height, math.ceil((i + 1) * rows / height)
+            x0, x1 = j * columns // width, math.ceil((j + 1) * columns / width)
+            found[:, i, j] = image[y0:y1, x0:x1].mean(axis=(0, 1))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 90), st.integers(1, 90), st.integers(1, 30), st.integers(1, 30), st.integers(0)
+)
+def test_resizing_is_adaptive_average_pooling(
+    rows: int, columns: int, height: int, width: int, seed: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+    found = AreaImage(image).resized(height, width)
+    assert found.dtype == np.float32
+    assert np.abs(found - plain_area(image, height, width)).max() < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(700, 40), (40, 700), (300, 300)])
+def test_areas_larger_than_the_sums_can_hold(shape: tuple[int, int]) -> None:
+    white = np.full((*shape, 3), 255, np.uint8)
+    area = AreaImage(white)
+    assert np.abs(area.resized(2, 3) - 255).max() < 1e-3
+    whole = np.array([[0, 0, shape[1], shape[0]]])
+    assert np.abs(area.windows(whole, 2) - 255).max() < 1e-3
+
+
+def test_windows_are_resized_slices() -> None:
+    random = np.random.default_rng(3)
+    image = random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    corner = random.integers(0, 80, (50, 2))
+    boxes = np.concatenate([corner, corner + random.integers(1, 40, (50, 2))], axis=1)
+    found = AreaImage(image).windows(boxes, 24)
+    for (x0, y0, x1, y1), window in zip(boxes, found, strict=True):
+        assert np.abs(window - plain_area(image[y0:y1, x0:x1], 24, 24)).max() < 1e-3
+
+
+def test_memory_is_used_again_for_an_image_of_the_same_size() -> None:
+    random = np.random.default_rng(4)
+    first, second = random.integers(0, 256, (2, 50, 60, 3), dtype=np.uint8)
+    area = AreaImage(second, AreaImage(first))
+    assert np.array_equal(area.resized(20, 30), AreaImage(second).resized(20, 30))
+    other = AreaImage(second[:40], AreaImage(first))
+    assert np.array_equal(other.resized(20, 30), AreaImage(second[:40]).resized(20, 30))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (11, 11), (1, 5000), (19, 640)])
+def test_images_smaller_than_a_face_have_no_scale(height: int, width: int) -> None:
+    assert scales(height, width, 20, 0.709) == []
+
+
+def test_scales_go_down_to_one_window() -> None:
+    found = scales(360, 640, 20, 0.709)
+    assert found[0] == 0.6
+    assert len(found) == 9
+    assert 360 * found[-1] >= 12 > 360 * found[-1] * 0.709
+
+
+def plain_non_maximum(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
+    left = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
+    kept: list[int] = []
+    while left:
+        best = left.pop(0)
+        kept.append(best)
+        left = [i for i in left if not plain_overlap(boxes[best], boxes[i]) > threshold]
+    return kept
+
+
+def plain_overlap(a: np.ndarray, b: np.ndarray) -> float:
+    shared = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    whole = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return shared / whole
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 30, 700])
+def test_non_maximum(count: int) -> None:
+    random = np.random.default_rng(count)
+    corner = random.integers(0, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + random.integers(5, 30, (count, 2))], 1)
+    boxes = boxes.astype(np.float32)
+    scores = random.uniform(0, 1, count).astype(np.float32).round(2)
+    for threshold in (0.3, 0.5, 0.7):
+        found = geometry.non_maximum(boxes, scores, threshold)
+        assert found.tolist() == plain_non_maximum(boxes, scores, threshold)
+
+
+def test_non_maximum_of_smaller_counts_edges_as_pixels_and_takes_the_last_of_equals() -> None:
+    boxes = np.array([[0, 0, 99, 99], [10, 10, 19, 19], [0, 0, 99, 98]], np.float32)
+    scores = np.array([0.9, 0.8, 0.9], np.float32)
+    assert geometry.non_maximum_of_smaller(boxes, scores, 0.7).tolist() == [2]
+    apart = np.array([[0, 0, 9, 9], [7, 0, 16, 9]], np.float32)
+    assert geometry.non_maximum_of_smaller(apart, scores[:2], 0.7).tolist() == [0, 1]
+
+
+def test_empty_boxes_do_not_warn() -> None:
+    flat = np.zeros((3, 4), np.float32)
+    with np.errstate(all="raise"):
+        assert len(geometry.non_maximum(flat, np.ones(3, np.float32), 0.5)) == 3
+
+
+def test_squares_keep_their_centre() -> None:
+    found = geometry.squared(np.array([[10, 20, 30, 60]], np.float32))
+    assert found.tolist() == [[0, 20, 40, 60]]
+
+
+def test_slices_stay_inside_the_image() -> None:
+    boxes = np.array([[-5.5, 3.9, 700, 20.2], [50, 50, 40, 40]], np.float32)
+    assert geometry.clipped(boxes, 640, 360).tolist() == [[0, 2, 640, 20], [49, 49, 40, 40]]
