@@ -71,6 +71,10 @@ PackageIndex = Annotated[
     str | None,
     typer.Option("--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Where pip looks."),
 ]
+LogNames = Annotated[
+    bool | None,
+    typer.Option("--names/--no-names", help="Whether logs may say who was seen; at first yes."),
+]
 Reset = Annotated[bool, typer.Option("--reset", help="Forget the options of earlier runs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")]
 
@@ -91,6 +95,7 @@ def deploy(
     image_uri: ImageUri = None,
     base_image: BaseImage = None,
     package_index: PackageIndex = None,
+    names: LogNames = None,
     adopt: Adopt = False,
     reset: Reset = False,
     dry_run: DryRun = False,
@@ -128,6 +133,7 @@ def deploy(
         package_index=package_index,
         image_uris=tuple(image_uri or ()),
         adopt=adopt,
+        log_names=names,
     )
     with err.status("Reading what is deployed"):
         deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
@@ -147,9 +153,13 @@ def deploy(
 
 def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
     """Ask before a function, and with it its URL, is deleted and made anew."""
-    from facectl.deploy.models import Replace
+    from facectl.deploy.models import Function, Replace
 
-    replaced = [step.resource.name for step in steps if isinstance(step, Replace)]
+    replaced = [
+        step.resource.name
+        for step in steps
+        if isinstance(step, Replace) and isinstance(step.resource, Function)
+    ]
     if replaced and not yes:
         question = f"{', '.join(replaced)} must be deleted and made anew, with a new URL. Go on?"
         typer.confirm(question, abort=True, err=True)

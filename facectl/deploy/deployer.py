@@ -93,7 +93,10 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
         cloud=target,
         packages=packages,
         sizing=sizing,
-        environment=model_environment(model) if target.packaging == "zip" else {},
+        environment={
+            **(model_environment(model) if target.packaging == "zip" else {}),
+            **options.environment,
+        },
         role_arn=options.role_arn,
         auth=auth,
     )

@@ -25,6 +25,7 @@ class Options:
     `memory` in MB, `timeout` in seconds. `role_arn` is a role for both
     functions, where none can be made. `image_uris` are FUNCTION=URI of images
     that are built already. `adopt`: take over resources that facectl did not make.
+    `log_names`: whether the functions' logs may say who was seen.
     """
 
     memory: int | None = None
@@ -40,6 +41,7 @@ class Options:
     package_index: str | None = None
     image_uris: tuple[str, ...] = ()
     adopt: bool = False
+    log_names: bool | None = None
 
     def __post_init__(self) -> None:
         if self.role_arn is not None and not _ROLE.fullmatch(self.role_arn):
@@ -57,6 +59,11 @@ class Options:
             if (value := getattr(self, each.name)) is not None
         }
         return Sizing(**chosen)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the functions are told of these choices."""
+        return {"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}
 
     @property
     def build(self) -> BuildOptions:

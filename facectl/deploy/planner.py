@@ -33,6 +33,7 @@ from facectl.naming import TAG_KEY
 
 Found = Mapping[Key, Resource]
 
+_ATTACHED = (FunctionUrl, Permission, Trigger)
 _TAGGED = (Bucket, Queue, LogGroup, Role, Repository, Function)
 # What AWS can't change in place.
 _FIXED = {"packaging"}
@@ -57,9 +58,8 @@ def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tu
         if isinstance(resource, Function) and isinstance(_step(resource, found), Replace)
     }
     for resource in wanted:
-        # A function takes its URL and its policy with it.
-        gone = isinstance(resource, (FunctionUrl, Permission)) and _function_of(resource) in remade
-        step = Create(resource) if gone else _step(resource, found)
+        orphaned = isinstance(resource, _ATTACHED) and _function_of(resource) in remade
+        step = _anew(resource, found) if orphaned else _step(resource, found)
         if step is not None:
             steps.append(step)
     names = {key(resource) for resource in wanted}
@@ -118,6 +118,15 @@ def _step(resource: Resource, found: Found) -> Step | None:
     if any(change.attribute in _FIXED for change in changes):
         return Replace(resource, there, changes)
     return Update(resource, there, changes)
+
+
+def _anew(resource: Resource, found: Found) -> Step:
+    """The step for what hung on a function that is made anew."""
+    there = found.get(key(resource))
+    # A function takes its URL and its policy with it; its trigger stays, and leads nowhere.
+    if isinstance(resource, Trigger) and there is not None:
+        return Replace(resource, there, differences(resource, there))
+    return Create(resource)
 
 
 def _function_of(resource: FunctionUrl | Permission | Trigger) -> str:

@@ -130,7 +130,11 @@ def test_going_back_to_zips_asks_first_and_down_leaves_no_container(deployed: Fa
 
     changed = deployed.json("deploy", "--package", "zip", "--yes")
     replaced = [step["name"] for step in changed["steps"] if step["action"] == "replace"]
-    assert replaced == ["face-detection", "face-recognition"]
+    assert replaced == [
+        "face-detection",
+        "face-recognition",
+        "box-req-queue → face-recognition",
+    ]
     assert deployed("deploy").stdout.startswith("Nothing to change")
 
     deployed("deploy", "--package", "image", "--yes")

@@ -147,13 +147,15 @@ def test_an_environment_differs_variable_by_variable() -> None:
 
 def test_a_zip_that_becomes_an_image_is_made_anew_with_what_hangs_on_it() -> None:
     image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
-    wanted = resources(wish(packages=Packages(image, ZIP)))
+    wanted = resources(wish(packages=Packages(image, image)))
     steps = plan(wanted, there(WANTED))
     assert [(type(step), step.resource.kind) for step in steps] == [
+        (Replace, "function"),
         (Replace, "function"),
         (Create, "function URL"),
         (Create, "permission"),
         (Create, "permission"),
+        (Replace, "trigger"),
     ]
 
 

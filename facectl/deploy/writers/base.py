@@ -23,8 +23,8 @@ _PAUSE_SECONDS = 2.0
 _NOT_YET: dict[str, tuple[str, ...]] = {
     # A role that was made a moment ago can't be taken yet, its policy is not known yet.
     "InvalidParameterValueException": ("cannot be assumed", "does not have permissions to call"),
-    # Another change of the same function is under way.
-    "ResourceConflictException": ("in progress", "current state", "Pending"),
+    # Another change of the same function is under way, or the end of an old mapping.
+    "ResourceConflictException": ("in progress", "current state", "Pending", "existing mapping"),
     "ResourceInUseException": ("",),
     # A name can be used again 60 s after its queue was deleted.
     "AWS.SimpleQueueService.QueueDeletedRecently": ("",),

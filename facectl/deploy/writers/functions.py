@@ -60,7 +60,10 @@ class FunctionWriter(Writer[Function]):
             functions.tag_resource(Resource=arn, Tags=tags(wanted.owner))
 
     def delete(self, found: Function) -> None:
-        unless_missing(self.context.clients.functions.delete_function, FunctionName=found.name)
+        functions = self.context.clients.functions
+        # AWS takes the URL away with its function, MiniStack does not.
+        unless_missing(functions.delete_function_url_config, FunctionName=found.name)
+        unless_missing(functions.delete_function, FunctionName=found.name)
 
     def _update_code(self, wanted: Function) -> None:
         functions = self.context.clients.functions
