@@ -144,7 +144,7 @@ def deploy(
         return
     confirm_replacements(work.steps, yes=yes)
     with report.progress(work.steps) as progress:
-        deployer.perform(work, progress, progress.tell)
+        deployer.perform(work, progress)
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(work)
         probed = deployer.check(work, deployment)

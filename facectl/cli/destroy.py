@@ -40,7 +40,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         report.show_plan(work.steps)
         typer.confirm(f"Delete all this in {deployment.region}?", abort=True, err=True)
     with report.progress(work.steps) as progress:
-        deployer.perform(work, progress, progress.tell)
+        deployer.perform(work, progress)
     deployer.forget(deployment.asu_id)
     if json:
         print_json(

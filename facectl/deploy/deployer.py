@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facectl import context as deployments
@@ -30,9 +29,18 @@ from facectl.stream.delivery import FunctionUrl
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
 
-# Told of every step when it begins (False) and when it is done (True).
-Watcher = Callable[[Step, bool], None]
-Tell = Callable[[str], None]
+
+class Progress:
+    """Hears of the steps as they are done; this one keeps silent."""
+
+    def __call__(self, step: Step, done: bool) -> None:
+        """A step begins, or is done."""
+
+    def tell(self, line: str) -> None:
+        """What a long step is at."""
+
+    def note(self, line: str) -> None:
+        """What is worth keeping of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +134,14 @@ def draft_removal(deployment: Deployment) -> Draft:
     return Draft(clients, Options(), wish, found, plan_removal(found, deployment.asu_id))
 
 
-def perform(
-    work: Draft,
-    watch: Watcher = lambda _step, _done: None,
-    tell: Tell = lambda _line: None,
-) -> None:
-    """Carry the steps out in order; a second draft finds what an interruption left.
-
-    `tell` hears what a long step is at.
-    """
-    context = Context(work.clients, work.wish.account, tell=tell)
+def perform(work: Draft, progress: Progress | None = None) -> None:
+    """Carry the steps out in order; a second draft finds what an interruption left."""
+    hears = Progress() if progress is None else progress
+    context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
     for step in work.steps:
-        watch(step, False)
+        hears(step, False)
         carry_out(step, context)
-        watch(step, True)
+        hears(step, True)
 
 
 def finish(work: Draft) -> Deployment:

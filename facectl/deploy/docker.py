@@ -88,13 +88,11 @@ class Docker:
         """Whether the engine holds the image."""
         return _run([self.command, "image", "inspect", uri]).returncode == 0
 
-    def size(self, uri: str) -> int:
-        """The bytes of an image, unpacked."""
+    def size(self, uri: str) -> int | None:
+        """The bytes of an image, unpacked; None where the engine does not hold it."""
         answer = _run([self.command, "image", "inspect", "--format", "{{.Size}}", uri])
-        try:
-            return int(answer.stdout)
-        except ValueError as error:
-            raise CloudError(f"Docker can't tell the size of {uri}: {answer.stderr}") from error
+        digits = answer.stdout.strip()
+        return int(digits) if digits.isdecimal() else None
 
     def push(self, uri: str, login: tuple[str, str], tell: Tell) -> None:
         """Push an image as a user with a password, which is kept nowhere; raises CloudError."""

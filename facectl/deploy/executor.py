@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from facectl.aws import cloud_errors
+from facectl.aws import ClientError, cloud_errors, error_code
 from facectl.deploy.models import (
     Bucket,
     Create,
@@ -33,6 +33,7 @@ from facectl.deploy.writers.functions import (
 from facectl.deploy.writers.images import ImageWriter, RepositoryWriter
 from facectl.deploy.writers.roles import RoleWriter
 from facectl.deploy.writers.storage import BucketWriter, LogGroupWriter, QueueWriter
+from facectl.errors import CloudError
 
 _WRITERS: dict[type[Resource], type[Writer[Any]]] = {
     Bucket: BucketWriter,
@@ -48,6 +49,19 @@ _WRITERS: dict[type[Resource], type[Writer[Any]]] = {
 }
 
 
+# The codes with which the services say that what is to be made is there.
+_ALREADY = {
+    "BucketAlreadyOwnedByYou",
+    "EntityAlreadyExists",
+    "ImageAlreadyExistsException",
+    "QueueAlreadyExists",
+    "QueueNameExists",
+    "RepositoryAlreadyExistsException",
+    "ResourceAlreadyExistsException",
+    "ResourceConflictException",
+}
+
+
 def carry_out(step: Step, context: Context) -> None:
     """Do what the step says and wait until it is done; raises CloudError.
 
@@ -59,11 +73,24 @@ def carry_out(step: Step, context: Context) -> None:
     with cloud_errors(doing, context.clients.deployment):
         match step:
             case Create():
-                writer.create(resource)
+                _create(writer, resource)
             case Update():
                 writer.update(resource, step.found)
             case Replace():
                 writer.delete(step.found)
-                writer.create(resource)
+                _create(writer, resource)
             case Delete():
                 writer.delete(resource)
+
+
+def _create(writer: Writer[Any], resource: Resource) -> None:
+    try:
+        writer.create(resource)
+    except ClientError as error:
+        if error_code(error) not in _ALREADY:
+            raise
+        raise CloudError(
+            f"The {resource.kind} {resource.name} appeared while this deploy ran: "
+            f"is another one running? ({error_code(error)})",
+            hint="facectl deploy, when the other has ended",
+        ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PLATFORMS: dict[Architecture, str] = {"x86_64": "linux/amd64", "arm64": "linux/a
 # Lambda's limit of an image, uncompressed, by AWS's documentation of quotas.
 LARGEST = 10 * 1024**3
 _BLOCK = 1 << 20
+_BASE = re.compile(r"^ARG BASE_IMAGE=(\S+)$", re.MULTILINE)
 _TAG_DIGITS = 16
 
 
@@ -67,6 +69,15 @@ class Recipe:
                 while block := stream.read(_BLOCK):
                     digest.update(block)
         return digest.hexdigest()[:_TAG_DIGITS]
+
+    @property
+    def base_image(self) -> str:
+        """The image that is built on: the one that was chosen, or the Dockerfile's own."""
+        if self.options.base_image is not None:
+            return self.options.base_image
+        dockerfile = (dockerfiles() / f"{self.function}.Dockerfile").read_text()
+        found = _BASE.search(dockerfile)
+        return found.group(1) if found else ""
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Every file of the build context: its place there, and where it comes from."""

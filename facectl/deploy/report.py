@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
+from facectl.deploy import deployer
 from facectl.deploy.deployer import Draft
 from facectl.deploy.models import Step, changes
 from facectl.deploy.probe import Probed
@@ -47,7 +48,7 @@ def show_plan(steps: Sequence[Step], *, json: bool = False) -> None:
     out.print(f"{len(steps)} steps" if steps else "Nothing to change")
 
 
-class StepProgress:
+class StepProgress(deployer.Progress):
     """A bar over the steps, each of which stays as a line when it is done."""
 
     def __init__(self, bar: Progress, count: int) -> None:
@@ -68,6 +69,10 @@ class StepProgress:
         """What the step is at: a layer that is pushed, a stage of a build."""
         if line:
             self._bar.update(self._task, description=f"{self._doing}  {_short(line)}")
+
+    def note(self, line: str) -> None:
+        """What stays of the step: the size of an image."""
+        self._bar.console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.executor import carry_out
-from facectl.deploy.models import Create, Packages, Sizing, Step
+from facectl.deploy.models import Create, Packages, Queue, Sizing, Step
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import Found, plan, plan_removal
 from facectl.deploy.reader import Reader
@@ -485,8 +485,14 @@ def test_everything_that_can_be_tagged_is(context: Context, wish: Wish) -> None:
     assert set(owners.values()) == {ASU_ID}
 
 
-def test_a_step_that_aws_refuses_names_itself(context: Context, wish: Wish) -> None:
+@pytest.mark.parametrize("kind", ["queue", "log group", "role", "function"])
+def test_what_another_deploy_made_meanwhile_is_named(
+    context: Context, wish: Wish, kind: str
+) -> None:
     apply(context, wish)
-    role = next(each for each in resources(wish) if each.kind == "role")
-    with pytest.raises(CloudError, match=f"create role {role.name}: EntityAlreadyExists"):
-        carry_out(Create(role), context)
+    wanted = next(each for each in resources(wish) if each.kind == kind)
+    if isinstance(wanted, Queue):
+        wanted = dataclasses.replace(wanted, visibility_timeout=7)
+    with pytest.raises(CloudError, match=f"The {kind} {wanted.name} appeared while") as caught:
+        carry_out(Create(wanted), context)
+    assert "facectl deploy" in str(caught.value.hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import stat
@@ -241,6 +242,12 @@ def test_an_image_that_the_engine_holds_is_only_pushed(
     make(docker, context, model)
     assert docker.asked("build") == []
     assert len(docker.asked("push")) == 1
+
+
+def test_the_size_is_told(docker: StandIn, context: Context, model: Model) -> None:
+    notes: list[str] = []
+    make(docker, dataclasses.replace(context, note=notes.append), model, base_image="base:1")
+    assert notes == [f"face-detection:{tag(model, base_image='base:1')}: 300 MB, 0 MB over base:1"]
 
 
 def test_an_image_in_the_registry_is_neither_built_nor_pushed(

@@ -40,8 +40,9 @@ class Context:
     account: Account
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    # Told what a long step is at.
+    # Told what a long step is at, and what is worth keeping of it.
     tell: Callable[[str], None] = lambda _line: None
+    note: Callable[[str], None] = lambda _line: None
 
     @property
     def reader(self) -> Reader:

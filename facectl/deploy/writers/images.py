@@ -70,12 +70,16 @@ class ImageWriter(Writer[Image]):
         if not docker.has(uri):
             self._build(docker, uri, wanted.recipe)
         size = docker.size(uri)
+        if size is None:
+            raise CloudError(f"Docker built {uri} and does not have it", hint="facectl doctor")
         if size > LARGEST:
             raise InputError(
                 f"The image {uri} is {size / 1e9:.1f} GB, Lambda takes {LARGEST / 1e9:.1f}",
                 hint="choose a smaller --base-image",
             )
-        self.context.tell(f"{wanted.name} is {size / 1e6:.0f} MB")
+        self.context.note(
+            f"{wanted.name}: {size / 1e6:.0f} MB{_over_base(docker, wanted.recipe, size)}"
+        )
         docker.push(uri, self._login(), self.context.tell)
 
     def update(self, wanted: Image, _found: Image) -> None:
@@ -106,6 +110,11 @@ class ImageWriter(Writer[Image]):
             base64.b64decode(granted[0]["authorizationToken"]).decode().partition(":")
         )
         return user, password
+
+
+def _over_base(docker: Docker, recipe: Recipe, size: int) -> str:
+    base = docker.size(recipe.base_image)
+    return "" if base is None else f", {(size - base) / 1e6:.0f} MB over {recipe.base_image}"
 
 
 def expiry(kept: int) -> str:
