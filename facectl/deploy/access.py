@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from facectl.aws import Clients, cloud_errors
+from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
 from facectl.deploy.options import Options
-from facectl.errors import CloudError
+from facectl.errors import CloudError, InputError
 
 # The role that learner-lab sessions have, and the one that they are given for functions.
 _LEARNER_LAB = ":assumed-role/voclabs/"
@@ -21,12 +21,32 @@ def is_learner_lab(identity: str) -> bool:
 
 
 def check_roles(clients: Clients, options: Options) -> None:
-    """Raise CloudError in a learner lab, which can't make roles, unless a role was given."""
+    """See that there will be roles for the functions, before anything is made.
+
+    Raises CloudError in a learner lab, which can't make roles, unless one was
+    given, and InputError where the given one does not exist.
+    """
+    if options.role_arn is not None:
+        _check_given(clients, options.role_arn)
     if options.role_arn is None and is_learner_lab(clients.identity):
         raise CloudError(
             "This is a learner lab (role voclabs): it can't create roles, but it has one to use",
             hint=MISSING_ROLE_HINT.format(account=clients.account),
         )
+
+
+def _check_given(clients: Clients, arn: str) -> None:
+    name = arn.rpartition("/")[2]
+    try:
+        with cloud_errors(f"looking up the role {name}", clients.deployment):
+            found = unless_missing(clients.iam.get_role, RoleName=name)
+    except CloudError as error:
+        # A session that may use the role need not be allowed to look at it.
+        if not is_denied(error):
+            raise
+        return
+    if found is None or found["Role"]["Arn"] != arn:
+        raise InputError(f"There is no role {arn}", hint="aws iam list-roles --query Roles[].Arn")
 
 
 def reserved_for_public(clients: Clients) -> int | None:

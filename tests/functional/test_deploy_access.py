@@ -29,6 +29,7 @@ ACCOUNT = Account(
     f"{NUMBER}.dkr.ecr.us-east-1.amazonaws.com",
 )
 NAMES = Names("1225754101")
+LAB_LOOK_UP = {"RoleName": "LabRole"}
 ROLE = f"arn:aws:iam::{NUMBER}:role/facectl-1225754101-detection"
 
 
@@ -82,8 +83,18 @@ def test_a_learner_lab_is_told_of_its_role() -> None:
 
 def test_a_learner_lab_with_a_role_and_an_ordinary_user_go_on() -> None:
     lab = session_of(f"arn:aws:sts::{NUMBER}:assumed-role/voclabs/user123=Ada")
-    check_roles(lab, Options(role_arn=f"arn:aws:iam::{NUMBER}:role/LabRole"))
+    with Stubber(lab.iam) as iam:
+        # The lab lets its role be used, and not be looked at.
+        iam.add_client_error("get_role", "AccessDenied", "no", expected_params=LAB_LOOK_UP)
+        check_roles(lab, Options(role_arn=f"arn:aws:iam::{NUMBER}:role/LabRole"))
     check_roles(session_of(f"arn:aws:iam::{NUMBER}:user/ada"), Options())
+
+
+def test_a_given_role_that_is_not_there_is_told_before_anything_is_made() -> None:
+    clients, iam = stubbed("iam")
+    iam.add_client_error("get_role", "NoSuchEntity", "no", expected_params=LAB_LOOK_UP)
+    with iam, pytest.raises(InputError, match="There is no role arn:aws:iam::123456789012"):
+        check_roles(clients, Options(role_arn=f"arn:aws:iam::{NUMBER}:role/LabRole"))
 
 
 @pytest.mark.parametrize("text", ["LabRole", "arn:aws:iam::12:role/x", "arn:aws:iam::x:user/y"])
