@@ -123,14 +123,16 @@ def send(
     from facectl.stream.frames import Encoding
     from facectl.stream.selection import Selection
     from facectl.stream.sender import Asking
-    from facectl.stream.session import Plan
+    from facectl.stream.session import Plan, as_taken
     from facectl.stream.sources import open_source
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, --no-wait does not wait for any")
     frames = open_source(source, Selection(every, fps, max_frames))
     asking = Asking(Encoding(max_side, quality), max_faces, detail or annotate is not None)
-    plan = Plan(asking, concurrency, realtime=realtime, wait=wait, timeout=timeout)
+    plan = Plan(
+        asking, concurrency, schedule=as_taken if realtime else None, wait=wait, timeout=timeout
+    )
     report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows)
     finish(report, wait=wait, json=json)
 
@@ -141,9 +143,10 @@ def run(
     """Send the source's frames with a bar on stderr, and write the files that were asked for."""
     from facectl.stream.files import open_files
     from facectl.stream.results import Tally
-    from facectl.stream.session import Session
+    from facectl.stream.session import Ends, Session
 
-    session = Session(Clients(deployment), plan, Tally(rows))
+    ends = Ends.of(Clients(deployment), connections=plan.concurrency)
+    session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic)
     with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
         for listener in opened.listeners:
             session.ledger.listen(listener)

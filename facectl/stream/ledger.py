@@ -42,7 +42,8 @@ class Outcome:
     """What became of one frame.
 
     `latency` is in seconds from the moment the frame was due to the moment its
-    answer arrived here; `timestamp` in seconds of the source.
+    answer arrived here; `timestamp` in seconds of the source. `due` and `opened`
+    are the clock's readings when the frame should have been, and was, taken up.
     """
 
     index: int
@@ -54,6 +55,8 @@ class Outcome:
     latency: float | None = None
     delivery: Delivery | None = None
     error: str | None = None
+    due: float = 0.0
+    opened: float = 0.0
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class _Pending:
     name: str
     timestamp: float
     due: float
+    opened: float
     delivery: Delivery | None = None
     error: str | None = None
 
@@ -117,7 +121,7 @@ class Ledger:
             request_id = f"{self.run}-{frame.index:06d}"
             now = self._clock()
             self._pending[request_id] = _Pending(
-                frame.index, frame.name, frame.timestamp, now if due is None else due
+                frame.index, frame.name, frame.timestamp, now if due is None else due, now
             )
             self.counts.opened += 1
             self._changed.notify_all()
@@ -214,6 +218,8 @@ class Ledger:
             latency=latency,
             delivery=pending.delivery,
             error=None if status == "answered" else pending.error,
+            due=pending.due,
+            opened=pending.opened,
         )
         # The listeners first: what can't be written down has not arrived.
         for listener in self._listeners:

@@ -36,7 +36,8 @@ class Received:
     """A message of the response queue; `result` is None where it is not of our contract.
 
     `sent_at` is when SQS took it, in seconds of the epoch; `age` the seconds
-    since then, both by the clock of SQS.
+    since then, both by the clock of SQS, as is `first_received_at`, when it was
+    first given out (None where SQS does not tell).
     """
 
     message_id: str
@@ -45,6 +46,7 @@ class Received:
     sent_at: float
     age: float
     result: FrameResult | None
+    first_received_at: float | None = None
 
     @property
     def aside(self) -> int:
@@ -55,9 +57,9 @@ class Received:
 class ResponseQueue:
     """The response queue of a deployment."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, name: str | None = None) -> None:
         self._clients = clients
-        self.name = clients.deployment.names.response_queue
+        self.name = clients.deployment.names.response_queue if name is None else name
         self._doing = f"reading {self.name}"
         with cloud_errors(f"looking up {self.name}", clients.deployment):
             self._url = clients.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
@@ -69,12 +71,13 @@ class ResponseQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_BATCH,
                 WaitTimeSeconds=wait,
-                MessageSystemAttributeNames=["SentTimestamp"],
+                MessageSystemAttributeNames=["SentTimestamp", "ApproximateFirstReceiveTimestamp"],
             )
         now = _their_time(answer["ResponseMetadata"])
         received = []
         for message in answer.get("Messages", []):
             sent_at = int(message["Attributes"]["SentTimestamp"]) / 1000
+            first = int(message["Attributes"].get("ApproximateFirstReceiveTimestamp", "0"))
             received.append(
                 Received(
                     message_id=message["MessageId"],
@@ -83,6 +86,7 @@ class ResponseQueue:
                     sent_at=sent_at,
                     age=max(0.0, now - sent_at),
                     result=_result(message["Body"]),
+                    first_received_at=first / 1000 if first else None,
                 )
             )
         return received

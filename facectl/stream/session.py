@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import FacectlError, IncompleteError, InputError
@@ -13,10 +13,9 @@ from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrl
 from facectl.stream.frames import Frame
 from facectl.stream.ledger import Counts, Ledger
-from facectl.stream.responses import Collector, ResponseQueue
+from facectl.stream.responses import Collector, Queue, ResponseQueue
 from facectl.stream.results import Tally, as_dict, ranges
-from facectl.stream.sender import Asking, Sender
-from facectl.stream.sources import Source
+from facectl.stream.sender import Asking, Endpoint, Sender
 from facectl.stream.spool import Spool
 
 _TICK = 0.1
@@ -27,11 +26,13 @@ class Plan:
     """How a run goes. `timeout`: seconds without news after which answers are given up.
 
     `window`: frames that may be on their way at once; more wait here.
+    `schedule`: seconds after the first frame at which a frame is due; None for
+    as soon as a thread is free.
     """
 
     asking: Asking
     concurrency: int = 4
-    realtime: bool = False
+    schedule: Callable[[Frame], float] | None = None
     wait: bool = True
     timeout: float = 60.0
     window: int = 1000
@@ -98,34 +99,59 @@ class Report:
         }
 
 
-class Session:
-    """A run against one deployment; raises CloudError or InputError before the first frame."""
+class Frames(Protocol):
+    """What a run sends; sources are."""
 
-    def __init__(
-        self,
-        clients: Clients,
-        plan: Plan,
-        tally: Tally,
-        *,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._plan = plan
-        self._tally = tally
-        self._clock = clock
-        self._synthetic = clients.deployment.synthetic
+    live: bool
+    problems: list[str]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where frames go in and where their answers come out; `close` when the run is over."""
+
+    endpoint: Endpoint
+    queue: Queue
+    close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(cls, clients: Clients, *, connections: int) -> Ends:
+        """Those of a deployment; raises CloudError or InputError where it has none."""
         url = function_url(clients)
         # Asked for even where no answer is: it proves that the deployment is there.
         queue = ResponseQueue(clients)
+        signed = clients.deployment.target == "aws"
+        endpoint = FunctionUrl(url, connections=connections, sign=clients.sign if signed else None)
+        return cls(endpoint, queue, endpoint.close)
+
+
+class Session:
+    """A run between two ends; latency counts from `plan.schedule`, late or not."""
+
+    def __init__(
+        self,
+        ends: Ends,
+        plan: Plan,
+        tally: Tally,
+        *,
+        synthetic: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._ends = ends
+        self._plan = plan
+        self._tally = tally
+        self._clock = clock
+        self._synthetic = synthetic
         self.ledger = Ledger(wait=plan.wait, window=plan.window, clock=clock)
         self.ledger.listen(tally)
-        self._collector = Collector(queue, self.ledger, clock=clock)
-        signed = clients.deployment.target == "aws"
-        self._url = url
-        self._sign = clients.sign if signed else None
+        self._collector = Collector(ends.queue, self.ledger, clock=clock)
 
     def run(
         self,
-        source: Source,
+        source: Frames,
         *,
         spool: Spool | None = None,
         progress: Callable[[Counts], None] = lambda _: None,
@@ -134,13 +160,8 @@ class Session:
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
-        endpoint = FunctionUrl(
-            self._url,
-            connections=self._plan.concurrency,
-            sign=self._sign,
-        )
         sender = Sender(
-            endpoint,
+            self._ends.endpoint,
             self.ledger,
             self._plan.asking,
             concurrency=self._plan.concurrency,
@@ -153,7 +174,7 @@ class Session:
         try:
             sender.run(
                 source,
-                schedule=_timestamp if self._plan.realtime else None,
+                schedule=self._plan.schedule,
                 check=lambda: self._check(progress),
             )
             self._await_answers(progress)
@@ -166,7 +187,7 @@ class Session:
             sender.stop()
             if self._plan.wait:
                 self._collector.stop()
-            endpoint.close()
+            self._ends.close()
         self.ledger.close(interrupted=interrupted)
         progress(self.ledger.counts)
         return Report(
@@ -217,5 +238,6 @@ def function_url(clients: Clients) -> str:
         ]
 
 
-def _timestamp(frame: Frame) -> float:
+def as_taken(frame: Frame) -> float:
+    """The schedule by which frames are sent as the camera took them."""
     return frame.timestamp

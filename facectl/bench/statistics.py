@@ -1,0 +1,170 @@
+"""Statistics as pure functions on raw samples: nothing is binned, decayed or estimated first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Resamples of a bootstrap at once: bounds its memory to some 100 MB.
+_CELLS = 10_000_000
+
+
+def percentile(ordered: Sequence[float], rank: float) -> float:
+    """The smallest sample that at least `rank` per cent of the samples do not exceed.
+
+    `ordered` ascending and not empty. This is the nearest-rank definition: the
+    result is always a sample that was measured, never one in between.
+    """
+    if not ordered:
+        raise ValueError("no samples have no percentile")
+    if not 0 <= rank <= 100:
+        raise ValueError(f"a percentile is between 0 and 100, not {rank}")
+    # 99.9 % of 1000 is 999.0000000000001 in floating point, and must not be rounded up.
+    position = math.ceil(len(ordered) * rank / 100 - 1e-9)
+    return ordered[max(0, position - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Samples in figures, in the samples' own unit; all None where there are none."""
+
+    count: int
+    mean: float | None = None
+    least: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    most: float | None = None
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Summary:
+        """Of these samples, in any order."""
+        if not samples:
+            return cls(0)
+        ordered = sorted(samples)
+        return cls(
+            count=len(ordered),
+            mean=math.fsum(ordered) / len(ordered),
+            least=ordered[0],
+            p50=percentile(ordered, 50),
+            p90=percentile(ordered, 90),
+            p95=percentile(ordered, 95),
+            p99=percentile(ordered, 99),
+            most=ordered[-1],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: to a tenth of a millisecond where the samples are seconds."""
+        return {
+            name: value if not isinstance(value, float) else round(value, 6)
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """So many samples from `low` to below `high`; the last bin includes its end."""
+
+    low: float
+    high: float
+    count: int
+
+
+def histogram(samples: Sequence[float], bins: int) -> list[Bin]:
+    """The samples in so many bins of one round width that hold them all; none where there are none.
+
+    The width is 1, 2 or 5 times a power of ten, so fewer bins may be needed.
+    """
+    if not samples:
+        return []
+    least, most = min(samples), max(samples)
+    width = round_step((most - least) / bins) if most > least else round_step(max(most, 1e-3))
+    first = math.floor(least / width + 1e-9)
+    count = max(1, math.ceil(most / width - 1e-9) - first)
+    counts = [0] * count
+    for sample in samples:
+        counts[min(count - 1, max(0, math.floor(sample / width + 1e-9) - first))] += 1
+    return [
+        Bin((first + n) * width, (first + n + 1) * width, each) for n, each in enumerate(counts)
+    ]
+
+
+def round_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= least * (1 - 1e-9))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        return self.low <= 0 <= self.high
+
+
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each row."""
+    result: NDArray[np.float64] = rows.mean(axis=1)
+    return result
+
+
+def percentiles(rank: float) -> Statistic:
+    """What takes the percentile of each row, by the definition of `percentile`."""
+
+    def of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        result: NDArray[np.float64] = np.percentile(rows, rank, axis=1, method="inverted_cdf")
+        return result
+
+    return of
+
+
+def bootstrap_difference(
+    before: Sequence[float],
+    after: Sequence[float],
+    statistic: Statistic,
+    *,
+    rounds: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """How far apart `statistic` of the two is, after minus before, with 95 % confidence.
+
+    The percentile bootstrap: both are resampled with replacement `rounds`
+    times. Raises ValueError where one is empty. Source: Efron and Tibshirani,
+    "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    if not before or not after:
+        raise ValueError("a bootstrap needs samples on both sides")
+    generator = np.random.default_rng(seed)
+    differences = _resampled(after, statistic, rounds, generator) - _resampled(
+        before, statistic, rounds, generator
+    )
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def _resampled(
+    samples: Sequence[float], statistic: Statistic, rounds: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    values = np.asarray(samples, dtype=np.float64)
+    at_once = max(1, _CELLS // len(values))
+    parts = [
+        statistic(
+            values[generator.integers(0, len(values), (min(at_once, rounds - n), len(values)))]
+        )
+        for n in range(0, rounds, at_once)
+    ]
+    return np.concatenate(parts)
