@@ -19,6 +19,11 @@ MAX_FACES = 100
 MAX_REQUEST_ID = 128
 MAX_FILENAME = 512
 
+# Among the timings of a frame that met a cold start: how long the function's
+# process took until it was ready, in ms.
+DETECTION_INIT = "detection_init"
+RECOGNITION_INIT = "recognition_init"
+
 NO_FACE = "No-Face"
 UNKNOWN = "Unknown"
 ERROR = "Error"

@@ -59,7 +59,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     log.begin(getattr(context, "aws_request_id", None), cold_start=cold, init_ms=_init_ms)
     watch = Stopwatch()
     with watch.stage("request"):
-        status, answer = _answer(event)
+        status, answer = _answer(event, (_init_ms or 0.0) if cold else None)
     error = answer.get("error")
     log.line(
         "INFO" if error is None else "ERROR",
@@ -80,7 +80,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"statusCode": status, "headers": headers, "body": json.dumps(answer)}
 
 
-def _answer(event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str, Any]]:
     request_id = None
     watch = Stopwatch()
     waited_ms = _waited_ms(event)
@@ -98,7 +98,7 @@ def _answer(event: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             waited_ms=waited_ms,
             parse_ms=round(watch.durations_ms["parse"], 2),
         )
-        faces = _stage.process(request)
+        faces = _stage.process(request, init_ms=init_ms)
     except RequestError as error:
         return error.status, error.body()
     except QueueUnavailableError as error:

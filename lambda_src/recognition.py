@@ -61,7 +61,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.stage("batch"):
         records = [_record(record) for record in event["Records"]]
-        failed = _stage.process(records)
+        failed = _stage.process(records, init_ms=(_init_ms or 0.0) if cold else None)
     log.info(
         "batch",
         None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lambda_src import log
 from lambda_src.aws import Aws, AwsError
 from lambda_src.contract import (
+    DETECTION_INIT,
     NO_FACE,
     CroppedFace,
     FaceMessage,
@@ -42,13 +43,13 @@ class DetectStage:
     aws: Aws
     settings: Settings
 
-    def process(self, request: FrameRequest) -> int:
-        """The number of faces that were passed on.
+    def process(self, request: FrameRequest, *, init_ms: float | None = None) -> int:
+        """The number of faces that were passed on; `init_ms` where this is a cold start.
 
         A frame without one is answered here. Raises RequestError where the
         image can never work and QueueUnavailableError where a queue does not.
         """
-        watch = Stopwatch()
+        watch = Stopwatch({} if init_ms is None else {DETECTION_INIT: init_ms})
         with watch.stage("decode"):
             image = self._decode(request)
         with watch.stage("detect"):

@@ -17,6 +17,7 @@ from lambda_src import log
 from lambda_src.aws import Aws, AwsError
 from lambda_src.contract import (
     ERROR,
+    RECOGNITION_INIT,
     UNKNOWN,
     FaceMessage,
     FrameResult,
@@ -74,10 +75,16 @@ class RecogniseStage:
     aws: Aws
     settings: Settings
 
-    def process(self, records: Sequence[Record]) -> list[str]:
-        """The message ids of the records that failed and must be delivered again."""
+    def process(self, records: Sequence[Record], *, init_ms: float | None = None) -> list[str]:
+        """The message ids of the records that failed and must be delivered again.
+
+        `init_ms` where the batch is a cold start's.
+        """
         self.gallery.begin()
         works = [self._read(record, len(records)) for record in records]
+        if init_ms is not None:
+            for work in works:
+                work.watch.durations_ms[RECOGNITION_INIT] = init_ms
         self._name([work for work in works if work.failure is None])
         self._answer(works)
         failed = [work for work in works if work.failure is not None]

@@ -376,3 +376,20 @@ def test_long_words_of_an_error_are_cut(capsys: pytest.CaptureFixture[str]) -> N
     log.error("request", "r", error="ValueError", message="A" * 9000)
     [line] = logged(capsys)
     assert line["message"] == "A" * 500
+
+
+def test_a_frame_that_met_cold_starts_says_so_in_its_timings() -> None:
+    queues = Queues()
+    detect_stage(queues, face(0, 40)).process(
+        FrameRequest("r", "f", picture(), detail=True), init_ms=700.0
+    )
+    [(_, body)] = queues.sent
+    assert body["timings_ms"]["detection_init"] == 700.0
+
+    queues = Queues()
+    stage = recognise_stage(queues)
+    stage.process([record("a", 10, detail=True)], init_ms=900.0)
+    stage.process([record("b", 10, detail=True)])
+    cold, warm = (body["timings_ms"] for _, body in queues.sent)
+    assert cold["recognition_init"] == 900.0
+    assert "recognition_init" not in warm
