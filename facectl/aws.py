@@ -42,6 +42,7 @@ MISSING = frozenset(
         "NoSuchEntity",
         "NoSuchPublicAccessBlockConfiguration",
         "NoSuchTagSet",
+        "ProvisionedConcurrencyConfigNotFoundException",
         "QueueDoesNotExist",
         "RepositoryNotFoundException",
         "ResourceNotFoundException",
