@@ -143,18 +143,20 @@ def test_an_answered_frame_from_its_arrival_to_its_name(
         ),
     )
     thread.start()
-    time.sleep(3)
+    time.sleep(1)
     out = tmp_path / "results.jsonl"
     bench.facectl("send", portrait, "--out", out)
     sent = json.loads(out.read_text())
-    time.sleep(4)
+    deadline = time.monotonic() + 10
+    own = sent["request_id"]
+    while sum(line["request_id"] == own for _, line in seen) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
     follower.send_signal(signal.SIGINT)
     thread.join(20)
     assert follower.wait(20) == 0
     assert "Stopped after" in (follower.stderr.read() if follower.stderr else "")
 
-    lines = [(at, line) for at, line in seen if line["request_id"] == sent["request_id"]]
-    stages = [line["fields"]["stage"] for _, line in lines]
+    stages = [line["fields"]["stage"] for _, line in seen if line["request_id"] == own]
     assert sorted(stages) == sorted(["received", "detection", "request", "received", "recognition"])
     reports = [(at, line) for at, line in seen if line["kind"] == "report"]
     logged = [at - float(_seconds(line["time"])) for at, line in reports]
@@ -168,13 +170,13 @@ def test_an_answered_frame_from_its_arrival_to_its_name(
     ]
     assert traced["result"] == sent["result"]
     assert "delivery 1 of 3" in texts(traced)
-    assert re.search(rf"matched: ({NAME}|Unknown) \(distance [\d.]+\)", texts(traced))
+    assert re.search(rf"matched: ({NAME}|Unknown) \(", texts(traced))
     assert sum(traced["spent_ms"].values()) == pytest.approx(traced["total_ms"], abs=2)
     assert bench.facectl.json("trace", "--last")["request_id"] == sent["request_id"]
     shown = bench.facectl("trace", "--last").stdout
     assert "Now: answered" in shown
     [slowest] = bench.facectl.json("trace", "--slowest", 1)
-    assert slowest["state"] == "answered"
+    assert slowest["total_ms"] >= traced["total_ms"]
 
 
 def test_a_refused_frame(bench: Bench) -> None:
@@ -281,6 +283,7 @@ def test_without_names_the_logs_hold_none(bench: Bench, portrait: Path, tmp_path
     traced = bench.trace(sent["request_id"], "answered")
     assert traced["result"] is None
     assert "the logs hold no names" in traced["now"]
+    assert re.search(r"matched: (someone known|Unknown) \(distance [\d.]+\)", texts(traced))
 
 
 def _seconds(text: str) -> float:
