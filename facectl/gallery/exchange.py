@@ -164,8 +164,8 @@ def _checked(foreign: Foreign, file: Path) -> Foreign:
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths < _MIN_LENGTH))
     if len(bad):
         raise GalleryError(
-            f"{file}: the embedding of {foreign.names[bad[0]]!r} is zero or not finite, and so "
-            f"are {len(bad) - 1} others"
+            f"{file}: {len(bad)} embedding(s) are zero or not finite, the first of them of "
+            f"{foreign.names[bad[0]]!r}"
         )
     names = _names(foreign.names, file)
     unit = (wide / lengths[:, None]).astype(np.float32)

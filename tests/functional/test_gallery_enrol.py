@@ -1,0 +1,239 @@
+"""Enrolment: what is embedded again and what is not, and every fault with file and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gallery_data import FakeEye, made, photo
+
+from facectl.errors import GalleryError, IncompleteError, InputError
+from facectl.gallery.enrol import Enrolment, Outcome, Task, check, tasks_below, tasks_for
+from facectl.gallery.photographs import Sample
+from facectl.gallery.store import Store
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = made()
+    yield store
+    store.close()
+
+
+def run(store: Store, tasks: list[Task], eye: FakeEye | None = None, **options: bool) -> Outcome:
+    seen = eye or FakeEye()
+    return Enrolment(store, lambda: seen, **options).run(tasks)  # type: ignore[arg-type]
+
+
+def kinds(outcome: Outcome) -> list[tuple[str, bool]]:
+    return [(finding.kind, finding.refused) for finding in outcome.findings]
+
+
+def test_a_tree_is_one_folder_per_person_however_deep(tmp_path: Path, store: Store) -> None:
+    tmp_path = tmp_path / "people"
+    photo(tmp_path / "Ada" / "1.jpg", 0)
+    photo(tmp_path / "Ada" / "holiday" / "2024" / "2.PNG", 0, 0.1)
+    photo(tmp_path / "Zoë 🦉" / "1.webp", 50)
+    photo(tmp_path / "Ada" / ".hidden" / "3.jpg", 90)
+    (tmp_path / "Ada" / "notes.txt").write_text("no picture")
+    tasks, findings = tasks_below(tmp_path)
+    assert findings == []
+    outcome = run(store, tasks)
+    assert outcome.enrolled == {"Ada": 2, "Zoë 🦉": 1}
+    assert store.people() == {"Ada": 2, "Zoë 🦉": 1}
+    assert store.version == 1
+
+
+def test_unchanged_photographs_are_not_looked_at_again(tmp_path: Path, store: Store) -> None:
+    tasks = [Task("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(3)]
+    run(store, tasks)
+    eye = FakeEye()
+    # Known by their bytes, not by where they lie.
+    moved = tasks[0].photo.rename(tmp_path / "moved.jpg")
+    new = photo(tmp_path / "new.jpg", 0, 0.05)
+    outcome = run(store, [Task("Ada", moved), *tasks[1:], Task("Ada", new)], eye)
+    assert eye.looked == [new]
+    assert (outcome.unchanged, outcome.enrolled) == (3, {"Ada": 1})
+
+
+def test_nothing_new_loads_no_model_and_makes_no_version(tmp_path: Path, store: Store) -> None:
+    tasks = [Task("Ada", photo(tmp_path / "1.jpg", 0))]
+    run(store, tasks)
+
+    def no_model() -> FakeEye:
+        raise AssertionError
+
+    assert Enrolment(store, no_model).run(tasks).unchanged == 1
+    assert store.version == 1
+
+
+def test_an_interrupted_run_keeps_what_it_did_and_goes_on(tmp_path: Path, store: Store) -> None:
+    tasks = [Task("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(4)]
+
+    class Impatient(FakeEye):
+        def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+            if len(self.looked) == 2:
+                raise KeyboardInterrupt
+            return super().embed(photo, take_largest=take_largest)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, tasks, Impatient())
+    assert store.people() == {"Ada": 2}
+    eye = FakeEye()
+    assert run(store, tasks, eye).enrolled == {"Ada": 2}
+    assert len(eye.looked) == 2
+
+
+def test_a_long_run_is_saved_every_few_seconds(tmp_path: Path, store: Store) -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 2.0
+        return now[0]
+
+    saved: list[int] = []
+    tasks = [Task("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(6)]
+    enrolment = Enrolment(store, FakeEye, clock=clock)
+    enrolment.run(tasks, lambda: saved.append(sum(store.people().values())))
+    assert saved == [0, 0, 0, 3, 3, 3]
+    assert store.people() == {"Ada": 6}
+    assert store.version == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "text", "figure"),
+    [
+        ({"px": 31}, "small_face", "only 31 pixels wide", 31),
+        ({"sharpness": 4}, "blurred", "sharpness 4", 4),
+        ({"probability": 0.8}, "low_probability", "probability 0.80", 0.8),
+    ],
+)
+def test_faults_of_a_photograph_are_reported_with_file_and_figure(
+    tmp_path: Path, store: Store, fault: dict[str, float], kind: str, text: str, figure: float
+) -> None:
+    bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
+    outcome = run(store, [Task("Ada", bad)])
+    [finding] = outcome.findings
+    assert (finding.kind, finding.photo, finding.figure) == (kind, bad, figure)
+    assert text in finding.message
+    assert store.people() == {"Ada": 1}
+    check(outcome, strict=False)
+
+
+@pytest.mark.parametrize("fault", [{"px": 31}, {"sharpness": 4}, {"probability": 0.8}])
+def test_strict_makes_them_errors(tmp_path: Path, store: Store, fault: dict[str, float]) -> None:
+    bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
+    outcome = run(store, [Task("Ada", bad)], strict=True)
+    assert store.people() == {}
+    with pytest.raises(GalleryError, match="nobody was enrolled"):
+        check(outcome, strict=True)
+
+
+def test_several_faces_are_taken_only_when_asked(tmp_path: Path, store: Store) -> None:
+    group = photo(tmp_path / "group.jpg", 0, faces=6)
+    outcome = run(store, [Task("Ada", group)])
+    assert kinds(outcome) == [("several_faces", True)]
+    with pytest.raises(GalleryError, match="6 faces were found") as caught:
+        check(outcome, strict=False)
+    assert "--largest" in (caught.value.hint or "")
+    assert store.people() == {}
+    assert kinds(run(store, [Task("Ada", group)], take_largest=True)) == [("several_faces", False)]
+    assert store.people() == {"Ada": 1}
+
+
+def test_two_names_with_nearly_the_same_face(tmp_path: Path, store: Store) -> None:
+    ada, eve = photo(tmp_path / "ada.jpg", 0), photo(tmp_path / "eve.jpg", 0, 0.2)
+    outcome = run(store, [Task("Ada", ada), Task("Eve {:.2f}", eve)])
+    [finding] = outcome.findings
+    assert (finding.kind, finding.photo, finding.refused) == ("same_face", eve, False)
+    assert finding.message == "nearly the same face as Ada (distance 0.20)"
+    # The same against what was enrolled in an earlier run.
+    again = photo(tmp_path / "again.jpg", 0, 0.1)
+    assert kinds(run(store, [Task("Mallory", again)], strict=True)) == [("same_face", True)]
+
+
+def test_one_name_with_two_faces(tmp_path: Path, store: Store) -> None:
+    one, two = photo(tmp_path / "1.jpg", 0), photo(tmp_path / "2.jpg", 9)
+    outcome = run(store, [Task("Ada", one), Task("Ada", two)])
+    [finding] = outcome.findings
+    assert (finding.kind, finding.photo) == ("other_face", two)
+    assert finding.figure == pytest.approx(1.4142, abs=1e-3)
+    assert finding.limit == 1.0
+
+
+def test_one_photograph_under_two_names_is_refused(tmp_path: Path, store: Store) -> None:
+    one = photo(tmp_path / "1.jpg", 0)
+    outcome = run(store, [Task("Ada", one), Task("Eve", one)])
+    assert ("same_photograph", True) in kinds(outcome)
+    assert store.people() == {"Ada": 1}
+    with pytest.raises(IncompleteError, match="1 photograph"):
+        check(outcome, strict=False)
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(
+    tmp_path: Path, store: Store
+) -> None:
+    good = photo(tmp_path / "good.jpg", 0)
+    blank, broken = tmp_path / "blank.jpg", tmp_path / "broken.jpg"
+    blank.write_text("blank")
+    broken.write_text("broken")
+    gone = tmp_path / "gone.jpg"
+    outcome = run(store, [Task("Ada", file) for file in (blank, broken, gone, good)])
+    assert [(f.kind, f.photo) for f in outcome.findings] == [
+        ("no_face", blank), ("unreadable", broken), ("unreadable", gone),
+    ]  # fmt: skip
+    assert store.people() == {"Ada": 1}
+    with pytest.raises(IncompleteError, match=r"3 photograph.*blank\.jpg"):
+        check(outcome, strict=False)
+
+
+@pytest.mark.parametrize(("content", "error"), [("blank", GalleryError), ("broken", InputError)])
+def test_alone_they_are_errors(
+    tmp_path: Path, store: Store, content: str, error: type[Exception]
+) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_text(content)
+    with pytest.raises(error, match="nobody was enrolled"):
+        check(run(store, [Task("Ada", file)]), strict=False)
+
+
+def test_folders_that_cannot_be_names(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "people"
+    photo(tmp_path / "a,b" / "1.jpg", 0)
+    photo(tmp_path / "Unknown" / "1.jpg", 5)
+    photo(tmp_path / ("x" * 200) / "1.jpg", 7)
+    stray = photo(tmp_path / "stray.jpg", 9)
+    (tmp_path / "Empty").mkdir()
+    tasks, findings = tasks_below(tmp_path)
+    assert tasks == []
+    assert sorted(finding.kind for finding in findings) == [
+        "bad_name", "bad_name", "bad_name", "no_name", "no_photographs",
+    ]  # fmt: skip
+    assert [f.photo for f in findings if f.kind == "no_name"] == [stray]
+
+
+@pytest.mark.parametrize("make", [lambda folder: folder, lambda folder: folder / "missing"])
+def test_a_folder_without_people(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    with pytest.raises(InputError) as caught:
+        tasks_below(make(tmp_path))
+    assert "facectl gallery enroll NAME IMAGE" in (caught.value.hint or "")
+
+
+def test_a_folder_among_the_images_stands_for_its_photographs(tmp_path: Path) -> None:
+    one = photo(tmp_path / "ada" / "1.jpg", 0)
+    two = photo(tmp_path / "2.jpg", 0)
+    assert tasks_for("Ada", [tmp_path / "ada", two]) == [Task("Ada", one), Task("Ada", two)]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no photographs of Ada"):
+        tasks_for("Ada", [tmp_path / "none"])
+    with pytest.raises(InputError, match="can't be a name"):
+        tasks_for("a,b", [two])
+
+
+def test_more_than_a_few_references_are_held_against_the_new_one(
+    tmp_path: Path, store: Store
+) -> None:
+    tasks = [Task(f"p{i}", photo(tmp_path / f"{i}.jpg", i)) for i in range(300)]
+    assert run(store, tasks).findings == []
+    assert len(store.people()) == 300
