@@ -107,6 +107,8 @@ def errors(file: Path) -> Iterator[None]:
                 hint="wait until it ends, then run the same command again",
             ) from error
         raise GalleryError(f"{file} can't be used: {error}") from error
+    except sqlite3.ProgrammingError:
+        raise
     except sqlite3.DatabaseError as error:
         raise GalleryError(
             f"{file} is damaged: {error}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from facectl.errors import GalleryError, InputError
 from facectl.gallery.names import check_name
 from facectl.gallery.store import Store, path
+from lambda_src.gallery.matching import COSINE
 
 _LIST = "facectl gallery list"
 
@@ -51,6 +52,22 @@ def merge(store: Store, source: str, target: str) -> int:
     _known(len(store.references(target)), target)
     with store.change("merge") as change:
         return _known(change.rename(source, target), source)
+
+
+def configure(
+    store: Store, *, threshold: float | None, metric: str | None, matching: str | None
+) -> bool:
+    """Change what is not None; a new metric alone converts the threshold. Whether it changed."""
+    before = store.version
+    with store.change("settings") as change:
+        now = change.settings
+        if metric is not None and metric != now.metric and threshold is None:
+            # Of L2-normalised embeddings: d² = 2 (1 - cosine).
+            old = now.threshold
+            threshold = old**2 / 2 if metric == COSINE else (2 * old) ** 0.5
+        given = {"threshold": threshold, "metric": metric, "matching": matching}
+        change.configure(**{key: value for key, value in given.items() if value is not None})
+    return store.version != before
 
 
 def rollback(store: Store, version: int) -> int:

@@ -16,6 +16,7 @@ from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.faces import largest
 from lambda_src.vision.image import ImageError, decode_image
+from lambda_src.vision.preprocessing import FACENET
 from lambda_src.vision.store import Model
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -74,10 +75,7 @@ class Enroller:
     def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
         """The photograph's face; raises PhotographError, for several unless `take_largest`."""
         data = _read(photo)
-        try:
-            image = decode_image(data, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
-        except ImageError as error:
-            raise PhotographError("unreadable", f"can't be read: {error}") from error
+        image = _decoded(data)
         faces = self._detector.detect(image)
         if not faces:
             raise PhotographError("no_face", "no face was found", 0)
@@ -102,6 +100,21 @@ class Enroller:
             probability=face.probability,
             sharpness=_sharpness(crop),
         )
+
+    def face(self, photo: Path) -> NDArray[np.uint8]:
+        """The largest face, cut out to be looked at, (160, 160, 3); raises PhotographError."""
+        image = _decoded(_read(photo))
+        faces = self._detector.detect(image)
+        if not faces:
+            raise PhotographError("no_face", "no face was found", 0)
+        return crop_face(image, largest(faces, 1)[0], FACENET)
+
+
+def _decoded(data: bytes) -> NDArray[np.uint8]:
+    try:
+        return decode_image(data, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
+    except ImageError as error:
+        raise PhotographError("unreadable", f"can't be read: {error}") from error
 
 
 def digest(photo: Path) -> str:

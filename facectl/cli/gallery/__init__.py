@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from facectl.cli.gallery import enrol, exchange, people, versions
+from facectl.cli.gallery import enrol, exchange, people, tune, versions
 
 app = typer.Typer(no_args_is_help=True, help="Whom the pipeline knows: enroll, list, calibrate.")
 
@@ -19,5 +19,8 @@ app.command("export")(exchange.export)
 app.command("history")(versions.history)
 app.command("diff")(versions.diff)
 app.command("rollback")(versions.rollback)
+app.command("settings")(tune.settings)
+app.command("calibrate")(tune.calibrate)
+app.command("evaluate")(tune.evaluate)
 app.command("publish")(versions.publish)
 app.command("status")(versions.status)

@@ -1,0 +1,81 @@
+"""Calibration and evaluation of a gallery: measured, written as HTML, and adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from facectl.context import Deployment
+from facectl.errors import GalleryError
+from facectl.gallery import evaluate as evaluation
+from facectl.gallery import pages, statistics
+from facectl.gallery.enrol import Progress, Task
+from facectl.gallery.evaluate import Evaluation
+from facectl.gallery.photographs import Enroller, PhotographError
+from facectl.gallery.statistics import Calibration
+from facectl.gallery.store import Store
+from facectl.models.store import find
+
+
+def calibrate(store: Store, far: float, html: Path) -> Calibration:
+    """Pick a threshold and write the report; raises GalleryError where too little is enrolled."""
+    settings = store.settings
+    names, embeddings = store.rows()
+    if len(set(names)) < 2:
+        raise GalleryError(
+            f"{len(set(names))} of two people that it takes to calibrate are enrolled",
+            hint="facectl gallery enroll NAME IMAGE",
+        )
+    scores = statistics.leave_one_out(names, embeddings, settings.metric, settings.matching)
+    found = statistics.calibrate(scores, far=far)
+    pages.write(html, pages.calibration_page(store, found, datetime.now()))  # noqa: DTZ005 - local
+    return found
+
+
+def adopt(store: Store, found: Calibration) -> bool:
+    """Store the picked threshold; whether it is another one than before."""
+    before = store.version
+    with store.change("calibrate") as change:
+        change.configure(threshold=found.chosen.threshold)
+    return store.version != before
+
+
+def facts(found: Calibration, html: Path) -> dict[str, Any]:
+    """A calibration for JSON; rates are of people that the threshold was not picked from."""
+    return {
+        "threshold": found.chosen.threshold,
+        "far": found.validated.far,
+        "frr": found.validated.frr,
+        "stranger_named": found.validated.stranger_named,
+        "fitted": {"far": found.chosen.far, "frr": found.chosen.frr},
+        "eer": found.eer,
+        "eer_threshold": found.eer_threshold,
+        "folds": list(found.folds),
+        "genuine": found.genuine,
+        "impostor": found.impostor,
+        "html": str(html),
+    }
+
+
+def evaluate(
+    deployment: Deployment, store: Store, tasks: Sequence[Task], html: Path, progress: Progress
+) -> Evaluation:
+    """Ask about every photograph and write the report; raises GalleryError, ModelError."""
+    model = find(deployment.space)
+    store.check_space(model.space)
+    eye = Enroller(model)
+    found = evaluation.evaluate(store, tasks, eye, progress)
+
+    def picture(photo: Path) -> Image.Image | None:
+        try:
+            return Image.fromarray(eye.face(photo))
+        except PhotographError:
+            return None
+
+    page = pages.evaluation_page(store, found, picture, datetime.now())  # noqa: DTZ005 - local
+    pages.write(html, page)
+    return found

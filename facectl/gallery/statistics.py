@@ -1,0 +1,208 @@
+"""How well distances tell people apart: pure functions on distances, without I/O.
+
+A genuine distance is between a photograph and other photographs of the same
+person, an impostor distance between a photograph and somebody else. FAR is the
+share of impostor distances within a threshold, FRR the share of genuine ones
+beyond it, EER the rate where the two are equal (ISO/IEC 19795-1's false match
+rate, false non-match rate, equal error rate).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facectl.errors import GalleryError
+from facectl.gallery.changes import CENTROID
+from facectl.gallery.store import centroids
+from lambda_src.gallery.matching import Embeddings, distances
+
+Floats = NDArray[np.float64]
+
+# Probes that are held against everybody; more would not move the figures.
+_MAX_PROBES = 2000
+_MORE_PHOTOGRAPHS = "facectl gallery enroll NAME IMAGE   (a second photograph of some people)"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Distances of probes: each to its own person, and to everybody else.
+
+    genuine: (P,), NaN where the person has no other photograph. impostor:
+    (P, N), NaN in the person's own column. people: (P,), whose probe it is.
+    """
+
+    genuine: Floats
+    impostor: Floats
+    people: NDArray[np.int64]
+
+    def of(self, chosen: NDArray[np.bool_]) -> Scores:
+        """The chosen probes alone."""
+        return Scores(self.genuine[chosen], self.impostor[chosen], self.people[chosen])
+
+    @property
+    def own(self) -> Floats:
+        """Every genuine distance."""
+        return self.genuine[np.isfinite(self.genuine)]
+
+    @property
+    def others(self) -> Floats:
+        """Every impostor distance."""
+        return self.impostor[np.isfinite(self.impostor)]
+
+    @property
+    def nearest_other(self) -> Floats:
+        """Each probe's distance to the most similar other person."""
+        found: Floats = np.nanmin(self.impostor, axis=1)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a threshold does. `stranger_named`: probes that would get another's name."""
+
+    threshold: float
+    far: float
+    frr: float
+    stranger_named: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A threshold, its rates where it was not fitted, and what they rest on."""
+
+    chosen: Rates
+    validated: Rates
+    eer: float
+    eer_threshold: float
+    folds: tuple[float, ...]
+    genuine: int
+    impostor: int
+    scores: Scores
+
+
+def leave_one_out(
+    names: list[str], embeddings: Embeddings, metric: str, matching: str, *, seed: int = 0
+) -> Scores:
+    """Distances of each reference to the others as the gallery would measure them.
+
+    `names` must come in order. Of large galleries a sample of references is taken.
+    """
+    people, owner, counts = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
+    probes = np.arange(len(names))
+    if len(probes) > _MAX_PROBES:
+        # People with one photograph say nothing about genuine distances.
+        several = probes[counts[owner] > 1]
+        pool = several if len(several) >= 50 else probes
+        probes = np.random.default_rng(seed).permutation(pool)[:_MAX_PROBES]
+        probes.sort()
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    to_people = np.empty((len(probes), len(people)))
+    own = np.full(len(probes), np.nan)
+    means = centroids(names, embeddings)[1] if matching == CENTROID else embeddings
+    for row, probe in enumerate(probes):
+        mine = owner[probe]
+        cosines = means @ embeddings[probe]
+        to_people[row] = cosines if matching == CENTROID else np.maximum.reduceat(cosines, first)
+        rest = [i for i in range(first[mine], first[mine] + counts[mine]) if i != probe]
+        if rest:
+            references = embeddings[rest]
+            if matching == CENTROID:
+                references = centroids(["_"] * len(rest), references)[1]
+            own[row] = np.max(references @ embeddings[probe])
+    impostor = distances(to_people.astype(np.float32), metric).astype(np.float64)
+    impostor[np.arange(len(probes)), owner[probes]] = np.nan
+    genuine = distances(own.astype(np.float32), metric).astype(np.float64)
+    # A maximum with NaN in it is NaN, which is how "no other photograph" comes through.
+    return Scores(genuine, impostor, owner[probes])
+
+
+def rates(scores: Scores, threshold: float) -> Rates:
+    """The error rates at a threshold."""
+    own, others = scores.own, scores.others
+    return Rates(
+        threshold=float(threshold),
+        far=float(np.mean(others <= threshold)) if len(others) else float("nan"),
+        frr=float(np.mean(own > threshold)) if len(own) else float("nan"),
+        stranger_named=float(np.mean(scores.nearest_other <= threshold)),
+    )
+
+
+def curve(scores: Scores, points: int = 200) -> tuple[Floats, Floats, Floats]:
+    """Thresholds, FAR and FRR, each (points,)."""
+    own, others = np.sort(scores.own), np.sort(scores.others)
+    top = max(own[-1] if len(own) else 0.0, float(np.median(others)))
+    thresholds = np.linspace(0, top * 1.05, points)
+    far = np.searchsorted(others, thresholds, side="right") / len(others)
+    frr = 1 - np.searchsorted(own, thresholds, side="right") / len(own)
+    return thresholds, far, frr
+
+
+def equal_error(scores: Scores) -> tuple[float, float]:
+    """The equal error rate and its threshold."""
+    own, others = np.sort(scores.own), np.sort(scores.others)
+    candidates = np.unique(np.concatenate([own, others]))
+    far = np.searchsorted(others, candidates, side="right") / len(others)
+    frr = 1 - np.searchsorted(own, candidates, side="right") / len(own)
+    best = int(np.argmin(np.abs(far - frr)))
+    return float((far[best] + frr[best]) / 2), float(candidates[best])
+
+
+def pick(scores: Scores, far: float) -> float:
+    """The threshold with the fewest rejected friends among those whose FAR is at most `far`.
+
+    Where a range of thresholds does equally well, its middle.
+    """
+    own, others = np.sort(scores.own), np.sort(scores.others)
+    allowed = int(np.floor(far * len(others)))
+    # The first impostor that must stay out bounds the threshold from above.
+    ceiling = float(others[allowed]) if allowed < len(others) else float(others[-1])
+    accepted = own[own < ceiling]
+    within = others[others < ceiling]
+    floor = max(
+        float(accepted[-1]) if len(accepted) else 0.0, float(within[-1]) if len(within) else 0.0
+    )
+    return (floor + ceiling) / 2
+
+
+def calibrate(scores: Scores, *, far: float, folds: int = 5, seed: int = 0) -> Calibration:
+    """Pick a threshold, and measure on people it was not picked from what it does.
+
+    Raises GalleryError where too few people have two photographs.
+    """
+    pairs = np.unique(scores.people[np.isfinite(scores.genuine)])
+    if len(pairs) < 2:
+        raise GalleryError(
+            f"{len(pairs)} of the people have more than one photograph, and a threshold needs two "
+            "who do: without them nothing says how far apart photographs of one person are",
+            hint=_MORE_PHOTOGRAPHS,
+        )
+    random = np.random.default_rng(seed)
+    # Dealt by person: two photographs of one are no independent evidence.
+    fold_of = np.full(int(scores.people.max()) + 1, -1)
+    everyone = random.permutation(np.unique(scores.people))
+    ordered = np.concatenate([random.permutation(pairs), np.setdiff1d(everyone, pairs)])
+    count = min(folds, len(pairs))
+    fold_of[ordered] = np.arange(len(ordered)) % count
+    measured: list[Rates] = []
+    for fold in range(count):
+        out = fold_of[scores.people] == fold
+        measured.append(rates(scores.of(out), pick(scores.of(~out), far)))
+    eer, eer_threshold = equal_error(scores)
+    return Calibration(
+        chosen=rates(scores, pick(scores, far)),
+        validated=Rates(
+            float(np.mean([rate.threshold for rate in measured])),
+            float(np.nanmean([rate.far for rate in measured])),
+            float(np.nanmean([rate.frr for rate in measured])),
+            float(np.nanmean([rate.stranger_named for rate in measured])),
+        ),
+        eer=eer,
+        eer_threshold=eer_threshold,
+        folds=tuple(rate.threshold for rate in measured),
+        genuine=len(scores.own),
+        impostor=len(scores.others),
+        scores=scores,
+    )

@@ -1,0 +1,199 @@
+"""Calibration and evaluation: the figures, and HTML that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gallery_data import FakeEye, face, made, photo, put
+from PIL import Image
+
+from facectl.errors import GalleryError, InputError
+from facectl.gallery import pages, people, reports
+from facectl.gallery.changes import Reference
+from facectl.gallery.enrol import Task
+from facectl.gallery.evaluate import Evaluation, evaluate
+from facectl.gallery.store import Store
+
+NOW = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - shown, not compared
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = made()
+    yield store
+    store.close()
+
+
+def crowd(store: Store) -> None:
+    random = np.random.default_rng(2)
+    with store.change("enroll") as change:
+        for person in range(12):
+            for _ in range(3):
+                vector = face(person) + 0.03 * random.standard_normal(512).astype(np.float32)
+                change.add(f"<p{person}>", Reference(vector / np.linalg.norm(vector)))
+
+
+def test_calibration_stores_the_threshold_and_draws_the_curves(
+    store: Store, tmp_path: Path
+) -> None:
+    crowd(store)
+    html = tmp_path / "curves.html"
+    found = reports.calibrate(store, 0.001, html)
+    assert reports.adopt(store, found)
+    assert store.settings.threshold == found.chosen.threshold
+    assert store.versions()[0].action == "calibrate"
+    assert not reports.adopt(store, found)
+    page = html.read_text()
+    assert page.count("<svg") == 3
+    assert f"threshold {found.chosen.threshold:.3f}" in page
+    assert reports.facts(found, html)["eer"] == 0
+
+
+def test_one_person_is_not_enough(store: Store, tmp_path: Path) -> None:
+    put(store, Ada=3)
+    with pytest.raises(GalleryError, match="takes to calibrate"):
+        reports.calibrate(store, 0.001, tmp_path / "c.html")
+
+
+def labelled(store: Store, tmp_path: Path) -> Evaluation:
+    """Ada and Bob are enrolled, Eve is not and looks like Bob."""
+    with store.change("enroll") as change:
+        for name, axis in (("Ada", 0), ("Bob", 50), ("Cy", 100)):
+            own = photo(tmp_path / "enrolled" / f"{name}.jpg", axis)
+            sample = FakeEye().embed(own)
+            change.add(name, Reference(sample.embedding, sample.sha256, str(own)))
+    people.configure(store, threshold=0.5, metric=None, matching=None)
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("broken")
+    tasks = [
+        Task("Ada", photo(tmp_path / "a1.jpg", 0, 0.2)),
+        Task("Ada", photo(tmp_path / "a2.jpg", 0, 3.0)),
+        Task("Ada", photo(tmp_path / "a3.jpg", 50, 0.1)),
+        Task("Eve", photo(tmp_path / "e1.jpg", 50, 0.3)),
+        Task("Eve", photo(tmp_path / "e2.jpg", 200)),
+        Task("Bob", tmp_path / "enrolled" / "Bob.jpg"),
+        Task("Bob", broken),
+    ]
+    return evaluate(store, tasks, FakeEye())
+
+
+def test_evaluation_counts_friends_and_strangers(store: Store, tmp_path: Path) -> None:
+    found = labelled(store, tmp_path)
+    facts = found.facts()
+    assert (facts["photographs"], facts["known"], facts["strangers"]) == (5, 3, 2)
+    assert (facts["unusable"], facts["enrolled_themselves"]) == (1, 1)
+    assert facts["rank_1"] == pytest.approx(2 / 3)
+    assert facts["rank_5"] == 1
+    assert facts["named_rightly"] == pytest.approx(1 / 3)
+    assert facts["unknown_rate"] == pytest.approx(1 / 3)
+    assert facts["misnamed"] == pytest.approx(1 / 3)
+    assert facts["strangers_named"] == pytest.approx(1 / 2)
+
+
+def test_the_worst_confusions_come_first(store: Store, tmp_path: Path) -> None:
+    worst = labelled(store, tmp_path).confusions(10)
+    assert [(a.task.photo.name, a.other[0] if a.other else "") for a in worst] == [
+        ("a3.jpg", "Bob"), ("e1.jpg", "Bob"),
+    ]  # fmt: skip
+
+
+def test_the_roc_rises(store: Store, tmp_path: Path) -> None:
+    false, true = labelled(store, tmp_path).roc()
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert np.all(np.diff(false) >= 0)
+    assert np.all(np.diff(true) >= 0)
+    assert Evaluation(1.0).roc()[0].size == 0
+    assert Evaluation(1.0).facts()["rank_1"] is None
+
+
+def test_an_empty_gallery_cannot_be_evaluated(store: Store) -> None:
+    with pytest.raises(GalleryError, match="nobody is enrolled"):
+        evaluate(store, [], FakeEye())
+
+
+def test_a_new_metric_takes_the_threshold_along(store: Store) -> None:
+    assert people.configure(store, threshold=None, metric="cosine", matching=None)
+    assert store.settings.threshold == pytest.approx(0.5)
+    assert people.configure(store, threshold=None, metric="euclidean", matching="centroid")
+    assert store.settings.threshold == pytest.approx(1.0)
+    assert not people.configure(store, threshold=None, metric=None, matching=None)
+
+
+def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="can't be written"):
+        pages.write(tmp_path / "file" / "report.html", "page")
+
+
+def picture(file: Path) -> Image.Image | None:
+    return Image.new("RGB", (160, 160), "teal") if file.name.startswith(("a", "e")) else None
+
+
+def reports_of(store: Store, tmp_path: Path) -> dict[str, Path]:
+    found = labelled(store, tmp_path)
+    files = {name: tmp_path / f"{name}.html" for name in ("evaluation", "calibration")}
+    pages.write(files["evaluation"], pages.evaluation_page(store, found, picture, NOW))
+    other = made("bob")
+    crowd(other)
+    reports.calibrate(other, 0.001, files["calibration"])
+    other.close()
+    return files
+
+
+def test_the_reports_fetch_nothing_and_escape_names(store: Store, tmp_path: Path) -> None:
+    put(store, **{"<script>alert(1)</script>": 1})
+    for file in reports_of(store, tmp_path).values():
+        page = file.read_text()
+        assert not re.findall(r"""(?:src|href|url\()\s*=?\s*["']?(?!data:)[\w/.:]+""", page)
+        assert "<script" not in page
+        assert "prefers-color-scheme: dark" in page
+    evaluation = (tmp_path / "evaluation.html").read_text()
+    # Both pictures of each confusion, side by side, where they can be had.
+    assert evaluation.count('class="card pair"') == 2
+    assert evaluation.count("data:image/jpeg;base64,") == 2
+    assert evaluation.count("no picture") == 2
+
+
+def test_the_reports_in_a_browser(store: Store, tmp_path: Path) -> None:
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    files = reports_of(store, tmp_path)
+    with api.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for file in files.values():
+            papers = {scheme: _look(browser, file, scheme) for scheme in ("light", "dark")}
+            assert papers["light"] != papers["dark"]
+        browser.close()
+
+
+def _look(browser: Any, file: Path, scheme: str) -> str:
+    """The page's background; asserts that it is whole, at a desk and on a telephone."""
+    asked: list[str] = []
+    said: list[str] = []
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(file.as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []
+    for chart in page.locator("svg").all():
+        box = chart.bounding_box()
+        assert box["width"] > 300
+        assert box["height"] > 150
+        assert "NaN" not in chart.inner_html()
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.close()
+    return str(paper)

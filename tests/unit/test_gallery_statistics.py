@@ -1,0 +1,144 @@
+"""How well distances tell people apart: known distances, exact answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facectl.errors import GalleryError
+from facectl.gallery.statistics import (
+    Scores,
+    calibrate,
+    curve,
+    equal_error,
+    leave_one_out,
+    pick,
+    rates,
+)
+
+NAN = np.nan
+
+
+def scores(genuine: list[float], impostor: list[list[float]], people: list[int]) -> Scores:
+    return Scores(np.array(genuine), np.array(impostor), np.array(people))
+
+
+FOUR = scores(
+    [0.2, 0.3, 0.9, NAN],
+    [[NAN, 0.8, 1.2], [NAN, 1.0, 1.1], [1.3, NAN, 0.7], [1.4, 1.0, NAN]],
+    [0, 0, 1, 2],
+)
+
+
+def test_rates_are_shares() -> None:
+    found = rates(FOUR, 0.85)
+    assert found.far == pytest.approx(2 / 8)
+    assert found.frr == pytest.approx(1 / 3)
+    # Two of the four probes have somebody else within the threshold.
+    assert found.stranger_named == pytest.approx(2 / 4)
+
+
+def test_the_threshold_itself_is_within() -> None:
+    assert rates(FOUR, 0.7).far == pytest.approx(1 / 8)
+    assert rates(FOUR, 0.9).frr == 0
+
+
+def test_the_equal_error_rate() -> None:
+    separable = scores([0.1, 0.2], [[NAN, 0.9], [0.8, NAN]], [0, 1])
+    assert equal_error(separable)[0] == 0
+    assert 0.2 <= equal_error(separable)[1] < 0.8
+    mixed = scores([0.1, 0.3, 0.5, 0.9], [[NAN, 0.4], [0.6, NAN], [NAN, 0.8], [1.0, NAN]],
+                   [0, 1, 0, 1])  # fmt: skip
+    eer, threshold = equal_error(mixed)
+    assert (eer, threshold) == (0.25, 0.5)
+
+
+def test_the_middle_of_what_does_equally_well_is_picked() -> None:
+    separable = scores([0.1, 0.2], [[NAN, 0.9], [0.8, NAN]], [0, 1])
+    assert pick(separable, far=0.0) == pytest.approx(0.5)
+
+
+def test_the_false_accept_rate_bounds_the_threshold() -> None:
+    threshold = pick(FOUR, far=0.0)
+    assert rates(FOUR, threshold).far == 0
+    assert threshold == pytest.approx((0.3 + 0.7) / 2)
+    looser = pick(FOUR, far=0.25)
+    assert rates(FOUR, looser).far <= 0.25
+    assert rates(FOUR, looser).frr < rates(FOUR, threshold).frr
+
+
+def test_curves_go_from_nothing_to_everything() -> None:
+    thresholds, far, frr = curve(FOUR)
+    assert (far[0], frr[0]) == (0, 1)
+    assert frr[-1] == 0
+    assert np.all(np.diff(thresholds) > 0)
+    assert np.all(np.diff(far) >= 0)
+    assert np.all(np.diff(frr) <= 0)
+
+
+def unit(*values: float) -> np.ndarray:
+    vector = np.zeros(512, np.float32)
+    vector[: len(values)] = values
+    return vector / np.linalg.norm(vector)
+
+
+def test_each_reference_is_held_against_the_others_and_never_against_itself() -> None:
+    names = ["Ada", "Ada", "Bob"]
+    rows = np.stack([unit(1), unit(0, 1), unit(0, 0, 1)])
+    found = leave_one_out(names, rows, "euclidean", "best")
+    np.testing.assert_allclose(found.genuine, [np.sqrt(2), np.sqrt(2), NAN], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.impostor, [[NAN, np.sqrt(2)], [NAN, np.sqrt(2)], [np.sqrt(2), NAN]], rtol=1e-6
+    )
+    assert found.people.tolist() == [0, 0, 1]
+    cosine = leave_one_out(names, rows, "cosine", "best")
+    np.testing.assert_allclose(cosine.own, [1, 1], rtol=1e-6)
+
+
+def test_the_nearest_photograph_counts_or_the_mean() -> None:
+    names = ["Ada", "Ada", "Bob"]
+    rows = np.stack([unit(1), unit(0, 1), unit(1, 0.1)])
+    best = leave_one_out(names, rows, "cosine", "best").impostor[2, 0]
+    mean = leave_one_out(names, rows, "cosine", "centroid").impostor[2, 0]
+    assert best == pytest.approx(1 - 1 / np.sqrt(1.01), abs=1e-5)
+    assert mean == pytest.approx(1 - 1.1 / np.sqrt(2.02), abs=1e-5)
+
+
+def crowd(people: int, photographs: int, spread: float) -> tuple[list[str], np.ndarray]:
+    random = np.random.default_rng(0)
+    faces = random.standard_normal((people, 512))
+    rows = np.repeat(faces, photographs, axis=0)
+    rows += spread * random.standard_normal(rows.shape)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return [f"p{i:04}" for i in range(people) for _ in range(photographs)], rows.astype(np.float32)
+
+
+def test_well_separated_people_calibrate_without_errors() -> None:
+    found = calibrate(leave_one_out(*crowd(20, 3, 0.5), "euclidean", "best"), far=0.001)
+    assert (found.eer, found.validated.far, found.validated.frr) == (0, 0, 0)
+    assert found.scores.own.max() < found.chosen.threshold < found.scores.others.min()
+    assert len(found.folds) == 5
+    assert (found.genuine, found.impostor) == (60, 60 * 19)
+
+
+def test_the_same_gallery_gives_the_same_threshold() -> None:
+    measured = leave_one_out(*crowd(10, 2, 1.5), "euclidean", "best")
+    assert calibrate(measured, far=0.01).folds == calibrate(measured, far=0.01).folds
+
+
+def test_large_galleries_are_sampled_where_there_is_something_to_learn() -> None:
+    names, rows = crowd(3000, 1, 0.5)
+    more, again = crowd(100, 2, 0.5)
+    found = leave_one_out(
+        names + [f"q{name}" for name in more], np.concatenate([rows, again]), "euclidean", "best"
+    )
+    assert len(found.own) == 200
+
+
+@pytest.mark.parametrize("photographs", [[1, 1, 1], [2, 1, 1]])
+def test_without_second_photographs_there_is_nothing_to_calibrate(photographs: list[int]) -> None:
+    names = [f"p{i}" for i, count in enumerate(photographs) for _ in range(count)]
+    measured = leave_one_out(names, np.eye(len(names), 512, dtype=np.float32), "euclidean", "best")
+    with pytest.raises(GalleryError, match="more than one photograph") as caught:
+        calibrate(measured, far=0.001)
+    assert "second photograph" in (caught.value.hint or "")
