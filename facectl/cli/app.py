@@ -7,13 +7,14 @@ from importlib import metadata
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from facectl.cli import context as context_command
 from facectl.cli import demo as demo_command
 from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
-from facectl.cli import doctor as doctor_command
 from facectl.cli import dlq as dlq_command
+from facectl.cli import doctor as doctor_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
 from facectl.cli import logs as logs_command
@@ -79,7 +80,8 @@ def main() -> None:
     except FacectlError as error:
         if debug:
             raise
-        err.print(f"[red]Error:[/red] {error}", markup=True, soft_wrap=True)
+        # Ids, names and AWS's own words may hold brackets.
+        err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         if error.hint:
-            err.print(f"  Next: [bold]{error.hint}[/bold]", soft_wrap=True)
+            err.print(f"  Next: [bold]{escape(error.hint)}[/bold]", soft_wrap=True)
         sys.exit(error.exit_code)

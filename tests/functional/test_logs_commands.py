@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from facectl import context
 from facectl.aws import Clients
-from facectl.cli.app import app
+from facectl.cli.app import app, main
 from facectl.context import Deployment
 from facectl.errors import CloudError, InputError
 from facectl.logs.livetail import LiveTail
@@ -190,6 +191,16 @@ def test_a_request_that_is_not_there(frame: Cloud) -> None:
         assert "No request 'other' in the logs of face-detection and face-recognition" in told
         assert " until " in told
     assert "These begin with it:\n  run-1\n  run-2" in refused("trace", "run")
+
+
+def test_an_id_with_brackets_is_told_as_it_is(
+    frame: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["facectl", "trace", "[/b]1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "No request '[/b]1' in the logs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
