@@ -1,12 +1,72 @@
-"""What AWS charges, in US dollars, region us-east-1, without the free tier.
+"""What AWS charges, without the free tier: one file, which can be replaced.
 
-Source: the price pages of AWS Lambda and Amazon SQS, as of the day below.
+`prices.json` beside this module has the prices of region us-east-1 with their
+day; source: the price pages of AWS Lambda and Amazon SQS.
 """
 
 from __future__ import annotations
 
-DATE = "2026-11-23"
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
+from facectl.errors import InputError
+
+_OWN = Path(__file__).with_name("prices.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """A price table. SQS counts each `sqs_request_kb` kilobytes of a message as a request."""
+
+    date: str
+    region: str
+    currency: str
+    lambda_gb_second: Mapping[str, float]
+    lambda_million_requests: float
+    sqs_million_requests: float
+    sqs_request_kb: float
+
+
+def load(file: Path | None = None) -> Prices:
+    """The prices of a file, or facectl's own; raises InputError for one that is no price table."""
+    file = _OWN if file is None else file
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{file} is no JSON: {error}") from error
+    try:
+        read: dict[str, Any] = {each.name: data[each.name] for each in fields(Prices)}
+        prices = Prices(**read)
+        _check(prices)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{file} is no price table: {error}",
+            hint=f"write one like {_OWN}",
+        ) from error
+    return prices
+
+
+def _check(prices: Prices) -> None:
+    numbers = {f"lambda_gb_second.{name}": price for name, price in prices.lambda_gb_second.items()}
+    numbers |= {
+        each.name: getattr(prices, each.name) for each in fields(Prices) if each.type == "float"
+    }
+    for name, price in numbers.items():
+        if isinstance(price, bool) or not isinstance(price, (int, float)) or price < 0:
+            raise ValueError(f"{name} is {price!r}, not a price")
+    if not prices.lambda_gb_second:
+        raise ValueError("lambda_gb_second has no architecture")
+    if prices.sqs_request_kb == 0:
+        raise ValueError("sqs_request_kb is 0")
+
+
+CURRENT = load()
+DATE = CURRENT.date
 # By architecture, for each second of a gigabyte.
-LAMBDA_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
-LAMBDA_REQUEST = 0.20 / 1_000_000
+LAMBDA_GB_SECOND = CURRENT.lambda_gb_second
+LAMBDA_REQUEST = CURRENT.lambda_million_requests / 1_000_000

@@ -1,0 +1,141 @@
+"""How far SQS's clock is from this computer's, and how well that is known.
+
+Nothing is sent faster than time: each message that is stamped by SQS between
+two readings of our clock bounds the difference from both sides. All bounds
+together leave an interval; its middle is the estimate, half its width the
+uncertainty. Source of the idea: F. Cristian, "Probabilistic Clock
+Synchronization", Distributed Computing 3, 1989.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from facectl.aws import Clients, cloud_errors
+from facectl.bench.recorder import Sample
+from facectl.stream.responses import ResponseQueue
+
+# SQS's stamps are whole milliseconds, cut off.
+_CUT_OFF = 0.001
+_MESSAGES = 5
+_WORK = ("decode", "detect", "crop", "request_queue", "embed", "match")
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Our two clocks, read together: seconds of the epoch, and of the monotonic clock."""
+
+    epoch: float
+    monotonic: float
+
+    @classmethod
+    def now(cls) -> Readings:
+        return cls(time.time(), time.perf_counter())
+
+    def at(self, monotonic: float) -> float:
+        """The epoch's seconds at a reading of the monotonic clock."""
+        return self.epoch + monotonic - self.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Our clock minus SQS's lies between these, in seconds."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def narrowed(self, others: Iterable[Bounds]) -> Bounds:
+        """What these and the others leave."""
+        low, high = self.low, self.high
+        for other in others:
+            low, high = max(low, other.low), min(high, other.high)
+        return Bounds(low, high)
+
+    @property
+    def offset(self) -> Offset | None:
+        """The estimate; None where one side is open, or a clock was set meanwhile."""
+        if self.low == float("-inf") or self.high == float("inf") or self.low > self.high:
+            return None
+        return Offset((self.low + self.high) / 2, (self.high - self.low) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """Our clock minus SQS's: the estimate, and how far off it can be at most, in seconds."""
+
+    seconds: float
+    uncertainty: float
+
+    def __str__(self) -> str:
+        ahead = "ahead of" if self.seconds >= 0 else "behind"
+        return (
+            f"this computer's clock is {abs(self.seconds) * 1e3:.1f} ms {ahead} that of SQS, "
+            f"to {self.uncertainty * 1e3:.1f} ms"
+        )
+
+    def as_dict(self) -> dict[str, float]:
+        return {
+            "client_minus_sqs_ms": round(self.seconds * 1e3, 3),
+            "uncertainty_ms": round(self.uncertainty * 1e3, 3),
+        }
+
+
+def from_samples(samples: Sequence[Sample], readings: Readings) -> Bounds:
+    """What the frames themselves say: none was answered before it was sent, nor given out late.
+
+    What the functions measured counts as a duration, the request queue's too,
+    although it lies between two clocks of AWS.
+    """
+    return Bounds().narrowed(_of_frame(sample, readings) for sample in samples)
+
+
+def _of_frame(sample: Sample, readings: Readings) -> Bounds:
+    if sample.stamps is None or sample.answered is None or sample.post is None:
+        return Bounds()
+    timings = sample.timings_ms or {}
+    worked = sum(timings.get(stage, 0.0) for stage in _WORK) / 1e3
+    low = readings.at(sample.post.began) + worked - sample.stamps.sent_at - _CUT_OFF
+    given_out = sample.stamps.first_received_at or sample.stamps.sent_at
+    return Bounds(low, readings.at(sample.answered) - given_out)
+
+
+def from_messages(
+    clients: Clients, queue: ResponseQueue, *, clock: Callable[[], float] = time.time
+) -> Bounds:
+    """What a few messages of our own on the (empty) response queue say; they are removed again.
+
+    Raises CloudError.
+    """
+    marker = f"facectl-bench-clock-{uuid4()}"
+    sent: dict[str, tuple[float, float]] = {}
+    with cloud_errors(f"comparing clocks by {queue.name}", clients.deployment):
+        url = clients.sqs.get_queue_url(QueueName=queue.name)["QueueUrl"]
+        for _ in range(_MESSAGES):
+            began = clock()
+            answer = clients.sqs.send_message(QueueUrl=url, MessageBody=marker)
+            sent[answer["MessageId"]] = (began, clock())
+    bounds: list[Bounds] = []
+    for _ in range(_TRIES):
+        if len(bounds) == len(sent):
+            break
+        messages = queue.receive(wait=1)
+        ours = [message for message in messages if message.message_id in sent]
+        bounds += [_of_message(sent[message.message_id], message.sent_at) for message in ours]
+        queue.delete(ours)
+        queue.give_back([message for message in messages if message.message_id not in sent])
+    return Bounds().narrowed(bounds)
+
+
+def _of_message(call: tuple[float, float], stamp: float) -> Bounds:
+    began, ended = call
+    return Bounds(began - stamp - _CUT_OFF, ended - stamp)
+
+
+def described(offset: Offset | None) -> dict[str, Any] | None:
+    """For JSON."""
+    return None if offset is None else offset.as_dict()

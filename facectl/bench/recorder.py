@@ -1,0 +1,162 @@
+"""A sample of every frame of a run: what became of it, and when it was where.
+
+Everything is measured at the two ends that `facectl.stream` already has; the
+run itself is a Session like that of `facectl send`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from facectl.errors import FacectlError
+from facectl.stream.ledger import Delivery, Outcome, Status
+from facectl.stream.responses import LONG_POLL, Queue, Received
+from facectl.stream.sender import Endpoint
+from facectl.stream.session import Ends
+from lambda_src.contract import DETECTION_INIT, RECOGNITION_INIT, FrameRequest
+
+COLD_KEYS = (DETECTION_INIT, RECOGNITION_INIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One POST, all its attempts together, by the client's clock; 0 attempts where it failed."""
+
+    began: float
+    ended: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """What SQS says about an answer, in seconds of the epoch by its own clock."""
+
+    sent_at: float
+    first_received_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One frame. Times in seconds of the client's monotonic clock, durations in seconds.
+
+    `latency` counts from `due`; `timings_ms` are the functions' own.
+    """
+
+    index: int
+    name: str
+    request_id: str
+    status: Status
+    due: float
+    opened: float
+    result: str | None = None
+    error: str | None = None
+    latency: float | None = None
+    post: Post | None = None
+    stamps: Stamps | None = None
+    timings_ms: Mapping[str, float] | None = None
+
+    @property
+    def answered(self) -> float | None:
+        """When its answer was in hand."""
+        return None if self.latency is None else self.due + self.latency
+
+    @property
+    def cold(self) -> bool:
+        """Whether a function started for it."""
+        return self.timings_ms is not None and any(key in self.timings_ms for key in COLD_KEYS)
+
+
+class Recorder:
+    """Stands before both ends and listens to the ledger; `samples` when the run is over."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._outcomes: list[Outcome] = []
+        self._posts: dict[str, Post] = {}
+        self._stamps: dict[str, Stamps] = {}
+        self._lock = threading.Lock()
+
+    def before(self, ends: Ends) -> Ends:
+        """The same ends, watched."""
+        return Ends(
+            _WatchedEndpoint(ends.endpoint, self._posted, self._clock),
+            _WatchedQueue(ends.queue, self._received),
+            ends.close,
+        )
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Take a frame's outcome from the ledger."""
+        self._outcomes.append(outcome)
+
+    def samples(self) -> list[Sample]:
+        """The frames in the order in which they were due."""
+        return [
+            Sample(
+                index=outcome.index,
+                name=outcome.name,
+                request_id=outcome.request_id,
+                status=outcome.status,
+                due=outcome.due,
+                opened=outcome.opened,
+                result=None if outcome.answer is None else outcome.answer.result,
+                error=outcome.error,
+                latency=outcome.latency,
+                post=self._posts.get(outcome.request_id),
+                stamps=self._stamps.get(outcome.request_id),
+                timings_ms=None if outcome.answer is None else outcome.answer.timings_ms,
+            )
+            for outcome in sorted(self._outcomes, key=lambda outcome: outcome.index)
+        ]
+
+    def _posted(self, request_id: str, post: Post) -> None:
+        with self._lock:
+            self._posts[request_id] = post
+
+    def _received(self, messages: Sequence[Received]) -> None:
+        with self._lock:
+            for message in messages:
+                if message.result is not None:
+                    # A second delivery's stamps are not those of the answer that counted.
+                    self._stamps.setdefault(
+                        message.result.request_id,
+                        Stamps(message.sent_at, message.first_received_at),
+                    )
+
+
+class _WatchedEndpoint:
+    def __init__(
+        self, inner: Endpoint, tell: Callable[[str, Post], None], clock: Callable[[], float]
+    ) -> None:
+        self._inner = inner
+        self._tell = tell
+        self._clock = clock
+
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        began = self._clock()
+        try:
+            delivery = self._inner.post(request, sleep=sleep)
+        except FacectlError:
+            self._tell(request.request_id, Post(began, self._clock(), 0))
+            raise
+        self._tell(request.request_id, Post(began, self._clock(), delivery.attempts))
+        return delivery
+
+
+class _WatchedQueue:
+    def __init__(self, inner: Queue, tell: Callable[[Sequence[Received]], None]) -> None:
+        self._inner = inner
+        self._tell = tell
+
+    def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
+        messages = self._inner.receive(wait=wait)
+        self._tell(messages)
+        return messages
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        self._inner.delete(messages)
+
+    def give_back(self, messages: Sequence[Received]) -> float:
+        return self._inner.give_back(messages)

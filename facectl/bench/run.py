@@ -1,0 +1,150 @@
+"""One measured run: queues proved empty, functions warmed up, every frame accounted for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from facectl.aws import Clients
+from facectl.bench import clocks
+from facectl.bench.clocks import Bounds, Offset, Readings
+from facectl.bench.recorder import Recorder, Sample
+from facectl.bench.workload import Repeated, Workload
+from facectl.errors import InputError
+from facectl.stream import purge
+from facectl.stream.ledger import Counts
+from facectl.stream.purge import Purge
+from facectl.stream.results import Tally
+from facectl.stream.sender import Asking
+from facectl.stream.session import Ends, Frames, Plan, Report, Session
+
+# An open loop is not to be held up by its own accounting.
+_OPEN_WINDOW = 100_000
+Progress = Callable[[Counts], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent: a source with its frames a second, how it is asked for, and when."""
+
+    source: Frames
+    source_rate: float
+    asking: Asking
+    workload: Workload
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was measured. `ended` is what ended it early, None where it came to its end.
+
+    `samples` in the order of the frames, warm-up not among them; `began` in
+    seconds of the epoch.
+    """
+
+    samples: Sequence[Sample]
+    workload: Workload
+    counts: Counts
+    readings: Readings
+    began: float
+    seconds: float
+    offset: Offset | None = None
+    ended: str | None = None
+    unclaimed: bool = False
+    problems: Sequence[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return self.ended is None
+
+
+def measure(
+    ends: Callable[[], Ends],
+    load: Load,
+    *,
+    bounds: Bounds | None = None,
+    progress: Progress = lambda _: None,
+) -> Run:
+    """Send the load and measure it; `ends` makes the ends of one session.
+
+    `bounds` is what is known already of SQS's clock. A target that dies, or
+    Ctrl-C, ends the run early; one that dies while it warms up raises its error.
+    """
+    if load.workload.warmup:
+        _, warm = _session(ends(), replace(load, workload=load.workload.warming()), progress)
+        if warm.failure is not None:
+            raise warm.failure
+        if warm.interrupted:
+            raise KeyboardInterrupt
+    readings = Readings.now()
+    recorder, report = _session(ends(), load, progress)
+    samples = recorder.samples()
+    found, known = clocks.from_samples(samples, readings), bounds or Bounds()
+    ended = "stopped by Ctrl-C" if report.interrupted else None
+    if report.failure is not None:
+        ended = str(report.failure)
+    return Run(
+        samples=samples,
+        workload=load.workload,
+        counts=report.counts,
+        readings=readings,
+        began=readings.epoch,
+        seconds=report.seconds,
+        # Where the two contradict each other, the messages had less between their stamps.
+        offset=known.narrowed([found]).offset or known.offset or found.offset,
+        ended=ended,
+        unclaimed=report.unclaimed,
+        problems=report.problems,
+    )
+
+
+def _session(ends: Ends, load: Load, progress: Progress) -> tuple[Recorder, Report]:
+    workload = load.workload
+    plan = Plan(
+        asking=load.asking,
+        concurrency=workload.threads,
+        schedule=workload.schedule(),
+        timeout=load.timeout,
+        window=_OPEN_WINDOW if workload.concurrency is None else workload.concurrency,
+    )
+    recorder = Recorder()
+    session = Session(recorder.before(ends), plan, Tally(0))
+    session.ledger.listen(recorder)
+    frames = Repeated(load.source, workload, rate=load.source_rate)
+    return recorder, session.run(frames, progress=progress)
+
+
+def check_empty(clients: Clients, queues: Sequence[str]) -> None:
+    """Raise InputError where one of the queues holds a message: its time would be counted too."""
+    counter = Purge(clients)
+    held = {name: counter.counts(name) for name in queues}
+    if full := {name: counts for name, counts in held.items() if counts.total}:
+        raise InputError(
+            "The queues are not empty: "
+            + "; ".join(f"{name} has {counts}" for name, counts in full.items()),
+            hint="facectl bench --purge   or   facectl tail",
+        )
+
+
+def empty(
+    clients: Clients,
+    queues: Sequence[str],
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Empty the queues where they are not; whether anything had to be done.
+
+    On AWS it waits until a purge can't take what is sent after it. Raises
+    CloudError, IncompleteError.
+    """
+    cleaner = Purge(clients, tell=tell, sleep=sleep)
+    full = [name for name in queues if cleaner.counts(name).total]
+    if not full:
+        return False
+    cleaner.run(full)
+    if clients.deployment.target == "aws":
+        tell(f"SQS may remove what is sent within {purge.PURGE_INTERVAL:g} s of a purge: waiting")
+        sleep(purge.PURGE_INTERVAL)
+    return True

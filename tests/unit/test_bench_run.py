@@ -1,0 +1,165 @@
+"""Runs against a pipeline in this process whose stalls are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from bench_fakes import JPEG, Clip, FakePipeline, Stalls
+
+from facectl.bench.run import Load, Run, measure
+from facectl.bench.stages import Breakdown, stages_of
+from facectl.bench.workload import Workload
+from facectl.errors import NotRunningError
+from facectl.stream.frames import Frame
+from facectl.stream.ledger import Delivery
+from facectl.stream.sender import Asking
+from lambda_src.contract import FrameRequest
+
+# What a loaded machine adds to a stall of known length.
+SLACK = 0.06
+
+
+def run(pipeline: FakePipeline, workload: Workload, **more: Any) -> Run:
+    source = more.pop("source", Clip(5))
+    load = Load(source, 10, Asking(detail=True), workload, **more)
+    return measure(pipeline.ends, load)
+
+
+def breakdown(done: Run) -> Breakdown:
+    found = [stages_of(sample, done.readings, done.offset) for sample in done.samples]
+    return Breakdown.of([stages for stages in found if stages is not None])
+
+
+@pytest.mark.parametrize("stage", ["detect", "request_queue", "embed", "response_queue"])
+def test_a_stall_is_found_in_its_stage(stage: str) -> None:
+    pipeline = FakePipeline(lambda _: Stalls(**{stage: 0.15}))
+    done = run(pipeline, Workload(4, concurrency=2))
+    shares = breakdown(done).shares
+    assert shares.pop(stage) == pytest.approx(0.15, abs=0.02)
+    assert max(shares.values()) < SLACK
+
+
+@pytest.mark.parametrize(("stall", "stage"), [("way_in", "post"), ("poll", "poll")])
+def test_a_stall_on_the_way_is_found_as_well_as_the_clocks_are_known(
+    stall: str, stage: str
+) -> None:
+    # One frame in three without the stall is what tells the way from the clocks.
+    pipeline = FakePipeline(lambda index: Stalls(**({stall: 0.3} if index % 3 else {}), skew=7.0))
+    done = run(pipeline, Workload(9, concurrency=1))
+    assert done.offset is not None
+    assert done.offset.seconds == pytest.approx(-7.0, abs=done.offset.uncertainty + 0.001)
+    assert done.offset.uncertainty < SLACK
+    shares = breakdown(done).shares
+    assert shares.pop(stage) == pytest.approx(0.2, abs=SLACK)
+    assert max(shares.values()) < SLACK
+
+
+def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
+    class SlowSource(Clip):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                if frame.index == 2:
+                    time.sleep(0.4)
+                yield frame
+
+    done = run(FakePipeline(lambda _: Stalls()), Workload(4, rate=20), source=SlowSource(4))
+    waits = [sample.opened - sample.due for sample in done.samples]
+    # Frame 2 was due at 0.1 s and read at 0.45; latency says so.
+    assert waits[2] > 0.25
+    assert waits[0] < SLACK
+    latency = done.samples[2].latency
+    assert latency is not None
+    assert latency > 0.25
+    assert breakdown(done).shares["wait"] == pytest.approx(sum(waits) / 4, abs=0.01)
+
+
+def test_the_stages_add_up_to_the_end_to_end_time() -> None:
+    stalls = Stalls(way_in=0.02, detect=0.03, request_queue=0.02, embed=0.04, skew=-3)
+    done = run(FakePipeline(lambda _: stalls), Workload(5, concurrency=1))
+    for sample in done.samples:
+        stages = stages_of(sample, done.readings, done.offset)
+        assert stages is not None
+        assert sum(stages.values()) == pytest.approx(sample.latency)
+
+
+def test_an_open_loop_sees_the_queue_that_a_closed_loop_hides() -> None:
+    # One server, 0.03 s a frame, and one stall of 0.9 s. Closed: one frame in 20 is slow.
+    # Open at 20 a second: the 17 frames due during the stall wait for its end, each less.
+    def stalls(index: int) -> Stalls:
+        return Stalls(detect=0.9 if index == 2 else 0.03, serial=True)
+
+    closed = run(FakePipeline(stalls), Workload(20, concurrency=1))
+    open_ = run(FakePipeline(stalls), Workload(20, rate=20))
+    slow_closed = [s for s in closed.samples if (s.latency or 0) > 0.3]
+    slow_open = [s for s in open_.samples if (s.latency or 0) > 0.3]
+    assert len(slow_closed) == 1
+    assert len(slow_open) >= 10
+    mean_closed, mean_open = (
+        sum(s.latency or 0 for s in done.samples) / 20 for done in (closed, open_)
+    )
+    # By arithmetic: closed (19 * 0.03 + 0.9) / 20 = 0.07; open about 0.4.
+    assert mean_closed == pytest.approx(0.0735, abs=0.04)
+    assert mean_open > 3 * mean_closed
+
+
+def test_a_closed_loop_never_has_more_on_the_way_than_it_says() -> None:
+    pipeline = FakePipeline(lambda _: Stalls(detect=0.02, embed=0.05))
+    done = run(pipeline, Workload(12, concurrency=3))
+    edges = sorted(
+        [(s.opened, 1) for s in done.samples] + [(s.answered or 0.0, -1) for s in done.samples]
+    )
+    level = most = 0
+    for _, step in edges:
+        level += step
+        most = max(most, level)
+    assert most == 3
+
+
+def test_frames_to_warm_up_are_sent_and_not_counted() -> None:
+    pipeline = FakePipeline(lambda _: Stalls(cold={0}))
+    done = run(pipeline, Workload(4, concurrency=1, warmup=3))
+    assert pipeline.posts == 7
+    assert [sample.index for sample in done.samples] == [0, 1, 2, 3]
+    assert [sample.cold for sample in done.samples] == [True, False, False, False]
+
+
+def test_a_frame_without_an_answer_is_unanswered() -> None:
+    pipeline = FakePipeline(lambda _: Stalls())
+    pipeline.silent = {1}
+    done = run(pipeline, Workload(4, rate=50), timeout=0.5)
+    assert [sample.status for sample in done.samples] == [
+        "answered",
+        "unanswered",
+        "answered",
+        "answered",
+    ]
+    assert done.complete
+
+
+def test_a_target_that_dies_leaves_what_was_measured_until_then() -> None:
+    class Dying(FakePipeline):
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+            if self.posts >= 3:
+                raise NotRunningError("nothing answers")
+            return super().post(request, sleep=sleep)
+
+    done = run(Dying(lambda _: Stalls()), Workload(10, concurrency=1))
+    assert not done.complete
+    assert done.ended is not None
+    assert "nothing answers" in done.ended
+    assert [sample.status for sample in done.samples] == ["answered"] * 3 + ["failed"]
+
+
+def test_frames_are_sent_as_they_are() -> None:
+    seen: list[FrameRequest] = []
+
+    class Watching(FakePipeline):
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+            seen.append(request)
+            return super().post(request, sleep=sleep)
+
+    run(Watching(lambda _: Stalls()), Workload(2, concurrency=1))
+    assert [(r.image, r.detail) for r in seen] == [(JPEG, True)] * 2

@@ -1,0 +1,73 @@
+"""Answers against labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facectl.bench.recorder import Sample
+from facectl.bench.truth import Truth, check_labels, load_labels
+from facectl.errors import InputError
+
+
+def answered(name: str, result: str | None) -> Sample:
+    return Sample(0, name, "r", "answered" if result else "unanswered", 0, 0, result=result)
+
+
+def labels(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "labels.csv"
+    file.write_text(text)
+    return file
+
+
+def test_the_courses_format_with_or_without_suffixes(tmp_path: Path) -> None:
+    file = labels(tmp_path, "\ufeffImage,Results\ntest_00,Paul\ntest_01.jpg,Ann\n\n")
+    assert load_labels(file) == {"test_00": "Paul", "test_01": "Ann"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Image,Name\na,b\n", "no column Results: it has Image, Name"),
+        ("", "it has nothing"),
+        ("Image,Results\n", "no labels in it"),
+    ],
+)
+def test_what_is_no_file_of_labels(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load_labels(labels(tmp_path, text))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be read"):
+        load_labels(tmp_path / "none.csv")
+
+
+def test_correct_wrong_and_confusion() -> None:
+    truth = Truth.of(
+        [
+            answered("a.jpg", "Ann"),
+            answered("b.jpg", "Ann"),
+            answered("c.jpg", "Bob"),
+            answered("d.jpg", "Bob"),
+            answered("e.jpg", None),
+            answered("stranger.jpg", "Ann"),
+        ],
+        {"a": "Ann", "b": "Bob", "c": "Bob", "d": "Ann", "e": "Ann"},
+    )
+    assert (truth.correct, truth.wrong, truth.unlabelled) == (2, 2, 1)
+    assert truth.accuracy == 0.5
+    assert truth.confusion == {
+        ("Ann", "Ann"): 1,
+        ("Bob", "Ann"): 1,
+        ("Bob", "Bob"): 1,
+        ("Ann", "Bob"): 1,
+    }
+
+
+def test_labels_that_name_no_frame_are_an_error_that_shows_both(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    check_labels({"a": "Ann"}, ["x.jpg", "a.jpg"], file)
+    with pytest.raises(InputError, match=r"names no frame .* begins with 'a', .* with 'x.jpg'"):
+        check_labels({"a": "Ann"}, ["x.jpg"], file)
