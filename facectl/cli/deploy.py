@@ -40,6 +40,22 @@ MaxConcurrency = Annotated[
     int | None,
     typer.Option("--max-concurrency", min=2, max=1000, help="Batches recognised at once."),
 ]
+Provisioned = Annotated[
+    int | None,
+    typer.Option(
+        "--provisioned-concurrency",
+        min=1,
+        help="Environments of each function that are kept warm, and paid for while they idle.",
+    ),
+]
+Pollers = Annotated[
+    str | None,
+    typer.Option(
+        "--pollers",
+        metavar="LEAST:MOST",
+        help="Pollers of the trigger that are paid for, instead of --max-concurrency.",
+    ),
+]
 Adopt = Annotated[
     bool, typer.Option("--adopt", help="Take over resources that facectl did not make.")
 ]
@@ -87,7 +103,9 @@ def deploy(
     timeout: Timeout = None,
     batch_size: BatchSize = None,
     reserved_concurrency: Reserved = None,
+    provisioned_concurrency: Provisioned = None,
     max_concurrency: MaxConcurrency = None,
+    pollers: Pollers = None,
     auth: AuthOption = None,
     role_arn: RoleArn = None,
     package: PackageOption = None,
@@ -116,7 +134,7 @@ def deploy(
     facectl deploy --auth none --reserved-concurrency 5
     """
     from facectl.deploy import deployer, report
-    from facectl.deploy.options import Options
+    from facectl.deploy.options import Options, parse_pollers
     from facectl.models import store
 
     options = Options(
@@ -124,7 +142,9 @@ def deploy(
         timeout=timeout,
         batch_size=batch_size,
         reserved_concurrency=reserved_concurrency,
+        provisioned_concurrency=provisioned_concurrency,
         max_concurrency=max_concurrency,
+        pollers=None if pollers is None else parse_pollers(pollers),
         auth=auth,
         role_arn=role_arn,
         packaging=package,
@@ -152,14 +172,14 @@ def deploy(
 
 
 def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
-    """Ask before a function, and with it its URL, is deleted and made anew."""
-    from facectl.deploy.models import Function, Replace
+    """Ask before a function, or its URL, is deleted and made anew."""
+    from facectl.deploy.models import Function, FunctionUrl, Replace
 
     replaced = [
-        step.resource.name
+        f"{step.resource.kind} {step.resource.name}"
         for step in steps
-        if isinstance(step, Replace) and isinstance(step.resource, Function)
+        if isinstance(step, Replace) and isinstance(step.resource, (Function, FunctionUrl))
     ]
     if replaced and not yes:
-        question = f"{', '.join(replaced)} must be deleted and made anew, with a new URL. Go on?"
+        question = f"{', '.join(replaced)} must be deleted and made anew: the URL changes. Go on?"
         typer.confirm(question, abort=True, err=True)

@@ -21,7 +21,7 @@ from facectl.deploy.planner import Found, plan, plan_removal
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
-from facectl.errors import CloudError, NotRunningError
+from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, store
 from facectl.local import process, relay
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
@@ -52,6 +52,7 @@ class Draft:
     wish: Wish
     found: Found
     steps: tuple[Step, ...]
+    removes: bool = False
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
@@ -92,6 +93,8 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
     target = cloud(deployment.target, options.packaging)
     packages = _packages(model, options, account, zipped=target.packaging == "zip")
     sizing = options.sizing
+    if target.target == "local" and sizing.pollers is not None:
+        raise InputError("The local cloud has no pollers to pay for", hint="--max-concurrency")
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
@@ -131,11 +134,16 @@ def draft_removal(deployment: Deployment) -> Draft:
         Packages(detection, recognition),
     )
     found = read(clients, wish)
-    return Draft(clients, Options(), wish, found, plan_removal(found, deployment.asu_id))
+    steps = plan_removal(found, deployment.asu_id)
+    return Draft(clients, Options(), wish, found, steps, removes=True)
 
 
 def perform(work: Draft, progress: Progress | None = None) -> None:
     """Carry the steps out in order; a second draft finds what an interruption left."""
+    if not work.removes:
+        # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
+        deployments.remember(work.clients.deployment)
+        remembered.remember(work.wish.names.asu_id, work.wish.cloud.target, work.options)
     hears = Progress() if progress is None else progress
     context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
     for step in work.steps:
@@ -145,7 +153,7 @@ def perform(work: Draft, progress: Progress | None = None) -> None:
 
 
 def finish(work: Draft) -> Deployment:
-    """Write the deployment down, with its URL and its options, and publish the gallery if any."""
+    """Write the deployment's URL down, and publish the gallery where there is one."""
     before = work.clients.deployment
     with cloud_errors("asking for the Function URL", before):
         url = Reader(work.clients, work.wish.account).address(DETECTION_FUNCTION)
@@ -153,7 +161,6 @@ def finish(work: Draft) -> Deployment:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url)
     deployments.remember(deployment)
-    remembered.remember(deployment.asu_id, deployment.target, work.options)
     publish.publish_local(work.clients)
     return deployment
 

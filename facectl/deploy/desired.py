@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from facectl.context import Target
 from facectl.deploy import policies
 from facectl.deploy.models import (
+    ALIAS,
     Account,
+    Alias,
     Auth,
     Bucket,
     Cloud,
@@ -107,18 +109,39 @@ def resources(wish: Wish) -> tuple[Resource, ...]:
         *_images(wish),
         _detection(wish),
         _recognition(wish),
-        FunctionUrl(DETECTION_FUNCTION, _auth(wish)),
-        *(_public_access() if _auth(wish) == "none" else ()),
-        Trigger(
-            function=RECOGNITION_FUNCTION,
-            queue=wish.account.queue_arn(names.request_queue),
-            owner=owner,
-            batch_size=wish.sizing.batch_size,
-            # A window would hold back the first face of every batch.
-            window=0,
-            max_concurrency=_given(wish.sizing.max_concurrency, wish.cloud.recognition_concurrency),
-        ),
+        *_aliases(wish),
+        FunctionUrl(DETECTION_FUNCTION, _auth(wish), _qualifier(wish)),
+        *(_public_access(_qualifier(wish)) if _auth(wish) == "none" else ()),
+        _trigger(wish),
     )
+
+
+def _trigger(wish: Wish) -> Trigger:
+    sizing = wish.sizing
+    most = _given(sizing.max_concurrency, wish.cloud.recognition_concurrency)
+    return Trigger(
+        function=RECOGNITION_FUNCTION,
+        queue=wish.account.queue_arn(wish.names.request_queue),
+        owner=wish.names.asu_id,
+        batch_size=sizing.batch_size,
+        # A window would hold back the first face of every batch.
+        window=0,
+        max_concurrency=None if sizing.pollers else most,
+        qualifier=_qualifier(wish),
+        pollers=sizing.pollers,
+    )
+
+
+def _aliases(wish: Wish) -> Iterator[Alias]:
+    count = wish.sizing.provisioned_concurrency
+    if count is not None:
+        for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
+            yield Alias(function, ALIAS, count)
+
+
+def _qualifier(wish: Wish) -> str:
+    # Lambda keeps environments warm for versions alone.
+    return "" if wish.sizing.provisioned_concurrency is None else ALIAS
 
 
 def _auth(wish: Wish) -> Auth:
@@ -227,29 +250,34 @@ def _environment(wish: Wish) -> dict[str, str]:
         "FACECTL_GALLERY_BUCKET": names.bucket(account.number, account.region),
         "FACECTL_GALLERY_KEY": policies.GALLERY_KEY,
         "FACECTL_MAX_RECEIVES": str(MAX_RECEIVES),
+        "FACECTL_VISIBILITY_TIMEOUT": str(_VISIBILITY_TIMEOUTS * wish.sizing.timeout),
         **({} if threads is None else {"FACECTL_THREADS": str(threads)}),
         **wish.environment,
     }
 
 
-def _public_access() -> tuple[Permission, ...]:
+def _public_access(qualifier: str) -> tuple[Permission, ...]:
     """Both statements that a URL without authentication needs since October 2025.
 
     Source: AWS Lambda Developer Guide, "Control access to Lambda function URLs".
     """
+    # MiniStack has one policy for a function and its aliases, AWS one for each.
+    suffix = f"-{qualifier}" if qualifier else ""
     return (
         Permission(
             DETECTION_FUNCTION,
-            "facectl-public-url",
+            f"facectl-public-url{suffix}",
             "lambda:InvokeFunctionUrl",
             "*",
             policies.canonical({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}),
+            qualifier,
         ),
         Permission(
             DETECTION_FUNCTION,
-            "facectl-public-invoke",
+            f"facectl-public-invoke{suffix}",
             "lambda:InvokeFunction",
             "*",
             policies.canonical({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}),
+            qualifier,
         ),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from facectl.aws import ClientError, cloud_errors, error_code
 from facectl.deploy.models import (
+    Alias,
     Bucket,
     Create,
     Delete,
@@ -23,13 +24,14 @@ from facectl.deploy.models import (
     Trigger,
     Update,
 )
-from facectl.deploy.writers.base import Context, Writer
-from facectl.deploy.writers.functions import (
+from facectl.deploy.writers.attached import (
+    AliasWriter,
     FunctionUrlWriter,
-    FunctionWriter,
     PermissionWriter,
     TriggerWriter,
 )
+from facectl.deploy.writers.base import Context, Writer
+from facectl.deploy.writers.functions import FunctionWriter
 from facectl.deploy.writers.images import ImageWriter, RepositoryWriter
 from facectl.deploy.writers.roles import RoleWriter
 from facectl.deploy.writers.storage import BucketWriter, LogGroupWriter, QueueWriter
@@ -43,6 +45,7 @@ _WRITERS: dict[type[Resource], type[Writer[Any]]] = {
     Repository: RepositoryWriter,
     Image: ImageWriter,
     Function: FunctionWriter,
+    Alias: AliasWriter,
     FunctionUrl: FunctionUrlWriter,
     Permission: PermissionWriter,
     Trigger: TriggerWriter,

@@ -20,6 +20,11 @@ Packaging = Literal["zip", "image"]
 Auth = Literal["iam", "none"]
 Architecture = Literal["x86_64", "arm64"]
 
+# The alias of a function of which environments are kept warm.
+ALIAS = "live"
+# What an alias' version is called that is as its function is now.
+CURRENT = "current"
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -125,17 +130,39 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """A name of a published version of a function, of which so many environments are kept warm.
+
+    `version` is `current` where the version is as the function is now, else its number.
+    """
+
+    kind: ClassVar[str] = "alias"
+    function: str
+    alias: str
+    provisioned: int
+    version: str = CURRENT
+
+    @property
+    def name(self) -> str:
+        return f"{self.function}:{self.alias}"
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionUrl:
-    """The Function URL of `name`."""
+    """The Function URL of `name`, or of its alias `qualifier`."""
 
     kind: ClassVar[str] = "function URL"
     name: str
     auth: Auth
+    qualifier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One statement of the policy of `function`: who may call it, and on which condition."""
+    """One statement of the policy of `function`: who may call it, and on which condition.
+
+    An alias, named by `qualifier`, has a policy of its own.
+    """
 
     kind: ClassVar[str] = "permission"
     function: str
@@ -143,15 +170,19 @@ class Permission:
     action: str
     principal: str
     condition: str
+    qualifier: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.function}/{self.statement}"
+        return f"{qualified(self.function, self.qualifier)}/{self.statement}"
 
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """The event source mapping from `queue` (an ARN) to `function`; the window is in seconds."""
+    """The event source mapping from `queue` (an ARN) to `function`; the window is in seconds.
+
+    Either `max_concurrency` bounds it, or `pollers` (least, most) are paid for and do.
+    """
 
     kind: ClassVar[str] = "trigger"
     function: str
@@ -162,6 +193,8 @@ class Trigger:
     max_concurrency: int | None
     responses: tuple[str, ...] = ("ReportBatchItemFailures",)
     enabled: bool = True
+    qualifier: str = ""
+    pollers: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -176,11 +209,17 @@ Resource: TypeAlias = (
     | Repository
     | Image
     | Function
+    | Alias
     | FunctionUrl
     | Permission
     | Trigger
 )
 Key: TypeAlias = tuple[str, str]
+
+
+def qualified(function: str, qualifier: str) -> str:
+    """A function, or an alias of it, as Lambda's API and ARNs name it."""
+    return f"{function}:{qualifier}" if qualifier else function
 
 
 def key(resource: Resource) -> Key:
@@ -334,4 +373,6 @@ class Sizing:
     batch_size: int = 10
     architecture: Architecture = "x86_64"
     reserved_concurrency: int | None = None
+    provisioned_concurrency: int | None = None
     max_concurrency: int | None = None
+    pollers: tuple[int, int] | None = None

@@ -13,6 +13,7 @@ from facectl.deploy.images import BuildOptions
 from facectl.deploy.models import Architecture, Auth, Packaging, Sizing
 from facectl.errors import InputError
 
+_POLLERS = re.compile(r"(\d{1,4}):(\d{1,4})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 # Said for one run: an image that was given once is not what later runs build.
 _NOT_REMEMBERED = {"image_uris", "adopt"}
@@ -32,7 +33,9 @@ class Options:
     timeout: int | None = None
     batch_size: int | None = None
     reserved_concurrency: int | None = None
+    provisioned_concurrency: int | None = None
     max_concurrency: int | None = None
+    pollers: tuple[int, int] | None = None
     auth: Auth | None = None
     role_arn: str | None = None
     packaging: Packaging | None = None
@@ -44,6 +47,9 @@ class Options:
     log_names: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.pollers is not None:
+            # JSON has no tuples.
+            object.__setattr__(self, "pollers", tuple(self.pollers))
         if self.role_arn is not None and not _ROLE.fullmatch(self.role_arn):
             raise InputError(
                 f"--role-arn {self.role_arn!r} is not the ARN of a role",
@@ -78,6 +84,18 @@ class Options:
             if each.name not in _NOT_REMEMBERED and getattr(self, each.name) is None
         }
         return replace(self, **kept)
+
+
+def parse_pollers(text: str) -> tuple[int, int]:
+    """The least and most pollers of `2:10`; raises InputError.
+
+    At least 2 and at most 2,000, by AWS's documentation of SQS' provisioned mode.
+    """
+    found = _POLLERS.fullmatch(text)
+    least, most = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+    if not 2 <= least <= most <= 2000:
+        raise InputError(f"--pollers {text!r} is not LEAST:MOST, from 2 to 2000", hint="2:10")
+    return least, most
 
 
 def remember(asu_id: str, target: Target, options: Options) -> None:

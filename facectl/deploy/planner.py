@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from facectl.deploy.models import (
+    CURRENT,
+    Alias,
     Bucket,
     Change,
     Create,
@@ -33,14 +35,14 @@ from facectl.naming import TAG_KEY
 
 Found = Mapping[Key, Resource]
 
-_ATTACHED = (FunctionUrl, Permission, Trigger)
+_ATTACHED = (Alias, FunctionUrl, Permission, Trigger)
 _TAGGED = (Bucket, Queue, LogGroup, Role, Repository, Function)
 # What AWS can't change in place.
-_FIXED = {"packaging"}
+_FIXED: dict[type[Resource], set[str]] = {Function: {"packaging"}, FunctionUrl: {"qualifier"}}
 # JSON policies, whose differences are told statement by statement.
 _POLICIES = {"policy", "trust"}
 # A resource is deleted before those that it refers to, and nothing calls a function that is gone.
-_DELETION = (Trigger, FunctionUrl, Function, Repository, Queue, Role, LogGroup, Bucket)
+_DELETION = (Trigger, FunctionUrl, Alias, Function, Repository, Queue, Role, LogGroup, Bucket)
 
 
 def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tuple[Step, ...]:
@@ -52,24 +54,29 @@ def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tu
     for resource in wanted:
         _check_owner(resource, found.get(key(resource)), adopt)
     steps: list[Step] = []
-    remade = {
-        resource.name
-        for resource in wanted
-        if isinstance(resource, Function) and isinstance(_step(resource, found), Replace)
-    }
+    changed: dict[str, Step] = {}
     for resource in wanted:
-        orphaned = isinstance(resource, _ATTACHED) and _function_of(resource) in remade
-        step = _anew(resource, found) if orphaned else _step(resource, found)
+        function = changed.get(_function_of(resource)) if isinstance(resource, _ATTACHED) else None
+        if isinstance(function, Replace):
+            step: Step | None = _anew(resource, found)
+        elif function is not None and isinstance(resource, Alias):
+            step = _moved(resource, found)
+        else:
+            step = _step(resource, found)
         if step is not None:
             steps.append(step)
+            if isinstance(resource, Function):
+                changed[resource.name] = step
     names = {key(resource) for resource in wanted}
     superfluous = (
         resource
         for place, resource in found.items()
-        if place not in names and isinstance(resource, Permission)
-        if resource.function not in remade
+        if place not in names and isinstance(resource, (Permission, Alias))
+        if not isinstance(changed.get(resource.function), Replace)
     )
-    return (*steps, *(Delete(resource) for resource in superfluous))
+    # An alias goes after the statements of its policy.
+    last = sorted(superfluous, key=lambda resource: isinstance(resource, Alias))
+    return (*steps, *(Delete(resource) for resource in last))
 
 
 def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
@@ -115,7 +122,7 @@ def _step(resource: Resource, found: Found) -> Step | None:
     changes = differences(resource, there)
     if not changes:
         return None
-    if any(change.attribute in _FIXED for change in changes):
+    if any(change.attribute in _FIXED.get(type(resource), ()) for change in changes):
         return Replace(resource, there, changes)
     return Update(resource, there, changes)
 
@@ -129,7 +136,16 @@ def _anew(resource: Resource, found: Found) -> Step:
     return Create(resource)
 
 
-def _function_of(resource: FunctionUrl | Permission | Trigger) -> str:
+def _moved(wanted: Alias, found: Found) -> Step:
+    """The step for an alias whose function changes before it: to a new version."""
+    there = found.get(key(wanted))
+    if not isinstance(there, Alias):
+        return Create(wanted)
+    older = replace(there, version="older") if there.version == CURRENT else there
+    return Update(wanted, there, differences(wanted, older))
+
+
+def _function_of(resource: Alias | FunctionUrl | Permission | Trigger) -> str:
     return resource.name if isinstance(resource, FunctionUrl) else resource.function
 
 

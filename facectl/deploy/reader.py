@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from facectl.aws import Clients, unless_missing
 from facectl.deploy.models import (
+    ALIAS,
+    CURRENT,
     Account,
+    Alias,
+    Auth,
     Bucket,
     Function,
     FunctionUrl,
@@ -27,11 +31,16 @@ from facectl.deploy.policies import canonical
 from facectl.naming import TAG_KEY
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda.type_defs import EventSourceMappingConfigurationTypeDef
+    from mypy_boto3_lambda.type_defs import (
+        EventSourceMappingConfigurationTypeDef,
+        GetFunctionUrlConfigResponseTypeDef,
+    )
 
 ROLE_POLICY = "facectl"
 # Statements of other names are somebody else's and are left alone.
 STATEMENT_PREFIX = "facectl-"
+# What of a function a version holds, and facectl decides.
+_PUBLISHED = ("CodeSha256", "MemorySize", "Timeout", "Role", "Environment", "Architectures")
 
 
 class Reader:
@@ -48,9 +57,16 @@ class Reader:
             there = self._one(resource)
             if there is not None:
                 found[key(there)] = there
-            if isinstance(resource, Function):
-                found.update({key(each): each for each in self.permissions(resource.name)})
+            if isinstance(resource, Function) and there is not None:
+                found.update({key(each): each for each in self._attached(resource.name)})
         return found
+
+    def _attached(self, function: str) -> Iterator[Alias | Permission]:
+        yield from self.permissions(function)
+        alias = self.alias(function)
+        if alias is not None:
+            yield alias
+            yield from self.permissions(function, alias.alias)
 
     def _one(self, wanted: Resource) -> Resource | None:  # noqa: C901, PLR0911 - one line a kind
         match wanted:
@@ -69,10 +85,10 @@ class Reader:
             case Function():
                 return self.function(wanted.name)
             case FunctionUrl():
-                return self.function_url(wanted.name)
+                return self.function_url(wanted.name, wanted.qualifier)
             case Trigger():
                 return self.trigger(wanted.queue, wanted.function)
-            case Permission():
+            case Permission() | Alias():
                 # Read with their function.
                 return None
 
@@ -188,15 +204,38 @@ class Reader:
             reserved_concurrency=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
         )
 
-    def function_url(self, name: str) -> FunctionUrl | None:
-        answer = unless_missing(self._clients.functions.get_function_url_config, FunctionName=name)
-        if answer is None:
+    def alias(self, function: str) -> Alias | None:
+        """The alias that facectl gives a function of which environments are kept warm."""
+        functions = self._clients.functions
+        alias = unless_missing(functions.get_alias, FunctionName=function, Name=ALIAS)
+        if alias is None:
             return None
-        return FunctionUrl(name, "none" if answer["AuthType"] == "NONE" else "iam")
+        version = alias["FunctionVersion"]
+        published = functions.get_function_configuration(FunctionName=function, Qualifier=version)
+        now = functions.get_function_configuration(FunctionName=function)
+        same = all(published.get(name) == now.get(name) for name in _PUBLISHED)
+        warm = unless_missing(
+            functions.get_provisioned_concurrency_config, FunctionName=function, Qualifier=ALIAS
+        )
+        return Alias(
+            function=function,
+            alias=ALIAS,
+            provisioned=warm["RequestedProvisionedConcurrentExecutions"] if warm else 0,
+            version=CURRENT if same else version,
+        )
+
+    def function_url(self, name: str, wanted: str = "") -> FunctionUrl | None:
+        """The URL of the function, or of its alias; of both, the wanted one."""
+        for qualifier in (wanted, "" if wanted else ALIAS):
+            answer = self._url(name, qualifier)
+            if answer is not None:
+                auth: Auth = "none" if answer["AuthType"] == "NONE" else "iam"
+                return FunctionUrl(name, auth, qualifier)
+        return None
 
     def address(self, name: str) -> str | None:
         """The Function URL itself; on the local cloud, where it really answers."""
-        answer = unless_missing(self._clients.functions.get_function_url_config, FunctionName=name)
+        answer = self._url(name, ALIAS) or self._url(name, "")
         if answer is None:
             return None
         url, endpoint = answer["FunctionUrl"], self._clients.deployment.endpoint_url
@@ -206,9 +245,20 @@ class Reader:
         identifier = url.partition("://")[2].partition(".")[0]
         return f"{endpoint}/_aws/lambda-url/{identifier}/"
 
-    def permissions(self, function: str) -> list[Permission]:
-        """The statements that facectl added to the function's policy."""
-        answer = unless_missing(self._clients.functions.get_policy, FunctionName=function)
+    def _url(self, name: str, qualifier: str) -> GetFunctionUrlConfigResponseTypeDef | None:
+        read = self._clients.functions.get_function_url_config
+        if qualifier:
+            return unless_missing(read, FunctionName=name, Qualifier=qualifier)
+        return unless_missing(read, FunctionName=name)
+
+    def permissions(self, function: str, qualifier: str = "") -> list[Permission]:
+        """The statements that facectl added to the policy of the function, or of its alias."""
+        read = self._clients.functions.get_policy
+        answer = (
+            unless_missing(read, FunctionName=function, Qualifier=qualifier)
+            if qualifier
+            else unless_missing(read, FunctionName=function)
+        )
         statements = json.loads(answer["Policy"])["Statement"] if answer else []
         return [
             Permission(
@@ -217,9 +267,12 @@ class Reader:
                 action=statement["Action"],
                 principal=_principal(statement["Principal"]),
                 condition=canonical(statement.get("Condition", {})),
+                qualifier=qualifier,
             )
             for statement in statements
             if statement.get("Sid", "").startswith(STATEMENT_PREFIX)
+            # MiniStack tells an alias' statements with its function's.
+            if _qualifier(statement.get("Resource", "")) == qualifier
         ]
 
     def trigger(self, queue: str, function: str) -> Trigger | None:
@@ -237,6 +290,8 @@ class Reader:
             max_concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency"),
             responses=tuple(mapping.get("FunctionResponseTypes", ())),
             enabled=mapping.get("State") not in ("Disabled", "Disabling"),
+            qualifier=_qualifier(mapping["FunctionArn"]),
+            pollers=_pollers(mapping),
         )
 
     def mapping(self, queue: str, function: str) -> EventSourceMappingConfigurationTypeDef | None:
@@ -250,6 +305,15 @@ class Reader:
                 if name == function and mapping.get("State") != "Deleting":
                     return mapping
         return None
+
+
+def _qualifier(function_arn: str) -> str:
+    return function_arn.partition(":function:")[2].partition(":")[2]
+
+
+def _pollers(mapping: EventSourceMappingConfigurationTypeDef) -> tuple[int, int] | None:
+    config = mapping.get("ProvisionedPollerConfig")
+    return (config["MinimumPollers"], config["MaximumPollers"]) if config else None
 
 
 def _principal(principal: str | dict[str, str]) -> str:

@@ -94,3 +94,21 @@ def test_two_deployments_do_not_share_a_function(cloud: Facectl) -> None:
     refused = cloud("deploy", "--asu-id", "d2", "--target", "local", expect=4)
     assert "belongs to the deployment of ASU ID d1" in refused.stderr
     assert "facectl destroy --asu-id d1" in refused.stderr
+
+
+def test_warm_environments_come_and_go(cloud: Facectl) -> None:
+    cloud("deploy", "--asu-id", "d1", "--target", "local")
+    refused = cloud("deploy", "--provisioned-concurrency", 1, expect=1)
+    assert "function URL face-detection must be deleted and made anew" in refused.stderr
+
+    warm = cloud.json("deploy", "--provisioned-concurrency", 1, "--yes")
+    assert len(warm["steps"]) == 8
+    assert not cloud.json("status")["drift"]
+    assert cloud("deploy").stdout.startswith("Nothing to change")
+
+    larger = cloud.json("deploy", "--memory", 2048)
+    assert [step["kind"] for step in larger["steps"]] == ["function", "function", "alias", "alias"]
+
+    cold = cloud.json("deploy", "--reset", "--yes")
+    assert cold["function_url"] != warm["function_url"]
+    assert cloud("deploy").stdout.startswith("Nothing to change")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from facectl.context import Deployment
 from facectl.deploy import policies
 from facectl.deploy.access import check_roles, reserved_for_public
 from facectl.deploy.executor import carry_out
-from facectl.deploy.models import Account, Create, Function, Trigger
-from facectl.deploy.options import Options
+from facectl.deploy.models import Account, Alias, Create, Function, Trigger, Update
+from facectl.deploy.options import Options, parse_pollers
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
 from facectl.naming import Names
@@ -29,6 +30,7 @@ ACCOUNT = Account(
     f"{NUMBER}.dkr.ecr.us-east-1.amazonaws.com",
 )
 NAMES = Names("1225754101")
+MAPPING = "00000000-0000-4000-8000-000000000000"
 LAB_LOOK_UP = {"RoleName": "LabRole"}
 ROLE = f"arn:aws:iam::{NUMBER}:role/facectl-1225754101-detection"
 
@@ -258,3 +260,77 @@ def test_the_trigger_reports_partial_failures_and_waits_for_the_roles_policy() -
         carry_out(Create(trigger), time.context(clients))
         stub.assert_no_pending_responses()
     assert time.slept == [2.0]
+
+
+WHERE = {"FunctionName": "face-detection", "Qualifier": "live"}
+
+
+def warm(*states: dict[str, Any]) -> tuple[Clients, Stubber]:
+    clients, stub = stubbed("functions")
+    stub.add_response("publish_version", {"Version": "3"}, {"FunctionName": "face-detection"})
+    stub.add_response(
+        "create_alias",
+        {},
+        {"FunctionName": "face-detection", "Name": "live", "FunctionVersion": "3"},
+    )
+    stub.add_response(
+        "put_provisioned_concurrency_config", {}, {**WHERE, "ProvisionedConcurrentExecutions": 2}
+    )
+    for state in states:
+        stub.add_response("get_provisioned_concurrency_config", state, WHERE)
+    return clients, stub
+
+
+def test_warm_environments_are_waited_for() -> None:
+    clients, stub = warm({"Status": "IN_PROGRESS"}, {"Status": "READY"})
+    time = Time()
+    with stub:
+        carry_out(Create(Alias("face-detection", "live", 2)), time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [2.0]
+
+
+def test_environments_that_cannot_be_kept_warm_are_told_with_lambdas_reason() -> None:
+    clients, stub = warm({"Status": "FAILED", "StatusReason": "too few"})
+    with stub, pytest.raises(CloudError, match="live can't be kept warm: too few") as caught:
+        carry_out(Create(Alias("face-detection", "live", 2)), Time().context(clients))
+    assert "--provisioned-concurrency" in str(caught.value.hint)
+
+
+def test_pollers_are_said_and_taken_back() -> None:
+    plain = Trigger("face-recognition", ACCOUNT.queue_arn(NAMES.request_queue), "42", 10, 0, 10)
+    paid = dataclasses.replace(plain, max_concurrency=None, pollers=(2, 20))
+    mappings = {
+        "EventSourceMappings": [
+            {"UUID": MAPPING, "FunctionArn": ACCOUNT.function_arn("face-recognition")}
+        ]
+    }
+    request = {
+        "UUID": MAPPING,
+        "FunctionName": "face-recognition",
+        "BatchSize": 10,
+        "MaximumBatchingWindowInSeconds": 0,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "Enabled": True,
+    }
+    pollers = {"MinimumPollers": 2, "MaximumPollers": 20}
+    for wanted, found, limits in (
+        (paid, plain, {"ScalingConfig": {}, "ProvisionedPollerConfig": pollers}),
+        (
+            plain,
+            paid,
+            {"ScalingConfig": {"MaximumConcurrency": 10}, "ProvisionedPollerConfig": {}},
+        ),
+    ):
+        clients, stub = stubbed("functions")
+        stub.add_response("list_event_source_mappings", mappings, {"EventSourceArn": plain.queue})
+        stub.add_response("update_event_source_mapping", {}, {**request, **limits})
+        with stub:
+            carry_out(Update(wanted, found, ()), Time().context(clients))
+            stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize("text", ["", "2", "1:5", "5:4", "2:2001", "a:b", "2:10:20"])
+def test_pollers_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match="is not LEAST:MOST"):
+        parse_pollers(text)

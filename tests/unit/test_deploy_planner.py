@@ -10,6 +10,7 @@ import pytest
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.models import (
     Account,
+    Alias,
     Bucket,
     Create,
     Delete,
@@ -274,3 +275,51 @@ def test_removal_of_nothing_is_no_step() -> None:
 def test_permissions_of_another_tool_are_not_ours_to_remove() -> None:
     own = only(Permission)
     assert own.statement.startswith("facectl-")
+
+
+WARM = resources(wish(sizing=Sizing(provisioned_concurrency=3)))
+
+
+def test_warm_environments_need_a_version_and_everything_leads_to_it() -> None:
+    steps = plan(WARM, there(WANTED))
+    assert [step_line(step) for step in steps] == [
+        "create alias face-detection:live",
+        "create alias face-recognition:live",
+        "replace function URL face-detection (qualifier none → live)",
+        "create permission face-detection:live/facectl-public-url-live",
+        "create permission face-detection:live/facectl-public-invoke-live",
+        "update trigger 42-req-queue → face-recognition (qualifier none → live)",
+        "delete permission face-detection/facectl-public-url",
+        "delete permission face-detection/facectl-public-invoke",
+    ]
+
+
+def test_without_warm_environments_the_alias_goes_last() -> None:
+    lines = [step_line(step) for step in plan(WANTED, there(WARM))]
+    assert lines[0] == "replace function URL face-detection (qualifier live → none)"
+    assert lines[-2:] == ["delete alias face-detection:live", "delete alias face-recognition:live"]
+
+
+def test_a_changed_function_takes_its_alias_along() -> None:
+    larger = resources(wish(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
+    assert [step_line(step) for step in plan(larger, there(WARM))] == [
+        "update function face-detection (memory 3008 → 4096)",
+        "update function face-recognition (memory 3008 → 4096)",
+        "update alias face-detection:live (version older → current)",
+        "update alias face-recognition:live (version older → current)",
+    ]
+
+
+def test_an_alias_of_an_old_version_is_moved() -> None:
+    alias = next(each for each in WARM if isinstance(each, Alias))
+    found = {**there(WARM), key(alias): dataclasses.replace(alias, version="7", provisioned=1)}
+    (step,) = plan(WARM, found)
+    assert step_line(step) == (
+        "update alias face-detection:live (provisioned 1 → 3, version 7 → current)"
+    )
+
+
+def test_pollers_that_are_paid_for_replace_the_limit() -> None:
+    paid = resources(wish(sizing=Sizing(pollers=(2, 20))))
+    (step,) = plan(paid, there(WANTED))
+    assert step_line(step).endswith("(max concurrency 2 → none, pollers none → 2, 20)")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from facectl.aws import ClientError, WaiterError, unless_missing
-from facectl.deploy.models import Function, FunctionUrl, Permission, Trigger
+from facectl.deploy.models import Function
 from facectl.deploy.writers.base import Writer, tags
 from facectl.errors import CloudError
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import (
-        AddPermissionRequestTypeDef,
         CreateFunctionRequestTypeDef,
         FunctionCodeTypeDef,
         UpdateFunctionConfigurationRequestTypeDef,
@@ -110,103 +108,6 @@ class FunctionWriter(Writer[Function]):
             )
 
 
-class FunctionUrlWriter(Writer[FunctionUrl]):
-    """The address that frames are POSTed to."""
-
-    def create(self, wanted: FunctionUrl) -> None:
-        self.context.clients.functions.create_function_url_config(
-            FunctionName=wanted.name, AuthType="NONE" if wanted.auth == "none" else "AWS_IAM"
-        )
-
-    def update(self, wanted: FunctionUrl, _found: FunctionUrl) -> None:
-        self.context.clients.functions.update_function_url_config(
-            FunctionName=wanted.name, AuthType="NONE" if wanted.auth == "none" else "AWS_IAM"
-        )
-
-    def delete(self, found: FunctionUrl) -> None:
-        functions = self.context.clients.functions
-        unless_missing(functions.delete_function_url_config, FunctionName=found.name)
-
-
-class PermissionWriter(Writer[Permission]):
-    """Statements of a function's own policy."""
-
-    def create(self, wanted: Permission) -> None:
-        condition = json.loads(wanted.condition)
-        request: AddPermissionRequestTypeDef = {
-            "FunctionName": wanted.function,
-            "StatementId": wanted.statement,
-            "Action": wanted.action,
-            "Principal": wanted.principal,
-        }
-        if "StringEquals" in condition:
-            request["FunctionUrlAuthType"] = condition["StringEquals"]["lambda:FunctionUrlAuthType"]
-        if "Bool" in condition:
-            request["InvokedViaFunctionUrl"] = True
-        self.context.clients.functions.add_permission(**request)
-
-    def update(self, wanted: Permission, found: Permission) -> None:
-        # Statements can't be changed in place.
-        self.delete(found)
-        self.create(wanted)
-
-    def delete(self, found: Permission) -> None:
-        unless_missing(
-            self.context.clients.functions.remove_permission,
-            FunctionName=found.function,
-            StatementId=found.statement,
-        )
-
-
-class TriggerWriter(Writer[Trigger]):
-    """The event source mapping of face-recognition."""
-
-    def create(self, wanted: Trigger) -> None:
-        functions = self.context.clients.functions
-        scaling = _scaling(wanted)
-        self.context.patiently(
-            lambda: functions.create_event_source_mapping(
-                EventSourceArn=wanted.queue,
-                FunctionName=wanted.function,
-                BatchSize=wanted.batch_size,
-                MaximumBatchingWindowInSeconds=wanted.window,
-                FunctionResponseTypes=["ReportBatchItemFailures"],
-                Enabled=wanted.enabled,
-                Tags=tags(wanted.owner),
-                **({"ScalingConfig": scaling} if scaling else {}),
-            )
-        )
-
-    def update(self, wanted: Trigger, found: Trigger) -> None:
-        functions = self.context.clients.functions
-        mapping = self.context.reader.mapping(wanted.queue, wanted.function)
-        if mapping is None:
-            raise CloudError(
-                f"The trigger {wanted.name} disappeared meanwhile", hint="facectl deploy"
-            )
-        self.context.patiently(
-            lambda: functions.update_event_source_mapping(
-                UUID=mapping["UUID"],
-                BatchSize=wanted.batch_size,
-                MaximumBatchingWindowInSeconds=wanted.window,
-                FunctionResponseTypes=["ReportBatchItemFailures"],
-                Enabled=wanted.enabled,
-                ScalingConfig=_scaling(wanted),
-            )
-        )
-        if wanted.owner != found.owner:
-            arn = self.context.account.mapping_arn(mapping["UUID"])
-            functions.tag_resource(Resource=arn, Tags=tags(wanted.owner))
-
-    def delete(self, found: Trigger) -> None:
-        functions = self.context.clients.functions
-        mapping = self.context.reader.mapping(found.queue, found.function)
-        if mapping is not None:
-            self.context.patiently(
-                lambda: unless_missing(functions.delete_event_source_mapping, UUID=mapping["UUID"])
-            )
-
-
 def _configuration(function: Function) -> UpdateFunctionConfigurationRequestTypeDef:
     request: UpdateFunctionConfigurationRequestTypeDef = {
         "FunctionName": function.name,
@@ -219,10 +120,3 @@ def _configuration(function: Function) -> UpdateFunctionConfigurationRequestType
         request["Handler"] = function.handler
         request["Runtime"] = function.runtime  # type: ignore[typeddict-item]
     return request
-
-
-def _scaling(trigger: Trigger) -> Any:
-    # An empty object removes a limit.
-    return (
-        {} if trigger.max_concurrency is None else {"MaximumConcurrency": trigger.max_concurrency}
-    )
