@@ -250,7 +250,9 @@ def _unreachable(doing: str, deployment: Deployment) -> NotRunningError:
             f"{doing}: the local cloud does not answer at {deployment.endpoint_url}",
             hint="facectl local up",
         )
-    return NotRunningError(f"{doing}: AWS does not answer in {deployment.region}")
+    return NotRunningError(
+        f"{doing}: AWS does not answer in {deployment.region}", hint="--region us-east-1"
+    )
 
 
 def _refused(doing: str, error: boto.ClientError) -> CloudError:
