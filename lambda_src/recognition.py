@@ -61,7 +61,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.stage("batch"):
         records = [_record(record) for record in event["Records"]]
-        failed = _stage.process(records, init_ms=(_init_ms or 0.0) if cold else None)
+        failed = _stage.process(
+            records, seconds=_seconds(context), init_ms=(_init_ms or 0.0) if cold else None
+        )
     log.info(
         "batch",
         None,
@@ -73,12 +75,21 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
+def _seconds(context: object) -> float:
+    """What is left of this invocation's time; 0 where nothing tells."""
+    left = getattr(context, "get_remaining_time_in_millis", None)
+    return 0.0 if left is None else float(left()) / 1e3
+
+
 def _record(record: dict[str, Any]) -> Record:
-    sent_ms = float(record["attributes"]["SentTimestamp"])
+    attributes = record["attributes"]
+    sent_ms = float(attributes["SentTimestamp"])
+    first_ms = float(attributes.get("ApproximateFirstReceiveTimestamp", "inf"))
     return Record(
         message_id=record["messageId"],
         receipt_handle=record["receiptHandle"],
         body=record["body"],
-        receives=int(record["attributes"]["ApproximateReceiveCount"]),
+        receives=int(attributes["ApproximateReceiveCount"]),
         waited_ms=max(0.0, time.time() * 1e3 - sent_ms),
+        held_s=max(0.0, time.time() - first_ms / 1e3),
     )

@@ -25,6 +25,8 @@ class Settings:
     gallery_refresh: float = 5.0
     # How often SQS delivers a message before it goes to the dead-letter queue.
     max_receives: int = 3
+    # Of the request queue: when a record comes back whose worker said nothing.
+    visibility_timeout: int = 360
     # Function URLs take 6 MB, of which base64 is 4/3.
     max_image_bytes: int = 6_000_000
     max_image_pixels: int = 40_000_000
@@ -47,6 +49,9 @@ class Settings:
             gallery_key=env.get("FACECTL_GALLERY_KEY", default.gallery_key),
             gallery_refresh=_number(env, "FACECTL_GALLERY_REFRESH", default.gallery_refresh),
             max_receives=int(_number(env, "FACECTL_MAX_RECEIVES", default.max_receives)),
+            visibility_timeout=int(
+                _number(env, "FACECTL_VISIBILITY_TIMEOUT", default.visibility_timeout)
+            ),
             max_image_bytes=int(_number(env, "FACECTL_MAX_IMAGE_BYTES", default.max_image_bytes)),
             max_image_pixels=int(
                 _number(env, "FACECTL_MAX_IMAGE_PIXELS", default.max_image_pixels)

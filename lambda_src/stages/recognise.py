@@ -3,11 +3,18 @@
 A batch is looked at record by record and its faces are embedded together. A
 record that fails is tried again soon; on its last delivery its frame is
 answered `Error`, and SQS keeps the message in the dead-letter queue.
+
+A worker that is killed, or that times out, says nothing, and its records come
+back when the queue's visibility timeout is over. That long a silence is how
+they are known: each is looked at alone, after the others were answered and
+taken off the queue, so that a message that kills takes none along; and one
+that has come back so every time is answered `Error` without another look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,17 +42,39 @@ from lambda_src.vision.store import Model
 # Seconds until a failed record is tried again, by deliveries so far. Without
 # this it would stay hidden for the queue's visibility timeout, minutes.
 _RETRY_AFTER = (1, 5, 15)
+# The same where only the answer could not be sent: deliveries are few, and must
+# outlast the response queue's absence. Never more than half the visibility timeout,
+# by which a killed worker is told.
+_UNSENT_RETRY_AFTER = (5, 45, 15)
+# A last delivery keeps trying to send its answer until so many seconds before its
+# time is over.
+_RESEND_EVERY = 1.0
+_TIME_TO_END = 3.0
+# The share of the visibility timeout that counts as one: clocks differ a little.
+_SILENCE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One delivery of a message of the request queue; `waited_ms` since it was sent."""
+    """One delivery of a message of the request queue.
+
+    `waited_ms` since it was sent, `held_s` seconds since its first delivery.
+    """
 
     message_id: str
     receipt_handle: str
     body: str
     receives: int
     waited_ms: float
+    held_s: float = 0.0
+
+
+class UnsentError(AwsError):
+    """An answer that could not be put on the response queue."""
+
+
+class SilentDeathError(Exception):
+    """Every worker that was given the message ended without a word."""
 
 
 @dataclass(slots=True)
@@ -74,19 +103,29 @@ class RecogniseStage:
     gallery: GallerySource
     aws: Aws
     settings: Settings
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
-    def process(self, records: Sequence[Record], *, init_ms: float | None = None) -> list[str]:
+    def process(
+        self, records: Sequence[Record], *, seconds: float = 0.0, init_ms: float | None = None
+    ) -> list[str]:
         """The message ids of the records that failed and must be delivered again.
 
-        `init_ms` where the batch is a cold start's.
+        `seconds` that the invocation may last; `init_ms` where it is a cold start's.
         """
+        deadline = self.clock() + seconds - _TIME_TO_END
         self.gallery.begin()
         works = [self._read(record, len(records)) for record in records]
-        if init_ms is not None:
-            for work in works:
-                work.watch.durations_ms[RECOGNITION_INIT] = init_ms
-        self._name([work for work in works if work.failure is None])
-        self._answer(works)
+        rest = [work for work in works if not self._silences(work.record)]
+        suspects = [[work] for work in works if self._silences(work.record)]
+        groups = [rest, *suspects] if rest else suspects
+        for place, group in enumerate(groups, 1):
+            for work in group:
+                self._decode(work, init_ms)
+            self._name([work for work in group if work.failure is None])
+            self._answer(group, deadline)
+            if place < len(groups):
+                self._take_off(group)
         failed = [work for work in works if work.failure is not None]
         for work in failed:
             self._put_off(work)
@@ -108,23 +147,35 @@ class RecogniseStage:
             waited_ms=round(record.waited_ms, 2),
             records=batch,
         )
-        if work.message is not None:
-            self._decode(work, work.message)
         return work
 
-    def _decode(self, work: _Work, message: FaceMessage) -> None:
+    def _silences(self, record: Record) -> int:
+        """How many deliveries of the record ended without a word, by how long it was held."""
+        if not self.settings.visibility_timeout:
+            return 0
+        most = int(record.held_s / (_SILENCE * self.settings.visibility_timeout))
+        return min(most, record.receives - 1)
+
+    def _decode(self, work: _Work, init_ms: float | None) -> None:
+        message = work.message
+        if message is None:
+            return
         try:
+            if self._is_last(work) and 0 < work.record.receives - 1 <= self._silences(work.record):
+                raise SilentDeathError("every worker that was given this message ended at it")
             if message.space != self.model.space:
                 raise ValueError(
                     f"the crops are of space {message.space}, the model of {self.model.space}"
                 )
             work.watch = Stopwatch(message.timings_ms)
+            if init_ms is not None:
+                work.watch.durations_ms[RECOGNITION_INIT] = init_ms
             work.watch.durations_ms["request_queue"] = work.record.waited_ms
             with work.watch.stage("decode_crops"):
                 work.crops = [
                     decode_crop(face.image, self.model.preprocessing) for face in message.faces
                 ]
-        except ValueError as error:
+        except (ValueError, SilentDeathError) as error:
             work.failure = error
 
     def _name(self, works: list[_Work]) -> None:
@@ -152,7 +203,7 @@ class RecogniseStage:
             work.watch.durations_ms.update(watch.durations_ms)
             start += len(work.crops)
 
-    def _answer(self, works: list[_Work]) -> None:
+    def _answer(self, works: list[_Work], deadline: float) -> None:
         answers = []
         for work in works:
             if work.message is not None and work.failure is None:
@@ -161,17 +212,41 @@ class RecogniseStage:
                 answers.append((work, FrameResult(work.request_id, ERROR)))
         watch = Stopwatch()
         with watch.stage("send"):
-            unsent = self.aws.send_many(
-                self.settings.response_queue_url, [result.serialise() for _, result in answers]
-            )
+            unsent = self._send(answers, deadline)
         for index, (work, result) in enumerate(answers):
             if index not in unsent:
                 work.answered = True
             elif work.failure is None:
-                work.failure = AwsError(f"the answer could not be sent: {unsent[index]}")
+                work.failure = UnsentError(f"the answer could not be sent: {unsent[index]}")
             if work.failure is None:
                 work.watch.durations_ms.update(watch.durations_ms)
                 self._log_answer(work, result)
+
+    def _send(self, answers: list[tuple[_Work, FrameResult]], deadline: float) -> dict[int, str]:
+        """Why, by index, those answers could not be sent that could not."""
+        queue = self.settings.response_queue_url
+        bodies = [result.serialise() for _, result in answers]
+        unsent = self.aws.send_many(queue, bodies)
+        while self.clock() < deadline:
+            last = [index for index in unsent if self._is_last(answers[index][0])]
+            if not last:
+                break
+            self.sleep(_RESEND_EVERY)
+            still = self.aws.send_many(queue, [bodies[index] for index in last])
+            for place, index in enumerate(last):
+                if place not in still:
+                    del unsent[index]
+        return unsent
+
+    def _take_off(self, works: list[_Work]) -> None:
+        """Take what is done off the queue before a record is begun that may end this process."""
+        for work in works:
+            if work.failure is None:
+                try:
+                    self.aws.delete(self.settings.request_queue_url, work.record.receipt_handle)
+                except AwsError as error:
+                    # It is taken off with the batch if all goes well, and answered again if not.
+                    log.error("delete", work.request_id, error=error.code, message=str(error))
 
     def _is_last(self, work: _Work) -> bool:
         return work.record.receives >= self.settings.max_receives
@@ -196,7 +271,7 @@ class RecogniseStage:
         )
 
     def _put_off(self, work: _Work) -> None:
-        seconds = _RETRY_AFTER[min(work.record.receives, len(_RETRY_AFTER)) - 1]
+        seconds = self._until_next(work)
         log.error(
             "recognition",
             work.request_id,
@@ -214,6 +289,12 @@ class RecogniseStage:
         except AwsError as error:
             # The record then comes back after the queue's visibility timeout: later, not lost.
             log.error("retry", work.request_id, error=error.code, message=str(error))
+
+    def _until_next(self, work: _Work) -> int:
+        delivery = min(work.record.receives, len(_RETRY_AFTER)) - 1
+        if not isinstance(work.failure, UnsentError):
+            return _RETRY_AFTER[delivery]
+        return max(1, min(_UNSENT_RETRY_AFTER[delivery], self.settings.visibility_timeout // 2))
 
 
 def _result(message: FaceMessage, matches: list[Match], watch: Stopwatch) -> FrameResult:

@@ -27,6 +27,7 @@ def test_every_setting_can_be_set() -> None:
             "FACECTL_GALLERY_KEY": "k",
             "FACECTL_GALLERY_REFRESH": "1.5",
             "FACECTL_MAX_RECEIVES": "4",
+            "FACECTL_VISIBILITY_TIMEOUT": "90",
             "FACECTL_MAX_IMAGE_BYTES": "5",
             "FACECTL_MAX_IMAGE_PIXELS": "6",
             "FACECTL_MIN_FACE_SIZE": "40",
@@ -37,7 +38,7 @@ def test_every_setting_can_be_set() -> None:
         }
     )
     assert settings == Settings(
-        Path("/m"), "q1", "q2", "b", "k", 1.5, 4, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3, False
+        Path("/m"), "q1", "q2", "b", "k", 1.5, 4, 90, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3, False
     )
 
 

@@ -40,6 +40,7 @@ class Queues:
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.hidden: list[tuple[str, str, int]] = []
+        self.deleted: list[tuple[str, str]] = []
         self.broken = False
         self.refuses: set[str] = set()
 
@@ -60,6 +61,9 @@ class Queues:
 
     def hide(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
         self.hidden.append((queue_url, receipt_handle, seconds))
+
+    def delete(self, queue_url: str, receipt_handle: str) -> None:
+        self.deleted.append((queue_url, receipt_handle))
 
 
 class FoundFaces:
@@ -393,3 +397,82 @@ def test_a_frame_that_met_cold_starts_says_so_in_its_timings() -> None:
     cold, warm = (body["timings_ms"] for _, body in queues.sent)
     assert cold["recognition_init"] == 900.0
     assert "recognition_init" not in warm
+
+
+VISIBILITY = 100
+PATIENT = replace(SETTINGS, visibility_timeout=VISIBILITY)
+
+
+def back_after(request_id: str, *values: int, receives: int, silent: float) -> Record:
+    """A record that was first given out so many visibility timeouts ago."""
+    return replace(record(request_id, *values, receives=receives), held_s=silent * VISIBILITY)
+
+
+def test_a_record_that_ended_a_worker_is_looked_at_alone_after_the_others_are_safe() -> None:
+    queues = Queues()
+    stage = recognise_stage(queues, settings=PATIENT)
+    suspect = back_after("s", 10, receives=2, silent=1.02)
+    also = back_after("t", 20, receives=2, silent=1.02)
+    assert stage.process([suspect, record("a", 10), record("b", 0), also]) == ["m-b"]
+    # "b" failed by itself and is tried again alone at once, as in any batch.
+    assert stage.embedder.batches == [2, 1, 1, 1, 1]  # type: ignore[attr-defined]
+    assert [body["request_id"] for _, body in queues.sent] == ["a", "s", "t"]
+    assert queues.deleted == [("requests", "h-a"), ("requests", "h-s")]
+
+
+def test_a_record_that_ended_every_worker_is_answered_error_without_another_look() -> None:
+    queues = Queues()
+    stage = recognise_stage(queues, settings=PATIENT)
+    killer = back_after("k", 10, receives=3, silent=2.04)
+    assert stage.process([killer, record("a", 10)]) == ["m-k"]
+    assert answers(queues) == {"a": "Ada", "k": "Error"}
+    assert stage.embedder.batches == [1]  # type: ignore[attr-defined]
+
+
+def test_one_silence_and_one_failure_leave_a_record_its_third_chance() -> None:
+    queues = Queues()
+    stage = recognise_stage(queues, settings=PATIENT)
+    assert stage.process([back_after("a", 10, receives=3, silent=1.1)]) == []
+    assert answers(queues) == {"a": "Ada"}
+
+
+def test_an_unsent_answer_comes_back_later_than_a_failed_record() -> None:
+    queues = Queues()
+    queues.broken = True
+    stage = recognise_stage(queues, settings=PATIENT)
+    for receives in (1, 2, 3):
+        stage.process([record("a", 10, receives=receives)])
+    assert [seconds for _, _, seconds in queues.hidden] == [5, 45, 15]
+    # Never so late that it would be taken for the record of a killed worker.
+    hasty = recognise_stage(queues, settings=replace(PATIENT, visibility_timeout=24))
+    hasty.process([record("a", 10, receives=2)])
+    assert queues.hidden[-1][2] == 12
+
+
+def test_a_last_delivery_sends_its_answer_as_soon_as_the_queue_is_back() -> None:
+    queues = Queues()
+    queues.broken = True
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        queues.broken = now[0] < 20
+
+    stage = replace(recognise_stage(queues, settings=PATIENT), clock=lambda: now[0], sleep=sleep)
+    batch = [record("a", 10, receives=3), record("b", 10), record("c", 0, receives=3)]
+    assert stage.process(batch, seconds=60) == ["m-b", "m-c"]
+    assert now[0] == 20
+    assert answers(queues) == {"a": "Ada", "c": "Error"}
+
+
+def test_a_last_delivery_gives_up_before_its_time_is_over() -> None:
+    queues = Queues()
+    queues.broken = True
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    stage = replace(recognise_stage(queues, settings=PATIENT), clock=lambda: now[0], sleep=sleep)
+    assert stage.process([record("a", 10, receives=3)], seconds=60) == ["m-a"]
+    assert now[0] == 57
