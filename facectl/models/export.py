@@ -15,7 +15,7 @@ from facectl.models.synthetic import fed
 from lambda_src.vision.preprocessing import crop_size
 from lambda_src.vision.pyramid import AreaImage
 from lambda_src.vision.sessions import Network
-from lambda_src.vision.store import EMBEDDER, ONET, PNET, RNET
+from lambda_src.vision.store import EMBEDDER, EMBEDDER_WEIGHTS, ONET, PNET, RNET
 
 # Scores, offsets and landmarks are shares of 1: a thousandth is far below a pixel.
 _MAX_DIFFERENCE = 1e-3
@@ -35,7 +35,12 @@ def write_networks(
     onnx.save(networks.pnet(weights(cascade["pnet"])), folder / PNET)
     onnx.save(networks.rnet(weights(cascade["rnet"])), folder / RNET)
     onnx.save(networks.onet(weights(cascade["onet"])), folder / ONET)
-    onnx.save(networks.embedder(weights(embedder), preprocessing), folder / EMBEDDER)
+    onnx.save(
+        networks.embedder(weights(embedder), preprocessing),
+        folder / EMBEDDER,
+        save_as_external_data=True,
+        location=EMBEDDER_WEIGHTS,
+    )
 
 
 def compare(

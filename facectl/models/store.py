@@ -107,6 +107,9 @@ def write_manifest(path: Path, facts: dict[str, Any]) -> None:
 
 def _replace(new: Path, target: Path) -> None:
     new.chmod(0o755)
+    # In an image another user reads them.
+    for file in new.iterdir():
+        file.chmod(0o644)
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -27,7 +27,7 @@ from facectl.deploy.planner import plan
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
-from lambda_src.vision.store import MANIFEST, NETWORKS, Model
+from lambda_src.vision.store import DETECTION, MANIFEST, NETWORKS, RECOGNITION, Model
 
 FUNCTIONS = ("face-detection", "face-recognition")
 
@@ -139,7 +139,7 @@ def test_the_tag_changes_with_everything_that_goes_in(model: Model) -> None:
         tag(model, architecture="arm64"),
         tag(model, base_image="python:3.13-slim"),
     }
-    model.file("pnet.onnx").write_text("other weights")
+    model.file(DETECTION[0]).write_text("other weights")
     tags.add(tag(model))
     assert len(tags) == 5
 
@@ -154,8 +154,8 @@ def test_each_image_holds_its_own_networks(model: Model, tmp_path: Path) -> None
         assert (folder / "lambda_src" / "contract.py").exists()
         assert not list(folder.rglob("*.pyc"))
     assert held == {
-        "face-detection": {MANIFEST, "pnet.onnx", "rnet.onnx", "onet.onnx"},
-        "face-recognition": {MANIFEST, "embedder.onnx"},
+        "face-detection": {MANIFEST, *DETECTION},
+        "face-recognition": {MANIFEST, *RECOGNITION},
     }
 
 

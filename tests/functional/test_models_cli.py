@@ -89,12 +89,12 @@ def test_path_of_an_unknown_model(here: Path) -> None:
 
 def test_verify(here: Path) -> None:
     assert "as it was built" in run("verify").stdout
-    file = here / "embedder.onnx"
+    file = here / "embedder.weights"
     data = bytearray(file.read_bytes())
     data[1000] ^= 1
     file.write_bytes(data)
     found = error("verify")
-    assert "embedder.onnx is damaged" in str(found)
+    assert "embedder.weights is damaged" in str(found)
     assert found.hint == "facectl models build"
 
 
@@ -102,6 +102,10 @@ def test_a_damaged_model_is_listed_as_such(here: Path) -> None:
     (here / "pnet.onnx").write_bytes(b"")
     assert "Damaged" in run("list").stderr
     assert "pnet.onnx is damaged" in str(error("path"))
+
+
+def test_everyone_may_read_a_model(here: Path) -> None:
+    assert {file.stat().st_mode & 0o777 for file in here.iterdir()} == {0o644}
 
 
 def test_the_manifest_states_what_was_compared(here: Path) -> None:

@@ -27,7 +27,7 @@ from facectl.deploy.status import LastError, Status, inspect, last_error
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
 from facectl.models import store
-from lambda_src.vision.store import DETECTION, Model
+from lambda_src.vision.store import DETECTION, NETWORKS, Model
 
 USER = "arn:aws:iam::123456789012:user/ada"
 OPTIONS = Options(packaging="zip", auth="iam")
@@ -38,7 +38,7 @@ NOW = time.time()
 def model() -> Model:
     """A model as installed, of networks that nobody loads."""
     with store.installation("tiny") as folder:
-        for name in ("pnet.onnx", "rnet.onnx", "onet.onnx", "embedder.onnx"):
+        for name in NETWORKS:
             (folder / name).write_text(name)
         facts = {
             "space": "abc/facenet",
@@ -200,7 +200,8 @@ def test_no_model() -> None:
 
 
 def test_a_damaged_model(model: Model) -> None:
-    model.file(DETECTION[0]).write_text("pnet.onnX")
+    file = model.file(DETECTION[0])
+    file.write_text(file.read_text().upper())
     found = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
     assert found["model"].verdict == "problem"
     assert "sha256" in found["model"].text
