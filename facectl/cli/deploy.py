@@ -168,7 +168,7 @@ def deploy(
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(work)
         probed = deployer.check(work, deployment)
-    report.show_deployment(deployment, work.steps, probed, json=json)
+    report.show_deployment(deployment, work, probed, json=json)
 
 
 def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:

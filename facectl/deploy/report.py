@@ -18,6 +18,7 @@ from facectl.deploy.probe import Probed
 _SHORT = 60
 # Dollars, x86, us-east-1, by AWS's price page.
 _GB_SECOND = 0.0000166667
+_WARM_GB_SECOND = 0.0000041667
 
 
 def step_line(step: Step) -> str:
@@ -115,13 +116,13 @@ def deployment_facts(
 
 
 def show_deployment(
-    deployment: Deployment, steps: Sequence[Step], probed: Probed, *, json: bool = False
+    deployment: Deployment, work: Draft, probed: Probed, *, json: bool = False
 ) -> None:
     """What was deployed, and how long the first answers took."""
     if json:
-        print_json(deployment_facts(deployment, steps, probed))
+        print_json(deployment_facts(deployment, work.steps, probed))
         return
-    names = deployment.names
+    names, steps = deployment.names, work.steps
     done = f"{len(steps)} steps done" if steps else "Nothing to change: all is as it should be"
     out.print(done)
     out.print(f"URL             {deployment.function_url}", soft_wrap=True)
@@ -133,12 +134,25 @@ def show_deployment(
         soft_wrap=True,
     )
     if deployment.target == "aws":
-        out.print("idle cost       $0, apart from $0.10 per GB of images and month", markup=False)
+        out.print(f"idle cost       {idle_cost(work)}", markup=False, soft_wrap=True)
     if deployment.synthetic:
         out.print(
             "The model's weights are synthetic: it was never trained, and its names mean nothing",
             soft_wrap=True,
         )
+
+
+def idle_cost(work: Draft) -> str:
+    """What the deployment costs while nothing is sent, in words."""
+    sizing = work.wish.sizing
+    told = ["nothing, apart from $0.10 per GB of images and month"]
+    if sizing.provisioned_concurrency is not None:
+        # Of both functions.
+        memory = 2 * sizing.provisioned_concurrency * sizing.memory / 1024
+        told = [f"${memory * _WARM_GB_SECOND * 86400:.2f} a day for warm environments"]
+    if sizing.pollers is not None:
+        told.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
+    return ", and ".join(told)
 
 
 def warn(work: Draft) -> None:
