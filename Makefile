@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test check format clean test-container lock
+.PHONY: install demo test bench-vision check format clean test-container lock
 
 install: $(STAMP)
 
@@ -47,6 +47,9 @@ lock:
 		CUSTOM_COMPILE_COMMAND="make lock" ../build/lock/bin/pip-compile --quiet --upgrade \
 			--generate-hashes --strip-extras --no-emit-find-links --no-emit-index-url \
 			--output-file $$name.requirements.txt $$name.requirements.in; done
+
+bench-vision: install
+	@$(BIN)/python benchmarks/vision.py
 
 check: install
 	@$(BIN)/ruff check .
