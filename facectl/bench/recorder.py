@@ -42,7 +42,8 @@ class Stamps:
 class Sample:
     """One frame. Times in seconds of the client's monotonic clock, durations in seconds.
 
-    `latency` counts from `due`; `timings_ms` are the functions' own.
+    `latency` counts from `due`; `timings_ms` are the functions' own; `faces` is
+    how many were named.
     """
 
     index: int
@@ -57,6 +58,7 @@ class Sample:
     post: Post | None = None
     stamps: Stamps | None = None
     timings_ms: Mapping[str, float] | None = None
+    faces: int | None = None
 
     @property
     def answered(self) -> float | None:
@@ -107,6 +109,7 @@ class Recorder:
                 post=self._posts.get(outcome.request_id),
                 stamps=self._stamps.get(outcome.request_id),
                 timings_ms=None if outcome.answer is None else outcome.answer.timings_ms,
+                faces=_faces(outcome),
             )
             for outcome in sorted(self._outcomes, key=lambda outcome: outcome.index)
         ]
@@ -124,6 +127,12 @@ class Recorder:
                         message.result.request_id,
                         Stamps(message.sent_at, message.first_received_at),
                     )
+
+
+def _faces(outcome: Outcome) -> int | None:
+    if outcome.answer is None or outcome.answer.faces is None:
+        return None
+    return len(outcome.answer.faces)
 
 
 class _WatchedEndpoint:

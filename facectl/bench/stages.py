@@ -36,9 +36,9 @@ STAGES = (
     "poll",
 )
 WORDS = {
-    "wait": "client: waiting to be sent",
-    "encode": "client: encode",
-    "post": "POST and handing over",
+    "wait": "waiting to be sent",
+    "encode": "encode",
+    "post": "POST, handing over",
     "detect": "detect",
     "request_queue": "request-queue wait",
     "embed": "embed and match",

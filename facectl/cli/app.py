@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from facectl.cli import bench as bench_command
 from facectl.cli import context as context_command
 from facectl.cli import demo as demo_command
 from facectl.cli import deploy as deploy_command
@@ -44,6 +45,7 @@ app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
 app.command("purge")(purge_command.purge)
 app.command("trace")(trace_command.trace)
+app.add_typer(bench_command.app, name="bench")
 app.add_typer(dlq_command.app, name="dlq")
 app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)

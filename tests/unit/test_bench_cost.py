@@ -49,7 +49,7 @@ def test_a_frame_without_a_face_skips_a_queue_and_six_faces_fill_more_requests()
         cost = cost_of(billed, [faces], rate=1.0, prices=ROUND)
         assert cost is not None
         queues.append(round(cost.queues * 1e6 / 1000 / 100, 3))
-    # Six faces: 360 KB, six requests to send and six to receive, one to delete.
+    # Six faces: 336 KB, six requests to send and six to receive, one to delete.
     assert queues == [3, 6, 16]
 
 

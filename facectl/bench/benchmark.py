@@ -1,0 +1,129 @@
+"""A benchmark from beginning to end: empty queues, clocks, the run, the floor, truth and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from facectl.aws import Clients
+from facectl.bench import billing, clocks, conditions
+from facectl.bench.clocks import Bounds
+from facectl.bench.cost import cost_of
+from facectl.bench.report import Figures, Report, Targets
+from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
+from facectl.bench.truth import Truth, check_labels, load_labels
+from facectl.prices import Prices
+from facectl.stream.responses import ResponseQueue
+from facectl.stream.session import Ends
+
+# So many frames are looked at to see whether labels name any.
+_LOOKED_AT = 1000
+
+
+class Watch(Protocol):
+    """Who is told what goes on."""
+
+    def tell(self, sentence: str) -> None:
+        """Something worth a line."""
+
+    def status(self, doing: str) -> AbstractContextManager[Callable[[str], None]]:
+        """Something that takes a while; yields what says more of it."""
+
+    def frames(self, load: Load, doing: str) -> AbstractContextManager[Progress]:
+        """Frames are being sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is to be measured, and what the result is held against."""
+
+    load: Load
+    source_name: str
+    prices: Prices
+    targets: Targets = field(default_factory=Targets)
+    labels: Path | None = None
+    purge: bool = False
+
+
+def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
+    """Measure the deployment; raises InputError where it can't be begun, CloudError."""
+    ends = pipeline_ends(clients, settings.load)
+    labels = _labels(settings)
+    names = clients.deployment.names
+    prepare(clients, (names.request_queue, names.response_queue), watch, purge=settings.purge)
+    facts = {
+        **conditions.machine(),
+        **conditions.deployed(clients),
+        **conditions.sent(settings.load, settings.source_name),
+    }
+    bounds = compared(clients, ResponseQueue(clients), watch)
+    with watch.frames(settings.load, "pipeline") as progress:
+        run = measure(ends, settings.load, bounds=bounds, progress=progress)
+    return reported(clients, settings, run, watch, facts=facts, labels=labels)
+
+
+def pipeline_ends(clients: Clients, load: Load) -> Callable[[], Ends]:
+    """What makes the ends of the deployment's own pipeline, one session each."""
+    return lambda: Ends.of(clients, connections=load.workload.threads)
+
+
+def prepare(clients: Clients, queues: tuple[str, ...], watch: Watch, *, purge: bool) -> None:
+    """See that the queues are empty, or make them so."""
+    if purge:
+        with watch.status("Emptying the queues") as tell:
+            empty(clients, queues, tell=tell)
+    check_empty(clients, queues)
+
+
+def compared(clients: Clients, queue: ResponseQueue, watch: Watch) -> Bounds:
+    """What is known of SQS's clock before the first frame."""
+    with watch.status("Comparing clocks"):
+        return clocks.from_messages(clients, queue)
+
+
+def reported(
+    clients: Clients,
+    settings: Settings,
+    run: Run,
+    watch: Watch,
+    *,
+    facts: Mapping[str, object],
+    labels: Mapping[str, str],
+) -> Report:
+    """The report of a run, with what the functions were billed for it."""
+    figures = Figures.of(run)
+    with watch.status("Reading what was billed") as tell:
+        billed, missing = billing.of_run(clients, run, tell=tell)
+    faces = [sample.faces for sample in run.samples if sample.faces is not None]
+    workload = settings.load.workload
+    rate = settings.load.source_rate if workload.realtime else workload.asked_rate or 1.0
+    return Report(
+        run=run,
+        figures=figures,
+        targets=settings.targets,
+        conditions=facts,
+        synthetic=clients.deployment.synthetic,
+        truth=Truth.of(run.samples, labels) if labels else None,
+        labels=labels,
+        cost=cost_of(billed, faces, rate, settings.prices),
+        cost_missing=missing,
+    )
+
+
+def _labels(settings: Settings) -> dict[str, str]:
+    if settings.labels is None:
+        return {}
+    labels = load_labels(settings.labels)
+    check_labels(labels, _names(settings.load), settings.labels)
+    return labels
+
+
+def _names(load: Load) -> Iterator[str]:
+    """The names of the first frames; a camera's can't be known before they are sent."""
+    if load.source.live:
+        return iter(())
+    return (frame.name for frame in islice(load.source, _LOOKED_AT))

@@ -1,0 +1,68 @@
+"""What the functions were billed for a run, from the platform's REPORT lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from facectl.aws import Clients
+from facectl.bench import conditions
+from facectl.bench.cost import Billed
+from facectl.bench.run import Run
+from facectl.errors import FacectlError
+from facectl.logs.events import FUNCTIONS
+from facectl.logs.report import gather
+from facectl.logs.times import Window
+from facectl.naming import DETECTION_FUNCTION
+
+# The logs trail what they tell of: seconds on AWS, next to nothing on a local cloud.
+_TRIES = {"aws": 8, "local": 4}
+_PAUSE = {"aws": 5.0, "local": 0.3}
+# A little more is read than the run: the cost is spread over all that is found.
+_MARGIN = 1.0
+
+
+def of_run(
+    clients: Clients,
+    run: Run,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> tuple[dict[str, Billed], str | None]:
+    """By function; and why there is nothing, where the logs can't be read or have none."""
+    offset = run.offset.seconds if run.offset is not None else 0.0
+    start = run.began - offset - _MARGIN
+    window = Window(start, start + run.seconds + 2 * _MARGIN)
+    target = clients.deployment.target
+    found: dict[str, Billed] = {}
+    missing: str | None = None
+    for attempt in range(_TRIES[target]):
+        if attempt:
+            sleep(_PAUSE[target])
+        try:
+            found, missing = _read(clients, window, tell), None
+        except FacectlError as error:
+            missing = str(error)
+            continue
+        if DETECTION_FUNCTION in found:
+            if found[DETECTION_FUNCTION].invocations >= run.counts.accepted:
+                break
+        else:
+            missing = "the logs hold no REPORT line of the run"
+    return found, missing
+
+
+def _read(clients: Clients, window: Window, tell: Callable[[str], None]) -> dict[str, Billed]:
+    architectures = {
+        name: function.architecture for name, function in conditions.functions(clients).items()
+    }
+    return {
+        report.function: Billed(
+            invocations=report.invocations,
+            seconds=report.billed_seconds,
+            memory=report.memory_mb,
+            architecture=architectures.get(report.function, "x86_64"),
+        )
+        for report in gather(clients, FUNCTIONS, window, tell=tell)
+        if report.invocations and report.memory_mb is not None
+    }

@@ -1,0 +1,287 @@
+"""The figures of a run, what they are held against, and the whole as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from facectl.bench import clocks
+from facectl.bench.cost import Cost
+from facectl.bench.recorder import COLD_KEYS, Sample
+from facectl.bench.run import Run
+from facectl.bench.stages import Breakdown, stages_of
+from facectl.bench.statistics import Summary
+from facectl.bench.truth import Truth, stem
+from facectl.errors import IncompleteError
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+
+FORMAT = "facectl-bench/1"
+# A frame that comes to nothing after all was not answered, whatever the reason.
+_WITHOUT_ANSWER = ("unanswered", "in-flight", "refused", "failed", "unsent")
+# Sent this much slower than asked for, the client is what was measured.
+_TOO_SLOW = 1.05
+_SLACK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a run is held against: seconds end to end, frames without an answer."""
+
+    mean: float | None = 3.0
+    p99: float | None = None
+    max_unanswered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One target, what was measured, and whether it is met; None where nothing was measured."""
+
+    what: str
+    target: float
+    measured: float | None
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.measured is not None and self.measured <= self.target
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "what": self.what,
+            "target": self.target,
+            "measured": None if self.measured is None else round(self.measured, 6),
+            "met": self.met,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the samples of a run add up to. Durations in seconds.
+
+    `warm`, `cold`: end to end of the frames that no function, or one, started
+    for. `post`: as the client sees it, all attempts. `asked` and `reached` are
+    frames a second. `course_average`: wall time over requests, as the course's
+    workload generator has it.
+    """
+
+    statuses: Mapping[str, int]
+    duplicates: int
+    everything: Summary
+    warm: Summary
+    cold: Summary
+    post: Summary
+    starts: Mapping[str, Summary]
+    stages: Breakdown
+    cold_stages: Breakdown
+    wall: float
+    throughput: float | None
+    asked: float | None
+    reached: float | None
+
+    @classmethod
+    def of(cls, run: Run) -> Figures:
+        """Of a run, whole or not."""
+        samples = run.samples
+        answered = [sample for sample in samples if sample.answered is not None]
+        warm = [sample for sample in answered if not sample.cold]
+        cold = [sample for sample in answered if sample.cold]
+        posts = [sample.post for sample in samples if sample.post is not None]
+        first = min((post.began for post in posts), default=0.0)
+        last = max((sample.answered or 0.0 for sample in answered), default=first)
+        wall = last - first
+        sent = [post.began for post in posts]
+        return cls(
+            statuses=Counter(sample.status for sample in samples),
+            duplicates=run.counts.duplicates,
+            everything=Summary.of([sample.latency or 0.0 for sample in answered]),
+            warm=Summary.of([sample.latency or 0.0 for sample in warm]),
+            cold=Summary.of([sample.latency or 0.0 for sample in cold]),
+            post=Summary.of([post.ended - post.began for post in posts if post.attempts]),
+            starts=_starts(cold),
+            stages=_breakdown(run, warm),
+            cold_stages=_breakdown(run, cold),
+            wall=wall,
+            throughput=len(answered) / wall if wall > 0 else None,
+            asked=_rate([sample.due for sample in samples if sample.post is not None])
+            if run.workload.concurrency is None
+            else None,
+            reached=_rate(sent),
+        )
+
+    @property
+    def answered(self) -> int:
+        return self.statuses.get("answered", 0)
+
+    @property
+    def sent(self) -> int:
+        """Frames that the function took."""
+        return sum(self.statuses.get(each, 0) for each in ("answered", "unanswered", "in-flight"))
+
+    @property
+    def without_answer(self) -> int:
+        return sum(self.statuses.get(status, 0) for status in _WITHOUT_ANSWER)
+
+    @property
+    def course_average(self) -> float | None:
+        """Seconds of wall time for each request that was sent."""
+        return self.wall / self.sent if self.sent else None
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the client did not keep to the schedule."""
+        if self.asked is None or self.reached is None or self.sent < 2:
+            return False
+        due, sent = self.sent / self.asked, self.sent / self.reached
+        return sent > due * _TOO_SLOW and sent - due > _SLACK_SECONDS
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "frames": dict(self.statuses),
+            "sent": self.sent,
+            "answered": self.answered,
+            "refused": self.statuses.get("refused", 0),
+            "unanswered": self.statuses.get("unanswered", 0),
+            "without_answer": self.without_answer,
+            "duplicates": self.duplicates,
+            "end_to_end_s": {
+                "all": self.everything.as_dict(),
+                "warm": self.warm.as_dict(),
+                "cold": self.cold.as_dict(),
+            },
+            "post_s": self.post.as_dict(),
+            "stages_s": _stages(self.stages),
+            "cold_stages_s": _stages(self.cold_stages),
+            "cold_starts_ms": {name: each.as_dict() for name, each in self.starts.items()},
+            "wall_s": round(self.wall, 6),
+            "throughput_fps": _rounded(self.throughput),
+            "asked_fps": _rounded(self.asked),
+            "reached_fps": _rounded(self.reached),
+            "course_average_s": _rounded(self.course_average),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run and all that is said about it.
+
+    `conditions` name what it was measured on. `floor`: the platform alone.
+    """
+
+    run: Run
+    figures: Figures
+    targets: Targets
+    conditions: Mapping[str, Any]
+    synthetic: bool
+    truth: Truth | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost | None = None
+    cost_missing: str | None = None
+    floor: Figures | None = None
+
+    @property
+    def verdict(self) -> list[Check]:
+        """Each target; the mean and the 99th percentile with cold starts, which are waited for."""
+        everything = self.figures.everything
+        checks = []
+        if self.targets.mean is not None:
+            checks.append(Check("mean end to end", self.targets.mean, everything.mean, "s"))
+        if self.targets.p99 is not None:
+            checks.append(Check("p99 end to end", self.targets.p99, everything.p99, "s"))
+        missing = float(self.figures.without_answer)
+        checks.append(
+            Check("frames without an answer", float(self.targets.max_unanswered), missing, "")
+        )
+        return checks
+
+    @property
+    def exit_code(self) -> int:
+        """0 when the targets are met, 1 when one is missed, 3 when the run ended early."""
+        if not self.run.complete:
+            return IncompleteError.exit_code
+        return 0 if all(check.met for check in self.verdict) else 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `--compare` reads it again."""
+        return {
+            "format": FORMAT,
+            "complete": self.run.complete,
+            "ended_early": self.run.ended,
+            "synthetic": self.synthetic,
+            "conditions": dict(self.conditions),
+            "figures": self.figures.as_dict(),
+            "clock": clocks.described(self.run.offset),
+            "truth": None if self.truth is None else self.truth.as_dict(),
+            "cost": None if self.cost is None else self.cost.as_dict(),
+            "cost_missing": self.cost_missing,
+            "floor": None if self.floor is None else self.floor.as_dict(),
+            "verdict": [check.as_dict() for check in self.verdict],
+            "met": self.exit_code == 0,
+            "problems": list(self.run.problems),
+            "requests": rows(self.run, self.labels),
+        }
+
+
+def rows(run: Run, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One row for each request, the same in JSON and CSV; times in seconds since the first due."""
+    start = min((sample.due for sample in run.samples), default=0.0)
+    return [_row(sample, run, start, labels) for sample in run.samples]
+
+
+def _row(sample: Sample, run: Run, start: float, labels: Mapping[str, str]) -> dict[str, Any]:
+    label = labels.get(stem(sample.name))
+    post = sample.post
+    stages = stages_of(sample, run.readings, run.offset) or {}
+    return {
+        "index": sample.index,
+        "name": sample.name,
+        "request_id": sample.request_id,
+        "status": sample.status,
+        "result": sample.result,
+        "label": label,
+        "correct": None if label is None or sample.result is None else label == sample.result,
+        "cold": sample.cold,
+        "due_s": round(sample.due - start, 6),
+        "sent_s": None if post is None else round(post.began - start, 6),
+        "answered_s": None if sample.answered is None else round(sample.answered - start, 6),
+        "latency_s": _rounded(sample.latency),
+        "post_s": None if post is None else round(post.ended - post.began, 6),
+        "attempts": None if post is None else post.attempts,
+        "stages_s": {name: round(seconds, 6) for name, seconds in stages.items()},
+        "error": sample.error,
+    }
+
+
+def _breakdown(run: Run, samples: Sequence[Sample]) -> Breakdown:
+    found = (stages_of(sample, run.readings, run.offset) for sample in samples)
+    return Breakdown.of([stages for stages in found if stages is not None])
+
+
+def _starts(cold: Sequence[Sample]) -> dict[str, Summary]:
+    """How long the functions' processes took to be ready, in ms."""
+    functions = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
+    found = {
+        function: [s.timings_ms[key] for s in cold if s.timings_ms and key in s.timings_ms]
+        for function, key in zip(functions, COLD_KEYS, strict=True)
+    }
+    return {function: Summary.of(ms) for function, ms in found.items() if ms}
+
+
+def _rate(times: Sequence[float]) -> float | None:
+    """Events a second, from the time between the first and the last."""
+    if len(times) < 2 or max(times) == min(times):
+        return None
+    return (len(times) - 1) / (max(times) - min(times))
+
+
+def _stages(breakdown: Breakdown) -> dict[str, Any]:
+    return {
+        "frames": breakdown.frames,
+        "each": {stage: summary.as_dict() for stage, summary in breakdown.each.items()},
+        "mean_of_all": {stage: round(share, 6) for stage, share in breakdown.shares.items()},
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

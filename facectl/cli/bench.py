@@ -1,0 +1,103 @@
+"""`facectl bench`: how long a camera waits, where the time goes, what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from facectl.aws import Clients
+from facectl.cli import bench_options as option
+from facectl.cli.options import Json, with_deployment
+from facectl.context import Deployment
+
+
+class _RunByDefault(TyperGroup):
+    """`facectl bench -n 100` is `facectl bench run -n 100`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in self.commands and first not in {"-h", "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_RunByDefault)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure how long a camera waits, where the time goes, and what it costs.
+
+    [bold]facectl bench -n 100[/bold] is [bold]facectl bench run -n 100[/bold]; all options:
+    [bold]facectl bench run --help[/bold].
+    """
+
+
+@app.command("run")
+@with_deployment
+def run(
+    deployment: Deployment,
+    source: option.Source = None,
+    frames: option.Frames = None,
+    duration: option.Duration = None,
+    rate: option.Rate = None,
+    realtime: option.Realtime = False,
+    concurrency: option.Concurrency = None,
+    arrivals: option.ArrivalsOption = "uniform",
+    seed: option.Seed = 0,
+    warmup: option.Warmup = 0,
+    max_side: option.MaxSide = None,
+    quality: option.Quality = 95,
+    max_faces: option.MaxFaces = 1,
+    purge: option.PurgeOption = False,
+    timeout: option.Timeout = 60,
+    labels: option.Labels = None,
+    target_mean: option.TargetMean = 3.0,
+    target_p99: option.TargetP99 = None,
+    max_unanswered: option.MaxUnanswered = 0,
+    price_file: option.PriceFile = None,
+    csv: option.Csv = None,
+    json: Json = False,
+) -> None:
+    """Send frames as a camera would, and report what one can believe.
+
+    Time counts from when a frame was due, so that a client that stalls hides nothing. Exit
+    code 1 if a target is missed, 3 if the run ended early.
+
+    [bold]Examples[/bold]
+
+    facectl bench -n 100
+
+    facectl bench run clip.mp4 --rate 5 --duration 60 --target-p99 1
+
+    facectl bench -c 4 -n 1000 --max-side 640 --warmup 10 --csv requests.csv
+
+    facectl bench photos/ --labels labels.csv --json
+    """
+    from facectl import prices
+    from facectl.bench.benchmark import Settings, benchmark
+    from facectl.bench.report import Targets
+    from facectl.bench.sources import load_of
+    from facectl.bench.workload import Workload
+    from facectl.cli.bench_progress import TerminalWatch
+    from facectl.cli.bench_report import finish
+    from facectl.stream.frames import Encoding
+    from facectl.stream.sender import Asking
+
+    workload = Workload(
+        frames, rate, realtime, concurrency, arrivals, seed, warmup=warmup, duration=duration
+    )
+    asking = Asking(Encoding(max_side, quality), max_faces, detail=True)
+    load, name = load_of(source, workload, asking, timeout)
+    settings = Settings(
+        load=load,
+        source_name=name,
+        prices=prices.load(price_file),
+        targets=Targets(target_mean, target_p99, max_unanswered),
+        labels=labels,
+        purge=purge,
+    )
+    report = benchmark(Clients(deployment), settings, TerminalWatch())
+    finish(report, csv=csv, json=json)

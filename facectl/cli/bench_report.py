@@ -1,0 +1,272 @@
+"""A benchmark as a reader sees it: tables, a histogram and the verdict on stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from facectl.cli.run_report import SYNTHETIC, printable
+from facectl.console import err, out, print_json
+from facectl.errors import IncompleteError
+
+if TYPE_CHECKING:
+    from facectl.bench.report import Figures, Report
+    from facectl.bench.statistics import Summary
+    from facectl.bench.truth import Truth
+
+_BINS = 20
+_BAR = 40
+# A table of names by names is no wider than this.
+_MOST_NAMES = 8
+_MOST_CONFUSIONS = 12
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def finish(report: Report, *, csv: Path | None = None, json: bool = False) -> None:
+    """Write what was asked for, print the rest, and end the command as the verdict says."""
+    if csv is not None:
+        from facectl.bench.export import write_csv
+
+        write_csv(report, csv)
+    if json:
+        print_json(report.as_dict())
+    else:
+        print_report(report)
+    for line in remarks(report):
+        err.print(f"[yellow]{escape(printable(line))}[/yellow]", soft_wrap=True)
+    if not report.run.complete:
+        raise IncompleteError(
+            f"The run ended early: {report.run.ended}. The report is of what was measured until "
+            f"then: {report.figures.answered} frames answered",
+            hint="facectl status   or   facectl logs",
+        )
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def print_report(report: Report) -> None:
+    """All of it, the verdict last."""
+    figures = report.figures
+    if not report.run.complete:
+        out.print("[bold red]INCOMPLETE[/bold red]: the run ended early")
+    out.print(_conditions(report))
+    out.print(_end_to_end(figures))
+    out.print(_stage_table(report))
+    out.print(histogram_of([s.latency for s in report.run.samples if s.latency is not None]))
+    out.print(_counts(figures), soft_wrap=True)
+    out.print(_rates(figures), soft_wrap=True)
+    if report.run.offset is not None:
+        out.print(
+            f"Clocks: {report.run.offset}; POST and poll are told apart by it", soft_wrap=True
+        )
+    else:
+        out.print("Clocks: SQS's could not be compared, so poll is part of POST", soft_wrap=True)
+    if report.truth is not None:
+        _print_truth(report.truth)
+    out.print(_cost(report), soft_wrap=True)
+    _print_verdict(report)
+
+
+def remarks(report: Report) -> list[str]:
+    """What a reader must know to believe the figures, a sentence each."""
+    figures, lines = report.figures, list(report.run.problems)
+    if figures.too_slow and figures.asked is not None and figures.reached is not None:
+        lines.append(
+            f"This client could not keep up: {figures.reached:.2f} frames a second were sent, "
+            f"{figures.asked:.2f} were asked for. What frames waited for that is in the figures"
+        )
+    if report.run.unclaimed:
+        lines.append(
+            "The response queue holds answers that nobody takes; they slow this down. "
+            "facectl purge removes them"
+        )
+    waits = figures.stages.each.get("request_queue")
+    if waits is not None and waits.p50 == 0:
+        lines.append(
+            "The request-queue wait is 0 for most frames: the function's clock is behind SQS's"
+        )
+    if 0 < figures.everything.count < 100:
+        lines.append(
+            f"{figures.everything.count} samples: of fewer than 100 the 99th percentile is the "
+            "maximum"
+        )
+    errors = [s.error for s in report.run.samples if s.error is not None]
+    lines += [f"{len(errors)} frames failed, the first with: {errors[0]}"] if errors else []
+    if report.synthetic:
+        lines.append(SYNTHETIC)
+    return lines
+
+
+def histogram_of(samples: list[float]) -> Text:
+    """Bars of frames by seconds end to end."""
+    from facectl.bench.statistics import histogram
+
+    text = Text()
+    bins = histogram(samples, _BINS)
+    most = max((each.count for each in bins), default=1)
+    for each in bins:
+        eighths = round(each.count / most * _BAR * 8)
+        bar = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+        if each.count and not bar:
+            bar = _EIGHTHS[1]
+        text.append(f"{each.low * 1e3:>8.0f} to {each.high * 1e3:<8.0f}ms ")
+        text.append(bar, style="cyan")
+        text.append(f" {each.count}\n" if each.count else "\n")
+    return text
+
+
+def _conditions(report: Report) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in report.conditions.items():
+        if value is not None:
+            table.add_row(f"[dim]{escape(name)}[/dim]", escape(printable(str(value))))
+    return table
+
+
+def _end_to_end(figures: Figures) -> Table:
+    table = _table("end to end, ms")
+    for name, summary in (
+        ("warm", figures.warm),
+        ("cold start", figures.cold),
+        ("all", figures.everything),
+    ):
+        if summary.count:
+            table.add_row(*_row(name, summary))
+    if figures.post.count:
+        table.add_row(*_row("[dim]POST alone[/dim]", figures.post))
+    for function, summary in figures.starts.items():
+        table.add_row(*_row(f"[dim]{function}[/dim]", summary, factor=1e-3))
+    return table
+
+
+def _stage_table(report: Report) -> Table:
+    from facectl.bench.stages import STAGES, WORDS
+
+    stages = report.figures.stages
+    table = _table(f"stages of {stages.frames} warm frames, ms")
+    table.add_column("share", justify="right")
+    for stage in STAGES:
+        if stage in stages.each:
+            row = _row(WORDS[stage], stages.each[stage])
+            table.add_row(*row, _ms(stages.shares[stage]))
+    if stages.shares:
+        total = _ms(sum(stages.shares.values()))
+        table.add_row("[bold]sum[/bold]", *[""] * 8, f"[bold]{total}[/bold]")
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for name in ("n", "mean", "min", "p50", "p90", "p95", "p99", "max"):
+        table.add_column(name, justify="right", no_wrap=True)
+    # A terminal of 80 columns holds it.
+    table.padding = (0, 0, 0, 1)
+    return table
+
+
+def _ms(seconds: float) -> str:
+    """Milliseconds, with a digit behind the point where it means something."""
+    ms = seconds * 1e3
+    return f"{ms:.1f}" if abs(ms) < 100 else f"{ms:.0f}"
+
+
+def _row(name: str, summary: Summary, *, factor: float = 1.0) -> list[str]:
+    values = (
+        summary.mean,
+        summary.least,
+        summary.p50,
+        summary.p90,
+        summary.p95,
+        summary.p99,
+        summary.most,
+    )
+    return [
+        name,
+        str(summary.count),
+        *("" if value is None else _ms(value * factor) for value in values),
+    ]
+
+
+def _counts(figures: Figures) -> str:
+    parts = [
+        f"{figures.sent} sent",
+        f"{figures.answered} answered",
+        *(
+            f"{figures.statuses.get(status, 0)} {words}"
+            for status, words in (("refused", "refused"), ("unanswered", "unanswered"))
+        ),
+        f"{figures.duplicates} duplicate",
+    ]
+    parts += [
+        f"{figures.statuses[status]} {words}"
+        for status, words in (
+            ("failed", "not delivered"),
+            ("unsent", "not sent"),
+            ("in-flight", "in flight"),
+        )
+        if figures.statuses.get(status)
+    ]
+    return ", ".join(parts)
+
+
+def _rates(figures: Figures) -> str:
+    parts = []
+    if figures.throughput is not None:
+        parts.append(f"throughput {figures.throughput:.2f} frames/s")
+    if figures.asked is not None and figures.reached is not None:
+        parts.append(f"sent at {figures.reached:.2f} of {figures.asked:.2f} a second asked for")
+    if figures.course_average is not None:
+        parts.append(f"the course's average (wall time ÷ requests) {figures.course_average:.3f} s")
+    return ", ".join(parts)
+
+
+def _print_truth(truth: Truth) -> None:
+    accuracy = "" if truth.accuracy is None else f" ({truth.accuracy:.1%})"
+    out.print(
+        f"Truth: {truth.correct} correct{accuracy}, {truth.wrong} wrong, "
+        f"{truth.unlabelled} without a label"
+    )
+    labels = sorted({label for label, _ in truth.confusion})
+    results = sorted({result for _, result in truth.confusion})
+    if not truth.wrong:
+        return
+    if len(labels) > _MOST_NAMES or len(results) > _MOST_NAMES:
+        wrong = [(n, pair) for pair, n in truth.confusion.items() if pair[0] != pair[1]]
+        for count, (label, result) in sorted(wrong, reverse=True)[:_MOST_CONFUSIONS]:
+            out.print(printable(f"  {label} answered as {result}: {count}"), markup=False)
+        return
+    table = Table(title="confusion: label by answer", title_justify="left")
+    table.add_column("")
+    for result in results:
+        table.add_column(escape(printable(result)), justify="right")
+    for label in labels:
+        cells = [str(truth.confusion.get((label, result), "")) for result in results]
+        table.add_row(escape(printable(label)), *cells)
+    out.print(table)
+
+
+def _cost(report: Report) -> str:
+    cost = report.cost
+    if cost is None:
+        return f"Cost: unknown, {escape(report.cost_missing or 'nothing was billed')}"
+    currency = escape(cost.prices.currency)
+    return (
+        f"Cost: {cost.thousand:.4f} {currency} for 1,000 frames, "
+        f"{cost.camera_month:.2f} {currency} for a camera of {cost.rate:g} fps in a month "
+        f"(prices of {escape(cost.prices.date)}, {escape(cost.prices.region)})"
+    )
+
+
+def _print_verdict(report: Report) -> None:
+    for check in report.verdict:
+        mark = "[green]met[/green]   " if check.met else "[red]missed[/red]"
+        measured = "nothing measured" if check.measured is None else f"{check.measured:.4g}"
+        line = f"{mark} {check.what}: {measured} of at most {check.target:g} {check.unit}"
+        out.print(line.rstrip())
