@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from facectl.aws import Clients
-from facectl.bench import billing, clocks, conditions
+from facectl.bench import billing, clocks, conditions, floor
 from facectl.bench.clocks import Bounds
 from facectl.bench.cost import cost_of
 from facectl.bench.report import Figures, Report, Targets
 from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
 from facectl.bench.truth import Truth, check_labels, load_labels
+from facectl.errors import IncompleteError
 from facectl.prices import Prices
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.session import Ends
 
 # So many frames are looked at to see whether labels name any.
 _LOOKED_AT = 1000
+# Enough for each no-op function to have started.
+_FLOOR_WARMUP = 10
 
 
 class Watch(Protocol):
@@ -47,6 +50,7 @@ class Settings:
     targets: Targets = field(default_factory=Targets)
     labels: Path | None = None
     purge: bool = False
+    floor: bool = False
 
 
 def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
@@ -60,10 +64,31 @@ def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
         **conditions.deployed(clients),
         **conditions.sent(settings.load, settings.source_name),
     }
-    bounds = compared(clients, ResponseQueue(clients), watch)
-    with watch.frames(settings.load, "pipeline") as progress:
-        run = measure(ends, settings.load, bounds=bounds, progress=progress)
-    return reported(clients, settings, run, watch, facts=facts, labels=labels)
+    with ExitStack() as stack:
+        platform = None
+        if settings.floor:
+            platform = _floor(clients, settings.load, watch, stack)
+        bounds = compared(clients, ResponseQueue(clients), watch)
+        with watch.frames(settings.load, "pipeline") as progress:
+            run = measure(ends, settings.load, bounds=bounds, progress=progress)
+    report = reported(clients, settings, run, watch, facts=facts, labels=labels)
+    return replace(report, floor=platform)
+
+
+def _floor(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:
+    """The platform alone under the same load, warm; its functions stand as long as the stack."""
+    with watch.status("Deploying no-op functions beside the pipeline"):
+        standing = stack.enter_context(floor.standing(clients))
+    warmup = max(load.workload.warmup, _FLOOR_WARMUP)
+    warmed = replace(load, workload=replace(load.workload, warmup=warmup))
+    bounds = compared(clients, standing.queue(), watch)
+    with watch.frames(warmed, "platform alone") as progress:
+        run = measure(
+            lambda: standing.ends(load.workload.threads), warmed, bounds=bounds, progress=progress
+        )
+    if run.ended is not None:
+        raise IncompleteError(f"The floor's measurement ended early: {run.ended}")
+    return Figures.of(run)
 
 
 def pipeline_ends(clients: Clients, load: Load) -> Callable[[], Ends]:

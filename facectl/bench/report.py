@@ -181,6 +181,13 @@ class Report:
     floor: Figures | None = None
 
     @property
+    def beyond_floor(self) -> float | None:
+        """Seconds of a warm frame's mean that are ours and not the platform's."""
+        if self.floor is None or self.floor.warm.mean is None or self.figures.warm.mean is None:
+            return None
+        return self.figures.warm.mean - self.floor.warm.mean
+
+    @property
     def verdict(self) -> list[Check]:
         """Each target; the mean and the 99th percentile with cold starts, which are waited for."""
         everything = self.figures.everything

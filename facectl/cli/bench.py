@@ -53,6 +53,7 @@ def run(
     max_faces: option.MaxFaces = 1,
     purge: option.PurgeOption = False,
     timeout: option.Timeout = 60,
+    floor: option.Floor = False,
     labels: option.Labels = None,
     target_mean: option.TargetMean = 3.0,
     target_p99: option.TargetP99 = None,
@@ -73,6 +74,8 @@ def run(
     facectl bench run clip.mp4 --rate 5 --duration 60 --target-p99 1
 
     facectl bench -c 4 -n 1000 --max-side 640 --warmup 10 --csv requests.csv
+
+    facectl bench --floor -c 1
 
     facectl bench photos/ --labels labels.csv --json
     """
@@ -98,6 +101,7 @@ def run(
         targets=Targets(target_mean, target_p99, max_unanswered),
         labels=labels,
         purge=purge,
+        floor=floor,
     )
     report = benchmark(Clients(deployment), settings, TerminalWatch())
     finish(report, csv=csv, json=json)

@@ -67,6 +67,7 @@ def print_report(report: Report) -> None:
         )
     else:
         out.print("Clocks: SQS's could not be compared, so poll is part of POST", soft_wrap=True)
+    _print_floor(report)
     if report.truth is not None:
         _print_truth(report.truth)
     out.print(_cost(report), soft_wrap=True)
@@ -151,14 +152,37 @@ def _stage_table(report: Report) -> Table:
     stages = report.figures.stages
     table = _table(f"stages of {stages.frames} warm frames, ms")
     table.add_column("share", justify="right")
+    floor = None if report.floor is None else report.floor.stages
+    if floor is not None:
+        table.add_column("floor", justify="right")
     for stage in STAGES:
         if stage in stages.each:
             row = _row(WORDS[stage], stages.each[stage])
-            table.add_row(*row, _ms(stages.shares[stage]))
+            row.append(_ms(stages.shares[stage]))
+            if floor is not None:
+                row.append(_ms(floor.shares.get(stage, 0.0)))
+            table.add_row(*row)
     if stages.shares:
         total = _ms(sum(stages.shares.values()))
-        table.add_row("[bold]sum[/bold]", *[""] * 8, f"[bold]{total}[/bold]")
+        sums = [total] if floor is None else [total, _ms(sum(floor.shares.values()))]
+        table.add_row("[bold]sum[/bold]", *[""] * 8, *sums)
     return table
+
+
+def _print_floor(report: Report) -> None:
+    beyond, floor = report.beyond_floor, report.floor
+    worked = report.figures.stages.in_functions
+    if floor is None or beyond is None or worked is None or floor.warm.mean is None:
+        return
+    table = _table("the platform alone, ms")
+    table.add_row(*_row("end to end", floor.warm))
+    out.print(table)
+    times = f", {beyond / worked:.2f} times that" if worked > 0 else ""
+    out.print(
+        f"Floor: {_ms(floor.warm.mean)} ms of the mean are the platform's, {_ms(beyond)} ms are "
+        f"ours; detect and embed take {_ms(worked)} ms{times}",
+        soft_wrap=True,
+    )
 
 
 def _table(title: str) -> Table:
@@ -174,7 +198,7 @@ def _table(title: str) -> Table:
 def _ms(seconds: float) -> str:
     """Milliseconds, with a digit behind the point where it means something."""
     ms = seconds * 1e3
-    return f"{ms:.1f}" if abs(ms) < 100 else f"{ms:.0f}"
+    return f"{ms:.1f}" if abs(ms) < 10 else f"{ms:.0f}"
 
 
 def _row(name: str, summary: Summary, *, factor: float = 1.0) -> list[str]:
