@@ -100,6 +100,8 @@ def warnings(report: Report) -> list[str]:
     lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
     if len(reasons) > _MOST_LOST:
         lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
+    if report.recorded and not report.finished:
+        lines.append("The same command with --resume goes on with this run")
     if report.unclaimed:
         lines.append(
             "The response queue holds answers of other runs that nobody takes; they were left "
@@ -146,10 +148,12 @@ def _figures(report: Report, *, wait: bool) -> str:
     parts = [f"{counts.accepted} sent"]
     if wait:
         parts.append(f"{counts.answered} answered")
+    if counts.earlier:
+        parts.append(f"{counts.earlier} of them before it was taken up again")
     if counts.duplicates:
         parts.append(f"{counts.duplicates} duplicate answers dropped")
     parts.append(f"{report.seconds:.1f} s")
-    rate = (counts.answered if wait else counts.accepted) / report.seconds
+    rate = ((counts.answered if wait else counts.accepted) - counts.earlier) / report.seconds
     parts.append(f"{rate:.1f} frames/s")
     latency = report.tally.latency
     if latency.mean is not None:

@@ -16,6 +16,7 @@ from facectl.errors import InputError
 
 if TYPE_CHECKING:
     from facectl.stream.files import Files
+    from facectl.stream.journal import Journal
     from facectl.stream.session import Plan, Report
     from facectl.stream.sources import Source
 
@@ -88,6 +89,10 @@ def send(
         typer.Option("--detail", help="Ask for boxes, distances, timings.", rich_help_panel=_HOW),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run of these frames that was cut off."),
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option("--timeout", min=1, help="Give up after so many seconds without an answer."),
@@ -118,9 +123,12 @@ def send(
     facectl send 0 --fps 2 --max-frames 100
 
     facectl send rtsp://camera.local/stream --realtime --annotate seen.mp4
+
+    facectl send clip.mp4 --resume
     """
     from facectl.stream.files import Files
     from facectl.stream.frames import Encoding
+    from facectl.stream.journal import Task, open_journal
     from facectl.stream.selection import Selection
     from facectl.stream.sender import Asking
     from facectl.stream.session import Plan, as_taken
@@ -128,17 +136,26 @@ def send(
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, --no-wait does not wait for any")
-    frames = open_source(source, Selection(every, fps, max_frames))
+    selection = Selection(every, fps, max_frames)
+    frames = open_source(source, selection)
     asking = Asking(Encoding(max_side, quality), max_faces, detail or annotate is not None)
     plan = Plan(
         asking, concurrency, schedule=as_taken if realtime else None, wait=wait, timeout=timeout
     )
-    report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows)
+    task = Task(deployment.asu_id, tuple(source), selection, asking)
+    journal = open_journal(task, live=frames.live, resume=resume)
+    report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows, journal=journal)
     finish(report, wait=wait, json=json)
 
 
 def run(
-    deployment: Deployment, source: Source, plan: Plan, files: Files, *, rows: int = 200
+    deployment: Deployment,
+    source: Source,
+    plan: Plan,
+    files: Files,
+    *,
+    rows: int = 200,
+    journal: Journal | None = None,
 ) -> Report:
     """Send the source's frames with a bar on stderr, and write the files that were asked for."""
     from facectl.stream.files import open_files
@@ -146,7 +163,7 @@ def run(
     from facectl.stream.session import Ends, Session
 
     ends = Ends.of(Clients(deployment), connections=plan.concurrency)
-    session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic)
+    session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic, journal=journal)
     with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
         for listener in opened.listeners:
             session.ledger.listen(listener)
@@ -155,6 +172,8 @@ def run(
         if files.video is not None:
             with drawing_bar(report.counts.accepted) as drawn:
                 opened.draw(source, plan.asking.encoding, drawn)
+    if journal is not None:
+        journal.close(finished=report.finished)
     return report
 
 

@@ -3,6 +3,7 @@
 sources → sender → delivery        frames to the Function URL
 responses → ledger                 answers matched to the frames they belong to
 results, annotate                  what is made of them
+journal                            what a killed run is gone on with
 session                            one run of `facectl send`, all of the above
 tail, purge                        the queues without a run
 """

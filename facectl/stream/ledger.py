@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from facectl.stream.frames import Frame
 from lambda_src.contract import FrameResult
@@ -68,11 +68,16 @@ class _Pending:
     opened: float
     delivery: Delivery | None = None
     error: str | None = None
+    # Sent by a process that has ended: nobody knows since when it has been waited for.
+    restored: bool = False
 
 
 @dataclass(slots=True)
 class Counts:
-    """How many frames so far; `waiting` were accepted and have no answer yet."""
+    """How many frames so far; `waiting` were accepted and have no answer yet.
+
+    `earlier` were finished before this process took the run up.
+    """
 
     opened: int = 0
     accepted: int = 0
@@ -80,6 +85,22 @@ class Counts:
     refused: int = 0
     waiting: int = 0
     duplicates: int = 0
+    earlier: int = 0
+
+
+class Record(Protocol):
+    """What a run is written down in as it goes on."""
+
+    run: str
+
+    def sent(self, index: int, name: str, timestamp: float) -> None:
+        """The frame is about to be sent."""
+
+    def accepted(self, index: int, delivery: Delivery) -> None:
+        """The function took the frame."""
+
+    def done(self, outcome: Outcome) -> None:
+        """The frame's fate."""
 
 
 class Ledger:
@@ -91,10 +112,12 @@ class Ledger:
         wait: bool = True,
         window: int = 1000,
         run: str | None = None,
+        record: Record | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         # A fresh prefix for each run: two runs on one queue can't mix their answers.
-        self.run = run if run is not None else uuid.uuid4().hex
+        self.run = record.run if record is not None else run or uuid.uuid4().hex
+        self._record = record
         self.counts = Counts()
         self.last_progress = clock()
         self._listeners: list[Callable[[Outcome], None]] = []
@@ -120,12 +143,55 @@ class Ledger:
                 self._changed.wait(0.1)
             request_id = f"{self.run}-{frame.index:06d}"
             now = self._clock()
-            self._pending[request_id] = _Pending(
-                frame.index, frame.name, frame.timestamp, now if due is None else due, now
-            )
-            self.counts.opened += 1
+            if request_id not in self._pending:
+                self._pending[request_id] = _Pending(
+                    frame.index, frame.name, frame.timestamp, now if due is None else due, now
+                )
+                self.counts.opened += 1
+            if self._record is not None:
+                self._record.sent(frame.index, frame.name, frame.timestamp)
             self._changed.notify_all()
             return request_id
+
+    def restore(self, index: int, name: str, timestamp: float, delivery: Delivery | None) -> None:
+        """A frame that an earlier process sent; without a delivery nobody knows if it arrived."""
+        with self._changed:
+            now = self._clock()
+            self._pending[f"{self.run}-{index:06d}"] = _Pending(
+                index, name, timestamp, now, now, delivery, restored=True
+            )
+            self.counts.opened += 1
+            if delivery is not None:
+                self.counts.accepted += 1
+                self.counts.waiting += 1
+
+    def replay(self, outcome: Outcome) -> None:
+        """The fate of a frame, as an earlier process of this run wrote it down."""
+        with self._changed:
+            self.counts.opened += 1
+            self.counts.earlier += 1
+            self.counts.accepted += outcome.status != "refused"
+            self.counts.answered += outcome.status == "answered"
+            self.counts.refused += outcome.status == "refused"
+            for listener in self._listeners:
+                listener(outcome)
+
+    def unsure(self, timeout: float) -> frozenset[int]:
+        """The frames of an earlier process of which nobody knows whether they arrived.
+
+        Waits up to `timeout` seconds for answers to all of them.
+        """
+
+        def left() -> frozenset[int]:
+            return frozenset(
+                pending.index
+                for pending in self._pending.values()
+                if pending.restored and pending.delivery is None
+            )
+
+        with self._changed:
+            self._changed.wait_for(lambda: not left(), timeout)
+            return left()
 
     def accepted(self, request_id: str, delivery: Delivery) -> None:
         """The function took the frame. Its answer may have come before this did."""
@@ -136,6 +202,8 @@ class Ledger:
             if pending is None:
                 return
             pending.delivery = delivery
+            if self._record is not None:
+                self._record.accepted(pending.index, delivery)
             if self._wait:
                 self.counts.waiting += 1
             else:
@@ -172,6 +240,9 @@ class Ledger:
             self._finish(answer.request_id, "answered", answer, at - pending.due)
             if pending.delivery is not None:
                 self.counts.waiting -= 1
+            elif pending.restored:
+                # Nobody is left to be told that it was taken.
+                self.counts.accepted += 1
             self.counts.answered += 1
             self.last_progress = self._clock()
             self._changed.notify_all()
@@ -215,13 +286,15 @@ class Ledger:
             timestamp=pending.timestamp,
             status=status,
             answer=answer,
-            latency=latency,
+            latency=None if pending.restored else latency,
             delivery=pending.delivery,
             error=None if status == "answered" else pending.error,
             due=pending.due,
             opened=pending.opened,
         )
-        # The listeners first: what can't be written down has not arrived.
+        # The record and the listeners first: what can't be written down has not arrived.
+        if self._record is not None:
+            self._record.done(outcome)
         for listener in self._listeners:
             listener(outcome)
         del self._pending[request_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrl
 from facectl.stream.frames import Frame
+from facectl.stream.journal import Journal
 from facectl.stream.ledger import Counts, Ledger
 from facectl.stream.responses import Collector, Queue, ResponseQueue
 from facectl.stream.results import Tally, as_dict, ranges
@@ -19,6 +20,9 @@ from facectl.stream.sender import Asking, Endpoint, Sender
 from facectl.stream.spool import Spool
 
 _TICK = 0.1
+# How long the answer to a frame is waited for of which nobody knows whether it
+# arrived, before it is sent again.
+_UNSURE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,18 @@ class Report:
     synthetic: bool
     interrupted: bool
     failure: FacectlError | None
+    # Written down, so that what is missing can be made up for.
+    recorded: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left that going on could change."""
+        open_ends = ("unanswered", "in-flight", "failed", "unsent")
+        return (
+            not self.interrupted
+            and self.failure is None
+            and not any(self.tally.statuses[status] for status in open_ends)
+        )
 
     @property
     def exit_code(self) -> int:
@@ -84,6 +100,7 @@ class Report:
             "failed": statuses["failed"],
             "unsent": statuses["unsent"],
             "duplicates": self.counts.duplicates,
+            "earlier": self.counts.earlier,
             "seconds": round(self.seconds, 3),
             "latency": self.tally.latency.as_dict(),
             "names": self.tally.by_frames(),
@@ -129,7 +146,10 @@ class Ends:
 
 
 class Session:
-    """A run between two ends; latency counts from `plan.schedule`, late or not."""
+    """A run between two ends; latency counts from `plan.schedule`, late or not.
+
+    With a journal it goes on with what the journal holds.
+    """
 
     def __init__(
         self,
@@ -138,14 +158,17 @@ class Session:
         tally: Tally,
         *,
         synthetic: bool = False,
+        journal: Journal | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._ends = ends
+        self._journal = journal
+        self._senders: list[Sender] = []
         self._plan = plan
         self._tally = tally
         self._clock = clock
         self._synthetic = synthetic
-        self.ledger = Ledger(wait=plan.wait, window=plan.window, clock=clock)
+        self.ledger = Ledger(wait=plan.wait, window=plan.window, record=journal, clock=clock)
         self.ledger.listen(tally)
         self._collector = Collector(ends.queue, self.ledger, clock=clock)
 
@@ -160,31 +183,22 @@ class Session:
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
-        sender = Sender(
-            self._ends.endpoint,
-            self.ledger,
-            self._plan.asking,
-            concurrency=self._plan.concurrency,
-            # What can't be read a second time is kept to be drawn.
-            keep=spool.keep_image if spool is not None and source.live else None,
-            clock=self._clock,
-        )
+        if self._journal is not None:
+            self._journal.restore(self.ledger)
         if self._plan.wait:
             self._collector.start()
         try:
-            sender.run(
-                source,
-                schedule=self._plan.schedule,
-                check=lambda: self._check(progress),
-            )
+            self._send(self._unknown(source), spool if source.live else None, progress)
             self._await_answers(progress)
+            self._send_unsure(source, progress)
         except KeyboardInterrupt:
             interrupted = True
         except FacectlError as error:
             failure = error
         finally:
             ended = self._clock()
-            sender.stop()
+            for sender in self._senders:
+                sender.stop()
             if self._plan.wait:
                 self._collector.stop()
             self._ends.close()
@@ -199,7 +213,40 @@ class Session:
             synthetic=self._synthetic,
             interrupted=interrupted,
             failure=failure,
+            recorded=self._journal is not None,
         )
+
+    def _send(
+        self, frames: Iterable[Frame], spool: Spool | None, progress: Callable[[Counts], None]
+    ) -> None:
+        sender = Sender(
+            self._ends.endpoint,
+            self.ledger,
+            self._plan.asking,
+            concurrency=self._plan.concurrency,
+            # What can't be read a second time is kept to be drawn.
+            keep=None if spool is None else spool.keep_image,
+            clock=self._clock,
+        )
+        self._senders.append(sender)
+        sender.run(frames, schedule=self._plan.schedule, check=lambda: self._check(progress))
+
+    def _unknown(self, source: Frames) -> Iterator[Frame]:
+        """The frames that no earlier process of this run has sent."""
+        for frame in source:
+            if self._journal is None or not self._journal.knows(frame.index, frame.name):
+                yield frame
+
+    def _send_unsure(self, source: Frames, progress: Callable[[Counts], None]) -> None:
+        """Send those frames again that were being sent when an earlier process ended.
+
+        They come last, and only without an answer by then: most had arrived.
+        """
+        unsure = self.ledger.unsure(_UNSURE if self._plan.wait else 0)
+        if unsure:
+            again = (frame for frame in source if frame.index in unsure)
+            self._send(again, None, progress)
+            self._await_answers(progress)
 
     def _check(self, progress: Callable[[Counts], None]) -> None:
         progress(self.ledger.counts)
