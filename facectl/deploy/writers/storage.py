@@ -41,12 +41,14 @@ class BucketWriter(Writer[Bucket]):
         s3 = self.context.clients.s3
         if unless_missing(s3.get_bucket_location, Bucket=found.name) is None:
             return
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=found.name):
-            keys: list[ObjectIdentifierTypeDef] = [
-                {"Key": item["Key"]} for item in page.get("Contents", [])
+        # Of a bucket whose versioning somebody switched on, every version goes.
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=found.name):
+            objects: list[ObjectIdentifierTypeDef] = [
+                {"Key": item["Key"], "VersionId": item["VersionId"]}
+                for item in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
             ]
-            if keys:
-                s3.delete_objects(Bucket=found.name, Delete={"Objects": keys, "Quiet": True})
+            if objects:
+                s3.delete_objects(Bucket=found.name, Delete={"Objects": objects, "Quiet": True})
         unless_missing(s3.delete_bucket, Bucket=found.name)
 
     def _configure(self, wanted: Bucket) -> None:
