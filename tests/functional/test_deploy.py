@@ -405,7 +405,11 @@ def assert_nothing_left(clients: Clients) -> None:
 def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, wish: Wish) -> None:
     apply(context, wish)
     bucket = wish.names.bucket(wish.account.number, wish.account.region)
-    context.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
+    s3 = context.clients.s3
+    s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"y")
+    s3.delete_object(Bucket=bucket, Key="gallery/current.json")
 
     steps = plan_removal(found(context, wish), ASU_ID)
     for step in steps:
