@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test bench-vision check format clean test-container lock
+.PHONY: install demo test bench-vision bench-gallery check format clean test-container lock
 
 install: $(STAMP)
 
@@ -50,6 +50,10 @@ lock:
 
 bench-vision: install
 	@$(BIN)/python benchmarks/vision.py
+
+# Needs 6 GB of memory, and some minutes, for its million people.
+bench-gallery: install
+	@$(BIN)/python benchmarks/gallery.py
 
 check: install
 	@$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.deployer import read, wished
 from facectl.deploy.desired import Wish, resources
 from facectl.deploy.models import (
+    Bucket,
     Change,
     Function,
     FunctionUrl,
@@ -26,6 +27,7 @@ from facectl.deploy.models import (
 from facectl.deploy.options import Options
 from facectl.deploy.planner import Found, differences, owner_of
 from facectl.deploy.reader import Reader
+from facectl.gallery import publish
 from facectl.naming import Names
 from lambda_src.vision.store import Model
 
@@ -151,7 +153,7 @@ def _facts(clients: Clients, wish: Wish, resource: Resource) -> dict[str, Any]:
                 }
             )
         case _:
-            return {}
+            return publish.facts(clients) if isinstance(resource, Bucket) else {}
 
 
 def queue_facts(clients: Clients, url: str) -> dict[str, int]:

@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from facectl.gallery.store import Store
 from facectl.models.store import find
 from facectl.models.weights import RELEASES
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, GalleryFormatError
-from lambda_src.gallery.model import Gallery
 from lambda_src.gallery.parts import read_part
 from lambda_src.vision.preprocessing import PREPROCESSINGS
 from lambda_src.vision.store import file_digest
@@ -121,14 +120,20 @@ def add(store: Store, foreign: Foreign, progress: Callable[[], None] = lambda: N
 
 def write(store: Store, file: Path) -> int:
     """The newest version as one .npz file without pickles; how many references it holds."""
-    settings = store.settings
     names, embeddings = store.rows()
-    gallery = Gallery(
-        store.space, settings.threshold, tuple(names), embeddings, store.synthetic, settings.metric
-    )
+    header = {
+        "space": store.space,
+        "synthetic": store.synthetic,
+        **asdict(store.settings),
+        "names": names,
+    }
     try:
         with paths.atomic_write(file) as stream:
-            stream.write(gallery.serialise())
+            np.savez_compressed(
+                stream,
+                header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+                embeddings=embeddings,
+            )
     except OSError as error:
         raise InputError(f"{file} can't be written: {error.strerror}") from error
     return len(names)

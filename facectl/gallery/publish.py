@@ -103,7 +103,7 @@ def inspect(clients: Clients) -> Published:
             answer = clients.s3.get_object(Bucket=_bucket(clients), Key=KEY)
             data = answer["Body"].read()
         except ClientError as error:
-            if error_code(error) in ("NoSuchKey", "404"):
+            if error_code(error) in ("NoSuchKey", "NoSuchBucket"):
                 return Published(None)
             raise
     try:
@@ -116,6 +116,15 @@ def inspect(clients: Clients) -> Published:
             manifest, f"{KEY} is refused: it is of space {manifest.space}, the model of {space}"
         )
     return Published(manifest)
+
+
+def facts(clients: Clients) -> dict[str, object]:
+    """What the bucket holds, for a status: the gallery, and the problem with it if there is one."""
+    there = inspect(clients)
+    if there.manifest is None:
+        return {"gallery": there.problem or "nobody is enrolled"}
+    text = f"version {there.manifest.version} with {there.manifest.people} people"
+    return {"gallery": f"{text}: {there.problem}" if there.problem else text}
 
 
 def fetch_part(clients: Clients, sha256: str) -> bytes:

@@ -21,9 +21,10 @@ def state(clients: Clients) -> dict[str, Any]:
     here = _here(clients)
     serving, refusal = _serving(clients)
     problems = [there.problem] if there.problem else []
-    if refusal is not None and there.problem is None:
-        problems.append(f"face-recognition refused the gallery: {refusal}")
     manifest = there.manifest
+    # An older refusal was about another object than the one that is there now.
+    if refusal is not None and manifest is not None and refusal[0] >= manifest.published:
+        problems.append(f"face-recognition refused the gallery: {refusal[1]}")
     published = None
     if manifest is not None:
         published = {
@@ -33,7 +34,8 @@ def state(clients: Clients) -> dict[str, Any]:
             "published": manifest.published,
             "space": manifest.space,
         }
-    if here and published and manifest and manifest.lineage == here.pop("lineage", None):
+    lineage = here.pop("lineage") if here else None
+    if here and manifest and manifest.lineage == lineage:
         if manifest.version < here["version"]:
             problems.append(f"version {here['version']} is not published: facectl gallery publish")
     elif here and published:
@@ -56,18 +58,18 @@ def _here(clients: Clients) -> dict[str, Any] | None:
         store.close()
 
 
-def _serving(clients: Clients) -> tuple[dict[str, Any] | None, str | None]:
-    """The last version that the function's log says it took, and why it refused a newer one."""
+def _serving(clients: Clients) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
+    """The version that the function's log says it took last, and when and why it refused one."""
     for seconds in _WINDOWS:
         taken: dict[str, Any] | None = None
-        refusal: str | None = None
+        refusal: tuple[str, str] | None = None
         lines = _lines(clients, seconds)
         for line in lines:
             if line.get("level") == "INFO":
                 taken = {key: line.get(key) for key in ("version", "people", "rows", "time")}
                 refusal = None
             elif line.get("error") in ("refused", "failed"):
-                refusal = str(line.get("message"))
+                refusal = str(line.get("time")), str(line.get("message"))
         if lines:
             return taken, refusal
     return None, None

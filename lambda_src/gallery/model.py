@@ -1,10 +1,7 @@
-"""A gallery small enough to be compared exactly, and the one file that it is exported as."""
+"""A gallery small enough to be compared exactly."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,8 +16,6 @@ from lambda_src.gallery.matching import (
     Indices,
     Matcher,
 )
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,54 +62,3 @@ class Gallery(Matcher):
         found = np.take_along_axis(cosines, rows, axis=1)
         order = np.argsort(-found, axis=1, kind="stable")
         return np.take_along_axis(found, order, axis=1), np.take_along_axis(rows, order, axis=1)
-
-    def serialise(self) -> bytes:
-        """The gallery as the bytes of an .npz file without pickled objects."""
-        header = {
-            "format": FORMAT,
-            "space": self.space,
-            "threshold": self.threshold,
-            "synthetic": self.synthetic,
-            "metric": self.metric,
-            "names": list(self.names),
-        }
-        stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-            embeddings=self.embeddings,
-        )
-        return stream.getvalue()
-
-    @classmethod
-    def parse(cls, data: bytes) -> Gallery:
-        """Read an .npz gallery; raises GalleryFormatError."""
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as file:
-                header = json.loads(file["header"].tobytes())
-                embeddings = file["embeddings"]
-            if header["format"] != FORMAT:
-                raise GalleryFormatError(f"gallery format {header['format']!r} is not {FORMAT}")
-            return cls(
-                space=str(header["space"]),
-                threshold=float(header["threshold"]),
-                names=tuple(str(name) for name in header["names"]),
-                embeddings=embeddings,
-                synthetic=header["synthetic"] is True,
-                metric=str(header.get("metric", EUCLIDEAN)),
-            )
-        except GalleryFormatError:
-            raise
-        except (
-            KeyError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            OSError,
-            EOFError,
-            RecursionError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zipfile.LargeZipFile,
-        ) as error:
-            raise GalleryFormatError(f"not a gallery: {error}") from error

@@ -131,20 +131,21 @@ def status(deployment: Deployment, json: Json = False) -> None:
     facectl gallery status --json
     """
     from facectl.aws import Clients
+    from facectl.errors import GalleryError
     from facectl.gallery import serving
 
     facts = serving.state(Clients(deployment))
     if json:
         print_json(facts)
-        return
-    table = Table.grid(padding=(0, 2))
-    for key in ("here", "published", "serving"):
-        table.add_row(key, _line(facts[key]))
-    out.print(table)
-    for problem in facts["problems"]:
-        err.print(f"[red]Problem:[/red] {problem}", soft_wrap=True)
+    else:
+        table = Table.grid(padding=(0, 2))
+        for key in ("here", "published", "serving"):
+            table.add_row(key, _line(facts[key]))
+        out.print(table)
+        for problem in facts["problems"]:
+            err.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
     if facts["problems"]:
-        raise typer.Exit(6)
+        raise typer.Exit(GalleryError.exit_code)
 
 
 def _line(facts: dict[str, Any] | None) -> str:

@@ -1,0 +1,116 @@
+"""The gallery on a real local cloud: versions noticed, broken ones refused, the forgotten gone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from driver import Facectl, sample
+from PIL import Image
+
+pytestmark = pytest.mark.e2e
+
+NAME = "Colonel / Collins 🚀"
+
+
+@pytest.fixture
+def people(deployed: Facectl, portrait: Path, tmp_path: Path) -> Iterator[Path]:
+    """A tree with one person, whose photographs are enrolled for the test."""
+    folder = tmp_path / "people"
+    # A slash can't be in a folder's name: renamed after enrolment.
+    (folder / "Colonel").mkdir(parents=True)
+    with Image.open(portrait) as image:
+        image.save(folder / "Colonel" / "1.png")
+        image.resize((420, 420)).save(folder / "Colonel" / "2.jpg", quality=90)
+    deployed("gallery", "enroll", folder)
+    deployed("gallery", "rename", "Colonel", NAME)
+    yield folder
+    deployed("gallery", "remove", NAME, "--forget", expect=None)
+
+
+@pytest.fixture
+def s3(deployed: Facectl) -> tuple[Any, str]:
+    """A client of the local cloud's S3, and the deployment's bucket."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=deployed.json("context")["endpoint_url"],
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        aws_session_token=None,
+    )
+    [bucket] = [b["Name"] for b in client.list_buckets()["Buckets"] if "-e2e-" in b["Name"]]
+    return client, bucket
+
+
+def answer(deployed: Facectl, photo: Path, out: Path) -> str:
+    deployed("send", photo, "--out", out)
+    [line] = out.read_text().splitlines()
+    return str(json.loads(line)["result"])
+
+
+def soon(ask: Callable[[], str], wanted: str) -> str:
+    """The answer once it is the wanted one, or what it is after the 30 s that are promised."""
+    deadline = time.monotonic() + 30
+    while (found := ask()) != wanted and time.monotonic() < deadline:
+        time.sleep(1)
+    return found
+
+
+def test_a_tree_is_enrolled_once_and_known_within_30_seconds(
+    deployed: Facectl, people: Path, tmp_path: Path
+) -> None:
+    photo = people / "Colonel" / "2.jpg"
+    out = tmp_path / "results.jsonl"
+    assert soon(lambda: answer(deployed, photo, out), NAME) == NAME
+    facts = deployed.json("gallery", "status")
+    assert facts["problems"] == []
+    assert facts["here"]["version"] == facts["published"]["version"]
+
+
+def test_a_broken_object_is_refused_and_the_last_version_keeps_serving(
+    deployed: Facectl, people: Path, tmp_path: Path, s3: tuple[Any, str]
+) -> None:
+    client, bucket = s3
+    photo, out = people / "Colonel" / "2.jpg", tmp_path / "results.jsonl"
+    assert soon(lambda: answer(deployed, photo, out), NAME) == NAME
+    client.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"broken")
+    # Longer than the function waits until it looks again.
+    for _ in range(4):
+        time.sleep(2)
+        assert answer(deployed, photo, out) == NAME
+    facts = deployed.json("gallery", "status", expect=6)
+    assert "is refused" in facts["problems"][0]
+    deployed("gallery", "publish")
+    assert deployed.json("gallery", "status")["problems"] == []
+
+
+def test_the_forgotten_are_in_no_object_and_no_answer(
+    deployed: Facectl, people: Path, tmp_path: Path, s3: tuple[Any, str]
+) -> None:
+    client, bucket = s3
+    photo, out = people / "Colonel" / "2.jpg", tmp_path / "results.jsonl"
+    assert soon(lambda: answer(deployed, photo, out), NAME) == NAME
+    deployed("gallery", "remove", NAME, "--forget")
+    for item in client.list_objects_v2(Bucket=bucket, Prefix="gallery/")["Contents"]:
+        data = client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+        assert b"Col" not in data
+    [file] = (deployed.home / "data" / "galleries").glob("e2e.db")
+    assert b"Col" not in file.read_bytes()
+    assert soon(lambda: answer(deployed, photo, out), "Unknown") == "Unknown"
+
+
+def test_a_folder_of_strangers_and_faults(deployed: Facectl, tmp_path: Path) -> None:
+    folder = tmp_path / "crowd"
+    (folder / "Six").mkdir(parents=True)
+    (folder / "Six" / "six.jpg").write_bytes(sample("six-faces.jpg").read_bytes())
+    (folder / "Six" / "cut.jpg").write_bytes(sample("six-faces.jpg").read_bytes()[:2000])
+    facts = deployed.json("gallery", "enroll", folder, expect=2)
+    assert [finding["kind"] for finding in facts["findings"]] == ["unreadable", "several_faces"]
+    assert facts["findings"][1]["figure"] == 6
+    assert facts["enrolled"] == {}
