@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-_BLOCK = 256
+_BLOCK = 128
 
 
 def non_maximum(boxes: Floats, scores: Floats, threshold: float) -> Indices:
