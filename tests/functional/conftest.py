@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from moto_account import clients, context, wish
 from stream_stub import Emulator, Pipeline, answering
 
 
@@ -22,3 +23,7 @@ def pipeline(isolated: object, emulator: Emulator) -> Iterator[Pipeline]:
     pipeline = Pipeline(answering, emulator.url)
     yield pipeline
     pipeline.shut()
+
+
+# Fixtures of a deployment in moto, for the tests of this folder.
+__all__ = ["clients", "context", "wish"]

@@ -1,0 +1,95 @@
+"""An AWS account of moto's, and a deployment in it that needs no Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from moto import mock_aws
+from moto.awslambda.policy import Policy
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.deploy import deployer
+from facectl.deploy.desired import Wish, cloud, resources
+from facectl.deploy.executor import carry_out
+from facectl.deploy.models import Packages, Sizing, Step
+from facectl.deploy.packages import zip_package
+from facectl.deploy.planner import Found, plan
+from facectl.deploy.report import step_line
+from facectl.deploy.writers.base import Context
+from facectl.naming import Names
+
+ASU_ID = "1225754101"
+DLQ = f"{ASU_ID}-req-dlq"
+REQUESTS = f"{ASU_ID}-req-queue"
+RESPONSES = f"{ASU_ID}-resp-queue"
+
+
+def keep_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have moto write into a statement the two conditions that it takes and drops."""
+    original = Policy.decode_policy
+
+    def decode(self: Policy, statement: dict[str, Any]) -> Policy:
+        authentication = statement.pop("FunctionUrlAuthType", None)
+        via_url = statement.pop("InvokedViaFunctionUrl", None)
+        if authentication is not None:
+            equals = {"lambda:FunctionUrlAuthType": authentication}
+            statement["Condition"] = {"StringEquals": equals}
+        if via_url is not None:
+            statement["Condition"] = {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}
+        return original(self, statement)
+
+    monkeypatch.setattr(Policy, "decode_policy", decode)
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
+    keep_conditions(monkeypatch)
+    with mock_aws():
+        yield Clients(Deployment(asu_id=ASU_ID, target="aws"))
+
+
+@pytest.fixture
+def wish(clients: Clients) -> Wish:
+    package = zip_package()
+    return Wish(
+        names=Names(ASU_ID),
+        account=deployer.account_of(clients),
+        # moto takes zips alone without an engine; everything else is AWS's.
+        cloud=cloud("aws", "zip"),
+        packages=Packages(package, package),
+        sizing=Sizing(reserved_concurrency=5),
+        environment={"FACECTL_MODEL_DIR": "/models/a"},
+        auth="none",
+    )
+
+
+@pytest.fixture
+def context(clients: Clients, wish: Wish) -> Context:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    return Context(clients, wish.account, clock=lambda: now[0], sleep=sleep)
+
+
+def steps_of(context: Context, wish: Wish, *, adopt: bool = False) -> tuple[Step, ...]:
+    return plan(resources(wish), found(context, wish), adopt=adopt)
+
+
+def apply(context: Context, wish: Wish) -> list[str]:
+    steps = steps_of(context, wish)
+    for step in steps:
+        carry_out(step, context)
+    return [step_line(step) for step in steps]
+
+
+def found(context: Context, wish: Wish) -> Found:
+    return deployer.read(context.clients, wish)
+
+
+def queue_url(clients: Clients, name: str) -> str:
+    return clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]

@@ -1,0 +1,236 @@
+"""Whatever was changed behind our back is told and repaired, one thing at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from moto_account import ASU_ID, DLQ, REQUESTS, RESPONSES, apply, found, queue_url
+
+from facectl.aws import Clients
+from facectl.deploy.desired import Wish
+from facectl.deploy.packages import zip_package
+from facectl.deploy.writers.base import Context
+
+# How each attribute may have been changed behind our back, and what the plan says of it.
+Drift = Callable[[Clients], object]
+
+
+def set_queue(name: str, attribute: str, value: str) -> Drift:
+    def drift(clients: Clients) -> None:
+        url = queue_url(clients, name)
+        kept = clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+        # moto forgets a policy that is not said again.
+        changed: Any = {**kept.get("Attributes", {}), attribute: value}
+        clients.sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
+
+    return drift
+
+
+def set_function(name: str, **configuration: Any) -> Drift:
+    return lambda clients: clients.functions.update_function_configuration(
+        FunctionName=name, **configuration
+    )
+
+
+def set_trigger(**configuration: Any) -> Drift:
+    def drift(clients: Clients) -> None:
+        mapping = clients.functions.list_event_source_mappings()["EventSourceMappings"][0]
+        clients.functions.update_event_source_mapping(UUID=mapping["UUID"], **configuration)
+
+    return drift
+
+
+def delete_trigger(clients: Clients) -> None:
+    mapping = clients.functions.list_event_source_mappings()["EventSourceMappings"][0]
+    clients.functions.delete_event_source_mapping(UUID=mapping["UUID"])
+
+
+def edit_code(clients: Clients) -> None:
+    other = zip_package().archive + b"\n"
+    clients.functions.update_function_code(FunctionName="face-detection", ZipFile=other)
+
+
+def open_bucket(clients: Clients) -> None:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    clients.s3.delete_public_access_block(Bucket=name)
+
+
+def untag_bucket(clients: Clients) -> None:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    clients.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+
+
+EVERYONE = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
+    }
+)
+ANYTHING = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+    }
+)
+ROLE = f"facectl-{ASU_ID}-recognition"
+
+DRIFTS: dict[str, tuple[Drift, str]] = {
+    "request visibility": (
+        set_queue(REQUESTS, "VisibilityTimeout", "30"),
+        f"update queue {REQUESTS} (visibility timeout 30 → 360)",
+    ),
+    "response visibility": (
+        set_queue(RESPONSES, "VisibilityTimeout", "30"),
+        f"update queue {RESPONSES} (visibility timeout 30 → 1)",
+    ),
+    "long polling": (
+        set_queue(RESPONSES, "ReceiveMessageWaitTimeSeconds", "0"),
+        f"update queue {RESPONSES} (receive wait 0 → 20)",
+    ),
+    "retention": (
+        set_queue(DLQ, "MessageRetentionPeriod", "60"),
+        f"update queue {DLQ} (retention 60 → 1209600)",
+    ),
+    "encryption": (
+        set_queue(REQUESTS, "SqsManagedSseEnabled", "false"),
+        f"update queue {REQUESTS} (encrypted no → yes)",
+    ),
+    "receives": (
+        set_queue(
+            REQUESTS,
+            "RedrivePolicy",
+            json.dumps(
+                {
+                    "deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{DLQ}",
+                    "maxReceiveCount": 9,
+                }
+            ),
+        ),
+        f"update queue {REQUESTS} (max receives 9 → 3)",
+    ),
+    "queue policy": (
+        set_queue(RESPONSES, "Policy", ""),
+        f"update queue {RESPONSES} (policy statement RefusePlainHttp none → ",
+    ),
+    "queue gone": (
+        lambda clients: clients.sqs.delete_queue(QueueUrl=queue_url(clients, RESPONSES)),
+        f"create queue {RESPONSES}",
+    ),
+    "log retention": (
+        lambda clients: clients.logs.delete_retention_policy(
+            logGroupName="/aws/lambda/face-detection"
+        ),
+        "update log group /aws/lambda/face-detection (retention days 0 → 14)",
+    ),
+    "log group gone": (
+        lambda clients: clients.logs.delete_log_group(logGroupName="/aws/lambda/face-recognition"),
+        "create log group /aws/lambda/face-recognition",
+    ),
+    "trust": (
+        lambda clients: clients.iam.update_assume_role_policy(
+            RoleName=ROLE, PolicyDocument=EVERYONE
+        ),
+        f"update role {ROLE} (trust statement 1 {{",
+    ),
+    "role policy": (
+        lambda clients: clients.iam.put_role_policy(
+            RoleName=ROLE, PolicyName="facectl", PolicyDocument=ANYTHING
+        ),
+        f"update role {ROLE} (policy statement 1 {{",
+    ),
+    "role policy gone": (
+        lambda clients: clients.iam.delete_role_policy(RoleName=ROLE, PolicyName="facectl"),
+        f"update role {ROLE} (policy statement KnowThatThereIsNone none → ",
+    ),
+    "memory": (
+        set_function("face-detection", MemorySize=128),
+        "update function face-detection (memory 128 → 3008)",
+    ),
+    "timeout": (
+        set_function("face-recognition", Timeout=3),
+        "update function face-recognition (timeout 3 → 60)",
+    ),
+    "handler": (
+        set_function("face-recognition", Handler="a.b"),
+        "update function face-recognition (handler a.b → lambda_src.recognition.handler)",
+    ),
+    "runtime": (
+        set_function("face-recognition", Runtime="python3.10"),
+        "update function face-recognition (runtime python3.10 → python3.12)",
+    ),
+    "function's role": (
+        set_function("face-detection", Role=f"arn:aws:iam::123456789012:role/{ROLE}"),
+        "update function face-detection (role ",
+    ),
+    "environment": (
+        set_function("face-detection", Environment={"Variables": {}}),
+        "update function face-detection (FACECTL_GALLERY_BUCKET none → ",
+    ),
+    "code": (edit_code, "update function face-detection (code "),
+    "reserved concurrency": (
+        lambda clients: clients.functions.delete_function_concurrency(
+            FunctionName="face-detection"
+        ),
+        "update function face-detection (reserved concurrency none → 5)",
+    ),
+    "reserved concurrency of recognition": (
+        lambda clients: clients.functions.put_function_concurrency(
+            FunctionName="face-recognition", ReservedConcurrentExecutions=1
+        ),
+        "update function face-recognition (reserved concurrency 1 → none)",
+    ),
+    "URL's authentication": (
+        lambda clients: clients.functions.update_function_url_config(
+            FunctionName="face-detection", AuthType="AWS_IAM"
+        ),
+        "update function URL face-detection (auth iam → none)",
+    ),
+    "URL gone": (
+        lambda clients: clients.functions.delete_function_url_config(FunctionName="face-detection"),
+        "create function URL face-detection",
+    ),
+    "statement gone": (
+        lambda clients: clients.functions.remove_permission(
+            FunctionName="face-detection", StatementId="facectl-public-invoke"
+        ),
+        "create permission face-detection/facectl-public-invoke",
+    ),
+    "superfluous statement": (
+        lambda clients: clients.functions.add_permission(
+            FunctionName="face-detection",
+            StatementId="facectl-old",
+            Action="lambda:InvokeFunction",
+            Principal="*",
+        ),
+        "delete permission face-detection/facectl-old",
+    ),
+    "batch size": (
+        set_trigger(BatchSize=1),
+        f"update trigger {REQUESTS} → face-recognition (batch size 1 → 10)",
+    ),
+    "trigger disabled": (
+        set_trigger(Enabled=False),
+        f"update trigger {REQUESTS} → face-recognition (enabled no → yes)",
+    ),
+    "trigger gone": (delete_trigger, f"create trigger {REQUESTS} → face-recognition"),
+    "public bucket": (open_bucket, "(private no → yes)"),
+    "bucket's tag": (untag_bucket, f"(owner none → {ASU_ID})"),
+}
+
+
+@pytest.mark.parametrize("what", DRIFTS)
+def test_every_single_drift_is_told_and_repaired(context: Context, wish: Wish, what: str) -> None:
+    drift, line = DRIFTS[what]
+    apply(context, wish)
+    whole = found(context, wish)
+
+    drift(context.clients)
+    told = apply(context, wish)
+
+    assert len(told) == 1
+    assert line in told[0]
+    assert found(context, wish) == whole
+    assert apply(context, wish) == []
