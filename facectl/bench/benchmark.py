@@ -12,6 +12,7 @@ from typing import Protocol
 from facectl.aws import Clients
 from facectl.bench import billing, clocks, conditions, floor
 from facectl.bench.clocks import Bounds
+from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import cost_of
 from facectl.bench.report import Figures, Report, Targets
 from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
@@ -51,11 +52,13 @@ class Settings:
     labels: Path | None = None
     purge: bool = False
     floor: bool = False
+    compare: Path | None = None
 
 
 def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
     """Measure the deployment; raises InputError where it can't be begun, CloudError."""
     ends = pipeline_ends(clients, settings.load)
+    earlier = None if settings.compare is None else load_run(settings.compare)
     labels = _labels(settings)
     names = clients.deployment.names
     prepare(clients, (names.request_queue, names.response_queue), watch, purge=settings.purge)
@@ -72,7 +75,10 @@ def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
         with watch.frames(settings.load, "pipeline") as progress:
             run = measure(ends, settings.load, bounds=bounds, progress=progress)
     report = reported(clients, settings, run, watch, facts=facts, labels=labels)
-    return replace(report, floor=platform)
+    report = replace(report, floor=platform)
+    if earlier is None or not report.figures.warm.count:
+        return report
+    return replace(report, comparison=compare(earlier, run_of(report.as_dict(), "this run")))
 
 
 def _floor(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:

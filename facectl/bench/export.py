@@ -27,7 +27,7 @@ _COLUMNS = (
     "latency_s",
     "post_s",
     "attempts",
-    *(f"{stage}_s" for stage in STAGES),
+    *(f"stage_{stage}_s" for stage in STAGES),
     "error",
 )
 # A spreadsheet takes what begins like this for a formula; names come from outside.
@@ -41,7 +41,7 @@ def write_csv(report: Report, file: Path) -> None:
     writer.writeheader()
     for row in rows(report.run, report.labels):
         stages = row.pop("stages_s")
-        cells = {**row, **{f"{stage}_s": stages.get(stage) for stage in STAGES}}
+        cells = {**row, **{f"stage_{stage}_s": stages.get(stage) for stage in STAGES}}
         writer.writerow({name: _cell(value) for name, value in cells.items()})
     write(file, text.getvalue())
 

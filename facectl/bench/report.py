@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facectl.bench import clocks
+from facectl.bench.compare import FORMAT, Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.recorder import COLD_KEYS, Sample
 from facectl.bench.run import Run
@@ -17,7 +18,6 @@ from facectl.bench.truth import Truth, stem
 from facectl.errors import IncompleteError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
-FORMAT = "facectl-bench/1"
 # A frame that comes to nothing after all was not answered, whatever the reason.
 _WITHOUT_ANSWER = ("unanswered", "in-flight", "refused", "failed", "unsent")
 # Sent this much slower than asked for, the client is what was measured.
@@ -179,6 +179,7 @@ class Report:
     cost: Cost | None = None
     cost_missing: str | None = None
     floor: Figures | None = None
+    comparison: Comparison | None = None
 
     @property
     def beyond_floor(self) -> float | None:
@@ -223,6 +224,7 @@ class Report:
             "cost": None if self.cost is None else self.cost.as_dict(),
             "cost_missing": self.cost_missing,
             "floor": None if self.floor is None else self.floor.as_dict(),
+            "comparison": None if self.comparison is None else self.comparison.as_dict(),
             "verdict": [check.as_dict() for check in self.verdict],
             "met": self.exit_code == 0,
             "problems": list(self.run.problems),

@@ -54,12 +54,14 @@ def run(
     purge: option.PurgeOption = False,
     timeout: option.Timeout = 60,
     floor: option.Floor = False,
+    compare: option.Compare = None,
     labels: option.Labels = None,
     target_mean: option.TargetMean = 3.0,
     target_p99: option.TargetP99 = None,
     max_unanswered: option.MaxUnanswered = 0,
     price_file: option.PriceFile = None,
     csv: option.Csv = None,
+    html: option.Html = None,
     json: Json = False,
 ) -> None:
     """Send frames as a camera would, and report what one can believe.
@@ -102,6 +104,55 @@ def run(
         labels=labels,
         purge=purge,
         floor=floor,
+        compare=compare,
     )
     report = benchmark(Clients(deployment), settings, TerminalWatch())
-    finish(report, csv=csv, json=json)
+    finish(report, csv=csv, html=html, json=json)
+
+
+@app.command("sweep")
+@with_deployment
+def sweep(
+    deployment: Deployment,
+    source: option.Source = None,
+    memory: option.Sizes = "1024,1769,3008",
+    frames: option.Frames = 30,
+    rate: option.Rate = None,
+    concurrency: option.Concurrency = None,
+    warmup: option.Warmup = 5,
+    max_side: option.MaxSide = None,
+    quality: option.Quality = 95,
+    max_faces: option.MaxFaces = 1,
+    purge: option.PurgeOption = False,
+    timeout: option.Timeout = 60,
+    price_file: option.PriceFile = None,
+    json: Json = False,
+) -> None:
+    """Give the functions several memory sizes in turn: what each costs, and how long frames take.
+
+    At the end they have the memory that they had. On the local cloud every size has the same
+    processor: only AWS tells a difference.
+
+    [bold]Examples[/bold]
+
+    facectl bench sweep --memory 1024,1769,3008
+
+    facectl bench sweep clip.mp4 --memory 1769,3538 -n 100 -c 1 --json
+    """
+    from facectl import prices
+    from facectl.bench.benchmark import Settings
+    from facectl.bench.report import Targets
+    from facectl.bench.sources import load_of
+    from facectl.bench.sweep import sizes_of, sweep
+    from facectl.bench.workload import Workload
+    from facectl.cli.bench_progress import TerminalWatch
+    from facectl.cli.bench_sweep import finish_sweep
+    from facectl.stream.frames import Encoding
+    from facectl.stream.sender import Asking
+
+    workload = Workload(frames, rate, concurrency=concurrency, warmup=warmup)
+    asking = Asking(Encoding(max_side, quality), max_faces, detail=True)
+    load, name = load_of(source, workload, asking, timeout)
+    settings = Settings(load, name, prices.load(price_file), Targets(mean=None), purge=purge)
+    results = sweep(Clients(deployment), sizes_of(memory), settings, TerminalWatch())
+    finish_sweep(results, target=deployment.target, json=json)

@@ -133,6 +133,9 @@ PriceFile = Annotated[
     Path | None,
     typer.Option("--price-file", help="Prices instead of facectl's own.", rich_help_panel=_HELD),
 ]
+Sizes = Annotated[
+    str, typer.Option("--memory", help="MB of both functions, one size after the other.")
+]
 Csv = Annotated[
     Path | None,
     typer.Option("--csv", help="Write one row for each request.", rich_help_panel=_OUT),

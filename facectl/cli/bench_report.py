@@ -16,6 +16,7 @@ from facectl.console import err, out, print_json
 from facectl.errors import IncompleteError
 
 if TYPE_CHECKING:
+    from facectl.bench.compare import Comparison
     from facectl.bench.report import Figures, Report
     from facectl.bench.statistics import Summary
     from facectl.bench.truth import Truth
@@ -28,12 +29,18 @@ _MOST_CONFUSIONS = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def finish(report: Report, *, csv: Path | None = None, json: bool = False) -> None:
+def finish(
+    report: Report, *, csv: Path | None = None, html: Path | None = None, json: bool = False
+) -> None:
     """Write what was asked for, print the rest, and end the command as the verdict says."""
     if csv is not None:
         from facectl.bench.export import write_csv
 
         write_csv(report, csv)
+    if html is not None:
+        from facectl.bench.html import write_html
+
+        write_html(report, html)
     if json:
         print_json(report.as_dict())
     else:
@@ -71,6 +78,8 @@ def print_report(report: Report) -> None:
     if report.truth is not None:
         _print_truth(report.truth)
     out.print(_cost(report), soft_wrap=True)
+    if report.comparison is not None:
+        _print_comparison(report.comparison)
     _print_verdict(report)
 
 
@@ -286,6 +295,27 @@ def _cost(report: Report) -> str:
         f"{cost.camera_month:.2f} {currency} for a camera of {cost.rate:g} fps in a month "
         f"(prices of {escape(cost.prices.date)}, {escape(cost.prices.region)})"
     )
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    table = Table(
+        title=f"against {printable(comparison.earlier)}, ms",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("", no_wrap=True)
+    for name in ("before", "now", "change", "95 % interval", ""):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in comparison.rows:
+        ratio = "" if row.ratio is None else f" ({row.ratio:+.0%})"
+        interval = f"{_ms(row.interval.low)} to {_ms(row.interval.high)}"
+        verdict = "within noise" if row.noise else "[bold]changed[/bold]"
+        change = f"{_ms(row.change)}{ratio}"
+        table.add_row(row.what, _ms(row.before), _ms(row.after), change, interval, verdict)
+    out.print(table)
+    for what, before, after in comparison.conditions:
+        out.print(f"  {what}: {before}, now {after}", markup=False, soft_wrap=True)
 
 
 def _print_verdict(report: Report) -> None:

@@ -1,0 +1,179 @@
+"""The charts of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from facectl.bench.recorder import Sample
+from facectl.bench.report import Report
+from facectl.bench.stages import FUNCTIONS, STAGES, WORDS
+from facectl.bench.statistics import histogram, percentile
+from facectl.bench.svg import WIDTH, Axis, Chart, linear, milliseconds, plain, svg
+
+_BINS = 30
+# More dots than a page draws quickly: the slowest and the cold are kept, of the rest a part.
+_MOST_DOTS = 3000
+_NINES = ((0.0, "0"), (50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"), (99.99, "99.99"))
+_ROW = 25.0
+_LABELS = 140.0
+_VALUES = 58.0
+
+
+def latencies(report: Report) -> list[float]:
+    """Seconds end to end of what was answered, ascending."""
+    return sorted(s.latency for s in report.run.samples if s.latency is not None)
+
+
+def distribution(report: Report) -> str:
+    """How many frames took how long."""
+    ordered = latencies(report)
+    bins = histogram(ordered, _BINS)
+    chart = Chart(
+        f"histogram of {len(ordered)} end-to-end times",
+        linear(bins[0].low, bins[-1].high, "ms end to end", milliseconds),
+        linear(0, max(each.count for each in bins), "frames", plain),
+    )
+    for each in bins:
+        if each.count:
+            span = f"{milliseconds(each.low)} to {milliseconds(each.high)} ms"
+            chart.bar((each.low, each.high), each.count, "bar", f"{span}: {each.count} frames")
+    mean, p99 = sum(ordered) / len(ordered), percentile(ordered, 99)
+    chart.upright(mean, "mark", f"mean {_ms(mean)}")
+    chart.upright(p99, "mark", f"p99 {_ms(p99)}", row=1)
+    return chart.drawn()
+
+
+def percentile_curve(report: Report) -> str:
+    """The time that a share of the frames did not exceed; the axis stretches the slowest."""
+    ordered = latencies(report)
+    most = max(_stretched(99), _stretched(100 * (1 - 1 / len(ordered))))
+    ticks = [(_stretched(rank), label) for rank, label in _NINES if _stretched(rank) <= most + 1e-9]
+    chart = Chart(
+        f"percentiles of {len(ordered)} end-to-end times",
+        Axis(0.0, most, ticks, "percentile"),
+        linear(0, ordered[-1], "ms", milliseconds),
+    )
+    # A step at each sample: the curve goes through what was measured and nothing else.
+    points = []
+    for index, latency in enumerate(ordered):
+        points.append((_stretched(100 * index / len(ordered)), latency))
+        if index + 1 < len(ordered):
+            points.append((_stretched(100 * (index + 1) / len(ordered)), latency))
+    chart.line(points, "curve")
+    if report.targets.mean is not None and report.targets.mean <= chart.y.high:
+        chart.level(report.targets.mean, "limit", f"target of the mean {_ms(report.targets.mean)}")
+    return chart.drawn()
+
+
+def timeline(report: Report) -> str:
+    """Each frame when it was due, and how long it took: warm, cold, or without an answer."""
+    samples = report.run.samples
+    start = min(sample.due for sample in samples)
+    ordered = latencies(report)
+    top = ordered[-1] if ordered else 1.0
+    chart = Chart(
+        "each frame's time by when it was due",
+        linear(0, max(sample.due for sample in samples) - start, "s since the first", plain),
+        linear(0, top, "ms", milliseconds),
+    )
+    for sample in _thinned(samples):
+        due = sample.due - start
+        if sample.latency is None:
+            told = f"frame {sample.index}: {sample.status}"
+            chart.cross((due, chart.y.high), "lost", told)
+            continue
+        kind = "cold" if sample.cold else "warm"
+        told = f"frame {sample.index}, {kind}: {_ms(sample.latency)}, {sample.result}"
+        chart.dot((due, sample.latency), kind, told)
+    return chart.drawn()
+
+
+def on_the_way(report: Report) -> str:
+    """How many frames were sent and not yet answered, over time."""
+    samples = [sample for sample in report.run.samples if sample.post is not None]
+    start = min(sample.due for sample in report.run.samples)
+    events = sorted(
+        [(sample.post.began - start, 1) for sample in samples if sample.post is not None]
+        + [(sample.answered - start, -1) for sample in samples if sample.answered is not None]
+    )
+    level, points = 0, [(0.0, 0.0)]
+    for at, step in events:
+        points.append((at, float(level)))
+        level += step
+        points.append((at, float(level)))
+    chart = Chart(
+        "frames on their way over time",
+        linear(0, max(at for at, _ in points), "s since the first", plain),
+        linear(0, max(5.0, *(level for _, level in points)), "frames", plain),
+    )
+    chart.line(points, "curve")
+    return chart.drawn()
+
+
+def waterfall(report: Report) -> str:
+    """The mean warm frame, stage after stage; beneath each the platform's own where known."""
+    shares = report.figures.stages.shares
+    floor = None if report.floor is None else report.floor.stages.shares
+    total = max(sum(shares.values()), sum((floor or {}).values()), 1e-9)
+    rows = [stage for stage in STAGES if stage in shares]
+    parts, begun, floor_begun = [], 0.0, 0.0
+    for number, stage in enumerate(rows):
+        top = number * _ROW
+        style = "work" if stage in FUNCTIONS else "way"
+        place = f'x="{_LABELS - 6}" y="{top + 15}" text-anchor="end"'
+        parts.append(f"<text {place}>{escape(WORDS[stage])}</text>")
+        parts.append(_span(begun, shares[stage], total, (top + 4, 14), style))
+        begun += shares[stage]
+        parts.append(
+            f'<text x="{_right(begun, total):.1f}" y="{top + 15}">{_ms(shares[stage])}</text>'
+        )
+        if floor is not None:
+            own = floor.get(stage, 0.0)
+            parts.append(_span(floor_begun, own, total, (top + 19, 3), "floor"))
+            floor_begun += own
+    told = ", ".join(f"{WORDS[stage]} {_ms(shares[stage])}" for stage in rows)
+    return svg(f"the mean frame's stages: {told}", len(rows) * _ROW + 6, "".join(parts))
+
+
+def _span(
+    begun: float, seconds: float, total: float, place: tuple[float, float], style: str
+) -> str:
+    top, height = place
+    width = WIDTH - _LABELS - _VALUES
+    left = _LABELS + max(0.0, begun) / total * width
+    return (
+        f'<rect class="{style}" x="{left:.1f}" y="{top:.1f}" rx="1.5" '
+        f'width="{max(0.8, seconds / total * width):.1f}" height="{height}"/>'
+    )
+
+
+def _right(ended: float, total: float) -> float:
+    return _LABELS + ended / total * (WIDTH - _LABELS - _VALUES) + 5
+
+
+def _thinned(samples: Sequence[Sample]) -> list[Sample]:
+    """All samples, or those that must be seen and evenly chosen ones of the rest."""
+    if len(samples) <= _MOST_DOTS:
+        return list(samples)
+    slow = percentile(sorted(s.latency for s in samples if s.latency is not None), 99)
+    every = math.ceil(len(samples) / _MOST_DOTS)
+    return [
+        sample
+        for sample in samples
+        if sample.latency is None
+        or sample.cold
+        or sample.latency >= slow
+        or sample.index % every == 0
+    ]
+
+
+def _stretched(rank: float) -> float:
+    """0, 1, 2, 3 for the percentiles 0, 90, 99, 99.9."""
+    return -math.log10(max(1e-9, 1 - rank / 100))
+
+
+def _ms(seconds: float) -> str:
+    ms = seconds * 1e3
+    return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"

@@ -1,0 +1,145 @@
+"""Two runs side by side: what changed, and whether it is more than noise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facectl.bench.stages import STAGES, WORDS
+from facectl.bench.statistics import (
+    Interval,
+    Statistic,
+    bootstrap_difference,
+    means,
+    percentiles,
+)
+from facectl.errors import InputError
+
+# Of the JSON of a run.
+FORMAT = "facectl-bench/1"
+# What differs between two runs as a matter of course.
+_ALWAYS_DIFFERENT = {"measured", "load average before"}
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A run as its JSON tells it: end to end and stages of its warm frames, in seconds."""
+
+    name: str
+    conditions: Mapping[str, Any]
+    latencies: Sequence[float]
+    stages: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of both runs, in seconds; `interval` of the change, with 95 % confidence."""
+
+    what: str
+    before: float
+    after: float
+    interval: Interval
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+    @property
+    def ratio(self) -> float | None:
+        """The change as a part of what was before."""
+        return self.change / self.before if self.before else None
+
+    @property
+    def noise(self) -> bool:
+        """Whether the change may be chance."""
+        return self.interval.holds_zero
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "change": self.change, "within_noise": self.noise}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The rows, and the conditions that differ: name, before, after."""
+
+    earlier: str
+    rows: Sequence[Row]
+    conditions: Sequence[tuple[str, str, str]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "with": self.earlier,
+            "rows": [row.as_dict() for row in self.rows],
+            "conditions": [
+                {"what": what, "before": before, "after": after}
+                for what, before, after in self.conditions
+            ],
+        }
+
+
+def load_run(file: Path) -> Earlier:
+    """A run from a file that `facectl bench --json` wrote; raises InputError."""
+    try:
+        return run_of(json.loads(file.read_text(encoding="utf-8")), str(file))
+    except OSError as error:
+        raise InputError(f"{file} can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{file} is no report of facectl bench: {error}",
+            hint="facectl bench --json > earlier.json",
+        ) from error
+
+
+def run_of(data: Mapping[str, Any], name: str) -> Earlier:
+    """A run from its JSON; raises ValueError, KeyError or TypeError for anything else."""
+    if data["format"] != FORMAT:
+        raise ValueError(f"its format is {data['format']!r}, this version reads {FORMAT!r}")
+    warm = [row for row in data["requests"] if row["latency_s"] is not None and not row["cold"]]
+    return Earlier(
+        name=name,
+        conditions=data["conditions"],
+        latencies=[float(row["latency_s"]) for row in warm],
+        stages={
+            stage: [float(row["stages_s"][stage]) for row in warm if stage in row["stages_s"]]
+            for stage in STAGES
+        },
+    )
+
+
+def compare(before: Earlier, after: Earlier) -> Comparison:
+    """Both runs' warm frames; raises InputError where one has none."""
+    for run in (before, after):
+        if not run.latencies:
+            raise InputError(f"{run.name} has no warm frame that was answered: nothing to compare")
+    rows = [_row("mean end to end", before.latencies, after.latencies, means)]
+    rows += [
+        _row(f"p{rank} end to end", before.latencies, after.latencies, percentiles(rank))
+        for rank in (50, 90, 99)
+    ]
+    rows += [
+        _row(f"mean {WORDS[stage]}", before.stages[stage], after.stages[stage], means)
+        for stage in STAGES
+        if before.stages[stage] and after.stages[stage]
+    ]
+    return Comparison(before.name, rows, _differences(before, after))
+
+
+def _row(what: str, before: Sequence[float], after: Sequence[float], statistic: Statistic) -> Row:
+    first, second = (float(statistic(np.asarray([each]))[0]) for each in (before, after))
+    return Row(what, first, second, bootstrap_difference(before, after, statistic))
+
+
+def _differences(before: Earlier, after: Earlier) -> list[tuple[str, str, str]]:
+    """Conditions of which the two runs tell something else."""
+    names = dict.fromkeys([*before.conditions, *after.conditions])
+    return [
+        (name, str(before.conditions.get(name)), str(after.conditions.get(name)))
+        for name in names
+        if name not in _ALWAYS_DIFFERENT
+        and before.conditions.get(name) != after.conditions.get(name)
+    ]

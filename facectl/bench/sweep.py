@@ -1,0 +1,123 @@
+"""Memory sizes in turn: what each costs, and how long a camera waits with it.
+
+Only the memory is changed, on both functions, and it is set back at the end,
+whatever ends the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from facectl.aws import Clients, cloud_errors
+from facectl.bench.benchmark import Settings, Watch, benchmark
+from facectl.bench.report import Report
+from facectl.bench.signals import ended_in_order, undisturbed
+from facectl.deploy.deployer import account_of
+from facectl.deploy.executor import carry_out
+from facectl.deploy.models import Account, Change, Function, Update
+from facectl.deploy.reader import Reader
+from facectl.deploy.writers.base import Context
+from facectl.errors import InputError
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+
+# In MB: the most by AWS's documentation of quotas; with less, a model does not fit.
+_MOST = 10_240
+_LEAST = 512
+
+
+def sizes_of(text: str) -> tuple[int, ...]:
+    """The sizes that `1024,1769,3008` means, in MB; raises InputError."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--memory {text!r} is no list of sizes",
+            hint="facectl bench sweep --memory 1024,1769,3008",
+        ) from error
+    if wrong := [size for size in sizes if not _LEAST <= size <= _MOST]:
+        raise InputError(
+            f"--memory {wrong[0]}: functions have {_LEAST} to {_MOST} MB",
+            hint="facectl bench sweep --memory 1024,1769,3008",
+        )
+    return tuple(dict.fromkeys(sizes))
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One size, in MB, and what was measured with it."""
+
+    memory: int
+    report: Report
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"memory_mb": self.memory, **self.report.as_dict()}
+
+
+def sweep(
+    clients: Clients,
+    sizes: Sequence[int],
+    settings: Settings,
+    watch: Watch,
+    *,
+    measure: Callable[[Clients, Settings, Watch], Report] = benchmark,
+) -> list[Swept]:
+    """Measure with each size; ends early, with what there is, when a run does.
+
+    Raises InputError where the pipeline is not deployed, CloudError.
+    """
+    results: list[Swept] = []
+    with _resizing(clients) as resize:
+        for memory in sizes:
+            with watch.status(f"Giving both functions {memory} MB"):
+                resize(memory)
+            report = measure(clients, settings, watch)
+            results.append(Swept(memory, report))
+            if not report.run.complete:
+                break
+    return results
+
+
+@contextmanager
+def _resizing(clients: Clients) -> Iterator[Callable[[int], None]]:
+    """Yield what sets the memory of both functions; set it back at the end of the block."""
+    account = account_of(clients)
+    before = _functions(clients, account)
+    with ended_in_order():
+        try:
+            yield lambda memory: _resize(
+                clients, account, [replace(function, memory=memory) for function in before]
+            )
+        finally:
+            with undisturbed():
+                _resize(clients, account, before)
+
+
+def _functions(clients: Clients, account: Account) -> list[Function]:
+    reader = Reader(clients, account)
+    found = []
+    for name in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
+        with cloud_errors(f"reading {name}", clients.deployment):
+            function = reader.function(name)
+        if function is None:
+            raise InputError(f"{name} is not deployed", hint="facectl deploy")
+        with cloud_errors(f"reading the aliases of {name}", clients.deployment):
+            if reader.alias(name) is not None:
+                raise InputError(
+                    f"{name} has environments kept warm, whose version keeps its memory",
+                    hint="facectl deploy --reset, then facectl bench sweep",
+                )
+        found.append(function)
+    return found
+
+
+def _resize(clients: Clients, account: Account, wanted: Sequence[Function]) -> None:
+    context = Context(clients, account)
+    for function, found in zip(wanted, _functions(clients, account), strict=True):
+        if function.memory != found.memory:
+            change = Change("memory", str(found.memory), str(function.memory))
+            # All but the memory as it is now: nothing else is undone with it.
+            step = Update(replace(found, memory=function.memory), found, (change,))
+            carry_out(step, context)

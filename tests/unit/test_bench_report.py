@@ -1,0 +1,283 @@
+"""Figures and verdicts from runs against the pipeline in this process."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench_fakes import Clip, FakePipeline, Stalls
+from rich.console import Console
+
+from facectl.bench.clocks import Readings
+from facectl.bench.compare import compare, load_run, run_of
+from facectl.bench.cost import Billed, cost_of
+from facectl.bench.export import write_csv
+from facectl.bench.html import page
+from facectl.bench.recorder import Post, Sample, Stamps
+from facectl.bench.report import Figures, Report, Targets, rows
+from facectl.bench.run import Load, Run, measure
+from facectl.bench.truth import Truth
+from facectl.bench.workload import Workload
+from facectl.cli import bench_report
+from facectl.errors import InputError
+from facectl.naming import DETECTION_FUNCTION
+from facectl.prices import CURRENT
+from facectl.stream.ledger import Counts
+from facectl.stream.sender import Asking
+
+READINGS = Readings(0.0, 0.0)
+
+
+def answered(index: int, latency: float, **more: Any) -> Sample:
+    """Due at `index` seconds, posted when due, in the functions for a tenth of a second."""
+    due = float(index)
+    fields: dict[str, Any] = {
+        "index": index,
+        "name": f"f{index}.jpg",
+        "request_id": f"r-{index}",
+        "status": "answered",
+        "due": due,
+        "opened": due,
+        "result": "Ann",
+        "latency": latency,
+        "post": Post(due, due + 0.05, 1),
+        "stamps": Stamps(due + latency - 0.02, due + latency - 0.01),
+        "timings_ms": {"detect": 60.0, "request_queue": 5.0, "embed": 40.0},
+        "faces": 1,
+    }
+    return Sample(**{**fields, **more})
+
+
+def lost(index: int, status: Any = "unanswered") -> Sample:
+    return Sample(index, f"f{index}.jpg", f"r-{index}", status, index, index, error="no route")
+
+
+def run_with(samples: Sequence[Sample], **more: Any) -> Run:
+    fields: dict[str, Any] = {
+        "samples": samples,
+        "workload": Workload(),
+        "counts": Counts(duplicates=2),
+        "readings": READINGS,
+        "began": 0.0,
+        "seconds": 10.0,
+    }
+    return Run(**{**fields, **more})
+
+
+def report_of(run: Run, **more: Any) -> Report:
+    fields: dict[str, Any] = {
+        "run": run,
+        "figures": Figures.of(run),
+        "targets": Targets(),
+        "conditions": {"source": "clip.mp4", "workload": "open loop", "target": "nowhere"},
+        "synthetic": False,
+    }
+    return Report(**{**fields, **more})
+
+
+def test_cold_starts_are_counted_apart() -> None:
+    cold = {"detection_init": 700.0, "recognition_init": 900.0, "detect": 60.0}
+    figures = Figures.of(
+        run_with([answered(0, 3.0, timings_ms=cold), answered(1, 0.2), answered(2, 0.4)])
+    )
+    assert (figures.warm.count, figures.warm.mean) == (2, pytest.approx(0.3))
+    assert (figures.cold.count, figures.cold.mean) == (1, 3.0)
+    assert figures.everything.mean == pytest.approx(1.2)
+    assert figures.stages.frames == 2
+    assert {name: start.mean for name, start in figures.starts.items()} == {
+        "face-detection": 700.0,
+        "face-recognition": 900.0,
+    }
+
+
+def test_throughput_and_the_courses_average_are_different_things() -> None:
+    figures = Figures.of(run_with([answered(0, 0.5), answered(1, 0.5), answered(2, 2.0)]))
+    # From the first POST at 0 to the last answer at 4.
+    assert figures.throughput == pytest.approx(3 / 4)
+    assert figures.course_average == pytest.approx(4 / 3)
+
+
+def test_every_status_is_counted_and_duplicates_apart() -> None:
+    samples = [answered(0, 0.1), lost(1), lost(2, "refused"), lost(3, "failed"), lost(4, "unsent")]
+    figures = Figures.of(run_with(samples))
+    assert (figures.sent, figures.answered, figures.without_answer) == (2, 1, 4)
+    assert figures.duplicates == 2
+
+
+@pytest.mark.parametrize(
+    ("targets", "met"),
+    [
+        (Targets(mean=0.31), [True, True]),
+        (Targets(mean=0.29), [False, True]),
+        (Targets(mean=0.31, p99=0.4), [True, True, True]),
+        (Targets(mean=None, p99=0.39), [False, True]),
+    ],
+)
+def test_the_verdict(targets: Targets, met: list[bool]) -> None:
+    report = report_of(run_with([answered(0, 0.2), answered(1, 0.4)]), targets=targets)
+    assert [check.met for check in report.verdict] == met
+    assert report.exit_code == (0 if all(met) else 1)
+
+
+def test_a_cold_start_counts_in_the_verdict_and_so_does_a_lost_frame() -> None:
+    slow = answered(0, 9.0, timings_ms={"detection_init": 700.0})
+    assert report_of(run_with([slow, answered(1, 0.1)])).exit_code == 1
+    assert report_of(run_with([answered(0, 0.1), lost(1)])).exit_code == 1
+    allowed = Targets(max_unanswered=1)
+    assert report_of(run_with([answered(0, 0.1), lost(1)]), targets=allowed).exit_code == 0
+
+
+def test_a_run_that_ended_early_is_incomplete_whatever_was_measured() -> None:
+    report = report_of(run_with([answered(0, 0.1)], ended="nothing answers"))
+    assert report.exit_code == 3
+    data = report.as_dict()
+    assert (data["complete"], data["ended_early"], data["met"]) == (False, "nothing answers", False)
+    assert report_of(run_with([], ended="it died")).exit_code == 3
+
+
+def test_nothing_measured_meets_no_target() -> None:
+    report = report_of(run_with([lost(0)]), targets=Targets(max_unanswered=9))
+    assert [check.met for check in report.verdict] == [False, True]
+    assert "nothing measured" in printed(report)
+    assert "Verdict" in page(report)
+
+
+def test_a_client_that_was_too_slow_is_found_out() -> None:
+    prompt = run_with([answered(n, 0.1) for n in range(10)])
+    late = run_with([answered(n, 9.0, post=Post(n * 2.0, n * 2.0, 1)) for n in range(10)])
+    assert not Figures.of(prompt).too_slow
+    figures = Figures.of(late)
+    assert figures.too_slow
+    assert (figures.asked, figures.reached) == (pytest.approx(1.0), pytest.approx(0.5))
+    told = " ".join(bench_report.remarks(report_of(late)))
+    assert "0.50 frames a second were sent, 1.00 were asked for" in told
+
+
+def test_the_stages_of_a_row_add_up_to_its_latency() -> None:
+    for row in rows(run_with([answered(0, 0.3)]), {}):
+        assert sum(row["stages_s"].values()) == pytest.approx(row["latency_s"])
+
+
+def test_the_csv_has_a_row_for_each_request_and_no_formula(tmp_path: Path) -> None:
+    evil = answered(1, 0.2, name="=HYPERLINK(1)", result="@sum")
+    report = report_of(run_with([answered(0, 0.3), evil, lost(2)]), labels={"f0": "Ann"})
+    write_csv(report, tmp_path / "r.csv")
+    table = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text())))
+    assert [row["status"] for row in table] == ["answered", "answered", "unanswered"]
+    assert (table[0]["label"], table[0]["correct"], table[0]["latency_s"]) == ("Ann", "True", "0.3")
+    assert float(table[0]["stage_detect_s"]) == pytest.approx(0.06)
+    assert float(table[0]["post_s"]) == pytest.approx(0.05)
+    assert (table[1]["name"], table[1]["result"]) == ("'=HYPERLINK(1)", "'@sum")
+    with pytest.raises(InputError, match="can't be written"):
+        write_csv(report, tmp_path / "r.csv" / "below.csv")
+
+
+def test_a_run_is_read_again_and_compared_with_another(tmp_path: Path) -> None:
+    before = report_of(run_with([answered(n, 0.3 + n % 5 / 100) for n in range(60)]))
+    file = tmp_path / "before.json"
+    file.write_text(json.dumps(before.as_dict()))
+    slower = report_of(
+        run_with([answered(n, 0.4 + n % 5 / 100) for n in range(60)]),
+        conditions={"source": "clip.mp4", "workload": "closed loop", "target": "nowhere"},
+    )
+    compared = compare(load_run(file), run_of(slower.as_dict(), "this run"))
+    mean = compared.rows[0]
+    assert (mean.what, mean.noise) == ("mean end to end", False)
+    assert mean.change == pytest.approx(0.1)
+    assert mean.interval.low < 0.1 < mean.interval.high
+    same = {row.what: row.noise for row in compared.rows}
+    assert same["mean detect"]
+    assert compared.conditions == [("workload", "open loop", "closed loop")]
+    report = replace(slower, comparison=compared)
+    assert "changed" in printed(report)
+    assert report.as_dict()["comparison"]["rows"][0]["within_noise"] is False
+    assert "What differs" in page(report)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": "other/1"}', '{"format": "facectl-bench/1"}']
+)
+def test_what_is_no_earlier_run(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "old.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match="no report of facectl bench"):
+        load_run(file)
+    with pytest.raises(InputError, match="can't be read"):
+        load_run(tmp_path / "none.json")
+
+
+def test_a_run_without_an_answer_can_not_be_compared() -> None:
+    empty = run_of(report_of(run_with([lost(0)])).as_dict(), "this run")
+    full = run_of(report_of(run_with([answered(0, 1)])).as_dict(), "old.json")
+    with pytest.raises(InputError, match="this run has no warm frame"):
+        compare(full, empty)
+
+
+def test_what_is_printed() -> None:
+    labels = {"f0": "Ann", "f1": "Bob"}
+    run = run_with([answered(0, 0.25), answered(1, 0.35)])
+    cost = cost_of({DETECTION_FUNCTION: Billed(2, 2.0, 1024, "x86_64")}, [1, 1], 1.0, CURRENT)
+    floor = Figures.of(run_with([answered(0, 0.12), answered(1, 0.12)]))
+    report = report_of(
+        run, truth=Truth.of(run.samples, labels), labels=labels, cost=cost, floor=floor
+    )
+    text = printed(report)
+    assert "2 sent, 2 answered, 0 refused, 0 unanswered, 2 duplicate" in text
+    assert "Truth: 1 correct (50.0%), 1 wrong, 0 without a label" in text
+    assert "Floor: 120 ms of the mean are the platform's, 180 ms are ours" in text
+    assert "detect and embed take 100 ms, 1.80 times that" in text
+    assert "for 1,000 frames" in text
+    assert "prices of 2026" in text
+    assert "met    mean end to end: 0.3 of at most 3 s" in text
+    assert "the course's average" in text
+
+
+def test_the_page_needs_nothing_from_anywhere_and_escapes_what_it_is_given() -> None:
+    evil = "<script>alert(1)</script>"
+    run = run_with([answered(0, 0.25, result=evil, name=evil), lost(1), answered(2, 0.3)])
+    text = page(
+        report_of(run, conditions={"source": evil}, truth=Truth.of(run.samples, {evil: evil}))
+    )
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    for outside in ("http://", "https://", "src=", "@import", "url("):
+        assert outside not in text
+    assert text.count("<svg") == 5
+
+
+def test_a_page_of_very_many_frames_stays_small_and_keeps_what_stands_out() -> None:
+    samples = [answered(n, 0.2 + n % 7 / 100) for n in range(12_000)]
+    samples[5001] = answered(5001, 9.0)
+    samples[7001] = lost(7001)
+    text = page(report_of(run_with(samples)))
+    assert "frame 5001," in text
+    assert "frame 7001: unanswered" in text
+    assert len(text) < 3_000_000
+
+
+def test_a_real_run_through_all_of_it(tmp_path: Path) -> None:
+    pipeline = FakePipeline(lambda n: Stalls(detect=0.02, embed=0.01, cold={0}))
+    load = Load(Clip(5), 10, Asking(detail=True), Workload(12, concurrency=3))
+    run = measure(pipeline.ends, load)
+    report = report_of(run)
+    assert report.exit_code == 0
+    assert report.figures.cold.count == 1
+    assert report.figures.answered == 12
+    assert json.loads(json.dumps(report.as_dict()))["figures"]["answered"] == 12
+    assert "cold start" in printed(report)
+
+
+def printed(report: Report) -> str:
+    console = Console(width=100, file=io.StringIO(), record=True)
+    original, bench_report.out = bench_report.out, console
+    try:
+        bench_report.print_report(report)
+    finally:
+        bench_report.out = original
+    return console.export_text()
