@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from facectl.deploy.status import ResourceStatus, Status
 
 _COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
-DRIFT_EXIT_CODE = 3
+DRIFT_EXIT_CODE = 1
 
 
 @with_overrides
 def status(overrides: Overrides, json: Json = False) -> None:
     """Show every resource of the deployment, and what differs from the last deploy's options.
 
-    The exit code is 3 where something differs: `facectl deploy` sets it right.
+    The exit code is 1 where something differs: `facectl deploy` sets it right.
 
     [bold]Examples[/bold]
 
