@@ -43,10 +43,17 @@ class Deployment:
     # Of the model that was deployed: shown wherever a name is.
     space: str | None = None
     synthetic: bool = False
+    # Who may call the Function URL; None where it was not deployed from here.
+    auth: Literal["iam", "none"] | None = None
 
     @property
     def names(self) -> Names:
         return Names(self.asu_id)
+
+    @property
+    def signs(self) -> bool:
+        """Whether requests to the Function URL have to be signed."""
+        return self.target == "aws" if self.auth is None else self.auth == "iam"
 
 
 def _folder() -> Path:

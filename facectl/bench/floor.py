@@ -89,7 +89,7 @@ class Floor:
 
     def ends(self, connections: int) -> Ends:
         """Both ends, for one session."""
-        signed = self.clients.deployment.target == "aws"
+        signed = self.clients.deployment.signs
         endpoint = Url(
             self.url, connections=connections, sign=self.clients.sign if signed else None
         )

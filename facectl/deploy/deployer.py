@@ -159,7 +159,7 @@ def finish(work: Draft) -> Deployment:
         url = Reader(work.clients, work.wish.account).address(DETECTION_FUNCTION)
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
-    deployment = replace(before, function_url=url)
+    deployment = replace(before, function_url=url, auth=work.wish.auth)
     deployments.remember(deployment)
     publish.publish_local(work.clients)
     return deployment
@@ -169,7 +169,8 @@ def check(work: Draft, deployment: Deployment) -> Probed:
     """Have both functions answer a probe; raises CloudError where one does not."""
     if work.wish.cloud.target == "local" and work.wish.cloud.packaging == "image":
         open_way_for_containers(deployment)
-    url = FunctionUrl(str(deployment.function_url), connections=1, sign=work.clients.sign)
+    sign = work.clients.sign if deployment.signs else None
+    url = FunctionUrl(str(deployment.function_url), connections=1, sign=sign)
     try:
         return probe(
             url,

@@ -140,7 +140,7 @@ class Ends:
         url = function_url(clients)
         # Asked for even where no answer is: it proves that the deployment is there.
         queue = ResponseQueue(clients)
-        signed = clients.deployment.target == "aws"
+        signed = clients.deployment.signs
         endpoint = FunctionUrl(url, connections=connections, sign=clients.sign if signed else None)
         return cls(endpoint, queue, endpoint.close)
 
