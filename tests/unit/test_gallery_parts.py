@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -227,3 +231,34 @@ def test_mapped_memory_can_be_written_and_has_no_name(tmp_path: object) -> None:
 def test_parts_lie_beside_the_manifest() -> None:
     assert part_key("gallery/current.json", "ab") == "gallery/parts/ab.part"
     assert part_key("current.json", "ab") == "parts/ab.part"
+
+
+def test_without_room_for_a_file_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    view = mapped(1 << 16)
+    view[-1:] = b"x"
+    assert len(view) == 1 << 16
+
+
+def test_without_faiss_a_large_gallery_is_refused_and_a_small_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    small, large = part(people(3)), part(people(3), encoding=INT8)
+    assert len(load(manifest(ref(small, 3)), Shelf(small))[0].names) == 3
+    with pytest.raises(GalleryFormatError, match="faiss"):
+        load(manifest(ref(large, 3), encoding=INT8), Shelf(large))
+
+
+def test_a_small_gallery_imports_no_search_library() -> None:
+    code = "import sys, lambda_src.gallery; print('faiss' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"
