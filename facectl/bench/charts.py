@@ -9,10 +9,11 @@ from html import escape
 from facectl.bench.recorder import Sample
 from facectl.bench.report import Report
 from facectl.bench.stages import FUNCTIONS, STAGES, WORDS
-from facectl.bench.statistics import histogram, percentile
+from facectl.bench.statistics import histogram, percentile, round_step
 from facectl.bench.svg import WIDTH, Axis, Chart, linear, milliseconds, plain, svg
 
 _BINS = 30
+_SPANS = 40
 # More dots than a page draws quickly: the slowest and the cold are kept, of the rest a part.
 _MOST_DOTS = 3000
 _NINES = ((0.0, "0"), (50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"), (99.99, "99.99"))
@@ -90,26 +91,41 @@ def timeline(report: Report) -> str:
     return chart.drawn()
 
 
-def on_the_way(report: Report) -> str:
-    """How many frames were sent and not yet answered, over time."""
-    samples = [sample for sample in report.run.samples if sample.post is not None]
-    start = min(sample.due for sample in report.run.samples)
-    events = sorted(
-        [(sample.post.began - start, 1) for sample in samples if sample.post is not None]
-        + [(sample.answered - start, -1) for sample in samples if sample.answered is not None]
-    )
-    level, points = 0, [(0.0, 0.0)]
-    for at, step in events:
-        points.append((at, float(level)))
-        level += step
-        points.append((at, float(level)))
+def flow(report: Report) -> str:
+    """Frames a second that were sent, and that were answered; cold starts where they were due."""
+    samples = report.run.samples
+    start = min(sample.due for sample in samples)
+    sent = [sample.post.began - start for sample in samples if sample.post is not None]
+    answered = [sample.answered - start for sample in samples if sample.answered is not None]
+    end = max([*sent, *answered])
+    width = round_step(max(end, 1e-3) / _SPANS)
+    rates = [_rates(times, width, end) for times in (sent, answered)]
     chart = Chart(
-        "frames on their way over time",
-        linear(0, max(at for at, _ in points), "s since the first", plain),
-        linear(0, max(5.0, *(level for _, level in points)), "frames", plain),
+        "frames sent and answered a second, over time",
+        linear(0, end, "s since the first", plain),
+        linear(0, max(rate for each in rates for _, rate in each), "frames a second", plain),
     )
-    chart.line(points, "curve")
+    for sample in samples:
+        if sample.cold:
+            chart.cross((sample.due - start, 0.0), "start", f"frame {sample.index}: cold start")
+    chart.line(rates[0], "sent")
+    chart.line(rates[1], "curve")
     return chart.drawn()
+
+
+def _rates(times: Sequence[float], width: float, end: float) -> list[tuple[float, float]]:
+    """A step line of events a second in spans of `width` seconds, until `end`."""
+    counts = [0] * (math.floor(end / width) + 1)
+    for at in times:
+        counts[max(0, math.floor(at / width))] += 1
+    points = []
+    for number, count in enumerate(counts):
+        # The last span may be cut short by the end.
+        span = min(width, end - number * width)
+        if span > width / 2:
+            rate = count / span
+            points += [(number * width, rate), (number * width + span, rate)]
+    return points
 
 
 def waterfall(report: Report) -> str:

@@ -99,7 +99,7 @@ def _charts(report: Report) -> list[str]:
             charts.percentile_curve,
         ),
         ("Timeline", _key(report), charts.timeline),
-        ("On their way", "frames sent and not yet answered", charts.on_the_way),
+        ("Sent and answered", _key_of_flow(report), charts.flow),
     ]
     if report.figures.stages.shares:
         beneath = "; thin: the platform alone" if report.floor is not None else ""
@@ -124,6 +124,13 @@ def _key(report: Report) -> str:
     if report.figures.without_answer:
         words.append('<span class="key lost">✕</span> no answer')
     return "ms of each frame: " + ", ".join(words)
+
+
+def _key_of_flow(report: Report) -> str:
+    words = ['<span class="key sent">━</span> sent', '<span class="key warm">━</span> answered']
+    if report.figures.cold.count:
+        words.append('<span class="key cold">✕</span> cold start')
+    return "frames a second: " + ", ".join(words)
 
 
 def _tables(report: Report) -> list[str]:
@@ -157,7 +164,7 @@ def _verdict(report: Report) -> str:
         )
         for check in report.verdict
     )
-    return _table("Verdict", ("", "measured", "at most", ""), rows)
+    return _table("Verdict", ("", "measured", "at most", ""), rows, words=True)
 
 
 def _optional_tables(report: Report) -> list[str]:

@@ -14,7 +14,7 @@ from html import escape
 from facectl.bench.statistics import round_step
 
 WIDTH, HEIGHT = 400.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 48.0, 14.0, 14.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 20.0, 14.0, 40.0
 _TICKS = 5
 
 

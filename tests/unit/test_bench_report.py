@@ -5,80 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bench_fakes import Clip, FakePipeline, Stalls
+from bench_samples import answered, lost, report_of, run_with
 from rich.console import Console
 
-from facectl.bench.clocks import Readings
 from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import Billed, cost_of
 from facectl.bench.export import write_csv
 from facectl.bench.html import page
-from facectl.bench.recorder import Post, Sample, Stamps
+from facectl.bench.recorder import Post
 from facectl.bench.report import Figures, Report, Targets, rows
-from facectl.bench.run import Load, Run, measure
+from facectl.bench.run import Load, measure
 from facectl.bench.truth import Truth
 from facectl.bench.workload import Workload
 from facectl.cli import bench_report
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.prices import CURRENT
-from facectl.stream.ledger import Counts
 from facectl.stream.sender import Asking
-
-READINGS = Readings(0.0, 0.0)
-
-
-def answered(index: int, latency: float, **more: Any) -> Sample:
-    """Due at `index` seconds, posted when due, in the functions for a tenth of a second."""
-    due = float(index)
-    fields: dict[str, Any] = {
-        "index": index,
-        "name": f"f{index}.jpg",
-        "request_id": f"r-{index}",
-        "status": "answered",
-        "due": due,
-        "opened": due,
-        "result": "Ann",
-        "latency": latency,
-        "post": Post(due, due + 0.05, 1),
-        "stamps": Stamps(due + latency - 0.02, due + latency - 0.01),
-        "timings_ms": {"detect": 60.0, "request_queue": 5.0, "embed": 40.0},
-        "faces": 1,
-    }
-    return Sample(**{**fields, **more})
-
-
-def lost(index: int, status: Any = "unanswered") -> Sample:
-    return Sample(index, f"f{index}.jpg", f"r-{index}", status, index, index, error="no route")
-
-
-def run_with(samples: Sequence[Sample], **more: Any) -> Run:
-    fields: dict[str, Any] = {
-        "samples": samples,
-        "workload": Workload(),
-        "counts": Counts(duplicates=2),
-        "readings": READINGS,
-        "began": 0.0,
-        "seconds": 10.0,
-    }
-    return Run(**{**fields, **more})
-
-
-def report_of(run: Run, **more: Any) -> Report:
-    fields: dict[str, Any] = {
-        "run": run,
-        "figures": Figures.of(run),
-        "targets": Targets(),
-        "conditions": {"source": "clip.mp4", "workload": "open loop", "target": "nowhere"},
-        "synthetic": False,
-    }
-    return Report(**{**fields, **more})
 
 
 def test_cold_starts_are_counted_apart() -> None:
