@@ -68,7 +68,8 @@ def down(json: Json = False) -> None:
     if json:
         print_json({"processes_ended": ended})
     else:
-        out.print(f"The local cloud ended, {ended} processes" if ended else "No local cloud runs")
+        what = "1 process" if ended == 1 else f"{ended} processes"
+        out.print(f"The local cloud ended, {what}" if ended else "No local cloud runs")
 
 
 @app.command()

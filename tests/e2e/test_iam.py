@@ -7,13 +7,16 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from conftest import Facectl, free_port
+from typer.testing import CliRunner
 
 from facectl.aws import Clients
+from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.options import Options
@@ -157,3 +160,8 @@ def test_an_unsigned_frame_is_refused_and_a_public_url_takes_it(strict: Clients)
 
     deployer.perform(deployer.draft(deployment, store.find(), Options(auth="iam")))
     assert httpx.post(url, content=frame).status_code == 403
+
+
+def test_send_signs_where_the_url_asks_for_it(strict: Clients, portrait: Path) -> None:
+    sent = CliRunner().invoke(app, ["send", str(portrait), "--json"])
+    assert sent.exit_code == 0, sent.output

@@ -69,7 +69,7 @@ def test_up_twice_says_so_and_keeps_the_process(port: int) -> None:
     assert second.stdout == (
         f"The local cloud is already running: http://127.0.0.1:{port} (process {pid})\n"
     )
-    assert down.stdout == "The local cloud ended, 1 processes\n"
+    assert down.stdout == "The local cloud ended, 1 process\n"
     assert run(app, ["local", "down"]).stdout == "No local cloud runs\n"
 
 
