@@ -32,9 +32,8 @@ def detection(event: dict[str, Any], context: object) -> dict[str, Any]:
     watch = _begin(context, DETECTION_INIT)
     with watch.stage("detect"):
         request_id = json.loads(event["body"])["request_id"]
-        message = {"request_id": request_id, "timings_ms": watch.durations_ms, "crop": _CROP}
-        body = json.dumps(message)
-    _aws.send(_settings.request_queue_url, body)
+    message = {"request_id": request_id, "timings_ms": watch.durations_ms, "crop": _CROP}
+    _aws.send(_settings.request_queue_url, json.dumps(message))
     log.info("noop", request_id)
     return {
         "statusCode": 200,
