@@ -94,6 +94,21 @@ class Docker:
         digits = answer.stdout.strip()
         return int(digits) if digits.isdecimal() else None
 
+    def remove(self, repository: str) -> None:
+        """Remove every tag of a repository from the engine; one that is in use stays."""
+        form = "{{.Repository}}:{{.Tag}}"
+        asked = [
+            self.command,
+            "image",
+            "ls",
+            "--format",
+            form,
+            "--filter",
+            f"reference={repository}",
+        ]
+        for image in _run(asked).stdout.split():
+            _run([self.command, "image", "rm", image])
+
     def push(self, uri: str, login: tuple[str, str], tell: Tell) -> None:
         """Push an image as a user with a password, which is kept nowhere; raises CloudError."""
         registry = uri.partition("/")[0]

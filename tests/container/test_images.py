@@ -124,7 +124,7 @@ def test_a_read_only_file_system_is_enough(read_only: str) -> None:
     assert json.loads(answer["body"])["error"]["code"] == "bad_json"
 
 
-def test_going_back_to_zips_asks_first_and_down_leaves_no_container(deployed: Facectl) -> None:
+def test_going_back_to_zips_asks_first(deployed: Facectl) -> None:
     refused = deployed("deploy", "--package", "zip", expect=1)
     assert "must be deleted and made anew" in refused.stderr
     assert not deployed.json("status")["drift"]
@@ -138,8 +138,21 @@ def test_going_back_to_zips_asks_first_and_down_leaves_no_container(deployed: Fa
     ]
     assert deployed("deploy").stdout.startswith("Nothing to change")
 
-    deployed("deploy", "--package", "image", "--yes")
+
+def test_destroy_and_down_leave_nothing_in_the_engine(deployed: Facectl, base_image: str) -> None:
     registry = deployed.json("local", "status")["endpoint_url"].partition("://")[2]
+
+    def held(what: str) -> list[str]:
+        form = {"ps": "{{.Image}}", "images": "{{.Repository}}"}[what]
+        listed = docker(what, "--format", form).stdout.split()
+        return [image for image in listed if image.startswith(registry)]
+
+    build = ("--package", "image", "--base-image", base_image, "--yes")
+    deployed("deploy", *build)
+    deployed("destroy")
+    assert (held("ps"), held("images")) == ([], [])
+
+    deployed("deploy", "--asu-id", "box", "--target", "local", *build)
+    assert len(held("ps")) == 2
     deployed("local", "down")
-    running = docker("ps", "--format", "{{.Image}}").stdout.split()
-    assert not [image for image in running if image.startswith(registry)]
+    assert held("ps") == []

@@ -22,7 +22,7 @@ from facectl.deploy import deployer
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
 from facectl.deploy.images import BuildOptions, Recipe, given_packages, image_package
-from facectl.deploy.models import Create, Image, Repository
+from facectl.deploy.models import Create, Delete, Image, Repository
 from facectl.deploy.planner import plan
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
@@ -57,6 +57,8 @@ elif name == "image inspect":
         print(told["size"])
     else:
         sys.exit(0 if told["has"] else 1)
+elif name == "image ls":
+    print("\\n".join(told["images"]))
 elif name.startswith("push"):
     print("layer 1: Pushed")
     sys.exit(told["push"])
@@ -84,6 +86,7 @@ class StandIn:
             "server": {"Version": "28.2.2"},
             "buildx": True,
             "has": False,
+            "images": [],
             "size": 300_000_000,
             "push": 0,
             "build": 0,
@@ -314,6 +317,27 @@ def test_a_refused_login_names_what_was_tried(
         stub.add_client_error("get_authorization_token", "AccessDeniedException", "not you")
         with pytest.raises(CloudError, match=r"create image face-detection:\w+: AccessDenied"):
             make(docker, context, model)
+
+
+def test_a_repository_takes_its_images_on_this_computer_along(
+    docker: StandIn, context: Context, model: Model
+) -> None:
+    image = make(docker, context, model)
+    uri = context.account.image_uri(image.name)
+    docker.tell(images=[uri])
+    carry_out(Delete(Repository("face-detection", "42")), context)
+    (listed,) = docker.asked("ls")
+    assert listed["arguments"][-1] == f"reference={uri.rpartition(':')[0]}"
+    assert [asked["arguments"] for asked in docker.asked("rm")] == [["image", "rm", uri]]
+
+
+def test_a_repository_goes_without_docker_too(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    carry_out(Create(Repository("face-detection", "42")), context)
+    carry_out(Delete(Repository("face-detection", "42")), context)
+    assert Reader(context.clients, context.account).repository("face-detection") is None
 
 
 def test_repositories_drift_is_repaired(context: Context) -> None:

@@ -13,7 +13,7 @@ from facectl.deploy.docker import Docker
 from facectl.deploy.images import LARGEST, PLATFORMS, Recipe
 from facectl.deploy.models import Image, Repository
 from facectl.deploy.writers.base import Writer, tags
-from facectl.errors import CloudError, InputError
+from facectl.errors import CloudError, FacectlError, InputError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr.type_defs import TagTypeDef
@@ -46,6 +46,11 @@ class RepositoryWriter(Writer[Repository]):
     def delete(self, found: Repository) -> None:
         ecr = self.context.clients.ecr
         unless_missing(ecr.delete_repository, repositoryName=found.name, force=True)
+        try:
+            Docker.find().remove(self.context.account.image_uri(found.name))
+        except FacectlError as error:
+            # Without an engine there is nothing of it on this computer.
+            self.context.tell(str(error))
 
     def _expire(self, wanted: Repository) -> None:
         self.context.clients.ecr.put_lifecycle_policy(
