@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test bench-vision bench-gallery check format clean test-container lock
+.PHONY: install demo test test-faults bench-vision bench-gallery check format clean test-container lock
 
 install: $(STAMP)
 
@@ -34,6 +34,11 @@ demo: install
 
 test: check
 	@$(BIN)/python -m pytest -m "not container"
+
+# Breaks the local cloud while frames run, and prints what came of it. `make test` has
+# the short form; `make test-faults LONG=1` makes README's figures, in a quarter of an hour.
+test-faults: install
+	@FACECTL_FAULTS=$(if $(LONG),long,short) $(BIN)/python -m pytest -m faults tests/faults
 
 # With a Docker engine: builds both images, on FACECTL_BASE_IMAGE where that is set.
 test-container: install

@@ -1,0 +1,240 @@
+"""Things are broken while frames run: none is lost, none answered twice, none mixed up."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hands import LONG, PEOPLE, VISIBILITY, Hands, Outcome, judge, wait_for
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500 if LONG else 300)]
+
+FRAMES = 500 if LONG else 40
+PAUSE = 20.0 if LONG else 5.0
+# Longer than any frame of these is held up.
+PATIENCE = ("--timeout", "150")
+
+
+@pytest.fixture(autouse=True)
+def settled(hands: Hands) -> None:
+    hands.settle()
+
+
+def begun(out: Path, answers: int) -> None:
+    """Wait until a client has so many answers."""
+    wait_for(lambda: out.exists() and len(out.read_bytes().splitlines()) >= answers, 120)
+
+
+def passed(outcome: Outcome, table: list[Outcome]) -> None:
+    table.append(outcome)
+    assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, 0), outcome.problems
+
+
+def test_recognition_workers_are_killed_at_work(
+    hands: Hands, out: Path, table: list[Outcome]
+) -> None:
+    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    begun(out, 2)
+    moment = random.Random(8)
+    kills = 0
+    while client.poll() is None and kills < (20 if LONG else 2):
+        try:
+            hands.busy("face-recognition", within=10).send_signal(signal.SIGKILL)
+        except AssertionError:
+            break
+        kills += 1
+        time.sleep(moment.uniform(1, 4))
+    report = hands.report(client)
+    outcome = judge(f"recognition worker killed at work, {kills} times", FRAMES, [out])
+    outcome.dropped = report["duplicates"]
+    assert kills
+    passed(outcome, table)
+
+
+def test_the_cloud_stands_still(hands: Hands, out: Path, table: list[Outcome]) -> None:
+    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    begun(out, 5)
+    hands.cloud.suspend()
+    time.sleep(PAUSE)
+    hands.cloud.resume()
+    report = hands.report(client)
+    outcome = judge(f"local cloud stopped for {PAUSE:.0f} s", FRAMES, [out], lasted=PAUSE)
+    outcome.dropped = report["duplicates"]
+    passed(outcome, table)
+
+
+def test_the_client_is_killed_and_goes_on(hands: Hands, out: Path, table: list[Outcome]) -> None:
+    times = 3 if LONG else 1
+    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    for n in range(times):
+        begun(out, (n + 1) * FRAMES // (times + 2))
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+        killed = time.monotonic()
+        out.unlink()
+        client = hands.start(hands.frames(FRAMES), out, "--resume", *PATIENCE)
+    begun(out, FRAMES // (times + 2) + 4)
+    first_new = time.monotonic() - killed
+    report = hands.report(client)
+    outcome = judge(f"client killed and resumed, {times} times", FRAMES, [out])
+    outcome.dropped = report["duplicates"]
+    outcome.held, outcome.lasted = first_new, 0.0
+    assert (report["sent"], report["answered"]) == (FRAMES, FRAMES)
+    passed(outcome, table)
+
+
+def test_every_message_is_delivered_twice(hands: Hands, out: Path, table: list[Outcome]) -> None:
+    before = hands.proxy.doubled
+    with hands.proxy.doubling("req-queue"):
+        report = hands.report(hands.start(hands.frames(FRAMES), out, *PATIENCE))
+    outcome = judge("every request message delivered twice", FRAMES, [out])
+    outcome.dropped = report["duplicates"]
+    faces = FRAMES - FRAMES // len(PEOPLE)
+    assert hands.proxy.doubled - before >= faces
+    assert outcome.dropped > 0
+    passed(outcome, table)
+    # Late copies that nobody waits for stay on the queue, and are no answer to anybody else.
+    again = out.with_name("again.jsonl")
+    report = hands.report(hands.start(hands.frames(8), again, *PATIENCE))
+    assert (report["answered"], report["duplicates"]) == (8, 0)
+    assert judge("", 8, [again]).wrong == 0
+
+
+def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
+    bodies = {f"good-{n}": hands.message(f"good-{n}", PEOPLE[n % 3]) for n in range(9)}
+    bodies["poison"] = json.dumps({"request_id": "poison", "faces": 7})
+    began = time.monotonic()
+    hands.clients.sqs.send_message_batch(
+        QueueUrl=hands.queue("req-queue"),
+        Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies.values())],
+    )
+    found = hands.answers(10, within=60)
+    held = time.monotonic() - began
+    extra = hands.answers(1, within=3)
+    times = Counter(answer["request_id"] for answer in found + extra)
+    results = {answer["request_id"]: answer["result"] for answer in found}
+    outcome = Outcome(
+        "poisoned message in a batch of ten",
+        10,
+        lost=len(bodies.keys() - times.keys()),
+        doubled=sum(times.values()) - len(times),
+        wrong=sum(results[f"good-{n}"] == "Error" for n in range(9)),
+        errors=list(results.values()).count("Error"),
+        held=held,
+    )
+    assert results["poison"] == "Error"
+    wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == 1, 60)
+    [dead] = hands.facectl.json("dlq", "list")["dead"]
+    assert (dead["request_id"], dead["answered_error"]) == ("poison", True)
+    passed(outcome, table)
+
+
+def test_messages_that_end_every_worker(hands: Hands, table: list[Outcome]) -> None:
+    """Nobody lives to say what became of them; they are answered all the same."""
+    names = {f"killer-{n}" for n in range(4)}
+    began = time.monotonic()
+    hands.clients.sqs.send_message_batch(
+        QueueUrl=hands.queue("req-queue"),
+        Entries=[
+            {"Id": name, "MessageBody": hands.message(name, "Ann", faces=12)}
+            for name in sorted(names)
+        ],
+    )
+    for silence in (0.0, 0.8 * VISIBILITY):
+        # A worker that starts in another's place computes, too.
+        time.sleep(silence)
+        hands.busy("face-recognition", within=2 * VISIBILITY).send_signal(signal.SIGKILL)
+    found = hands.answers(len(names), within=4 * VISIBILITY)
+    held = time.monotonic() - began
+    times = Counter(answer["request_id"] for answer in found + hands.answers(1, within=3))
+    results = [answer["result"] for answer in found]
+    outcome = Outcome(
+        "messages at which every worker is killed",
+        len(names),
+        lost=len(names - times.keys()),
+        doubled=sum(times.values()) - len(times),
+        errors=results.count("Error"),
+        held=held,
+    )
+    assert outcome.errors
+    passed(outcome, table)
+
+
+@pytest.mark.parametrize(
+    ("queue", "what"),
+    [
+        ("resp-queue", "response queue out of reach"),
+        ("req-queue", "request queue out of reach"),
+    ],
+)
+def test_a_queue_is_out_of_reach(
+    hands: Hands, out: Path, table: list[Outcome], queue: str, what: str
+) -> None:
+    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    begun(out, 5)
+    before = hands.proxy.refused
+    with hands.proxy.refusing(queue):
+        time.sleep(PAUSE)
+    assert hands.proxy.refused > before
+    report = hands.report(client)
+    outcome = judge(f"{what} for {PAUSE:.0f} s", FRAMES, [out], lasted=PAUSE)
+    outcome.dropped = report["duplicates"]
+    passed(outcome, table)
+    assert outcome.errors == 0
+
+
+def test_the_function_times_out_in_the_middle_of_a_batch(
+    hands: Hands, out: Path, table: list[Outcome]
+) -> None:
+    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    begun(out, 3)
+    hands.busy("face-recognition").suspend()
+    report = hands.report(client)
+    outcome = judge("function times out in the middle of a batch", FRAMES, [out])
+    outcome.dropped = report["duplicates"]
+    passed(outcome, table)
+
+
+def test_two_clients_on_one_response_queue(
+    hands: Hands, tmp_path: Path, table: list[Outcome]
+) -> None:
+    frames = 200 if LONG else 24
+    outs = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    running: list[subprocess.Popen[str]] = [
+        hands.start(hands.frames(frames), out, *PATIENCE) for out in outs
+    ]
+    reports = [hands.report(client) for client in running]
+    outcome = judge("two clients on one response queue", frames, outs)
+    outcome.dropped = sum(report["duplicates"] for report in reports)
+    ids = [json.loads(line)["request_id"] for out in outs for line in out.read_text().splitlines()]
+    assert len(set(ids)) == 2 * frames
+    passed(outcome, table)
+
+
+def test_the_gallery_is_deleted_under_a_running_function(
+    hands: Hands, out: Path, table: list[Outcome]
+) -> None:
+    """Who can't be known any more is Unknown; nobody is taken for somebody else."""
+    names = hands.clients.deployment.names
+    bucket = names.bucket(hands.clients.account, "us-east-1")
+    kept = hands.clients.s3.get_object(Bucket=bucket, Key="gallery/current.json")["Body"].read()
+    # Slowly enough for the function to ask for its gallery again.
+    pace = ("--realtime", "--fps", str(FRAMES // 15))
+    client = hands.start(hands.frames(FRAMES), out, *pace, *PATIENCE)
+    begun(out, 3)
+    hands.clients.s3.delete_object(Bucket=bucket, Key="gallery/current.json")
+    report = hands.report(client)
+    hands.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=kept)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    for line in lines:
+        assert line["result"] in {PEOPLE[line["frame"] % len(PEOPLE)], "Unknown"}
+    assert any(line["result"] == "Unknown" for line in lines)
+    outcome = judge("gallery object deleted under a running function", FRAMES, [out])
+    outcome.wrong, outcome.dropped = 0, report["duplicates"]
+    passed(outcome, table)
