@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from facectl.aws import Clients
+from facectl.aws import Clients, is_denied
 from facectl.bench import conditions
 from facectl.bench.cost import Billed
 from facectl.bench.run import Run
-from facectl.errors import FacectlError
+from facectl.errors import CloudError, FacectlError
 from facectl.logs.events import FUNCTIONS
 from facectl.logs.report import gather
 from facectl.logs.times import Window
@@ -43,6 +43,8 @@ def of_run(
             found, missing = _read(clients, window, tell), None
         except FacectlError as error:
             missing = str(error)
+            if isinstance(error, CloudError) and is_denied(error):
+                break
             continue
         if DETECTION_FUNCTION in found:
             if found[DETECTION_FUNCTION].invocations >= run.counts.accepted:

@@ -148,8 +148,9 @@ def _tables(report: Report) -> list[str]:
     parts.append(
         "<p class=note>Time counts from when a frame was due. Percentiles are exact: the smallest "
         "sample that so many per cent of the samples do not exceed. The stages of a frame add up "
-        "to its time end to end; POST and poll are told apart by the clocks above, their sum "
-        "is not.</p>"
+        "to its time end to end. POST and poll are told apart by the clocks above, on which "
+        "their sum does not depend; the request-queue wait lies between the clocks of SQS and of "
+        "face-recognition.</p>"
     )
     return parts
 
@@ -238,6 +239,7 @@ def _counts(figures: Figures) -> Iterable[Sequence[str]]:
     for status, count in figures.statuses.items():
         yield status, str(count)
     yield "duplicate answers", str(figures.duplicates)
+    yield "posted more than once", str(figures.retried)
     if figures.asked is not None and figures.reached is not None:
         yield "frames a second asked for, reached", f"{figures.asked:.2f}, {figures.reached:.2f}"
     if figures.course_average is not None:

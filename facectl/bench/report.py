@@ -60,6 +60,7 @@ class Check:
 class Figures:
     """What the samples of a run add up to. Durations in seconds.
 
+    `retried`: frames whose POST needed more than one attempt, after a 429 say.
     `warm`, `cold`: end to end of the frames that no function, or one, started
     for. `post`: as the client sees it, all attempts. `asked` and `reached` are
     frames a second. `course_average`: wall time over requests, as the course's
@@ -68,6 +69,7 @@ class Figures:
 
     statuses: Mapping[str, int]
     duplicates: int
+    retried: int
     everything: Summary
     warm: Summary
     cold: Summary
@@ -95,6 +97,7 @@ class Figures:
         return cls(
             statuses=Counter(sample.status for sample in samples),
             duplicates=run.counts.duplicates,
+            retried=sum(post.attempts > 1 for post in posts),
             everything=Summary.of([sample.latency or 0.0 for sample in answered]),
             warm=Summary.of([sample.latency or 0.0 for sample in warm]),
             cold=Summary.of([sample.latency or 0.0 for sample in cold]),
@@ -145,6 +148,7 @@ class Figures:
             "unanswered": self.statuses.get("unanswered", 0),
             "without_answer": self.without_answer,
             "duplicates": self.duplicates,
+            "retried": self.retried,
             "end_to_end_s": {
                 "all": self.everything.as_dict(),
                 "warm": self.warm.as_dict(),

@@ -246,6 +246,8 @@ def _counts(figures: Figures) -> str:
         )
         if figures.statuses.get(status)
     ]
+    if figures.retried:
+        parts.append(f"{figures.retried} posted again after a 429, a 5xx or a broken connection")
     return ", ".join(parts)
 
 
@@ -304,13 +306,14 @@ def _print_comparison(comparison: Comparison) -> None:
         title_style="bold",
         box=box.SIMPLE_HEAD,
     )
+    table.padding = (0, 0, 0, 1)
     table.add_column("", no_wrap=True)
     for name in ("before", "now", "change", "95 % interval", ""):
         table.add_column(name, justify="right", no_wrap=True)
     for row in comparison.rows:
         ratio = "" if row.ratio is None else f" ({row.ratio:+.0%})"
         interval = f"{_ms(row.interval.low)} to {_ms(row.interval.high)}"
-        verdict = "within noise" if row.noise else "[bold]changed[/bold]"
+        verdict = "noise" if row.noise else "[bold]changed[/bold]"
         change = f"{_ms(row.change)}{ratio}"
         table.add_row(row.what, _ms(row.before), _ms(row.after), change, interval, verdict)
     out.print(table)
