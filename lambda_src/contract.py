@@ -18,6 +18,8 @@ from typing import Any
 MAX_FACES = 100
 MAX_REQUEST_ID = 128
 MAX_FILENAME = 512
+# Of pixels, milliseconds and probabilities: what is beyond is none of them.
+_LARGEST = 1e12
 
 # Among the timings of a frame that met a cold start: how long the function's
 # process took until it was ready, in ms.
@@ -135,7 +137,7 @@ class FaceMessage:
             faces = tuple(
                 CroppedFace(
                     _box(face["box"]),
-                    float(face["probability"]),
+                    _number(face["probability"]),
                     base64.b64decode(face["image"], validate=True),
                 )
                 for face in fields["faces"]
@@ -222,7 +224,10 @@ class FrameResult:
                 if faces is None
                 else tuple(
                     NamedFace(
-                        _box(f["box"]), float(f["probability"]), str(f["name"]), f["distance"]
+                        _box(f["box"]),
+                        _number(f["probability"]),
+                        str(f["name"]),
+                        None if f["distance"] is None else _number(f["distance"]),
                     )
                     for f in faces
                 ),
@@ -297,11 +302,21 @@ def _image(content: object, limit: int, request_id: str) -> bytes:
 def _box(value: object) -> Box:
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         raise MessageError("a box is four numbers: x0 y0 x1 y1")
-    x0, y0, x1, y1 = (float(edge) for edge in value)
+    x0, y0, x1, y1 = (_number(edge) for edge in value)
     return x0, y0, x1, y1
+
+
+def _number(value: object) -> float:
+    """A finite number; what it is instead is not repeated, as it may be anything."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise MessageError("a number is missing")
+    # Python reads NaN, Infinity and integers beyond every float; JSON has none of them.
+    if not -_LARGEST <= value <= _LARGEST:
+        raise MessageError("a number is out of range")
+    return float(value)
 
 
 def _timings(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         raise MessageError("timings_ms is an object")
-    return {str(key): float(duration) for key, duration in value.items()}
+    return {str(key): _number(duration) for key, duration in value.items()}

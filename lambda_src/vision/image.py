@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _UNSUPPORTED = "the image must be a JPEG, PNG or WebP file"
+# Every scan of a progressive JPEG goes over all its pixels again: 6 MB of scans of
+# 80 bytes each would take an hour. Encoders write about ten.
+_MAX_SCANS = 100
+_START_OF_SCAN = b"\xff\xda"
 _EXIF_ORIENTATION = 0x0112
 # EXIF 2.3, tag 0x0112: how the stored picture has to be turned to stand upright.
 _UPRIGHT = {
@@ -34,12 +38,15 @@ class ImageError(ValueError):
 def decode_image(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG or WebP file to (height, width, 3) uint8 RGB, upright by its EXIF.
 
-    The size is checked before any pixel is decoded. Grey, palette and CMYK
+    The size, and a JPEG's scans, are checked before any pixel is decoded. Grey, palette and CMYK
     become RGB, 16 bits become 8, and transparency is dropped. Raises ImageError.
     """
     if len(data) > max_bytes:
         raise ImageError("image_too_large", f"the image file must be at most {max_bytes} bytes")
     file_format = _format(data)
+    # Inside coded pixels the two bytes never follow each other.
+    if file_format == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
+        raise ImageError("bad_image", f"a JPEG of more than {_MAX_SCANS} scans is not decoded")
     try:
         # Pillow warns at a limit of its own; the one that holds here is max_pixels.
         with warnings.catch_warnings():

@@ -1,0 +1,47 @@
+"""The corpus of bad requests against the running functions: answers as documented, and no harm."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Facectl
+from corpus import corpus, request
+
+pytestmark = pytest.mark.e2e
+
+
+def test_every_bad_request_has_its_answer_and_the_next_frame_its_own(
+    deployed: Facectl, portrait: Path, tmp_path: Path
+) -> None:
+    url = deployed.json("context")["function_url"]
+    began = time.time()
+    wrong = []
+    with httpx.Client(timeout=60, trust_env=False) as client:
+        for bad in corpus():
+            answered = client.post(url, content=bad.body)
+            code = answered.json().get("error", {}).get("code")
+            if (answered.status_code, code) not in bad.answers:
+                wrong.append((bad.name, answered.status_code, answered.text[:200]))
+        taken = client.post(url, content=request(portrait.read_bytes(), request_id="last"))
+        assert taken.status_code == 200
+    assert wrong == []
+
+    time.sleep(1)
+    since = f"{time.time() - began + 1:.0f}s"
+    logged = deployed("logs", "--since", since, "--raw").stdout
+    assert '"last"' in logged
+    # No worker died, no line was forged, and nothing of what was sent is in the log.
+    assert "forged" not in logged
+    assert "internal" not in logged
+    assert "AAAAAAAA" not in logged
+    assert max(map(len, logged.splitlines())) < 2000
+    for line in logged.splitlines():
+        if '"stage"' in line:
+            assert json.loads(line[line.index("{") :])["function"].startswith("face-")
+    report = {each["function"]: each for each in deployed.json("logs", "report")["functions"]}
+    assert report["face-detection"]["errors"] == report["face-detection"]["timeouts"] == 0
+    deployed("purge", "--yes")
