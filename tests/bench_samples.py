@@ -27,7 +27,7 @@ def answered(index: int, latency: float, **more: Any) -> Sample:
         "opened": due,
         "result": "Ann",
         "latency": latency,
-        "post": Post(due, due + 0.05, 1),
+        "post": Post(due, due + 0.05, 1, 0.05),
         "stamps": Stamps(due + latency - 0.02, due + latency - 0.01),
         "timings_ms": {"detect": 60.0, "request_queue": 5.0, "embed": 40.0},
         "faces": 1,

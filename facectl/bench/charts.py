@@ -95,7 +95,7 @@ def flow(report: Report) -> str:
     """Frames a second that were sent, and that were answered; cold starts where they were due."""
     samples = report.run.samples
     start = min(sample.due for sample in samples)
-    sent = [sample.post.began - start for sample in samples if sample.post is not None]
+    sent = [sample.post.sent - start for sample in samples if sample.post is not None]
     answered = [sample.answered - start for sample in samples if sample.answered is not None]
     end = max([*sent, *answered])
     width = round_step(max(end, 1e-3) / _SPANS)

@@ -99,7 +99,9 @@ def _of_frame(sample: Sample, readings: Readings) -> Bounds:
         return Bounds()
     timings = sample.timings_ms or {}
     worked = sum(timings.get(stage, 0.0) for stage in _WORK) / 1e3
-    low = readings.at(sample.post.began) + worked - sample.stamps.sent_at - _CUT_OFF
+    # Of several attempts, one that seemed to fail may be the one that was answered.
+    sent = sample.post.sent if sample.post.attempts == 1 else sample.post.began
+    low = readings.at(sent) + worked - sample.stamps.sent_at - _CUT_OFF
     given_out = sample.stamps.first_received_at or sample.stamps.sent_at
     return Bounds(low, readings.at(sample.answered) - given_out)
 

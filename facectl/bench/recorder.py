@@ -23,11 +23,26 @@ COLD_KEYS = (DETECTION_INIT, RECOGNITION_INIT)
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One POST, all its attempts together, by the client's clock; 0 attempts where it failed."""
+    """One POST by the client's clock, from its first attempt to its end.
+
+    `last`: seconds of the attempt that got through; None, and 0 attempts, where
+    none did.
+    """
 
     began: float
     ended: float
     attempts: int
+    last: float | None = None
+
+    @property
+    def put_off(self) -> float:
+        """Seconds until the attempt that got through: others before it, and waits between them."""
+        return 0.0 if self.last is None else max(0.0, self.ended - self.began - self.last)
+
+    @property
+    def sent(self) -> float:
+        """When the attempt began that got through, or the first where none did."""
+        return self.began + self.put_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +165,9 @@ class _WatchedEndpoint:
         except FacectlError:
             self._tell(request.request_id, Post(began, self._clock(), 0))
             raise
-        self._tell(request.request_id, Post(began, self._clock(), delivery.attempts))
+        self._tell(
+            request.request_id, Post(began, self._clock(), delivery.attempts, delivery.seconds)
+        )
         return delivery
 
 

@@ -62,7 +62,7 @@ class Figures:
 
     `retried`: frames whose POST needed more than one attempt, after a 429 say.
     `warm`, `cold`: end to end of the frames that no function, or one, started
-    for. `post`: as the client sees it, all attempts. `asked` and `reached` are
+    for. `post`: the attempt that got through, as the client sees it. `asked` and `reached` are
     frames a second. `course_average`: wall time over requests, as the course's
     workload generator has it.
     """
@@ -93,7 +93,7 @@ class Figures:
         first = min((post.began for post in posts), default=0.0)
         last = max((sample.answered or 0.0 for sample in answered), default=first)
         wall = last - first
-        sent = [post.began for post in posts]
+        sent = [post.sent for post in posts]
         return cls(
             statuses=Counter(sample.status for sample in samples),
             duplicates=run.counts.duplicates,
@@ -101,7 +101,7 @@ class Figures:
             everything=Summary.of([sample.latency or 0.0 for sample in answered]),
             warm=Summary.of([sample.latency or 0.0 for sample in warm]),
             cold=Summary.of([sample.latency or 0.0 for sample in cold]),
-            post=Summary.of([post.ended - post.began for post in posts if post.attempts]),
+            post=Summary.of([post.last for post in posts if post.last is not None]),
             starts=_starts(cold),
             stages=_breakdown(run, warm),
             cold_stages=_breakdown(run, cold),
@@ -256,10 +256,10 @@ def _row(sample: Sample, run: Run, start: float, labels: Mapping[str, str]) -> d
         "correct": None if label is None or sample.result is None else label == sample.result,
         "cold": sample.cold,
         "due_s": round(sample.due - start, 6),
-        "sent_s": None if post is None else round(post.began - start, 6),
+        "sent_s": None if post is None else round(post.sent - start, 6),
         "answered_s": None if sample.answered is None else round(sample.answered - start, 6),
         "latency_s": _rounded(sample.latency),
-        "post_s": None if post is None else round(post.ended - post.began, 6),
+        "post_s": None if post is None else _rounded(post.last),
         "attempts": None if post is None else post.attempts,
         "stages_s": {name: round(seconds, 6) for name, seconds in stages.items()},
         "error": sample.error,

@@ -1,9 +1,11 @@
 """Where a frame's time went, so that its stages add up to its end-to-end time.
 
     stage            from → to                                        whose clock
-    wait             due → taken up by the client                      client
+    wait             due → taken up by the client, and what an         client
+                     attempt that got through was put off after
+                     a 429 or a broken connection
     encode           taken up → POST begun                             client
-    post             POST begun → answer on the queue, less what        client, SQS
+    post             POST begun → answer on the queue, less what       client, SQS
                      the functions account for: the way in, the
                      Function URL, handing over to SQS
     detect           decode, detect, crop                              face-detection
@@ -76,7 +78,11 @@ def stages_of(sample: Sample, readings: Readings, offset: Offset | None) -> dict
         if offset is not None:
             given_out = stamps.first_received_at + offset.seconds
             found["poll"] = readings.at(sample.answered) - given_out
-    found["post"] = (sample.answered - sample.due) - sum(found.values())
+    post = (sample.answered - sample.due) - sum(found.values())
+    # An attempt that seemed to fail may be the one that was answered.
+    put_off = min(sample.post.put_off, max(0.0, post))
+    found["wait"] += put_off
+    found["post"] = post - put_off
     return {stage: found[stage] for stage in STAGES if stage in found}
 
 

@@ -76,6 +76,18 @@ def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
     assert breakdown(done).shares["wait"] == pytest.approx(sum(waits) / 4, abs=0.01)
 
 
+def test_what_a_post_was_put_off_is_waiting_and_not_the_post() -> None:
+    class Gated(FakePipeline):
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+            time.sleep(0.2)
+            return super().post(request, sleep=sleep)
+
+    done = run(Gated(lambda _: Stalls(way_in=0.02)), Workload(3, concurrency=1))
+    shares = breakdown(done).shares
+    assert shares["wait"] == pytest.approx(0.2, abs=0.04)
+    assert shares["post"] + shares["poll"] < 0.1
+
+
 def test_the_stages_add_up_to_the_end_to_end_time() -> None:
     stalls = Stalls(way_in=0.02, detect=0.03, request_queue=0.02, embed=0.04, skew=-3)
     done = run(FakePipeline(lambda _: stalls), Workload(5, concurrency=1))
