@@ -70,6 +70,7 @@ class _Pending:
     error: str | None = None
     # Sent by a process that has ended: nobody knows since when it has been waited for.
     restored: bool = False
+    resent: bool = False
 
 
 @dataclass(slots=True)
@@ -143,7 +144,9 @@ class Ledger:
                 self._changed.wait(0.1)
             request_id = f"{self.run}-{frame.index:06d}"
             now = self._clock()
-            if request_id not in self._pending:
+            if request_id in self._pending:
+                self._pending[request_id].resent = True
+            else:
                 self._pending[request_id] = _Pending(
                     frame.index, frame.name, frame.timestamp, now if due is None else due, now
                 )
@@ -240,7 +243,7 @@ class Ledger:
             self._finish(answer.request_id, "answered", answer, at - pending.due)
             if pending.delivery is not None:
                 self.counts.waiting -= 1
-            elif pending.restored:
+            elif pending.restored and not pending.resent:
                 # Nobody is left to be told that it was taken.
                 self.counts.accepted += 1
             self.counts.answered += 1

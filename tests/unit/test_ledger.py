@@ -158,3 +158,40 @@ def test_two_runs_do_not_own_each_others_answers() -> None:
     request_id = opened(first, 0)
     assert first.owns(request_id)
     assert not second.owns(request_id)
+
+
+def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> None:
+    for resent in (False, True):
+        for answered_first in (False, True):
+            ledger = Ledger(run="run", clock=clock)
+            found: list[Outcome] = []
+            ledger.listen(found.append)
+            ledger.restore(0, "f0", 0.0, None)
+            assert ledger.unsure(0) == {0}
+            request_id = "run-000000"
+            if resent:
+                assert opened(ledger, 0) == request_id
+                if not answered_first:
+                    ledger.accepted(request_id, DELIVERY)
+            ledger.answered(answer(request_id), 101.0)
+            if resent and answered_first:
+                ledger.accepted(request_id, DELIVERY)
+            counts = ledger.counts
+            assert (counts.opened, counts.accepted, counts.answered, counts.waiting) == (1, 1, 1, 0)
+            # Since when it was waited for, nobody knows.
+            assert [(o.status, o.latency) for o in found] == [("answered", None)]
+
+
+def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
+    ledger = Ledger(run="run", clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    ledger.replay(Outcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
+    ledger.replay(Outcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    ledger.restore(2, "f2", 0.0, DELIVERY)
+    ledger.answered(answer("run-000000"), 101.0)
+    ledger.answered(answer("run-000002"), 101.0)
+    counts = ledger.counts
+    assert (counts.opened, counts.accepted, counts.answered, counts.refused) == (3, 2, 2, 1)
+    assert (counts.duplicates, counts.earlier, counts.waiting) == (1, 2, 0)
+    assert [o.index for o in found] == [0, 1, 2]
