@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-faults bench-vision bench-gallery check format clean test-container lock
+.PHONY: install demo test test-faults fuzz bench-vision bench-gallery check format clean test-container lock
 
 install: $(STAMP)
 
@@ -39,6 +39,15 @@ test: check
 # the short form; `make test-faults LONG=1` makes README's figures, in a quarter of an hour.
 test-faults: install
 	@FACECTL_FAULTS=$(if $(LONG),long,short) $(BIN)/python -m pytest -m faults tests/faults
+
+# Each reader of bytes from outside, for so many seconds; what is found lies in build/fuzz.
+# Atheris has wheels for Linux on x86-64 alone, so it is installed here and not by `make install`.
+SECONDS ?= 60
+fuzz: install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@for target in request message image gallery; do \
+		$(BIN)/python tests/fuzz/fuzz.py $$target build/fuzz -max_total_time=$(SECONDS) \
+			-rss_limit_mb=1024 -timeout=20 -verbosity=0 -print_final_stats=1 || exit 1; done
 
 # With a Docker engine: builds both images, on FACECTL_BASE_IMAGE where that is set.
 test-container: install
