@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from facectl.context import Target
-
-if TYPE_CHECKING:
-    from facectl.deploy.images import Recipe
+from facectl.deploy.recipe import Architecture, Recipe
 
 Packaging = Literal["zip", "image"]
 Auth = Literal["iam", "none"]
-Architecture = Literal["x86_64", "arm64"]
 
 # The alias of a function of which environments are kept warm.
 ALIAS = "live"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from facectl import paths
 from facectl.context import Target
-from facectl.deploy.images import BuildOptions
-from facectl.deploy.models import Architecture, Auth, Packaging, Sizing
+from facectl.deploy.models import Auth, Packaging, Sizing
+from facectl.deploy.recipe import Architecture, BuildOptions
 from facectl.errors import InputError
 
 _POLLERS = re.compile(r"(\d{1,4}):(\d{1,4})")

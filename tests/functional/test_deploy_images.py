@@ -21,10 +21,11 @@ from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
-from facectl.deploy.images import BuildOptions, Recipe, given_packages, image_package
+from facectl.deploy.images import given_packages, image_package
 from facectl.deploy.models import Create, Delete, Image, Repository
 from facectl.deploy.planner import plan
 from facectl.deploy.reader import Reader
+from facectl.deploy.recipe import BuildOptions, Recipe
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
 from lambda_src.vision.store import DETECTION, MANIFEST, NETWORKS, RECOGNITION, Model

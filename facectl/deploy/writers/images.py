@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from facectl.aws import unless_missing
 from facectl.deploy.docker import Docker
-from facectl.deploy.images import LARGEST, PLATFORMS, Recipe
 from facectl.deploy.models import Image, Repository
+from facectl.deploy.recipe import LARGEST, PLATFORMS, Recipe
 from facectl.deploy.writers.base import Writer, tags
 from facectl.errors import CloudError, FacectlError, InputError
 

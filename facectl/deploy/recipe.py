@@ -1,0 +1,118 @@
+"""What an image is built from, and its tag: the hash of every byte of it.
+
+The build context is written to a temporary folder from the installed packages
+and the installed model, so that an installed wheel deploys as a clone does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import facectl
+import lambda_src
+from facectl.errors import InputError
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from lambda_src.vision.store import DETECTION, MANIFEST, RECOGNITION, Model
+
+Architecture = Literal["x86_64", "arm64"]
+NETWORKS = {DETECTION_FUNCTION: DETECTION, RECOGNITION_FUNCTION: RECOGNITION}
+PLATFORMS: dict[Architecture, str] = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+# Lambda's limit of an image, uncompressed, by AWS's documentation of quotas.
+LARGEST = 10 * 1024**3
+_BLOCK = 1 << 20
+_BASE = re.compile(r"^ARG BASE_IMAGE=(\S+)$", re.MULTILINE)
+_TAG_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a builder may choose; None leaves the Dockerfile's own."""
+
+    architecture: Architecture = "x86_64"
+    base_image: str | None = None
+    package_index: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The build arguments that were chosen."""
+        chosen = {"BASE_IMAGE": self.base_image, "PIP_INDEX_URL": self.package_index}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that goes into the image of one function."""
+
+    function: str
+    model: Model
+    options: BuildOptions
+
+    @cached_property
+    def tag(self) -> str:
+        """The first digits of the sha256 of names and bytes of everything that goes in.
+
+        The package index is left out: the packages' own hashes are in.
+        """
+        digest = hashlib.sha256()
+        for word in (self.options.architecture, self.options.base_image or ""):
+            digest.update(f"{word}\0".encode())
+        for name, file in self.files():
+            digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+        return digest.hexdigest()[:_TAG_DIGITS]
+
+    @property
+    def base_image(self) -> str:
+        """The image that is built on: the one that was chosen, or the Dockerfile's own."""
+        if self.options.base_image is not None:
+            return self.options.base_image
+        dockerfile = (dockerfiles() / f"{self.function}.Dockerfile").read_text()
+        found = _BASE.search(dockerfile)
+        return found.group(1) if found else ""
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Every file of the build context: its place there, and where it comes from."""
+        folder = dockerfiles()
+        yield "Dockerfile", folder / f"{self.function}.Dockerfile"
+        yield "requirements.txt", folder / f"{self.function}.requirements.txt"
+        yield "entrypoint.sh", folder / "entrypoint.sh"
+        sources = Path(lambda_src.__file__).parent
+        for file in sorted(sources.rglob("*.py")):
+            yield f"lambda_src/{file.relative_to(sources).as_posix()}", file
+        for name in (MANIFEST, *NETWORKS[self.function]):
+            yield f"model/{name}", self.model.file(name)
+
+    def write(self, folder: Path) -> None:
+        """Write the build context; files that many images share are linked where that works."""
+        for name, source in self.files():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            # Another user runs the function than the one who builds its image.
+            target.chmod(0o644)
+            # Layers hold times: equal files shall make equal layers.
+            os.utime(target, (0, 0))
+        for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            place.chmod(0o755)
+            os.utime(place, (0, 0))
+
+
+def dockerfiles() -> Path:
+    """The folder of the Dockerfiles: inside an installed wheel's package, beside a clone's."""
+    package = Path(facectl.__file__).parent
+    for folder in (package / "dockerfiles", package.parent / "dockerfiles"):
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        f"This installation has no Dockerfiles in {package}", hint="pip install facectl"
+    )
