@@ -48,8 +48,8 @@ class Retry:
     attempts: int = 7
     base: float = 0.25
     cap: float = 8.0
-    # A 429 says that others are being served: the frame's turn comes, so it is
-    # waited for by the clock and not by attempts.
+    # A 429 says that others are being served, a 503 with Retry-After that a queue is
+    # away: the frame's turn comes, so it is waited for by the clock and not by attempts.
     patience: float = 60.0
     throttled_cap: float = 0.5
     throttled_short: int = 5
@@ -92,7 +92,11 @@ class _Again(Undelivered):
         self.pause = pause
 
 
-class _Throttled(_Again):
+class _Waiting(_Again):
+    """The other side says that it is not the frame's turn, so that waiting is what helps."""
+
+
+class _Throttled(_Waiting):
     """The function runs as often at once as it may."""
 
 
@@ -151,7 +155,7 @@ class FunctionUrl:
             began = time.perf_counter()
             try:
                 return self._attempt(body, attempts)
-            except _Throttled as error:
+            except _Waiting as error:
                 failure: FacectlError = error
                 throttled += 1
                 if began - first > self._retry.patience:
@@ -199,6 +203,9 @@ class FunctionUrl:
         if status == 429:
             self._gate.was_too_much()
             return _Throttled(reason, pause=_retry_after(response))
+        if status == 503 and "retry-after" in response.headers:
+            # face-detection's own: a queue is away, and comes back or not for all frames alike.
+            return _Waiting(reason, pause=_retry_after(response))
         if status >= 500:
             return _Again(reason, pause=_retry_after(response))
         if status in _NOT_THE_FRAME:

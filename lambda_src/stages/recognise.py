@@ -116,9 +116,7 @@ class RecogniseStage:
         deadline = self.clock() + seconds - _TIME_TO_END
         self.gallery.begin()
         works = [self._read(record, len(records)) for record in records]
-        rest = [work for work in works if not self._silences(work.record)]
-        suspects = [[work] for work in works if self._silences(work.record)]
-        groups = [rest, *suspects] if rest else suspects
+        groups = self._groups(works)
         for place, group in enumerate(groups, 1):
             for work in group:
                 self._decode(work, init_ms)
@@ -149,6 +147,21 @@ class RecogniseStage:
         )
         return work
 
+    def _groups(self, works: list[_Work]) -> list[list[_Work]]:
+        """In the order in which they are looked at: what may end this process comes last.
+
+        Those that are given up come first. They take no time, and this is the last time.
+        """
+        given_up = [work for work in works if self._is_given_up(work)]
+        rest = [work for work in works if not self._silences(work.record)]
+        suspects = [
+            [work] for work in works if self._silences(work.record) and not self._is_given_up(work)
+        ]
+        return [group for group in (given_up, rest, *suspects) if group]
+
+    def _is_given_up(self, work: _Work) -> bool:
+        return self._is_last(work) and 0 < work.record.receives - 1 <= self._silences(work.record)
+
     def _silences(self, record: Record) -> int:
         """How many deliveries of the record ended without a word, by how long it was held."""
         if not self.settings.visibility_timeout:
@@ -161,7 +174,7 @@ class RecogniseStage:
         if message is None:
             return
         try:
-            if self._is_last(work) and 0 < work.record.receives - 1 <= self._silences(work.record):
+            if self._is_given_up(work):
                 raise SilentDeathError("every worker that was given this message ended at it")
             if message.space != self.model.space:
                 raise ValueError(

@@ -29,8 +29,9 @@ from lambda_src.vision.crops import encode_crops
 # The long form has the numbers of frames and the lengths of faults that figures are made of.
 LONG = os.environ.get("FACECTL_FAULTS") == "long"
 ASU_ID = "faults"
-# Of the functions, in seconds: a killed worker's messages are back after six of them.
-TIMEOUT = 3
+# Of the functions, in seconds: a killed worker's messages are back after six of them, and
+# an answer is sent again for about as long. Deployments have 60 unless told otherwise.
+TIMEOUT = 6 if LONG else 3
 VISIBILITY = 6 * TIMEOUT
 # Frames in their order are of these, and each shows who it is by its very pixels:
 # an answer that belongs to another frame is seen at once.

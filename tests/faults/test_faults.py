@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500 if LONG else 300)]
 FRAMES = 500 if LONG else 40
 PAUSE = 20.0 if LONG else 5.0
 # Longer than any frame of these is held up.
-PATIENCE = ("--timeout", "150")
+PATIENCE = ("--timeout", "240")
 
 
 @pytest.fixture(autouse=True)

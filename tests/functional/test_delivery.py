@@ -243,3 +243,12 @@ def test_no_credentials_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPa
     clients = Clients(Deployment(asu_id="x", target="aws"))
     with pytest.raises(CloudError, match="signing a request: no AWS credentials"):
         FunctionUrl(pipeline.url, connections=1, sign=clients.sign).post(REQUEST)
+
+
+def test_a_queue_that_is_away_is_waited_for_by_the_clock(
+    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+) -> None:
+    away = Reply(503, b'{"error": {"message": "a queue is away"}}', {"Retry-After": "1"})
+    script(pipeline, *[away] * 12, OK)
+    assert endpoint.post(REQUEST, sleep=sleep).attempts == 13
+    assert all(1 <= seconds <= 9 for seconds in sleep.slept)
