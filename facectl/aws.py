@@ -52,6 +52,8 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 _EXPIRED = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
 )
+# A signature is good for minutes around the time that it states.
+_SKEWED = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 # The local cloud takes any key, and its account is this one unless the key is a number.
 _LOCAL_KEY = "test"
 _CONFIG = Config(
@@ -261,6 +263,8 @@ def _refused(doing: str, error: boto.ClientError) -> CloudError:
     hint = None
     if code in _EXPIRED:
         hint = "aws sso login   or   aws configure"
+    elif code in _SKEWED or "Signature expired" in text or "Signature not yet current" in text:
+        hint = "set this computer's clock: it is minutes away from that of AWS"
     elif code in MISSING:
         hint = "facectl deploy"
     return CloudError(f"{doing}: {code}: {text}", hint=hint)

@@ -147,9 +147,12 @@ def _state_file() -> Path:
 
 def _spawn(settings: LocalSettings) -> LocalCloud:
     temporary_folder().mkdir(parents=True, exist_ok=True)
+    # The log, and the functions' code and data, are nobody else's.
+    folder().chmod(0o700)
+    log_file().touch(mode=0o600)
     with log_file().open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-m", "facectl.local.guarded"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
