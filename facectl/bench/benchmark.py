@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -17,7 +17,7 @@ from facectl.bench.cost import cost_of
 from facectl.bench.report import Figures, Report, Targets
 from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
 from facectl.bench.truth import Truth, check_labels, load_labels
-from facectl.errors import IncompleteError
+from facectl.errors import CloudError, IncompleteError
 from facectl.prices import Prices
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.session import Ends
@@ -67,18 +67,36 @@ def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
         **conditions.deployed(clients),
         **conditions.sent(settings.load, settings.source_name),
     }
-    with ExitStack() as stack:
-        platform = None
-        if settings.floor:
-            platform = _floor(clients, settings.load, watch, stack)
-        bounds = compared(clients, ResponseQueue(clients), watch)
-        with watch.frames(settings.load, "pipeline") as progress:
-            run = measure(ends, settings.load, bounds=bounds, progress=progress)
+    platform, run = _measured(clients, settings, watch, ends)
     report = reported(clients, settings, run, watch, facts=facts, labels=labels)
     report = replace(report, floor=platform)
     if earlier is None or not report.figures.warm.count:
         return report
     return replace(report, comparison=compare(earlier, run_of(report.as_dict(), "this run")))
+
+
+def _measured(
+    clients: Clients, settings: Settings, watch: Watch, ends: Callable[[], Ends]
+) -> tuple[Figures | None, Run]:
+    """The floor, if it is wanted, and the pipeline, one right after the other."""
+    platform: Figures | None = None
+    run: Run | None = None
+    try:
+        with ExitStack() as stack:
+            if settings.floor:
+                platform = _floor(clients, settings.load, watch, stack)
+            bounds = compared(clients, ResponseQueue(clients), watch)
+            with watch.frames(settings.load, "pipeline") as progress:
+                run = measure(ends, settings.load, bounds=bounds, progress=progress)
+    except CloudError as error:
+        # A target that died takes its floor with it, not what was measured until then.
+        if run is None:
+            raise
+        watch.tell(
+            f"The floor's functions could not be removed: {error}. facectl bench --floor takes "
+            "them over, and removes them at its end"
+        )
+    return platform, run
 
 
 def _floor(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:
@@ -149,12 +167,8 @@ def _labels(settings: Settings) -> dict[str, str]:
     if settings.labels is None:
         return {}
     labels = load_labels(settings.labels)
-    check_labels(labels, _names(settings.load), settings.labels)
+    # A camera's frames can't be known before they are there.
+    if not settings.load.source.live:
+        names = (frame.name for frame in islice(settings.load.source, _LOOKED_AT))
+        check_labels(labels, names, settings.labels)
     return labels
-
-
-def _names(load: Load) -> Iterator[str]:
-    """The names of the first frames; a camera's can't be known before they are sent."""
-    if load.source.live:
-        return iter(())
-    return (frame.name for frame in islice(load.source, _LOOKED_AT))

@@ -9,7 +9,7 @@ from facectl.aws import Clients, is_denied
 from facectl.bench import conditions
 from facectl.bench.cost import Billed
 from facectl.bench.run import Run
-from facectl.errors import CloudError, FacectlError
+from facectl.errors import CloudError, FacectlError, NotRunningError
 from facectl.logs.events import FUNCTIONS
 from facectl.logs.report import gather
 from facectl.logs.times import Window
@@ -30,6 +30,9 @@ def of_run(
     sleep: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[str, Billed], str | None]:
     """By function; and why there is nothing, where the logs can't be read or have none."""
+    if not run.complete and not conditions.functions(clients):
+        # The readers of logs are patient, and there is nobody to wait for.
+        return {}, "the run ended early, and the functions can't be reached any more"
     offset = run.offset.seconds if run.offset is not None else 0.0
     start = run.began - offset - _MARGIN
     window = Window(start, start + run.seconds + 2 * _MARGIN)
@@ -43,7 +46,9 @@ def of_run(
             found, missing = _read(clients, window, tell), None
         except FacectlError as error:
             missing = str(error)
-            if isinstance(error, CloudError) and is_denied(error):
+            if isinstance(error, NotRunningError) or (
+                isinstance(error, CloudError) and is_denied(error)
+            ):
                 break
             continue
         if DETECTION_FUNCTION in found:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from stream_stub import Pipeline, Reply, answering, result
+from stream_stub import Emulator, Pipeline, Reply, answering, result
 from typer.testing import CliRunner, Result
 
 from facectl.cli.app import app
@@ -154,6 +157,51 @@ def test_a_target_that_dies_midway_leaves_an_incomplete_report(
     assert "does not let frames in" in str(done.exception)
     assert "INCOMPLETE" in done.stdout
     assert "5 sent, 5 answered" in done.stdout
+
+
+def test_a_cloud_that_dies_midway_leaves_an_incomplete_report(
+    isolated: object, photos: Path
+) -> None:
+    emulator = Emulator()
+    try:
+        pipeline = Pipeline(answering, emulator.url)
+
+        def script(request: dict[str, Any], number: int) -> Reply:
+            if number < 3:
+                return answering(request, number)
+            emulator.stop()
+            return Reply(hang_up=True)
+
+        pipeline.script = script
+        done = run("bench", photos, "-n", 20, "-c", 1, "--json")
+        pipeline.shut()
+    finally:
+        emulator.stop()
+    assert isinstance(done.exception, IncompleteError)
+    data = json.loads(done.stdout)
+    assert data["complete"] is False
+    assert data["figures"]["answered"] == 3
+    assert "does not answer" in data["ended_early"]
+    assert data["cost"] is None
+
+
+def test_ctrl_c_leaves_an_incomplete_report(pipeline: Pipeline, photos: Path) -> None:
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("facectl"), "bench", str(photos), "--rate", "5", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while len(pipeline.requests) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, told = process.communicate(timeout=60)
+    assert process.returncode == 3, told
+    assert "stopped by Ctrl-C" in told
+    data = json.loads(out)
+    assert data["complete"] is False
+    assert data["figures"]["answered"] >= 3
 
 
 def test_prices_of_ones_own(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
