@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Facectl, sample
+from driver import Facectl, sample
 
 from facectl.aws import Clients
 from facectl.context import Deployment
