@@ -11,11 +11,18 @@ from driver import Facectl, free_port
 from hands import ASU_ID, LONG, PEOPLE, TIMEOUT, Hands, Outcome, looks
 
 _outcomes: list[Outcome] = []
+_notes: list[str] = []
 
 
 @pytest.fixture(scope="session")
 def table() -> list[Outcome]:
     return _outcomes
+
+
+@pytest.fixture(scope="session")
+def notes() -> list[str]:
+    """Sentences for below the table."""
+    return _notes
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +64,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         "dropped: second copies that the reader did not count; "
         "recovered in: from the fault's end to the last answer that it held up"
     )
+    for note in _notes:
+        terminalreporter.line(note)

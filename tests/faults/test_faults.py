@@ -142,7 +142,7 @@ def test_messages_that_end_every_worker(hands: Hands, table: list[Outcome]) -> N
     hands.clients.sqs.send_message_batch(
         QueueUrl=hands.queue("req-queue"),
         Entries=[
-            {"Id": name, "MessageBody": hands.message(name, "Ann", faces=12)}
+            {"Id": name, "MessageBody": hands.message(name, "Ann", faces=25)}
             for name in sorted(names)
         ],
     )

@@ -130,11 +130,8 @@ def command(environment: dict[str, str], *arguments: object) -> str:
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("status",), ("doctor",), ("deploy", "--dry-run"), ("logs",), ("purge", "--yes"),
-        ("dlq", "list"), ("trace", "x"), ("gallery", "status"), ("tail",),
-    ],
-)  # fmt: skip
+    [("status",), ("deploy", "--dry-run"), ("gallery", "status")],
+)
 def test_no_secret_in_errors_not_even_with_debug(
     secretive: dict[str, str], isolated: Path, arguments: tuple[str, ...]
 ) -> None:
@@ -158,9 +155,9 @@ def test_a_run_leaves_nothing_that_others_could_read(
     pixels = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
     picture = tmp_path / "frame.png"
     cv2.imwrite(str(picture), pixels)
-    pipeline.script = lambda request, _: Reply(status=500, body=b"{}")
+    pipeline.script = lambda request, _: Reply(status=403, body=b"{}")
     told = command(secretive, "--debug", "send", picture, "--timeout", "1")
-    assert "500" in told
+    assert "403" in told
     [journal] = (isolated / "state" / "runs").iterdir()
     assert stat.S_IMODE(journal.parent.stat().st_mode) == 0o700
     coded = base64.b64encode(picture.read_bytes())

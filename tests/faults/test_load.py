@@ -1,0 +1,146 @@
+"""Much work at once, and for long: backpressure instead of failure, memory that stays bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hands import LONG, PEOPLE, Hands, Outcome, judge
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.stream.results import Tally
+from facectl.stream.selection import Selection
+from facectl.stream.sender import Asking
+from facectl.stream.session import Ends, Plan, Session
+from facectl.stream.sources import open_source
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000 if LONG else 300)]
+
+FRAMES = 10_000 if LONG else 120
+CLIENTS, EACH = (50, 20) if LONG else (10, 8)
+# How much more each may hold at the end than a tenth of the way in. MiniStack keeps the
+# functions' logs in memory, about 4 kB of them a frame.
+MOST_MB = {"client": 30.0, "functions": 150.0, "cloud": 20.0 + FRAMES * 0.006}
+
+
+class Memory(threading.Thread):
+    """What the client, the functions' workers together and the local cloud hold, every second."""
+
+    def __init__(self, hands: Hands, client: int) -> None:
+        super().__init__(daemon=True)
+        self.samples: list[dict[str, float]] = []
+        self._hands = hands
+        self._client = psutil.Process(client)
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.wait(1):
+            # A process that ends just now holds nothing.
+            with contextlib.suppress(psutil.Error):
+                self.samples.append(self._now())
+
+    def _now(self) -> dict[str, float]:
+        functions = ("face-detection", "face-recognition")
+        workers = [each for name in functions for each in self._hands.workers(name)]
+        return {
+            "client": _mb(self._client),
+            "functions": sum(map(_mb, workers)),
+            "cloud": _mb(self._hands.cloud),
+        }
+
+    def growth(self) -> dict[str, float]:
+        """Of the median of the last tenth over that of the second tenth, in MB."""
+        tenth = max(1, len(self.samples) // 10)
+        early, late = self.samples[tenth : 2 * tenth], self.samples[-tenth:]
+
+        def middle(samples: list[dict[str, float]], who: str) -> float:
+            return sorted(sample[who] for sample in samples)[len(samples) // 2]
+
+        return {who: middle(late, who) - middle(early, who) for who in MOST_MB}
+
+
+def _mb(process: psutil.Process) -> float:
+    return float(process.memory_info().rss / 1e6)
+
+
+def test_memory_stays_bounded(
+    hands: Hands, out: Path, table: list[Outcome], notes: list[str]
+) -> None:
+    hands.settle()
+    # Cold functions hold nothing yet.
+    hands.report(hands.start(hands.frames(40), out))
+    client = hands.start(hands.frames(FRAMES), out, "--concurrency", 8, "--timeout", "240")
+    memory = Memory(hands, client.pid)
+    memory.start()
+    report = hands.report(client, within=2900)
+    memory.stopping.set()
+    outcome = judge(f"none: {FRAMES:,} frames in a row", FRAMES, [out])
+    outcome.dropped = report["duplicates"]
+    table.append(outcome)
+    growth = memory.growth()
+    notes.append(
+        f"{FRAMES:,} frames in {report['seconds']:.0f} s, memory at the end "
+        + ", ".join(
+            f"{who} {memory.samples[-1][who]:.0f} MB ({grown:+.0f})"
+            for who, grown in growth.items()
+        )
+    )
+    assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, 0), outcome.problems
+    assert all(growth[who] < most for who, most in MOST_MB.items()), growth
+
+
+def test_many_clients_wait_their_turn(
+    hands: Hands, table: list[Outcome], notes: list[str], isolated: Path
+) -> None:
+    """Two functions for all of them: they are answered 429 and come again, and none fails."""
+    hands.settle()
+    known = hands.facectl.json("context")
+    deployment = Deployment(
+        known["asu_id"], "local", endpoint_url=known["endpoint_url"],
+        function_url=known["function_url"],
+    )  # fmt: skip
+    folder = hands.frames(EACH)
+    reports: list[Any] = []
+    wrong: list[str] = []
+
+    def client() -> None:
+        tally = Tally(EACH)
+        plan = Plan(Asking(), concurrency=2, timeout=240)
+        session = Session(Ends.of(Clients(deployment), connections=2), plan, tally)
+        reports.append(session.run(open_source([str(folder)], Selection())))
+        for seen in tally.first:
+            expected = PEOPLE[seen.index % len(PEOPLE)]
+            if seen.answer is None or seen.answer.result != expected:
+                wrong.append(f"{seen.name}: {seen.status} {seen.answer}, not {expected}")
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    statuses = sum((report.tally.statuses for report in reports), start=type(Tally(0).statuses)())
+    longest = max(report.tally.latency.most for report in reports)
+    table.append(
+        Outcome(
+            f"none: {CLIENTS} clients at once",
+            CLIENTS * EACH,
+            lost=CLIENTS * EACH - statuses["answered"],
+            wrong=len(wrong),
+            dropped=sum(report.counts.duplicates for report in reports),
+            held=longest,
+        )
+    )
+    notes.append(
+        f"{CLIENTS} clients, {CLIENTS * EACH} frames in {time.monotonic() - began:.0f} s, "
+        f"the longest wait {longest:.1f} s"
+    )
+    assert [report.exit_code for report in reports] == [0] * CLIENTS
+    assert statuses == {"answered": CLIENTS * EACH}
+    assert wrong == []
