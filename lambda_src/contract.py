@@ -19,7 +19,7 @@ MAX_FACES = 100
 MAX_REQUEST_ID = 128
 MAX_FILENAME = 512
 # Of pixels, milliseconds and probabilities: what is beyond is none of them.
-_LARGEST = 1e12
+_LARGEST = 1e15
 
 # Among the timings of a frame that met a cold start: how long the function's
 # process took until it was ready, in ms.
