@@ -126,6 +126,7 @@ class Ledger:
         self._window = window
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
+        self._lingering = False
         self._changed = threading.Condition(threading.RLock())
 
     def listen(self, listener: Callable[[Outcome], None]) -> None:
@@ -258,7 +259,15 @@ class Ledger:
     def expecting(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until a frame is on its way; whether one is."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._pending), timeout)
+            return self._changed.wait_for(lambda: self._lingering or bool(self._pending), timeout)
+
+    def linger(self, seconds: float) -> None:
+        """Expect second copies for so long, so that they are taken off the queue."""
+        with self._changed:
+            self._lingering = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: False, seconds)
+            self._lingering = False
 
     def settle(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no accepted frame lacks its answer; whether so."""

@@ -23,6 +23,9 @@ _TICK = 0.1
 # How long the answer to a frame is waited for of which nobody knows whether it
 # arrived, before it is sent again.
 _UNSURE = 5.0
+# How long second copies are taken off the queue where there may be some: they would
+# be in the way of later runs. What is out of sight comes back within a second.
+_LINGER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,8 @@ class Session:
             self._send(self._unknown(source), spool if source.live else None, progress)
             self._await_answers(progress)
             self._send_unsure(source, progress)
+            if self._plan.wait and (self.ledger.counts.duplicates or self.ledger.counts.earlier):
+                self.ledger.linger(_LINGER)
         except KeyboardInterrupt:
             interrupted = True
         except FacectlError as error:
