@@ -23,9 +23,12 @@ LONG_POLL = 20
 _BATCH = 10
 _TICK = 0.1
 # What is not ours is free for its owner at once. Something that lay there for
-# longer than an owner needs to look is put out of sight for a while: a few
-# left-over messages must not keep us from seeing our own behind them.
+# longer than an owner needs to look is put out of sight for a moment: a few
+# left-over messages must not keep us from seeing our own behind them. Longer
+# only when its owner has surely gone: where fifty clients read one queue, each
+# of them would hide the others' answers for that long.
 _FRESH = 5.0
+_ABANDONED = 60.0
 _LONGEST_ASIDE = 20
 # Long enough for another client's poll to get ahead of our next one.
 _STEP_BACK = (0.1, 0.2)
@@ -51,7 +54,9 @@ class Received:
     @property
     def aside(self) -> int:
         """Seconds for which it is put out of sight if it is not ours."""
-        return 0 if self.age < _FRESH else min(_LONGEST_ASIDE, math.ceil(self.age / 4))
+        if self.age < _FRESH:
+            return 0
+        return 1 if self.age < _ABANDONED else min(_LONGEST_ASIDE, math.ceil(self.age / 4))
 
 
 class ResponseQueue:

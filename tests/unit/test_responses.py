@@ -89,7 +89,7 @@ def test_ours_are_taken_and_the_rest_is_given_back() -> None:
     assert not collector.unclaimed
 
 
-@pytest.mark.parametrize(("age", "aside"), [(0, 0), (4.9, 0), (5, 2), (20, 5), (80, 20), (1e6, 20)])
+@pytest.mark.parametrize(("age", "aside"), [(0, 0), (4.9, 0), (5, 1), (59, 1), (60, 15), (1e6, 20)])
 def test_only_what_lies_there_for_long_is_put_aside(age: float, aside: int) -> None:
     assert replace(message(1), age=age).aside == aside
 
