@@ -25,7 +25,7 @@ def test_one_may_always_pass() -> None:
     assert gate.limit == 1
 
 
-@pytest.mark.parametrize(("limit", "requests"), [(1, 4), (2, 8), (3, 12)])
+@pytest.mark.parametrize(("limit", "requests"), [(1, 5), (2, 8), (3, 12)])
 def test_more_are_tried_while_all_is_well(limit: int, requests: int) -> None:
     gate = Gate(4)
     with gate.passing():
