@@ -230,3 +230,39 @@ def test_batches_fit_sqs_and_lose_nothing(lengths: list[int]) -> None:
     for batch in batches:
         assert 1 <= len(batch) <= 10
         assert len(batch) == 1 or sum(lengths[i] for i in batch) <= 1_000_000
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["", "a-session-token", "with/slash+plus=="]),
+    st.integers(1_500_000_000, 2_500_000_000),
+)
+def test_signatures_equal_botocores_whatever_the_clock_says(
+    body: bytes, token: str, now: int
+) -> None:
+    request = Request(
+        "POST",
+        urllib.parse.urlsplit(QUEUE),
+        "/",
+        {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessage"},
+        body,
+    )
+    credentials = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG", token)
+    moment = datetime.fromtimestamp(now, timezone.utc).replace(tzinfo=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.auth, "get_current_datetime", lambda: moment)
+        theirs = botocore.awsrequest.AWSRequest(
+            method="POST",
+            url=urllib.parse.urlunsplit(request.url._replace(path="/", query="")),
+            headers=request.headers,
+            data=body,
+        )
+        botocore.auth.SigV4Auth(
+            botocore.credentials.Credentials(
+                credentials.access_key, credentials.secret_key, token or None
+            ),
+            "sqs",
+            "us-east-1",
+        ).add_auth(theirs)
+    ours = signed_headers(request, "sqs", "us-east-1", credentials, time.gmtime(now))
+    assert ours["Authorization"] == theirs.headers["Authorization"]
