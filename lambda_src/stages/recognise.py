@@ -121,8 +121,11 @@ class RecogniseStage:
             for work in group:
                 self._decode(work, init_ms)
             self._name([work for work in group if work.failure is None])
-            self._answer(group, deadline)
-            if place < len(groups):
+            if place == len(groups):
+                self._answer(group, deadline)
+            else:
+                # An answer that can't be sent must leave the next group its time.
+                self._answer(group, (self.clock() + deadline) / 2)
                 self._take_off(group)
         failed = [work for work in works if work.failure is not None]
         for work in failed:

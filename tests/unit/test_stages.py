@@ -478,3 +478,18 @@ def test_a_last_delivery_gives_up_before_its_time_is_over() -> None:
     stage = replace(recognise_stage(queues, settings=PATIENT), clock=lambda: now[0], sleep=sleep)
     assert stage.process([record("a", 10, receives=3)], seconds=60) == ["m-a"]
     assert now[0] == 57
+
+
+def test_an_answer_that_cannot_be_sent_leaves_the_others_their_time() -> None:
+    queues = Queues()
+    queues.refuses = {"k"}
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    stage = replace(recognise_stage(queues, settings=PATIENT), clock=lambda: now[0], sleep=sleep)
+    killer = back_after("k", 10, receives=3, silent=2.04)
+    assert stage.process([killer, record("a", 10)], seconds=60) == ["m-k"]
+    assert now[0] == 29
+    assert answers(queues) == {"a": "Ada"}
