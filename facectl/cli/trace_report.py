@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from facectl.cli.log_lines import COLOURS
+from facectl.cli.logs.lines import COLOURS
 from facectl.cli.run_report import printable
 from facectl.console import err, out
 

@@ -22,7 +22,7 @@ from facectl.bench.report import Figures, Report, Targets, rows
 from facectl.bench.run import Load, measure
 from facectl.bench.truth import Truth
 from facectl.bench.workload import Workload
-from facectl.cli import bench_report
+from facectl.cli.bench import report as bench_report
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.prices import CURRENT

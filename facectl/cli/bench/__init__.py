@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from facectl.aws import Clients
-from facectl.cli import bench_options as option
+from facectl.cli.bench import options as option
 from facectl.cli.options import Json, with_deployment
 from facectl.context import Deployment
 
@@ -86,8 +86,8 @@ def run(
     from facectl.bench.report import Targets
     from facectl.bench.sources import load_of
     from facectl.bench.workload import Workload
-    from facectl.cli.bench_progress import TerminalWatch
-    from facectl.cli.bench_report import finish
+    from facectl.cli.bench.progress import TerminalWatch
+    from facectl.cli.bench.report import finish
     from facectl.stream.frames import Encoding
     from facectl.stream.sender import Asking
 
@@ -145,8 +145,8 @@ def sweep(
     from facectl.bench.sources import load_of
     from facectl.bench.sweep import sizes_of, sweep
     from facectl.bench.workload import Workload
-    from facectl.cli.bench_progress import TerminalWatch
-    from facectl.cli.bench_sweep import finish_sweep
+    from facectl.cli.bench.progress import TerminalWatch
+    from facectl.cli.bench.sweep import finish_sweep
     from facectl.stream.frames import Encoding
     from facectl.stream.sender import Asking
 

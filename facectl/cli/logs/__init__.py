@@ -76,7 +76,7 @@ def logs(
     """
     if context.invoked_subcommand is not None:
         return
-    from facectl.cli.log_lines import shower
+    from facectl.cli.logs.lines import shower
     from facectl.logs import read, times
     from facectl.logs.events import FUNCTIONS, function_named
     from facectl.logs.select import Wanted, pattern_of
@@ -117,7 +117,7 @@ def report(
 
     facectl logs report --since 1d --function recognition --json
     """
-    from facectl.cli.log_report import show_report
+    from facectl.cli.logs.report import show_report
     from facectl.logs import times
     from facectl.logs.events import FUNCTIONS, function_named
     from facectl.logs.report import gather
