@@ -203,17 +203,15 @@ class Hands:
     def settle(self) -> None:
         """Wait until nothing of the last fault is under way, and empty the queues."""
 
-        def quiet() -> bool:
-            counts = self.clients.sqs.get_queue_attributes(
-                QueueUrl=self.queue("req-queue"), AttributeNames=["All"]
-            )["Attributes"]
-            return not any(
-                int(counts[f"ApproximateNumberOfMessages{kind}"])
-                for kind in ("", "NotVisible", "Delayed")
-            )
+        wait_for(lambda: not self._messages("req-queue"), 3 * VISIBILITY)
+        if self._messages("resp-queue") or self._messages("req-dlq"):
+            self.facectl("purge", "--yes")
 
-        wait_for(quiet, 3 * VISIBILITY)
-        self.facectl("purge", "--yes")
+    def _messages(self, queue: str) -> int:
+        counts = self.clients.sqs.get_queue_attributes(
+            QueueUrl=self.queue(queue), AttributeNames=["All"]
+        )["Attributes"]
+        return sum(int(n) for name, n in counts.items() if name.startswith("ApproximateNumber"))
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:

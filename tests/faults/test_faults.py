@@ -225,7 +225,7 @@ def test_the_gallery_is_deleted_under_a_running_function(
     bucket = names.bucket(hands.clients.account, "us-east-1")
     kept = hands.clients.s3.get_object(Bucket=bucket, Key="gallery/current.json")["Body"].read()
     # Slowly enough for the function to ask for its gallery again.
-    pace = ("--realtime", "--fps", str(FRAMES // 15))
+    pace = ("--realtime", "--fps", str(FRAMES / (25 if LONG else 9)))
     client = hands.start(hands.frames(FRAMES), out, *pace, *PATIENCE)
     begun(out, 3)
     hands.clients.s3.delete_object(Bucket=bucket, Key="gallery/current.json")
