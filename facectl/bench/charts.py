@@ -9,8 +9,9 @@ from html import escape
 from facectl.bench.recorder import Sample
 from facectl.bench.report import Report
 from facectl.bench.stages import FUNCTIONS, STAGES, WORDS
-from facectl.bench.statistics import histogram, percentile, round_step
+from facectl.bench.statistics import histogram, round_step
 from facectl.bench.svg import WIDTH, Axis, Chart, linear, milliseconds, plain, svg
+from facectl.percentiles import percentile
 
 _BINS = 30
 _SPANS = 40

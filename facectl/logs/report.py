@@ -15,6 +15,7 @@ from facectl.logs import read
 from facectl.logs.parse import Line
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
+from facectl.percentiles import percentile
 
 # Room above the most that was ever used, and the step in which memory is set.
 _HEADROOM = 1.25
@@ -49,11 +50,6 @@ class Spread:
             p99=percentile(ordered, 99),
             most=ordered[-1],
         )
-
-
-def percentile(ordered: Sequence[float], rank: float) -> float:
-    """The smallest value that at least `rank` per cent of the values don't exceed."""
-    return ordered[max(0, math.ceil(len(ordered) * rank / 100) - 1)]
 
 
 @dataclass(slots=True)

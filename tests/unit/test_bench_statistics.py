@@ -13,10 +13,10 @@ from facectl.bench.statistics import (
     bootstrap_difference,
     histogram,
     means,
-    percentile,
     percentiles,
     round_step,
 )
+from facectl.percentiles import percentile
 
 TEN = [float(n) for n in range(1, 11)]
 

@@ -1,0 +1,21 @@
+"""The one definition of a percentile, for what is measured and for what logs tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def percentile(ordered: Sequence[float], rank: float) -> float:
+    """The smallest sample that at least `rank` per cent of the samples do not exceed.
+
+    `ordered` ascending and not empty. This is the nearest-rank definition: the
+    result is always a sample that was measured, never one in between.
+    """
+    if not ordered:
+        raise ValueError("no samples have no percentile")
+    if not 0 <= rank <= 100:
+        raise ValueError(f"a percentile is between 0 and 100, not {rank}")
+    # 99.9 % of 1000 is 999.0000000000001 in floating point, and must not be rounded up.
+    position = math.ceil(len(ordered) * rank / 100 - 1e-9)
+    return ordered[max(0, position - 1)]
