@@ -1,10 +1,56 @@
-"""What every test gets: a home of its own, and credentials that open nothing."""
+"""What every test gets: a home of its own, credentials that open nothing, a worker to run on."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from driver import models_home
+from fault_table import print_table
+
+# Seconds after which a test counts as hung. They are no measure of speed: on two cores
+# with much other work every one of these tests takes several times longer than alone.
+HUNG_SECONDS = {"e2e": 1800, "faults": 1800, "oracle": 1800, "container": 1800}
+# Folders and modules whose tests share what is costly to make: each runs on one worker.
+SHARED_FIXTURES = ("faults", "test_models_cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its limit against hanging, and the group of those that it shares with."""
+    for item in items:
+        folder, module = item.path.parent.name, item.path.stem
+        if item.get_closest_marker("timeout") is None and folder in HUNG_SECONDS:
+            item.add_marker(pytest.mark.timeout(HUNG_SECONDS[folder]))
+        group = _group(item, folder, module)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item, folder: str, module: str) -> str | None:
+    if folder in SHARED_FIXTURES:
+        return folder
+    if folder == "e2e":
+        # One local cloud for all that only use a deployment; the others have one of their own.
+        return "e2e" if "deployed" in getattr(item, "fixturenames", ()) else module
+    return module if module in SHARED_FIXTURES else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    print_table(terminalreporter)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run's that all of its workers see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def models_folder(shared_folder: Path) -> Path:
+    """A home with a synthetic model, built once per run; `link_models` lends it to another."""
+    return models_home(shared_folder)
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -21,7 +23,8 @@ class Facectl:
     """The command, with a home and nothing of the user's own AWS settings."""
 
     home: Path
-    timeout: float = 180
+    # A last resort against a command that hangs; a busy machine takes its time.
+    timeout: float = 900
 
     def __call__(
         self, *arguments: object, expect: int | None = 0, cwd: Path | None = None
@@ -57,10 +60,39 @@ class Facectl:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
+    """A port that nothing listens at.
+
+    It is below the ports that systems give to outgoing connections, so that none of
+    those takes it before the server that it is for has started.
+    """
+    choice = random.SystemRandom()
+    while True:
+        port = choice.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
+
+
+def models_home(folder: Path, preprocessing: str = "facenet") -> Path:
+    """A home below `folder` in which a synthetic model is built; built by whoever comes first."""
+    home = folder / f"models-{preprocessing}"
+    with folder.joinpath(f"models-{preprocessing}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "data" / "models" / "current").exists():
+            home.mkdir(exist_ok=True)
+            command = Facectl(home)
+            command("models", "build", "--weights", "synthetic", "--preprocessing", preprocessing)
+    return home
+
+
+def link_models(source: Path, home: Path) -> Path:
+    """Let a home use the models of another, and nothing else of it; returns `home`."""
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    (home / "data" / "models").symlink_to(source / "data" / "models")
+    return home
 
 
 def sample(name: str) -> Path:

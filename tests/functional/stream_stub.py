@@ -19,6 +19,7 @@ from typing import Any
 
 import boto3
 import httpx
+from driver import free_port
 
 from facectl import context
 from facectl.context import Deployment
@@ -165,9 +166,7 @@ class Emulator:
     """A MiniStack that serves SQS alone, at a port of its own."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(

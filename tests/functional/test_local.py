@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from driver import free_port
 from typer.testing import CliRunner
 
 from facectl.cli.app import app
@@ -25,9 +26,7 @@ run = CliRunner().invoke
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
