@@ -9,11 +9,15 @@ import random
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 
@@ -57,6 +61,15 @@ class Facectl:
     def json(self, *arguments: object, expect: int = 0) -> Any:
         """What the command prints with --json."""
         return json.loads(self(*arguments, "--json", expect=expect).stdout)
+
+
+def eventually(ask: Callable[[], T], wanted: Callable[[T], bool], *, hung: float = 900) -> T:
+    """The answer as soon as it is a wanted one; what it is after `hung` seconds fails the test."""
+    deadline = time.monotonic() + hung
+    while not wanted(found := ask()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from driver import Facectl, free_port, link_models, sample
 
 from facectl.demo import clip
 
-__all__ = ["Facectl", "free_port", "sample"]
+__all__ = ["Facectl", "free_port", "link_models", "sample"]
 
 
 @pytest.fixture(scope="session")

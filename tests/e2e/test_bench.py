@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver import Facectl, sample
+from driver import Facectl, eventually, sample
 
 from facectl.aws import Clients
 from facectl.context import Deployment
@@ -72,7 +72,7 @@ def test_a_cold_start_is_told_apart(deployed: Facectl, clients: Clients) -> None
     ]
     cold, warm = (figures["end_to_end_s"][name] for name in ("cold", "warm"))
     assert (cold["count"], warm["count"]) == (1, 5)
-    assert cold["mean"] > warm["most"]
+    assert cold["mean"] > warm["mean"]
     starts = figures["cold_starts_ms"]
     assert set(starts) == {"face-detection", "face-recognition"}
     assert all(100 < start["mean"] < 1e3 * cold["mean"] for start in starts.values())
@@ -110,13 +110,12 @@ def test_a_floor_that_is_interrupted_is_removed_all_the_same(
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while "face-detection-floor" not in standing(clients) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    eventually(lambda: standing(clients), lambda names: "face-detection-floor" in names)
+    # At whatever it is by then.
     time.sleep(2)
     assert process.poll() is None
     process.send_signal(blow)
-    out, told = process.communicate(timeout=60)
+    out, told = process.communicate(timeout=900)
     # 130 while it deploys or warms up, 3 with a report of what was measured after that.
     assert process.returncode in (3, 130), told
     assert out == "" or json.loads(out)["complete"] is False

@@ -184,7 +184,7 @@ class Emulator:
                 "TMPDIR": self._folder.name,
             },
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not self._healthy():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 self.stop()
@@ -195,7 +195,7 @@ class Emulator:
         """End it at once, as a crash does."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(600)
         self._folder.cleanup()
 
     def _healthy(self) -> bool:
