@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from driver import models_home
+from driver import isolate, models_home
 from fault_table import print_table
 
 # Seconds after which a test counts as hung. They are no measure of speed: on two cores
@@ -56,17 +56,4 @@ def models_folder(shared_folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A FACECTL_HOME below tmp_path and fake AWS credentials."""
-    home = tmp_path / "facectl-home"
-    monkeypatch.setenv("FACECTL_HOME", str(home))
-    for name in ("FACECTL_ASU_ID", "FACECTL_TARGET", "FACECTL_REGION", "FACECTL_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("FACECTL_PROFILE", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
-    return home
+    return isolate(monkeypatch, tmp_path / "facectl-home")

@@ -89,6 +89,23 @@ def free_port() -> int:
         return port
 
 
+def isolate(patch: pytest.MonkeyPatch, home: Path) -> Path:
+    """Set FACECTL_HOME and fake AWS credentials, and nothing of the user's own; returns `home`."""
+    patch.setenv("FACECTL_HOME", str(home))
+    for name in ("FACECTL_ASU_ID", "FACECTL_TARGET", "FACECTL_REGION", "FACECTL_ENDPOINT_URL"):
+        patch.delenv(name, raising=False)
+    patch.delenv("FACECTL_PROFILE", raising=False)
+    patch.delenv("AWS_PROFILE", raising=False)
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    patch.setenv("AWS_SESSION_TOKEN", "testing")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("AWS_CONFIG_FILE", str(home.with_name("no-aws-config")))
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home.with_name("no-aws-credentials")))
+    return home
+
+
 def models_home(folder: Path, preprocessing: str = "facenet") -> Path:
     """A home below `folder` in which a synthetic model is built; built by whoever comes first."""
     home = folder / f"models-{preprocessing}"
