@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from fault_table import print_table
 HUNG_SECONDS = {"e2e": 1800, "faults": 1800, "oracle": 1800, "container": 1800}
 # Folders and modules whose tests share what is costly to make: each runs on one worker.
 SHARED_FIXTURES = ("faults", "test_models_cli")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the commands that tests run, also where this run ignores it.
+
+    A shell starts what it puts into the background so, and children inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
