@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from driver import eventually
 from hands import LONG, PEOPLE, VISIBILITY, Hands, Outcome, judge, wait_for
 
 pytestmark = pytest.mark.faults
@@ -233,11 +234,19 @@ def test_the_gallery_is_deleted_under_a_running_function(
     begun(out, 3)
     hands.clients.s3.delete_object(Bucket=bucket, Key="gallery/current.json")
     report = hands.report(client)
-    hands.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=kept)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
+
+    def more() -> list[str]:
+        later = out.with_name("later.jsonl")
+        hands.report(hands.start(hands.frames(8), later, *PATIENCE))
+        lines.extend(json.loads(line) for line in later.read_text().splitlines())
+        return [line["result"] for line in lines]
+
+    # The function asks when a frame comes and its time has come: on whose clock is its affair.
+    eventually(more, lambda results: "Unknown" in results)
+    hands.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=kept)
     for line in lines:
         assert line["result"] in {PEOPLE[line["frame"] % len(PEOPLE)], "Unknown"}
-    assert any(line["result"] == "Unknown" for line in lines)
     outcome = judge("gallery object deleted under a running function", FRAMES, [out])
     outcome.wrong, outcome.dropped = 0, report["duplicates"]
     passed(outcome, table)
