@@ -9,6 +9,18 @@ from pathlib import Path
 import pytest
 from driver import isolate, models_home
 from fault_table import print_table
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, however long each takes: what a run finds, the next finds
+# too. `pytest --hypothesis-profile=default` looks at others.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 # Seconds after which a test counts as hung. They are no measure of speed: on two cores
 # with much other work every one of these tests takes several times longer than alone.
