@@ -21,7 +21,7 @@ _BUILD_SECONDS = 900
 def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = shutil.which("docker") or "docker"
     return subprocess.run(
-        [command, *arguments], capture_output=True, text=True, check=False, timeout=120
+        [command, *arguments], capture_output=True, text=True, check=False, timeout=900
     )
 
 
