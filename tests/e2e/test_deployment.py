@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from conftest import Facectl, free_port
+from conftest import Facectl, free_port, link_models
 
 from facectl.aws import Clients
 from facectl.context import Deployment
@@ -12,10 +15,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def cloud(facectl: Facectl, tmp_path_factory: pytest.TempPathFactory):
+def cloud(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facectl]:
     """A local cloud of its own: destroy must not reach the one that other tests share."""
-    own = Facectl(tmp_path_factory.mktemp("own-home"))
-    (own.home / "data").symlink_to(facectl.home / "data")
+    own = Facectl(link_models(models_folder, tmp_path_factory.mktemp("own-home")))
     own("local", "up", "--port", free_port())
     yield own
     own("local", "down", expect=None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from driver import free_port
 from typer.testing import CliRunner
 
 from facectl.cli.app import app
@@ -25,9 +26,7 @@ run = CliRunner().invoke
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_down_ends_workers_whose_parent_was_killed(cloud: process.LocalCloud) ->
     main = psutil.Process(cloud.pid)
     try:
         main.kill()
-        main.wait(5)
+        main.wait(600)
         # Popen has waited for exec, and the mark is in the environment from then on.
         assert process.stop() == 1
         assert orphan.poll() is not None
@@ -199,9 +198,9 @@ def test_healthy_is_false_for_another_server(port: int) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(100):
+        for _ in range(2000):
             try:
-                httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+                httpx.get(f"http://127.0.0.1:{port}/", timeout=60)
                 break
             except httpx.TransportError:
                 time.sleep(0.05)
