@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import importlib
 import os
 import random
 import re
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,28 +24,23 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
+import pytest
 import toml
 from cosmic_ray.commands import init
-from cosmic_ray.mutating import mutate_and_test, mutate_code
+from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("modules.toml")
+# What pytest prints, in a copy.
+OUTPUT = "pytest-output.txt"
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.mp4", "*.egg-info")
-
-
-@dataclass(frozen=True)
-class Tests:
-    """The command that tests a module, and the seconds after which a mutant hangs."""
-
-    command: str
-    timeout: float
 
 
 def main() -> int:
@@ -74,25 +70,26 @@ def mutate(module: str, config: dict[str, Any], lines: str | None, jobs: int) ->
     session.parent.mkdir(parents=True, exist_ok=True)
     session.unlink(missing_ok=True)
     began = time.monotonic()
-    with use_db(str(session)) as db, copies(jobs) as folders:
-        tests = checked_tests(folders[0], module, config["modules"][module]["tests"])
+    with use_db(str(session)) as db, copies(jobs) as folders, contextlib.ExitStack() as stack:
+        # A worker changes its folder, so each has a pool of its own.
+        pools = [
+            stack.enter_context(
+                ProcessPoolExecutor(1, initializer=enter, initargs=(folder, config["preload"]))
+            )
+            for folder in folders
+        ]
+        arguments = ["-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+        arguments += config["modules"][module]["tests"]
+        timeout = pools[0].submit(checked, module, arguments).result()
         total, sample = sampled(db, module, config, lines)
-        print(
-            f"{module}: {len(sample)} of {total} mutants, {tests.timeout:.0f} s each at most",
-            flush=True,
-        )
-        with contextlib.ExitStack() as stack:
-            # A worker changes its folder, so each has a pool of its own.
-            pools = [
-                stack.enter_context(ProcessPoolExecutor(1, initializer=enter, initargs=(folder,)))
-                for folder in folders
-            ]
-            running = [
-                (item, pools[n % jobs].submit(tested, item.mutations[0], tests))
-                for n, item in enumerate(sample)
-            ]
-            for item, future in running:
-                db.set_result(item.job_id, future.result())
+        limit = f"{timeout:.0f} s each at most"
+        print(f"{module}: {len(sample)} of {total} mutants, {limit}", flush=True)
+        running = [
+            (item, pools[n % jobs].submit(tested, item.mutations[0], arguments, timeout))
+            for n, item in enumerate(sample)
+        ]
+        for item, future in running:
+            db.set_result(item.job_id, future.result())
         return report(db, module, config, time.monotonic() - began)
 
 
@@ -114,31 +111,69 @@ def copies(count: int) -> Iterator[list[Path]]:
         yield folders
 
 
-def checked_tests(folder: Path, module: str, files: list[str]) -> Tests:
-    """The test command of a module; raises SystemExit where its result would say nothing."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    command += ["--hypothesis-seed=0", *files]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+def enter(folder: Path, preload: list[str]) -> None:
+    """Make this process test the copy in `folder`, with what all tests import imported."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    for name in preload:
+        importlib.import_module(name)
 
-    def passes() -> bool:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        output.append(done.stdout)
-        return done.returncode == 0
 
-    output: list[str] = []
+def exit_code(arguments: list[str], timeout: float) -> int | None:
+    """The exit code of pytest in a fork of this process, None after so many seconds."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setsid()
+            output = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream in (1, 2):
+                os.dup2(output, stream)
+            code = int(pytest.main(arguments))
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    end = time.monotonic() + timeout
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.005)
+
+
+def checked(module: str, arguments: list[str]) -> float:
+    """The seconds after which a mutant hangs; SystemExit where the tests would say nothing."""
     began = time.monotonic()
-    if not passes():
-        raise SystemExit(f"{output[-1]}\nThe tests of {module} fail without any mutant.")
+    if exit_code(arguments, 600) != 0:
+        output = Path(OUTPUT).read_text(encoding="utf-8", errors="replace")
+        raise SystemExit(f"{output}\nThe tests of {module} fail without any mutant.")
     timeout = 10 + 5 * (time.monotonic() - began)
-    source = folder / module
+    source = Path(module)
     text = source.read_text(encoding="utf-8")
     source.write_text(text + "\nraise RuntimeError\n", encoding="utf-8")
-    if passes():
-        raise SystemExit(f"The tests of {module} do not import it from the copy: {files}")
+    if exit_code(arguments, 600) == 0:
+        raise SystemExit(f"The tests of {module} do not import it: {' '.join(arguments)}")
     source.write_text(text, encoding="utf-8")
-    return Tests(shlex.join(command), timeout)
+    return timeout
+
+
+def tested(mutation: MutationSpec, arguments: list[str], timeout: float) -> WorkResult:
+    """Whether the tests of this process' copy kill a mutant; it hangs: killed."""
+    operator = get_operator(mutation.operator_name)()
+    with use_mutation(mutation.module_path, operator, mutation.occurrence) as (before, after):
+        survived = exit_code(arguments, timeout) == 0
+    return WorkResult(
+        worker_outcome=WorkerOutcome.NORMAL,
+        test_outcome=TestOutcome.SURVIVED if survived else TestOutcome.KILLED,
+        diff="\n".join(unified_diff(before.split("\n"), after.split("\n"), lineterm="")),
+    )
 
 
 def sampled(
@@ -198,18 +233,13 @@ def changes(source: str, original: str, mutation: MutationSpec) -> bool:
     """Whether a mutant is a program other than `original`, the dump of the source's tree."""
     code = mutate_code(source, get_operator(mutation.operator_name)(), mutation.occurrence)
     try:
-        return code is not None and ast.dump(ast.parse(code)) != original
+        tree = ast.parse(code or source)
     except SyntaxError:
         return False
-
-
-def enter(folder: Path) -> None:
-    os.chdir(folder)
-    os.environ["PYTHONPATH"] = str(folder)
-
-
-def tested(mutation: MutationSpec, tests: Tests) -> WorkResult:
-    return mutate_and_test([mutation], tests.command, tests.timeout)
+    # Cosmic Ray takes the `*` between parameters for a product.
+    return ast.dump(tree) != original and not any(
+        isinstance(node, ast.arguments) and node.posonlyargs for node in ast.walk(tree)
+    )
 
 
 def report(db: WorkDB, module: str, config: dict[str, Any], seconds: float) -> bool:
@@ -219,9 +249,6 @@ def report(db: WorkDB, module: str, config: dict[str, Any], seconds: float) -> b
         for item, result in db.completed_work_items
         if result.worker_outcome != WorkerOutcome.SKIPPED
     ]
-    broken = [result for _, result in done if result.test_outcome == TestOutcome.INCOMPETENT]
-    if broken:
-        raise SystemExit(f"{len(broken)} mutants could not be tested:\n{broken[0].output}")
     reasons = {
         each["becomes"]: each["why"] for each in config["modules"][module].get("equivalent", [])
     }
