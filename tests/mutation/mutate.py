@@ -40,6 +40,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("modules.toml")
 # What pytest prints, in a copy.
 OUTPUT = "pytest-output.txt"
+SKIPPED = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.mp4", "*.egg-info")
 
 
@@ -49,6 +50,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="mutants per module; 0 takes all")
     parser.add_argument("--seed", type=int, help="another sample of the same size")
     parser.add_argument("--lines", help="only mutants of these lines, for example 40-62")
+    parser.add_argument("--seconds", type=float, help="begin no mutant after so many seconds")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     os.chdir(ROOT)
@@ -60,12 +62,13 @@ def main() -> int:
     unknown = [module for module in modules if module not in config["modules"]]
     if unknown:
         parser.error(f"not in {CONFIG.relative_to(ROOT)}: {', '.join(unknown)}")
-    passed = [mutate(module, config, options.lines, options.jobs) for module in modules]
+    passed = [mutate(module, config, options) for module in modules]
     return 0 if all(passed) else 1
 
 
-def mutate(module: str, config: dict[str, Any], lines: str | None, jobs: int) -> bool:
+def mutate(module: str, config: dict[str, Any], options: argparse.Namespace) -> bool:
     """Test a sample of the mutants of a module; whether enough of them were killed."""
+    jobs, seconds = options.jobs, options.seconds
     session = session_of(module)
     session.parent.mkdir(parents=True, exist_ok=True)
     session.unlink(missing_ok=True)
@@ -81,7 +84,7 @@ def mutate(module: str, config: dict[str, Any], lines: str | None, jobs: int) ->
         arguments = ["-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
         arguments += config["modules"][module]["tests"]
         timeout = pools[0].submit(checked, module, arguments).result()
-        total, sample = sampled(db, module, config, lines)
+        total, sample = sampled(db, module, config, options.lines)
         limit = f"{timeout:.0f} s each at most"
         print(f"{module}: {len(sample)} of {total} mutants, {limit}", flush=True)
         running = [
@@ -89,7 +92,9 @@ def mutate(module: str, config: dict[str, Any], lines: str | None, jobs: int) ->
             for n, item in enumerate(sample)
         ]
         for item, future in running:
-            db.set_result(item.job_id, future.result())
+            over = seconds is not None and time.monotonic() - began > seconds
+            skipped = over and future.cancel()
+            db.set_result(item.job_id, SKIPPED if skipped else future.result())
         return report(db, module, config, time.monotonic() - began)
 
 
@@ -205,7 +210,7 @@ def sampled(
     ids = {item.job_id for item in sample}
     db.set_multiple_results(
         [item.job_id for item in db.work_items if item.job_id not in ids],
-        WorkResult(worker_outcome=WorkerOutcome.SKIPPED),
+        SKIPPED,
     )
     return len(chosen), sample
 
