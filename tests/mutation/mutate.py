@@ -197,7 +197,6 @@ def sampled(
             wanted.fullmatch(mutation.operator_name)
             and first <= mutation.start_pos[0] <= last
             and not any(start <= mutation.start_pos < end for start, end in annotations)
-            and changes(source, original, mutation)
         ):
             places[mutation.start_pos].append(item)
     generator = random.Random(config["seed"])
@@ -205,14 +204,17 @@ def sampled(
     for items in places.values():
         generator.shuffle(items)
         ranked += [(rank, generator.random(), item) for rank, item in enumerate(items)]
-    chosen = [item for *_, item in sorted(ranked, key=lambda each: each[:2])]
-    sample = chosen[: config["sample"] or None]
+    size = config["sample"] or len(ranked)
+    sample: list[WorkItem] = []
+    for *_, item in sorted(ranked, key=lambda each: each[:2]):
+        if len(sample) < size and changes(source, original, item.mutations[0]):
+            sample.append(item)
     ids = {item.job_id for item in sample}
     db.set_multiple_results(
         [item.job_id for item in db.work_items if item.job_id not in ids],
         SKIPPED,
     )
-    return len(chosen), sample
+    return len(ranked), sample
 
 
 def order(mutation: MutationSpec) -> tuple[tuple[int, int], str, int]:
