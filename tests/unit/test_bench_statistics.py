@@ -212,5 +212,6 @@ def test_every_sample_is_as_likely_to_be_drawn() -> None:
         return means(resamples)
 
     bootstrap_difference([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], recorded)
+    assert len(drawn) == 2 * 2000 * 4
     shares = [drawn.count(value) / len(drawn) for value in (0.0, 1.0, 2.0, 3.0)]
     assert shares == pytest.approx([0.25] * 4, abs=0.02)
