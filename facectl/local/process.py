@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -225,9 +225,10 @@ def _end_saving(cloud: LocalCloud) -> None:
         return
 
 
-def _unsaved(what: str, reasons: Iterable[str]) -> CloudError:
+def _unsaved(what: str, reasons: Sequence[str]) -> CloudError:
+    more = f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
     return CloudError(
-        ": ".join([what, "; ".join(reasons)]) if reasons else what,
+        f"{what}: {reasons[0]}{more}" if reasons else what,
         hint="facectl local down, once there is room; "
         "facectl local down --forget gives up what is there",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,14 +42,12 @@ class Restored:
         if saved is not None and not saved.ended:
             yield _interrupted(saved)
         if saved is not None and saved.failed:
-            yield "This could not be saved: " + "; ".join(saved.failed)
+            yield "This could not be saved: " + _some(saved.failed)
         if self.prepared.damaged:
             files = ", ".join(self.prepared.damaged)
             yield f"Damaged, and set aside in {damaged_folder()}: {files}"
-        lost = self.missing
-        if lost:
-            more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-            yield "Not there again: " + ", ".join(lost[:_SHOWN]) + more
+        if self.missing:
+            yield "Not there again: " + _some(self.missing)
 
     def commands(self) -> list[str]:
         """What to run to have again what was lost."""
@@ -71,6 +69,11 @@ class Restored:
             "problems": list(self.problems()),
             "commands": self.commands(),
         }
+
+
+def _some(things: Sequence[str]) -> str:
+    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return ", ".join(things[:_SHOWN]) + more
 
 
 def _interrupted(saved: Saved) -> str:

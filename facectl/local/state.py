@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def prepare(port: int) -> Prepared:
         damaged += tuple(_set_aside([saved_file().name]))
     if saved is not None and saved.port != port:
         _move(services_folder().glob("*.json"), saved.port, port)
-        _move((paths.state_dir() / "deployments").rglob("*.json"), saved.port, port)
+        _move(_records(), saved.port, port)
     write(replace(saved or Saved(0.0, port, False), port=port, ended=False, failed=()))
     return Prepared(saved, damaged)
 
@@ -148,7 +148,7 @@ def _set_aside(names: list[str]) -> list[str]:
     return names
 
 
-def _move(files: Iterator[Path], before: int, after: int) -> None:
+def _move(files: Iterable[Path], before: int, after: int) -> None:
     """Give the addresses in the files another port."""
     address = re.compile(rf"(?<![\w.]){re.escape(LOOPBACK)}:{before}(?!\d)")
     for file in files:
@@ -157,3 +157,15 @@ def _move(files: Iterator[Path], before: int, after: int) -> None:
         if moved != text:
             with paths.atomic_write(file) as stream:
                 stream.write(moved.encode())
+
+
+def _records() -> Iterator[Path]:
+    """The files in which deployments to the local cloud are remembered."""
+    for file in (paths.state_dir() / "deployments").rglob("*.json"):
+        try:
+            record = json.loads(file.read_text())
+        except (OSError, ValueError):
+            # Whoever needs the record says that it is damaged.
+            continue
+        if isinstance(record, dict) and record.get("target") == "local":
+            yield file
