@@ -6,6 +6,7 @@ Runs inside MiniStack's process, on the state that each of its services saves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 # What facectl and its user make, by MiniStack's service and store: the word for it.
@@ -19,6 +20,8 @@ _KINDS = {
     ("lambda", "function_urls"): "function URL",
     ("lambda", "esms"): "trigger",
 }
+
+_ATTEMPTS = 5
 
 Inventory = dict[str, int]
 
@@ -49,11 +52,11 @@ def take(
 def _state(read: Callable[[], Any] | None) -> Mapping[str, Any]:
     if read is None:
         return {}
-    try:
-        return read() or {}
-    except (OSError, RuntimeError):
-        # The disk is full, or another thread changed the state in the middle.
-        return {}
+    for _ in range(_ATTEMPTS):
+        # The disk may be full, or another thread have changed the state while it was copied.
+        with suppress(OSError, RuntimeError):
+            return read() or {}
+    return {}
 
 
 def _records(store: Any) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

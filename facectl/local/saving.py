@@ -68,7 +68,30 @@ class Saver:
         self._port = port
         self._objects = objects
         self._clock = clock
+        self._restored: inventory.Inventory = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    def inventory(self) -> inventory.Inventory:
+        """What is there; of a queue's messages also those that were answered since the start."""
+        now = inventory.take(self._states(), self._objects)
+        return {label: max(held, self._restored.get(label, 0)) for label, held in now.items()}
+
+    def loading(self, load: Callable[[str], Any]) -> Callable[[str], Any]:
+        """MiniStack's `load_state` for a start that a damaged file can't prevent."""
+
+        def load_state(service: str) -> Any:
+            try:
+                data = load(service)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                # It is JSON, but no state.
+                logging.getLogger("persistence").exception("%s.json is no state", service)
+                return None
+            if isinstance(data, dict):
+                self._restored.update(inventory.take({service: lambda: data}))
+                _release(data.get("queues"), self._clock())
+            return data
+
+        return load_state
 
     def save(self, *, ended: bool = False) -> tuple[str, ...]:
         """Save everything; returns what could not be saved."""
@@ -117,7 +140,7 @@ class Saver:
             if scope["type"] == "http" and scope["path"] == SAVE_PATH:
                 await _answer(send, {"failed": self.save()})
             elif scope["type"] == "http" and scope["path"] == INVENTORY_PATH:
-                await _answer(send, inventory.take(self._states(), self._objects))
+                await _answer(send, self.inventory())
             else:
                 await app(scope, receive, send)
                 if scope["type"] == "http" and changes(scope):
@@ -168,7 +191,7 @@ def of_ministack(ministack: Any) -> Saver:
         objects=_objects,
     )
     ministack.save_all = saver.at_end
-    ministack.load_state = _tolerant(ministack.load_state)
+    ministack.load_state = saver.loading(ministack.load_state)
     return saver
 
 
@@ -178,14 +201,9 @@ def _objects(bucket: str) -> int:
     return sum(len(held["objects"]) for place, held in buckets.items() if place[-1] == bucket)
 
 
-def _tolerant(load: Callable[[str], Any]) -> Callable[[str], Any]:
-    """MiniStack would not start with a file that is JSON but not a state."""
-
-    def load_or_start_afresh(service: str) -> Any:
-        try:
-            return load(service)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            logging.getLogger("persistence").exception("%s.json is no state", service)
-            return None
-
-    return load_or_start_afresh
+def _release(queues: Any, now: float) -> None:
+    """Make messages visible that were in flight: whoever had received them has ended as well."""
+    for queue in getattr(queues, "_data", {}).values():
+        for message in queue.get("messages", ()):
+            if message.get("receive_count") and message.get("visible_at", now) > now:
+                message["visible_at"] = now

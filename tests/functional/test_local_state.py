@@ -336,6 +336,20 @@ def test_a_start_that_failed_leaves_the_state_as_it_was(
     assert json.loads(up.stdout)["restored"]["messages"] == 1
 
 
+def test_a_message_in_flight_is_delivered_at_once_after_a_restart() -> None:
+    start_with_queue("one")
+    queue = clients().sqs.get_queue_url(QueueName="mine")["QueueUrl"]
+    taken = clients().sqs.receive_message(QueueUrl=queue, VisibilityTimeout=3600)
+    assert len(taken["Messages"]) == 1
+    run(app, ["local", "down"])
+    run(app, ["local", "up"])
+    again = clients().sqs.receive_message(
+        QueueUrl=queue, AttributeNames=["ApproximateReceiveCount"]
+    )
+    [message] = again["Messages"]
+    assert (message["Body"], message["Attributes"]["ApproximateReceiveCount"]) == ("one", "2")
+
+
 def test_files_are_nobody_elses() -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
