@@ -27,7 +27,7 @@ Inventory = dict[str, int]
 
 
 def take(
-    states: Mapping[str, Callable[[], Any]], objects: Callable[[str], int] | None = None
+    states: Mapping[str, Callable[[], Any]], objects: Callable[[str], int] = lambda _: 0
 ) -> Inventory:
     """The resources, as "kind name", with what each holds: a queue its messages, a bucket objects.
 
@@ -42,7 +42,7 @@ def take(
             held = 0
             if kind == "queue":
                 held = len(record.get("messages", ()))
-            elif kind == "bucket" and objects is not None:
+            elif kind == "bucket":
                 held = objects(name)
             # One name may be there in several regions.
             found[f"{label} ({region})" if label in found else label] = held

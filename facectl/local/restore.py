@@ -58,8 +58,8 @@ class Restored:
         if self.prepared.damaged or not known or any(" of " not in line for line in lost):
             return [f"facectl deploy --asu-id {each} --target local" for each in known or ["ID"]]
         if any(" objects in " in line for line in lost):
-            return [f"facectl gallery publish --asu-id {each}" for each in known]
-        return [f"facectl status --asu-id {each}" for each in known]
+            return [f"facectl gallery publish --asu-id {each} --target local" for each in known]
+        return [f"facectl status --asu-id {each} --target local" for each in known]
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -7,6 +7,7 @@ can't it only logs that; here every failure is counted and `saved.json` written.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import os
@@ -59,7 +60,7 @@ class Saver:
         *,
         folder: Path,
         port: int,
-        objects: Callable[[str], int] | None = None,
+        objects: S3Objects | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._states = states
@@ -73,7 +74,7 @@ class Saver:
 
     def inventory(self) -> inventory.Inventory:
         """What is there; of a queue's messages also those that were answered since the start."""
-        now = inventory.take(self._states(), self._objects)
+        now = inventory.take(self._states(), self._count)
         return {label: max(held, self._restored.get(label, 0)) for label, held in now.items()}
 
     def loading(self, load: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -97,7 +98,9 @@ class Saver:
         """Save everything; returns what could not be saved."""
         states = self._states()
         failed = [line for name in states for line in self._save_one(name, states[name])]
-        held = inventory.take(states, self._objects)
+        if self._objects is not None:
+            failed += self._objects.flush()
+        held = inventory.take(states, self._count)
         try:
             for file in self._folder.glob("*.json"):
                 _flush(file)
@@ -106,6 +109,9 @@ class Saver:
         except OSError as error:
             failed.append(str(error))
         return tuple(failed)
+
+    def _count(self, bucket: str) -> int:
+        return 0 if self._objects is None else self._objects.count(bucket)
 
     def _save_one(self, name: str, read: Callable[[], Any]) -> list[str]:
         logger = logging.getLogger("persistence")
@@ -181,24 +187,58 @@ async def _answer(send: Send, body: object) -> None:
 
 def of_ministack(ministack: Any) -> Saver:
     """The saver of MiniStack's module `app`, in whose place it saves and restores from now on."""
-    from ministack.core import persistence
+    from ministack.core import persistence, responses
 
     saver = Saver(
         ministack._build_persistence_save_dict,
         persistence.save_all,
         folder=Path(persistence.STATE_DIR),
         port=int(os.environ["GATEWAY_PORT"]),
-        objects=_objects,
+        objects=S3Objects(
+            lambda: sys.modules.get("ministack.services.s3"), responses.set_request_account_id
+        ),
     )
     ministack.save_all = saver.at_end
     ministack.load_state = saver.loading(ministack.load_state)
     return saver
 
 
-def _objects(bucket: str) -> int:
-    s3 = sys.modules.get("ministack.services.s3")
-    buckets = {} if s3 is None else dict(s3._buckets._data)
-    return sum(len(held["objects"]) for place, held in buckets.items() if place[-1] == bucket)
+class S3Objects:
+    """The objects in MiniStack's S3, which writes each as it comes, and keeps what it can't write.
+
+    `s3` is MiniStack's module.
+    """
+
+    def __init__(self, s3: Callable[[], Any], as_account: Callable[[str], None]) -> None:
+        self._s3 = s3
+        self._as_account = as_account
+
+    def count(self, bucket: str) -> int:
+        return sum(1 for _, name, _, _ in self._all() if name == bucket)
+
+    def flush(self) -> list[str]:
+        """Write what is in memory alone; returns what could not be written."""
+        kept = [place for place in self._all() if place[-1].get("body") is not None]
+        for place in kept:
+            # The account is a variable of the context, in which the caller goes on.
+            contextvars.copy_context().run(self._write, *place)
+        return [
+            f"failed to save object {name} of bucket {bucket}"
+            for _, bucket, name, record in kept
+            if record.get("body") is not None
+        ]
+
+    def _write(self, account: str, bucket: str, name: str, record: dict[str, Any]) -> None:
+        self._as_account(account)
+        self._s3()._persist_object(bucket, name, record)
+
+    def _all(self) -> list[tuple[str, str, str, dict[str, Any]]]:
+        s3 = self._s3()
+        return [
+            (account, bucket, name, record)
+            for (account, bucket), held in ([] if s3 is None else list(s3._buckets._data.items()))
+            for name, record in list(held["objects"].items())
+        ]
 
 
 def _release(queues: Any, now: float) -> None:

@@ -309,6 +309,25 @@ def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
     assert process.find() is None
 
 
+def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
+    start_with_queue()
+    s3 = clients().s3
+    s3.create_bucket(Bucket="mine")
+    s3.put_object(Bucket="mine", Key="a", Body=b"old")
+    account = next((state_folder() / "objects").glob("0*"))
+    account.rename(account.with_suffix(".away"))
+    account.write_text("in the way")
+    s3.put_object(Bucket="mine", Key="a", Body=b"new")
+    down = run(app, ["local", "down"])
+    assert "failed to save object a of bucket mine" in str(down.exception)
+
+    account.unlink()
+    account.with_suffix(".away").rename(account)
+    assert run(app, ["local", "down"]).exit_code == 0
+    assert run(app, ["local", "up"]).stderr == ""
+    assert clients().s3.get_object(Bucket="mine", Key="a")["Body"].read() == b"new"
+
+
 def test_forgotten_it_starts_empty_at_the_usual_port() -> None:
     start_with_queue("one")
     down = run(app, ["local", "down", "--forget"])

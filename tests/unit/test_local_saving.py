@@ -163,13 +163,13 @@ def test_what_came_back_whole_needs_no_command() -> None:
             {"queue a-resp-queue": 0, "bucket b": 3},
             {"queue a-resp-queue": 0, "bucket b": 1},
             "Not there again: 2 of 3 objects in bucket b",
-            "facectl gallery publish --asu-id a",
+            "facectl gallery publish --asu-id a --target local",
         ),
         (
             {"queue a-resp-queue": 3},
             {"queue a-resp-queue": 1},
             "Not there again: 2 of 3 messages in queue a-resp-queue",
-            "facectl status --asu-id a",
+            "facectl status --asu-id a --target local",
         ),
         (
             {"function f": 0},
