@@ -43,6 +43,8 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 5.0
 # How long writing the state may take: images in a repository can be large.
 _SAVE_SECONDS = 120.0
+# One that does not answer any more gets this long.
+_SILENT_SECONDS = 10.0
 # Two processes can have one pid, one after the other, but not one start time as well.
 _SAME_START_SECONDS = 1.0
 
@@ -172,20 +174,21 @@ def _start(
 def down(*, forget: bool = False) -> int:
     """Save the state, or delete it, and end the local cloud; returns how many processes ended.
 
-    Raises CloudError where the state can't be saved: the cloud runs on then.
+    Raises CloudError where the state can't be saved: the cloud runs on then,
+    unless it does not answer at all.
     """
-    cloud = find()
-    if forget or cloud is None or not cloud.healthy():
-        ended = stop(save=not forget)
-        if forget:
-            state.forget()
+    if forget:
+        ended = stop(save=False)
+        state.forget()
         return ended
-    failed = cloud.ask(SAVE_PATH)["failed"]
-    if failed:
-        raise _unsaved("The local cloud still runs, because its state can't be saved", failed)
+    cloud = find()
+    if cloud is not None and cloud.healthy():
+        failed = cloud.ask(SAVE_PATH)["failed"]
+        if failed:
+            raise _unsaved("The local cloud still runs, because its state can't be saved", failed)
     ended = stop()
     saved = state.read()
-    if saved is None or not saved.ended or saved.failed:
+    if cloud is not None and (saved is None or not saved.ended or saved.failed):
         reasons = saved.failed if saved is not None else ()
         raise _unsaved("The local cloud ended before all of its last state was saved", reasons)
     return ended
@@ -211,7 +214,7 @@ def stop(*, save: bool = True) -> int:
 
 def _end_saving(cloud: LocalCloud) -> None:
     """Ask MiniStack to end, and wait until it has, or has saved its last state at least."""
-    deadline = time.monotonic() + _SAVE_SECONDS
+    deadline = time.monotonic() + (_SAVE_SECONDS if cloud.healthy() else _SILENT_SECONDS)
     try:
         process = psutil.Process(cloud.pid)
         process.terminate()
@@ -230,7 +233,9 @@ def _unsaved(what: str, reasons: Sequence[str]) -> CloudError:
     return CloudError(
         f"{what}: {reasons[0]}{more}" if reasons else what,
         hint="facectl local down, once there is room; "
-        "facectl local down --forget gives up what is there",
+        "facectl local down --forget gives up what is there"
+        if find() is not None
+        else "facectl local up",
     )
 
 

@@ -309,6 +309,20 @@ def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
     assert process.find() is None
 
 
+def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
+    start_with_queue("one")
+    psutil.Process(process.find().pid).suspend()
+    down = run(app, ["local", "down"])
+    assert "ended before all of its last state was saved" in str(down.exception)
+    assert down.exception.hint == "facectl local up"
+    assert process.find() is None
+    assert "was not ended by" in run(app, ["local", "up"]).stderr
+
+
 def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
     start_with_queue()
     s3 = clients().s3
