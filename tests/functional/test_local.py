@@ -19,7 +19,14 @@ from typer.testing import CliRunner
 from facectl.cli.app import app
 from facectl.errors import CloudError, InputError
 from facectl.local import process
-from facectl.local.settings import LocalSettings, environment, folder, log_file, temporary_folder
+from facectl.local.settings import (
+    LocalSettings,
+    environment,
+    folder,
+    log_file,
+    services_folder,
+    temporary_folder,
+)
 
 run = CliRunner().invoke
 
@@ -159,12 +166,14 @@ def test_a_damaged_state_file_counts_as_no_cloud(text: str) -> None:
 def test_the_users_settings_do_not_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.example")
     monkeypatch.setenv("AUTH", "true")
-    monkeypatch.setenv("PERSIST_STATE", "1")
+    monkeypatch.setenv("STATE_DIR", "/elsewhere")
+    monkeypatch.setenv("LAMBDA_EXECUTOR", "docker")
     started_with = environment(LocalSettings(port=4600))
     assert started_with["AUTH"] == "false"
     assert started_with["BIND_HOST"] == "127.0.0.1"
     assert not {name for name in started_with if name.startswith("AWS_")}
-    assert "PERSIST_STATE" not in started_with
+    assert started_with["STATE_DIR"] == str(services_folder())
+    assert "LAMBDA_EXECUTOR" not in started_with
 
 
 def test_status_says_where_and_how_many(cloud: process.LocalCloud) -> None:
