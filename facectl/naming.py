@@ -10,6 +10,9 @@ from facectl.errors import InputError
 DETECTION_FUNCTION = "face-detection"
 RECOGNITION_FUNCTION = "face-recognition"
 TAG_KEY = "facectl:asu-id"
+# On the functions of a demo deployment; its value is "true".
+DEMO_TAG_KEY = "facectl:demo"
+DEMO_ASU_ID = "demo"
 
 # SQS allows 80 of these characters; "-resp-queue" and the bucket's name
 # (63 characters, with account and region in it) need the rest.

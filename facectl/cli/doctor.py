@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 
 import typer
 
+from facectl import records
 from facectl.cli.options import Json, with_overrides
 from facectl.console import err, out, print_json
-from facectl.context import Deployment, Overrides, recall, resolve
+from facectl.context import Deployment, Overrides, resolve
 
 _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 
@@ -47,6 +48,6 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
 
 def _meant(overrides: Overrides) -> Deployment:
     """The deployment, or one that might be: what it needs can be checked before there is one."""
-    if overrides.asu_id is None and recall() is None:
+    if overrides.asu_id is None and not records.known():
         return resolve(replace(overrides, asu_id="none"))
     return resolve(overrides)

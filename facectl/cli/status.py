@@ -37,7 +37,7 @@ def status(overrides: Overrides, json: Json = False) -> None:
 
     with err.status("Reading how the deployment is"):
         deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        chosen = options.recall(deployment.asu_id, deployment.target)
+        chosen = options.recall(deployment)
         found = inspect(Clients(deployment), store.find(deployment.space), chosen)
     if json:
         print_json({"asu_id": deployment.asu_id, **found.as_dict()})

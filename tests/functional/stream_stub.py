@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 import httpx
 
-from facectl import context
+from facectl import records
 from facectl.context import Deployment
 
 
@@ -90,7 +90,7 @@ class Pipeline:
         self.deployment = Deployment(
             asu_id=asu_id, target="local", endpoint_url=endpoint_url, function_url=self.url
         )
-        context.remember(self.deployment)
+        records.remember(self.deployment)
 
     def put(self, body: str) -> None:
         """Put a message on the response queue."""

@@ -19,7 +19,7 @@ import pytest
 from stream_stub import Emulator, Pipeline, Reply, answering, result
 from typer.testing import CliRunner, Result
 
-from facectl import context
+from facectl import records
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.errors import CloudError, IncompleteError, InputError, NotRunningError
@@ -230,7 +230,7 @@ def test_realtime_keeps_the_cameras_pace(pipeline: Pipeline, clip: Path) -> None
 def test_synthetic_weights_are_said_wherever_a_name_is(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
-    context.remember(
+    records.remember(
         Deployment(**{**_fields(pipeline.deployment), "synthetic": True})  # type: ignore[arg-type]
     )
     out = tmp_path / "r.jsonl"

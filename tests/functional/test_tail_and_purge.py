@@ -15,7 +15,7 @@ from stream_stub import Pipeline
 from test_send_command import command
 from typer.testing import CliRunner, Result
 
-from facectl import context
+from facectl import records
 from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
@@ -148,7 +148,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """moto's AWS with the three queues."""
     with mock_aws():
         deployment = Deployment(asu_id="x", target="aws")
-        context.remember(deployment)
+        records.remember(deployment)
         sqs = boto3.client("sqs", region_name="us-east-1")
         names = deployment.names
         for name in (names.request_queue, names.dead_letter_queue, names.response_queue):
