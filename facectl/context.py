@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from facectl.errors import InputError
-from facectl.naming import Names
+from facectl.naming import Names, is_asu_id
 
 Target = Literal["aws", "local"]
 TARGETS: tuple[Target, ...] = ("aws", "local")
@@ -46,6 +46,11 @@ class Overrides:
             raise InputError(
                 f"--account {self.account!r} is not the twelve digits of an AWS account",
                 hint="aws sts get-caller-identity",
+            )
+        if self.target == "local" and self.account not in (None, LOCAL_ACCOUNT):
+            raise InputError(
+                f"The local cloud has one account, {LOCAL_ACCOUNT}, not {self.account}",
+                hint=f"--target aws --account {self.account}",
             )
 
     def match(self, key: Key) -> bool:
@@ -98,7 +103,7 @@ class Key:
         """The key of that `name`; None where it is none."""
         asu_id, _, place = name.partition("/")
         found = _KEY.fullmatch(place)
-        if found is None:
+        if found is None or not is_asu_id(asu_id):
             return None
         account = None if found["account"] == _UNKNOWN else found["account"]
         target: Target = "aws" if found["target"] == "aws" else "local"

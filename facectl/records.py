@@ -21,6 +21,7 @@ from typing import Any
 from facectl import old_records, paths
 from facectl.context import Deployment, Key
 from facectl.errors import InputError
+from facectl.naming import is_asu_id
 
 
 def remember(deployment: Deployment, options: Mapping[str, Any] | None = None) -> Path:
@@ -90,6 +91,12 @@ def known(asu_id: str | None = None) -> list[Key]:
     ]
 
 
+def find(key: Key) -> Key | None:
+    """The key that the deployment is remembered by: its account may have become known since."""
+    keys = known(key.asu_id)
+    return next((each for each in (key, replace(key, account=None)) if each in keys), None)
+
+
 def read(key: Key) -> Deployment:
     """The remembered deployment; raises InputError where its file is damaged."""
     return _parse(_load(key), key)
@@ -97,13 +104,13 @@ def read(key: Key) -> Deployment:
 
 def recall(key: Key) -> Deployment | None:
     """The remembered deployment; None where there is none."""
-    found = _found(key)
+    found = find(key)
     return None if found is None else read(found)
 
 
 def options(key: Key) -> dict[str, Any]:
     """The options that the deployment was deployed with; none where it is not remembered."""
-    found = _found(key)
+    found = find(key)
     return {} if found is None else _options(found)
 
 
@@ -137,26 +144,24 @@ def _read_or_error(key: Key) -> Deployment | InputError:
         return error
 
 
-def _found(key: Key) -> Key | None:
-    """The record's key; that of an unknown account where the account became known since."""
-    keys = known(key.asu_id)
-    return next((each for each in (key, replace(key, account=None)) if each in keys), None)
-
-
 def _is_same_place(key: Key, other: Key) -> bool:
     return key != other and replace(other, account=None) == key
 
 
-def _read_current() -> Key | None:
+def _current_text() -> str:
     try:
-        text = _current_file().read_text().strip()
+        return _current_file().read_text(errors="replace").strip()
     except FileNotFoundError:
-        return None
-    if "/" in text:
+        return ""
+
+
+def _read_current() -> Key | None:
+    text = _current_text()
+    if not is_asu_id(text):
         return Key.parse(text)
     # As earlier versions wrote it: the ASU ID alone.
     _check_migrated(text)
-    found = list((_records() / text).glob("*.json")) if text else []
+    found = list((_records() / text).glob("*.json"))
     return Key.parse(f"{text}/{found[0].stem}") if len(found) == 1 else None
 
 
@@ -238,7 +243,7 @@ def _bring_over() -> None:
         deployment = old.deployment
         if not _file(deployment.key).exists():
             _write(deployment, old.options)
-        if _current_file().exists() and _current_file().read_text().strip() == deployment.asu_id:
+        if _current_text() == deployment.asu_id:
             _make_current(deployment.key)
         old_records.put_away(_folder(), deployment.asu_id)
 

@@ -107,13 +107,14 @@ def use(
     if name is not None:
         overrides = replace(overrides, asu_id=name)
     deployment = resolve(overrides)
-    if records.recall(deployment.key) is None:
+    key = records.find(deployment.key)
+    if key is None:
         raise InputError(
             f"No deployment {deployment.key} is remembered on this computer",
             hint="facectl context list",
         )
-    records.use(deployment.key)
-    _show(deployment, json=json)
+    records.use(key)
+    _show(records.read(key), json=json)
 
 
 def _show(deployment: Deployment, *, json: bool) -> None:

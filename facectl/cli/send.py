@@ -142,7 +142,7 @@ def send(
     plan = Plan(
         asking, concurrency, schedule=as_taken if realtime else None, wait=wait, timeout=timeout
     )
-    task = Task(deployment.asu_id, tuple(source), selection, asking)
+    task = Task(deployment.key.name, tuple(source), selection, asking)
     journal = open_journal(task, live=frames.live, resume=resume)
     report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows, journal=journal)
     finish(report, wait=wait, json=json)

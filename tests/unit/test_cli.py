@@ -40,7 +40,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_main_commands_are_there() -> None:
-    expected = {"demo", "deploy", "destroy", "send", "tail", "purge", "context"}
+    expected = {"demo", "deploy", "destroy", "send", "tail", "purge", "context show"}
     assert {f"facectl {name}" for name in expected} <= set(COMMANDS)
 
 
