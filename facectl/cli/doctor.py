@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import typer
 
 from facectl import records
-from facectl.cli.options import Json, with_overrides
+from facectl.cli.options import Json, say_where, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Overrides, resolve
 
@@ -30,8 +30,10 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.doctor import Finding, examine
 
     findings: list[Finding] = []
+    deployment = _meant(overrides)
+    say_where(deployment)
     with err.status("Looking"):
-        deployment = deployer.located(_meant(overrides), overrides.endpoint_url)
+        deployment = deployer.located(deployment, overrides.endpoint_url)
         for finding in examine(deployment):
             findings.append(finding)
             if not json:

@@ -84,9 +84,16 @@ def announced(deployment: Deployment) -> Deployment:
     from facectl.aws import with_account
 
     found = with_account(deployment)
-    profile = f", profile {found.profile}" if found.profile and found.target == "aws" else ""
-    err.print(f"Deployment: ASU ID {found.key}{profile}", soft_wrap=True, markup=False)
+    say_where(found)
     return found
+
+
+def say_where(deployment: Deployment) -> None:
+    """Say on stderr which deployment is meant."""
+    told = f"Deployment: ASU ID {deployment.key}"
+    if deployment.profile and deployment.target == "aws":
+        told = f"{told}, profile {deployment.profile}"
+    err.print(told, soft_wrap=True, markup=False)
 
 
 def with_overrides(command: Callable[Concatenate[Overrides, P], R]) -> Callable[..., R]:
