@@ -81,7 +81,8 @@ def test_tail_ends_well_by_ctrl_c(pipeline: Pipeline) -> None:
     tailing.send_signal(signal.SIGINT)
     _, stderr = tailing.communicate(timeout=10)
     assert tailing.returncode == 0
-    assert stderr == "Stopped after 1 results.\n"
+    where = f"Deployment: ASU ID {pipeline.deployment.key}\n"
+    assert stderr == f"{where}Stopped after 1 results.\n"
     assert pipeline.left() == []
 
 
@@ -95,7 +96,7 @@ def test_tail_ends_quietly_when_its_reader_does(pipeline: Pipeline) -> None:
     pipeline.put('{"request_id": "r-late", "result": "Ann"}')
     assert tailing.wait(10) == 0
     assert tailing.stderr is not None
-    assert tailing.stderr.read() == ""
+    assert tailing.stderr.read() == f"Deployment: ASU ID {pipeline.deployment.key}\n"
     assert len(pipeline.left()) == 1
 
 
