@@ -110,7 +110,7 @@ def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draf
         demo = tagged or (record is not None and record.demo)
         if not (demo or takes_over):
             raise CloudError(
-                f"The functions in this place belong to the deployment of ASU ID {other.key}: "
+                f"This place belongs to the deployment of ASU ID {other.key}: "
                 "one account and region holds one deployment",
                 hint=f"facectl deploy {here.key.flags} --replace   destroys it first   "
                 f"or   facectl destroy {other.key.flags}",

@@ -58,7 +58,7 @@ def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
 
     # One's own is not the demo's to destroy.
     refused = stranger("demo", *SYNTHETIC, expect=4)
-    assert "belong to the deployment of ASU ID 1225754101 on local" in refused.stderr
+    assert "belongs to the deployment of ASU ID 1225754101 on local" in refused.stderr
     again = stranger("demo", *SYNTHETIC, "--replace", "--yes")
     assert "Boxes and names are drawn in" in again.stdout
     assert functions(stranger) == {"facectl:asu-id": "demo", "facectl:demo": "true"}

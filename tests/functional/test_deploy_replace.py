@@ -38,7 +38,7 @@ def test_another_id_of_ones_own_does_not_give_way(cloud: Clients) -> None:
     refused = facectl(*MINE)
     assert isinstance(refused.exception, CloudError)
     assert str(refused.exception) == (
-        "The functions in this place belong to the deployment of ASU ID "
+        "This place belongs to the deployment of ASU ID "
         "other on aws, us-east-1, account 123456789012: one account and region holds one deployment"
     )
     assert refused.exception.hint == (
