@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -13,7 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from facectl.context import Deployment
+from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ class Clients:
                 aws_secret_access_key=_LOCAL_KEY if local else None,
             )
         except boto.ProfileNotFound as error:
-            raise InputError(
-                f"No AWS profile is called {deployment.profile!r}",
-                hint="aws configure list-profiles",
-            ) from error
+            raise _no_profile(error) from error
 
     @cached_property
     def sqs(self) -> SQSClient:
@@ -177,6 +175,38 @@ class Clients:
             request = AWSRequest(method=method, url=url, data=body, headers=headers)
             SigV4Auth(credentials, "lambda", self.deployment.region).add_auth(request)
             return dict(request.headers.items())
+
+
+def with_account(deployment: Deployment) -> Deployment:
+    """The deployment with the account that its credentials belong to.
+
+    Raises InputError where the deployment is another account's, and CloudError.
+    """
+    if deployment.target == "local":
+        return replace(deployment, account=LOCAL_ACCOUNT)
+    account = Clients(deployment).account
+    if deployment.account not in (None, account):
+        other = replace(deployment, account=account)
+        raise InputError(
+            f"ASU ID {deployment.key} is meant, but these credentials are of account {account}",
+            hint=f"--profile NAME, of account {deployment.account}   or, for a second deployment: "
+            f"facectl deploy {other.key.flags}",
+        )
+    return replace(deployment, account=account)
+
+
+def profile_region(profile: str | None) -> str | None:
+    """The region in the AWS configuration of a profile, or of the default one."""
+    try:
+        return boto3.Session(profile_name=profile).region_name
+    except boto.ProfileNotFound as error:
+        raise _no_profile(error) from error
+
+
+def _no_profile(error: boto.ProfileNotFound) -> InputError:
+    return InputError(
+        f"No AWS profile is called {error.kwargs['profile']!r}", hint="aws configure list-profiles"
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment
 from facectl.cli.run_report import drawing_bar, print_report, run_bar, warnings
 from facectl.console import err, print_json
 from facectl.context import Deployment
@@ -24,7 +24,7 @@ _FRAMES = "Which frames"
 _HOW = "How they are sent"
 
 
-@with_deployment
+@changes_deployment
 def send(
     deployment: Deployment,
     source: Annotated[
@@ -142,7 +142,7 @@ def send(
     plan = Plan(
         asking, concurrency, schedule=as_taken if realtime else None, wait=wait, timeout=timeout
     )
-    task = Task(deployment.asu_id, tuple(source), selection, asking)
+    task = Task(deployment.key.name, tuple(source), selection, asking)
     journal = open_journal(task, live=frames.live, resume=resume)
     report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows, journal=journal)
     finish(report, wait=wait, json=json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from facectl.cli.options import Json, with_overrides
+from facectl.cli.options import Json, say_where, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Overrides, resolve
 
@@ -35,9 +35,11 @@ def status(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.status import inspect
     from facectl.models import store
 
+    deployment = resolve(overrides)
+    say_where(deployment)
     with err.status("Reading how the deployment is"):
-        deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        chosen = options.recall(deployment.asu_id, deployment.target)
+        deployment = deployer.located(deployment, overrides.endpoint_url)
+        chosen = options.recall(deployment)
         found = inspect(Clients(deployment), store.find(deployment.space), chosen)
     if json:
         print_json({"asu_id": deployment.asu_id, **found.as_dict()})

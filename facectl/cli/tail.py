@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, announced, with_deployment
 from facectl.cli.run_report import SYNTHETIC, printable
 from facectl.console import err
 from facectl.context import Deployment
@@ -49,6 +49,8 @@ def tail(
     from facectl.stream.responses import ResponseQueue
     from facectl.stream.tail import Limits, Tail
 
+    if not keep:
+        deployment = announced(deployment)
     follower = Tail(ResponseQueue(Clients(deployment)), keep=keep)
     if deployment.synthetic:
         err.print(f"[yellow]{SYNTHETIC}[/yellow]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from facectl import context as deployments
+from facectl import records
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
@@ -17,7 +17,7 @@ from facectl.deploy.images import given_packages, image_package
 from facectl.deploy.models import Account, Image, Package, Packages, Step
 from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import Found, plan, plan_removal
+from facectl.deploy.planner import Found, owners, plan, plan_removal, without
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
@@ -53,6 +53,8 @@ class Draft:
     found: Found
     steps: tuple[Step, ...]
     removes: bool = False
+    # Of other deployments that have to go first; their steps are the first of `steps`.
+    removals: tuple[Draft, ...] = ()
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
@@ -69,22 +71,52 @@ def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployme
 
 
 def draft(
-    deployment: Deployment, model: Model, options: Options | None = None, *, reset: bool = False
+    deployment: Deployment,
+    model: Model,
+    options: Options | None = None,
+    *,
+    reset: bool = False,
+    takes_over: bool = False,
 ) -> Draft:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
-    Raises GalleryError where the gallery is of another embedding space than
-    the model, CloudError where a resource is somebody else's.
+    A deployment of another ASU ID in this place is removed first where it is
+    a demo, or where `takes_over` says so. Raises GalleryError where the gallery
+    is of another embedding space than the model, CloudError where a resource
+    is somebody else's.
     """
-    earlier = Options() if reset else remembered.recall(deployment.asu_id, deployment.target)
+    earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
     store.check_space(deployment.asu_id, model.space)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
     wish = wished(clients, model, options)
     found = read(clients, wish)
-    steps = plan(resources(wish), found, adopt=options.adopt)
-    return Draft(clients, options, wish, found, steps)
+    removals = _removals(clients, found, takes_over=takes_over)
+    first = tuple(step for removal in removals for step in removal.steps)
+    steps = plan(resources(wish), without(found, first), adopt=options.adopt)
+    return Draft(clients, options, wish, found, (*first, *steps), removals=removals)
+
+
+def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draft, ...]:
+    """What removes the deployments of other ASU IDs, whose functions have the names of ours."""
+    here = clients.deployment
+    drafts = []
+    for asu_id, tagged in owners(found).items():
+        if asu_id == here.asu_id:
+            continue
+        other = replace(here, asu_id=asu_id, function_url=None, auth=None)
+        record = records.recall(other.key)
+        demo = tagged or (record is not None and record.demo)
+        if not (demo or takes_over):
+            raise CloudError(
+                f"This place belongs to the deployment of ASU ID {other.key}: "
+                "one account and region holds one deployment",
+                hint=f"facectl deploy {here.key.flags} --replace   destroys it first   "
+                f"or   facectl destroy {other.key.flags}",
+            )
+        drafts.append(draft_removal(replace(other, demo=demo)))
+    return tuple(drafts)
 
 
 def wished(clients: Clients, model: Model, options: Options) -> Wish:
@@ -104,6 +136,7 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
         cloud=target,
         packages=packages,
         sizing=sizing,
+        demo=deployment.demo,
         environment={
             **(model_environment(model) if target.packaging == "zip" else {}),
             **options.environment,
@@ -142,11 +175,15 @@ def perform(work: Draft, progress: Progress | None = None) -> None:
     """Carry the steps out in order; a second draft finds what an interruption left."""
     if not work.removes:
         # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
-        deployments.remember(work.clients.deployment)
-        remembered.remember(work.wish.names.asu_id, work.wish.cloud.target, work.options)
+        remembered.remember(work.clients.deployment, work.options)
     hears = Progress() if progress is None else progress
+    own = work.steps
+    for removal in work.removals:
+        perform(removal, progress)
+        records.forget(removal.clients.deployment.key)
+        own = own[len(removal.steps) :]
     context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
-    for step in work.steps:
+    for step in own:
         hears(step, False)
         carry_out(step, context)
         hears(step, True)
@@ -160,7 +197,7 @@ def finish(work: Draft) -> Deployment:
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url, auth=work.wish.auth)
-    deployments.remember(deployment)
+    records.remember(deployment)
     publish.publish_local(work.clients)
     return deployment
 
@@ -188,12 +225,6 @@ def open_way_for_containers(deployment: Deployment) -> None:
     running = process.find()
     if address and running is not None and running.endpoint_url == deployment.endpoint_url:
         relay.ensure(address, running.port)
-
-
-def forget(asu_id: str) -> None:
-    """Forget a deployment that is gone."""
-    deployments.forget(asu_id)
-    remembered.forget(asu_id)
 
 
 def account_of(clients: Clients) -> Account:

@@ -64,6 +64,7 @@ class Wish:
     environment: Mapping[str, str] = field(default_factory=dict)
     role_arn: str | None = None
     auth: Auth | None = None
+    demo: bool = False
 
 
 def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
@@ -238,6 +239,7 @@ def _function(wish: Wish, name: str, package: Package, role: str, reserved: int 
         environment=_environment(wish),
         reserved_concurrency=reserved,
         archive=package.archive,
+        demo=wish.demo,
     )
 
 

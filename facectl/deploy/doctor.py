@@ -78,7 +78,7 @@ def _found(name: str, look: Check, deployment: Deployment) -> Finding:
 
 
 def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
-    options = remembered.recall(deployment.asu_id, deployment.target)
+    options = remembered.recall(deployment)
     checks: list[tuple[str, Check]] = [("model", _model), ("gallery", _gallery)]
     if deployment.target == "aws":
         checks += [
@@ -124,7 +124,7 @@ def _gallery(deployment: Deployment) -> Finding:
 
 def _credentials(deployment: Deployment) -> Finding:
     clients = Clients(deployment)
-    chosen = remembered.recall(deployment.asu_id, deployment.target)
+    chosen = remembered.recall(deployment)
     if is_learner_lab(clients.identity) and chosen.role_arn is None:
         hint = MISSING_ROLE_HINT.format(account=clients.account)
         text = f"{clients.identity}: a learner lab can't create roles"
@@ -217,7 +217,7 @@ def _queues(deployment: Deployment) -> Finding:
 def _probe(deployment: Deployment) -> Finding:
     model = models.find(deployment.space)
     clients = Clients(replace(deployment, space=model.space))
-    options = remembered.recall(deployment.asu_id, deployment.target)
+    options = remembered.recall(deployment)
     wish = wished(clients, model, options)
     took = check(Draft(clients, Options(), wish, {}, ()), clients.deployment)
     text = (

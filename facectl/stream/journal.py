@@ -33,9 +33,12 @@ _FINAL = frozenset({"answered", "refused", "accepted"})
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a run sends, and how: a run can be gone on with by the same task alone."""
+    """What a run sends, where and how: a run can be gone on with by the same task alone.
 
-    asu_id: str
+    `deployment` is the name of the deployment's key.
+    """
+
+    deployment: str
     source: tuple[str, ...]
     selection: Selection
     asking: Asking
@@ -44,7 +47,7 @@ class Task:
     def digest(self) -> str:
         """A name for the task. A file that has changed is another task."""
         files = [_place(text) for text in self.source]
-        options = [self.asu_id, asdict(self.selection), asdict(self.asking)]
+        options = [self.deployment, asdict(self.selection), asdict(self.asking)]
         return hashlib.sha256(json.dumps([files, options]).encode()).hexdigest()[:16]
 
 

@@ -21,7 +21,7 @@ import boto3
 import httpx
 from driver import free_port
 
-from facectl import context
+from facectl import records
 from facectl.context import Deployment
 
 
@@ -91,7 +91,7 @@ class Pipeline:
         self.deployment = Deployment(
             asu_id=asu_id, target="local", endpoint_url=endpoint_url, function_url=self.url
         )
-        context.remember(self.deployment)
+        records.remember(self.deployment)
 
     def put(self, body: str) -> None:
         """Put a message on the response queue."""

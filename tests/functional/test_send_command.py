@@ -19,7 +19,7 @@ import pytest
 from stream_stub import Emulator, Pipeline, Reply, answering, result
 from typer.testing import CliRunner, Result
 
-from facectl import context
+from facectl import records
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.errors import CloudError, IncompleteError, InputError, NotRunningError
@@ -71,7 +71,7 @@ def test_every_frame_is_answered_shown_written_and_drawn(
     assert "and 17 more frames: --rows shows more, --out writes all\n" in done.stdout
     assert "Seen (in so many frames): Ann (10), Unknown (10)\n" in done.stdout
     assert "\n20 sent, 20 answered, " in done.stdout
-    assert done.stderr == ""
+    assert done.stderr == f"Deployment: ASU ID {pipeline.deployment.key}\n"
     assert sorted(line["frame"] for line in lines(out)) == list(range(20))
     assert {line["status"] for line in lines(out)} == {"answered"}
     assert all(line["faces"][0]["box"] == [10, 10, 60, 60] for line in lines(out))
@@ -230,7 +230,7 @@ def test_realtime_keeps_the_cameras_pace(pipeline: Pipeline, clip: Path) -> None
 def test_synthetic_weights_are_said_wherever_a_name_is(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
-    context.remember(
+    records.remember(
         Deployment(**{**_fields(pipeline.deployment), "synthetic": True})  # type: ignore[arg-type]
     )
     out = tmp_path / "r.jsonl"

@@ -13,7 +13,7 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from facectl import context as deployments
+from facectl import records
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer, doctor
@@ -272,7 +272,7 @@ def test_a_deployment_that_does_not_answer(
         raise CloudError("face-detection did not answer", hint="facectl logs")
 
     monkeypatch.setattr(doctor, "check", silent)
-    remember("42", "aws", OPTIONS)
+    remember(deployed.deployment, OPTIONS)
     found = examined(
         dataclasses.replace(deployed.deployment, function_url="https://x.lambda-url.on.aws/")
     )
@@ -293,24 +293,31 @@ def test_messages_that_wait_are_told(deployed: Clients, monkeypatch: pytest.Monk
 
 def test_options_are_remembered_for_their_target() -> None:
     said = Options(memory=4096, auth="none", image_uris=("face-detection=x",), adopt=True)
-    remember("42", "aws", said)
-    assert recall("42", "aws") == Options(memory=4096, auth="none")
-    assert recall("42", "local") == Options()
-    assert Options(memory=2048).over(recall("42", "aws")) == Options(memory=2048, auth="none")
+    here = Deployment("42", "aws")
+    remember(here, said)
+    assert recall(here) == Options(memory=4096, auth="none")
+    assert recall(Deployment("42", "local")) == Options()
+    assert recall(Deployment("42", "aws", "eu-west-1")) == Options()
+    assert Options(memory=2048).over(recall(here)) == Options(memory=2048, auth="none")
 
 
-def test_damaged_options_are_named(isolated: Path) -> None:
-    remember("42", "aws", Options())
-    file = isolated / "state" / "deployments" / "42.options.json"
-    file.write_text("{")
+def test_damaged_options_are_named() -> None:
+    here = Deployment("42", "aws", account="123456789012")
+    file = records.remember(here, {"pollers": 5})
+    with pytest.raises(InputError, match=r"options of 42 on aws, us-east-1, .* are damaged"):
+        recall(here)
+    file.write_text(file.read_text().replace('{\n    "pollers": 5\n  }', '"x"'))
     with pytest.raises(InputError, match="damaged") as caught:
-        recall("42", "aws")
-    assert caught.value.hint == f"rm {file}"
+        recall(here)
+    assert caught.value.hint == (
+        f"rm '{file}'; facectl deploy --asu-id 42 --target aws --region us-east-1 "
+        "--account 123456789012"
+    )
 
 
-def test_a_deployment_that_is_gone_is_forgotten() -> None:
-    deployments.remember(Deployment(asu_id="42", target="local"))
-    remember("42", "local", Options(memory=4096))
-    deployer.forget("42")
-    assert deployments.recall("42") is None
-    assert recall("42", "local") == Options()
+def test_a_deployment_that_is_gone_is_forgotten_with_its_options() -> None:
+    here = Deployment(asu_id="42", target="local")
+    remember(here, Options(memory=4096))
+    records.forget(here.key)
+    assert records.recall(here.key) is None
+    assert recall(here) == Options()

@@ -15,7 +15,7 @@ from stream_stub import Pipeline
 from test_send_command import command
 from typer.testing import CliRunner, Result
 
-from facectl import context
+from facectl import records
 from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
@@ -81,7 +81,8 @@ def test_tail_ends_well_by_ctrl_c(pipeline: Pipeline) -> None:
     tailing.send_signal(signal.SIGINT)
     _, stderr = tailing.communicate(timeout=10)
     assert tailing.returncode == 0
-    assert stderr == "Stopped after 1 results.\n"
+    where = f"Deployment: ASU ID {pipeline.deployment.key}\n"
+    assert stderr == f"{where}Stopped after 1 results.\n"
     assert pipeline.left() == []
 
 
@@ -95,7 +96,7 @@ def test_tail_ends_quietly_when_its_reader_does(pipeline: Pipeline) -> None:
     pipeline.put('{"request_id": "r-late", "result": "Ann"}')
     assert tailing.wait(10) == 0
     assert tailing.stderr is not None
-    assert tailing.stderr.read() == ""
+    assert tailing.stderr.read() == f"Deployment: ASU ID {pipeline.deployment.key}\n"
     assert len(pipeline.left()) == 1
 
 
@@ -148,7 +149,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """moto's AWS with the three queues."""
     with mock_aws():
         deployment = Deployment(asu_id="x", target="aws")
-        context.remember(deployment)
+        records.remember(deployment)
         sqs = boto3.client("sqs", region_name="us-east-1")
         names = deployment.names
         for name in (names.request_queue, names.dead_letter_queue, names.response_queue):

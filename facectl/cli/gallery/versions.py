@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment, with_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 
@@ -82,7 +82,7 @@ def diff(
         out.print(f"Versions {old} and {new} are the same.")
 
 
-@with_deployment
+@changes_deployment
 def rollback(deployment: Deployment, version: Number, json: Json = False) -> None:
     """Make the gallery what it was at an older version; what came since stays in the history.
 
@@ -98,7 +98,7 @@ def rollback(deployment: Deployment, version: Number, json: Json = False) -> Non
         shared.report(store, f"Version {now} is what version {version} was.", json=json)
 
 
-@with_deployment
+@changes_deployment
 def publish(
     deployment: Deployment,
     replace: Annotated[
