@@ -22,15 +22,16 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
     facectl destroy --asu-id 1225754101 --target aws --yes
     """
     from facectl.deploy import deployer, report
+    from facectl.local.settings import state_folder
 
     deployment = announced(resolve(overrides, new=True))
     try:
         with err.status("Reading what is deployed"):
             work = deployer.draft_removal(deployer.located(deployment, overrides.endpoint_url))
     except NotRunningError:
-        if deployment.target != "local":
+        # What `facectl local down` kept would be there again after `up`.
+        if deployment.target != "local" or state_folder().exists():
             raise
-        # Everything there was in its memory.
         records.forget(deployment.key)
         if json:
             print_json({"asu_id": deployment.asu_id, "steps": []})

@@ -19,6 +19,7 @@ from typing import Any
 
 import boto3
 import httpx
+from driver import free_port
 
 from facectl import records
 from facectl.context import Deployment
@@ -165,9 +166,7 @@ class Emulator:
     """A MiniStack that serves SQS alone, at a port of its own."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
@@ -185,7 +184,7 @@ class Emulator:
                 "TMPDIR": self._folder.name,
             },
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not self._healthy():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 self.stop()
@@ -196,7 +195,7 @@ class Emulator:
         """End it at once, as a crash does."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(600)
         self._folder.cleanup()
 
     def _healthy(self) -> bool:
