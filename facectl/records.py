@@ -218,7 +218,9 @@ def _damage(key: Key, error: object) -> InputError:
 def _alone() -> Iterator[None]:
     """One process at a time reads and writes the records; files of old are brought over first."""
     _folder().mkdir(parents=True, exist_ok=True)
-    with (_folder() / ".lock").open("w") as lock:
+    file = _folder() / ".lock"
+    file.touch(mode=0o600)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _bring_over()
         yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from facectl.cli.options import Json, say_where, with_overrides
+from facectl.cli.options import Json, announced, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Overrides, resolve
 
@@ -35,8 +35,8 @@ def status(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.status import inspect
     from facectl.models import store
 
-    deployment = resolve(overrides)
-    say_where(deployment)
+    # In another account everything would seem to be missing.
+    deployment = announced(resolve(overrides))
     with err.status("Reading how the deployment is"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
         chosen = options.recall(deployment)

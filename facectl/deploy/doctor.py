@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from facectl.aws import ClientError, Clients, cloud_errors, error_code
+from facectl.aws import ClientError, Clients, cloud_errors, error_code, with_account
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy.access import MISSING_ROLE_HINT, PUBLIC_CONCURRENCY, is_learner_lab
@@ -123,7 +123,7 @@ def _gallery(deployment: Deployment) -> Finding:
 
 
 def _credentials(deployment: Deployment) -> Finding:
-    clients = Clients(deployment)
+    clients = Clients(with_account(deployment))
     chosen = remembered.recall(deployment)
     if is_learner_lab(clients.identity) and chosen.role_arn is None:
         hint = MISSING_ROLE_HINT.format(account=clients.account)

@@ -191,6 +191,14 @@ def test_a_region_that_is_none() -> None:
     assert found["region"].next == "--region us-east-1"
 
 
+@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+def test_the_credentials_of_another_account() -> None:
+    with mock_aws():
+        found = examined(Deployment(asu_id="42", target="aws", account="210987654321"))
+    assert found["credentials"].verdict == "problem"
+    assert "these credentials are of account 123456789012" in found["credentials"].text
+
+
 def test_no_model() -> None:
     finding = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
     assert finding["model"].verdict == "problem"
