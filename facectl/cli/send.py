@@ -166,7 +166,7 @@ def run(
     session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic, journal=journal)
     with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
         for listener in opened.listeners:
-            session.ledger.listen(listener)
+            session.ledger.listen(listener, late=listener)
         with run_bar(source.expected, wait=plan.wait) as update:
             report = session.run(source, spool=opened.spool, progress=update)
         if files.video is not None:
