@@ -289,7 +289,7 @@ def test_two_hundred_thousand_frames_with_losses_go_through_a_constant_window() 
     """A frame in a hundred is lost, a hundred frames a second, each answered within 0.2 s.
 
     At most 60 lost frames and 20 others are on their way at once, so a window of
-    90 never fills. Before deadlines it was full for good at frame 9,000.
+    90 never fills. Without deadlines it was full for good at frame 7,001.
     """
     now = 0.0
     ledger = Ledger(window=90, timeout=60, clock=lambda: now)
