@@ -22,7 +22,13 @@ from typer.testing import CliRunner, Result
 from facectl import context
 from facectl.cli.app import app
 from facectl.context import Deployment
-from facectl.errors import CloudError, IncompleteError, InputError, NotRunningError
+from facectl.errors import (
+    CloudError,
+    FacectlError,
+    IncompleteError,
+    InputError,
+    NotRunningError,
+)
 
 
 def run(*arguments: object) -> Result:
@@ -294,6 +300,19 @@ def test_a_full_disk_ends_the_run_with_its_name(pipeline: Pipeline, clip: Path) 
     assert isinstance(done.exception, IncompleteError | CloudError | Exception)
     assert "/dev/full can't be written any more" in str(done.exception)
     assert len(pipeline.left()) > 0
+
+
+def test_a_video_that_cannot_be_drawn_costs_no_report(
+    pipeline: Pipeline, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise FacectlError("the disk is full")
+
+    monkeypatch.setattr("facectl.stream.files.draw_all", full)
+    done = run("send", clip, "--annotate", tmp_path / "seen.mp4")
+    assert "20 sent, 20 answered" in done.stdout
+    assert isinstance(done.exception, IncompleteError)
+    assert "the disk is full" in str(done.exception)
 
 
 @pytest.fixture

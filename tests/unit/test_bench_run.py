@@ -149,10 +149,11 @@ def test_frames_to_warm_up_are_sent_and_not_counted() -> None:
     assert [sample.cold for sample in done.samples] == [True, False, False, False]
 
 
-def test_a_frame_without_an_answer_is_unanswered() -> None:
+@pytest.mark.parametrize("workload", [Workload(4, rate=50), Workload(4, concurrency=1)])
+def test_a_frame_without_an_answer_is_unanswered_and_the_rest_is_sent(workload: Workload) -> None:
     pipeline = FakePipeline(lambda _: Stalls())
     pipeline.silent = {1}
-    done = run(pipeline, Workload(4, rate=50), timeout=3)
+    done = run(pipeline, workload, timeout=3)
     assert [sample.status for sample in done.samples] == [
         "answered",
         "unanswered",

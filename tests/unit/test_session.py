@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from facectl.cli.run_report import warnings
 from facectl.errors import CloudError, FacectlError, IncompleteError
 from facectl.stream.frames import Frame
 from facectl.stream.ledger import Delivery, Outcome
@@ -104,6 +105,10 @@ def test_a_late_answer_is_told_taken_off_the_queue_and_no_duplicate() -> None:
     assert report.exit_code == 1
     assert report.finished
     assert report.as_dict()["late"] == 1
+    assert warnings(report) == [
+        "1 unanswered: frames 0",
+        "1 answered after their deadline: --out has the answers",
+    ]
 
 
 def test_a_pipeline_that_answers_nothing_any_more_ends_the_run() -> None:
