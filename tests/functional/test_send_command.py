@@ -333,7 +333,7 @@ def test_an_emulator_that_dies_midway_loses_no_answer_that_arrived(
     out = tmp_path / "r.jsonl"
 
     def die() -> None:
-        until(lambda: recorded(isolated, "attempts") == 20 and recorded(isolated, "answer") == 10)
+        until(lambda: arrived(isolated) == (20, 10))
         emulator.stop()
         pipeline.shut()
 
@@ -351,11 +351,12 @@ def test_an_emulator_that_dies_midway_loses_no_answer_that_arrived(
     assert sum(x["status"] == "unanswered" for x in written) == 10
 
 
-def recorded(isolated: Path, field: str) -> int:
-    """How many lines of the journal, as far as it is written, have the field."""
+def arrived(isolated: Path) -> tuple[int, int]:
+    """How many frames were taken, and how many answered, as the client's journal has it."""
     found = [path.read_text() for path in (isolated / "state" / "runs").glob("*.jsonl")]
-    whole = [line for text in found for line in text.split("\n")[:-1]]
-    return sum(field in json.loads(line) for line in whole)
+    parsed = [json.loads(line) for text in found for line in text.split("\n")[:-1]]
+    answered = {line["frame"] for line in parsed if "status" in line}
+    return len(answered | {line["frame"] for line in parsed if "attempts" in line}), len(answered)
 
 
 def command(*arguments: object) -> subprocess.Popen[str]:
@@ -375,7 +376,7 @@ def test_ctrl_c_stops_and_says_what_is_in_flight(
     pipeline.script = lambda request, count: answering(request, 0) if count < 10 else Reply()
     out = tmp_path / "r.jsonl"
     sending = command("send", clip, "--out", out)
-    until(lambda: recorded(isolated, "attempts") == 20 and recorded(isolated, "answer") == 10)
+    until(lambda: arrived(isolated) == (20, 10))
     sending.send_signal(signal.SIGINT)
     stdout, stderr = sending.communicate(timeout=60)
     assert sending.returncode == 3
