@@ -45,7 +45,6 @@ class _Pending:
     error: str | None = None
     # Sent by a process that has ended: nobody knows since when it has been waited for.
     restored: bool = False
-    resent: bool = False
     # How many of those that are told outcomes have taken this frame's.
     told: int = 0
 
@@ -81,6 +80,8 @@ class Ledger:
         self._timeout = timeout
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
+        # Sent by an earlier process, perhaps: not in the window, because nothing ends their time.
+        self._unsure: dict[str, _Pending] = {}
         self._failed: dict[str, _Pending] = {}
         self._expired: OrderedDict[str, _Pending] = OrderedDict()
         self._deadlines = Deadlines(timeout)
@@ -121,14 +122,12 @@ class Ledger:
                 self.expire()
             request_id = f"{self.run}-{frame.index:06d}"
             now = self._clock()
-            if request_id in self._pending:
-                self._pending[request_id].resent = True
-            else:
+            pending = self._unsure.pop(request_id, None)
+            if pending is None:
                 since = now if due is None else due
-                self._pending[request_id] = _Pending(
-                    request_id, frame.index, frame.name, frame.timestamp, since, now
-                )
+                pending = _Pending(request_id, frame.index, frame.name, frame.timestamp, since, now)
                 self.counts.opened += 1
+            self._pending[request_id] = pending
             if self._record is not None:
                 self._record.sent(frame.index, frame.name, frame.timestamp)
             self._changed.notify_all()
@@ -139,11 +138,14 @@ class Ledger:
         with self._changed:
             now = self._clock()
             request_id = f"{self.run}-{index:06d}"
-            self._pending[request_id] = _Pending(
+            pending = _Pending(
                 request_id, index, name, timestamp, now, now, delivery, restored=True
             )
             self.counts.opened += 1
-            if delivery is not None:
+            if delivery is None:
+                self._unsure[request_id] = pending
+            else:
+                self._pending[request_id] = pending
                 self.counts.accepted += 1
                 self._deadlines.add(request_id, now)
                 self.counts.waiting = len(self._deadlines)
@@ -164,17 +166,9 @@ class Ledger:
 
         Waits up to `timeout` seconds for answers to all of them.
         """
-
-        def left() -> frozenset[int]:
-            return frozenset(
-                pending.index
-                for pending in self._pending.values()
-                if pending.restored and pending.delivery is None
-            )
-
         with self._changed:
-            self._changed.wait_for(lambda: not left(), timeout)
-            return left()
+            self._changed.wait_for(lambda: not self._unsure, timeout)
+            return frozenset(pending.index for pending in self._unsure.values())
 
     def accepted(self, request_id: str, delivery: Delivery) -> None:
         """The function took the frame. Its answer may have come before this did."""
@@ -228,12 +222,13 @@ class Ledger:
         with self._changed:
             self._expire(at)
             request_id = answer.request_id
-            pending = self._pending.get(request_id) or self._failed.get(request_id)
+            nobody_reports = self._failed.get(request_id) or self._unsure.get(request_id)
+            pending = self._pending.get(request_id) or nobody_reports
             if pending is None:
                 self._answered_before(answer, at)
                 return
             self._finish(pending, "answered", answer, at)
-            self.counts.accepted += _unreported(pending)
+            self.counts.accepted += nobody_reports is not None
             self.counts.answered += 1
             self._expired_in_a_row = 0
 
@@ -265,7 +260,8 @@ class Ledger:
         with self._changed:
             self.expire()
             return self._changed.wait_for(
-                lambda: self._lingering or bool(self._pending or self._failed), timeout
+                lambda: self._lingering or bool(self._pending or self._unsure or self._failed),
+                timeout,
             )
 
     def linger(self, seconds: float) -> None:
@@ -290,7 +286,8 @@ class Ledger:
         errors: list[Exception] = []
         with self._changed:
             self._closed = True
-            for pending in [*self._pending.values(), *self._failed.values()]:
+            left = (*self._pending.values(), *self._unsure.values(), *self._failed.values())
+            for pending in left:
                 status: Status = "unsent"
                 if pending.delivery is not None:
                     status = "in-flight" if interrupted else "unanswered"
@@ -325,7 +322,7 @@ class Ledger:
         for told in self._late_sinks:
             told(outcome)
         del self._expired[answer.request_id]
-        self.counts.accepted += _unreported(pending)
+        self.counts.accepted += pending.delivery is None
         self.counts.late += 1
         self._expired_in_a_row = 0
         if pending.delivery is not None:
@@ -351,6 +348,7 @@ class Ledger:
             pending.told += 1
         request_id = pending.request_id
         self._pending.pop(request_id, None)
+        self._unsure.pop(request_id, None)
         self._failed.pop(request_id, None)
         self._grace.remove(request_id)
         if at is None:
@@ -363,12 +361,6 @@ class Ledger:
             if len(self._expired) > _REMEMBERED:
                 self._expired.popitem(last=False)
         self._changed.notify_all()
-
-
-def _unreported(pending: _Pending) -> bool:
-    """Whether an answer is the only word that the frame was taken, and no other will come."""
-    nobody_waits = pending.error is not None or (pending.restored and not pending.resent)
-    return pending.delivery is None and nobody_waits
 
 
 def _outcome(

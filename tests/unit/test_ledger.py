@@ -462,3 +462,18 @@ def test_after_closing_nothing_counts_and_nothing_is_owned(
     assert (ledger.counts.accepted, ledger.counts.refused) == (0, 0)
     assert not ledger.owns(ids[0])
     assert ledger.open(Frame(9, "f9", 0.0), None, stop=lambda: False) is None
+
+
+def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) -> None:
+    """A run that is resumed would wait for ever, where many of them were left."""
+    ledger = Ledger(record=Notebook(), window=2, clock=clock)
+    for index in range(5):
+        ledger.restore(index, f"f{index}", 0.0, None)
+    assert ledger.unsure(0) == set(range(5))
+    assert ledger.expecting(0)
+    for index in (5, 0):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+    assert ledger.full
+    assert ledger.unsure(0) == {1, 2, 3, 4}
+    ledger.answered(answer("run-000004"), 100.0)
+    assert (ledger.counts.opened, ledger.counts.accepted) == (6, 3)

@@ -26,7 +26,7 @@ DELIVERY = Delivery(1, 1, 0.01)
 class Sent:
     """What the model knows of a frame; `turn` is its place in the order of acceptance."""
 
-    state: Literal["posting", "waiting", "failed", "over"] = "posting"
+    state: Literal["unsure", "posting", "waiting", "failed", "over"] = "posting"
     posting: bool = True
     turn: int | None = None
     since: float = 0.0
@@ -118,7 +118,7 @@ class Frames(RuleBasedStateMachine):
     def resume(self, states: list[bool]) -> None:
         for index, delivered in enumerate(states):
             self.ledger.restore(index, f"f{index}", 0.0, DELIVERY if delivered else None)
-            self.model[index] = Sent(posting=False)
+            self.model[index] = Sent("unsure", posting=False)
             if delivered:
                 self.accepted += 1
                 self.take_turn(index)
@@ -161,18 +161,16 @@ class Frames(RuleBasedStateMachine):
             if len(failed := self.of("failed")) > WINDOW:
                 self.end(min(failed, key=self.failures.index), "failed")
 
-    @precondition(lambda self: not self.closed and self.unsure())
+    @precondition(lambda self: not self.closed and self.of("unsure"))
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
         self.pass_deadlines()
-        index = data.draw(st.sampled_from(self.unsure()))
+        index = data.draw(st.sampled_from(self.of("unsure")))
         room = len(self.in_window()) < WINDOW
         request_id = self.ledger.open(Frame(index, f"f{index}", 0.0), None, stop=lambda: True)
         assert request_id == (f"run-{index:06d}" if room else None)
-        self.model[index].posting = room
-
-    def unsure(self) -> list[int]:
-        return [index for index in self.of("posting") if not self.model[index].posting]
+        if room:
+            self.model[index].state, self.model[index].posting = "posting", True
 
     @precondition(lambda self: not self.closed and self.model)
     @rule(data=st.data(), disk_full=st.sampled_from([False, False, False, True]))
@@ -212,13 +210,14 @@ class Frames(RuleBasedStateMachine):
         elif how == "settle":
             assert self.ledger.settle(0) == (not self.of("waiting"))
         else:
-            assert self.ledger.expecting(0) == bool([*self.in_window(), *self.of("failed")])
+            on_their_way = [*self.in_window(), *self.of("failed"), *self.of("unsure")]
+            assert self.ledger.expecting(0) == bool(on_their_way)
 
     @precondition(lambda self: not self.closed)
     @rule(interrupted=st.booleans())
     def close(self, interrupted: bool) -> None:
         self.closed, self.interrupted = True, interrupted
-        for index in self.of("posting"):
+        for index in [*self.of("posting"), *self.of("unsure")]:
             self.end(index, "unsent")
         for index in self.of("waiting"):
             self.end(index, "in-flight" if interrupted else "unanswered")
@@ -239,6 +238,7 @@ class Frames(RuleBasedStateMachine):
     def the_window_holds(self) -> None:
         assert self.ledger.full == (len(self.in_window()) >= WINDOW)
         assert self.ledger.counts.waiting == len(self.of("waiting"))
+        assert self.ledger.unsure(0) == set(self.of("unsure"))
 
     @invariant()
     def every_frame_has_one_fate(self) -> None:
