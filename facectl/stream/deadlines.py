@@ -75,11 +75,6 @@ class Deadlines:
             # What was known at this place holds for everything behind it.
             after.since = max(after.since, entry.since)
 
-    @property
-    def oldest(self) -> str | None:
-        """The frame whose time is over first."""
-        return None if self._first is None else self._first.key
-
     def passed(self, now: float) -> str | None:
         """A frame whose time is over, the one accepted first; None where there is none."""
         if self._first is None or now - self._first.since <= self._timeout:

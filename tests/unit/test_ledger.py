@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from facectl.errors import FacectlError
-from facectl.stream import ledger as ledger_module
 from facectl.stream.frames import Frame
 from facectl.stream.ledger import Delivery, Ledger, Outcome
 from lambda_src.contract import FrameResult
@@ -363,49 +363,92 @@ def test_a_frame_that_was_answered_was_taken_whatever_its_post_says(
     assert (ledger.counts.accepted, ledger.counts.answered) == (1, 1)
 
 
-def test_the_late_are_known_for_the_latest_frames_only(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger_module, "_REMEMBERED", 2)
-    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
-    ids = [opened(ledger, index) for index in range(3)]
+def test_the_late_are_known_for_the_latest_frames_only(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), window=20_000, clock=clock)
+    late: list[int] = []
+    ledger.listen(lambda _: None, late=lambda outcome: late.append(outcome.index))
+    ids = [opened(ledger, index) for index in range(10_001)]
     for request_id in ids:
         ledger.accepted(request_id, DELIVERY)
     clock.now += 61
     for request_id in ids:
         ledger.answered(answer(request_id), clock.now)
-    assert (ledger.counts.late, ledger.counts.duplicates) == (2, 1)
+    assert late == list(range(1, 10_001))
+    assert (ledger.counts.late, ledger.counts.duplicates) == (10_000, 1)
+
+
+def test_by_default_a_thousand_frames_have_a_minute(clock: Clock) -> None:
+    ledger = Ledger(clock=clock)
+    for index in range(1000):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+    assert ledger.open(Frame(1000, "f", 0.0), None, stop=lambda: True) is None
+    clock.now = 160.0
+    assert not ledger.settle(0)
+    clock.now = 160.1
+    assert ledger.settle(0)
+
+
+def lose(ledger: Ledger, clock: Clock, first: int, count: int) -> None:
+    """Let frames pass their deadlines, a second apart, 60.5 s after they were accepted."""
+    for index in range(first, first + count):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+        clock.now += 1
+    clock.now += 60.5 - count
+    for _ in range(count):
+        ledger.expire()
+        clock.now += 1
+    clock.now -= 1
 
 
 def test_a_run_is_hopeless_after_eight_in_a_row_and_another_timeout(clock: Clock) -> None:
     ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
-    for index in range(9):
-        ledger.accepted(opened(ledger, index), DELIVERY)
-        clock.now += 1
-    clock.now = 166.5
-    ledger.expire()
-    clock.now = 500.0
+    lose(ledger, clock, 0, 7)
+    clock.now += 500
     assert not ledger.hopeless, "seven"
-    ledger.expire()
-    clock.now = 226.5
-    assert not ledger.hopeless, "not yet"
-    clock.now = 226.6
-    assert ledger.hopeless
-    ledger.answered(answer("run-000003"), clock.now)
-    assert not ledger.hopeless, "late is better than never"
 
-
-def test_an_answer_in_time_gives_hope(clock: Clock) -> None:
     ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
-    for index in range(8):
-        ledger.accepted(opened(ledger, index), DELIVERY)
-    clock.now += 61
-    request_id = opened(ledger, 8)
-    ledger.accepted(request_id, DELIVERY)
-    clock.now += 59
-    ledger.answered(answer(request_id), clock.now)
-    clock.now += 59
+    clock.now = 100.0
+    lose(ledger, clock, 0, 8)
+    # The first of them was given up at 160.5.
+    clock.now = 220.5
     assert not ledger.hopeless
+    clock.now = 220.6
+    assert ledger.hopeless
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_any_answer_gives_hope(clock: Clock, late: bool) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    lose(ledger, clock, 0, 8)
+    if not late:
+        ledger.accepted(opened(ledger, 100), DELIVERY)
+    clock.now += 59
+    ledger.answered(answer("run-000003" if late else "run-000100"), clock.now)
+    clock.now += 500
+    assert not ledger.hopeless
+    lose(ledger, clock, 10, 7)
+    clock.now += 500
+    assert not ledger.hopeless, "seven since then"
+    lose(ledger, clock, 20, 1)
+    clock.now += 500
+    assert ledger.hopeless
+
+
+def test_second_copies_are_expected_while_the_ledger_lingers(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, float | None, bool]] = []
+    wait_for = ledger._changed.wait_for
+
+    def waiting(predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        monkeypatch.setattr(ledger._changed, "wait_for", wait_for)
+        seen.append((predicate(), timeout, ledger.expecting(0)))
+        return False
+
+    monkeypatch.setattr(ledger._changed, "wait_for", waiting)
+    ledger.linger(2.5)
+    assert seen == [(False, 2.5, True)]
+    assert not ledger.expecting(0)
 
 
 def test_closing_tells_everyone_what_it_can_and_raises_the_first_error(clock: Clock) -> None:
