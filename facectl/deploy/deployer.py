@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facectl import context as deployments
@@ -14,7 +15,7 @@ from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
 from facectl.deploy.images import given_packages, image_package
-from facectl.deploy.models import Account, Image, Package, Packages, Step
+from facectl.deploy.models import Account, Function, Image, Package, Packages, Step
 from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import Found, plan, plan_removal
@@ -22,7 +23,10 @@ from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError, NotRunningError
-from facectl.gallery import publish, store
+from facectl.gallery import publish, rebuild
+from facectl.gallery.changes import EmbeddingSpace
+from facectl.gallery.photographs import Enroller
+from facectl.gallery.rebuild import Rebuild
 from facectl.local import process, relay
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from facectl.stream.delivery import FunctionUrl
@@ -45,7 +49,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is wished for, what was found, and the steps that are left between the two."""
+    """What is wished for, what was found, and the steps that are left between the two.
+
+    `gallery` is the rebuild that the model needs. `switches`: the functions run
+    another model so far, so its gallery is published before they are changed.
+    """
 
     clients: Clients
     options: Options
@@ -53,6 +61,9 @@ class Draft:
     found: Found
     steps: tuple[Step, ...]
     removes: bool = False
+    model: Model | None = None
+    gallery: Rebuild | None = None
+    switches: bool = False
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
@@ -69,22 +80,32 @@ def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployme
 
 
 def draft(
-    deployment: Deployment, model: Model, options: Options | None = None, *, reset: bool = False
+    deployment: Deployment,
+    model: Model,
+    options: Options | None = None,
+    *,
+    reset: bool = False,
+    rebuilds: bool = True,
 ) -> Draft:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
-    Raises GalleryError where the gallery is of another embedding space than
-    the model, CloudError where a resource is somebody else's.
+    A gallery of another embedding space than the model's is planned to be
+    embedded again, unless not `rebuilds`: then the caller brings it to the
+    model's space. Raises CloudError where a resource is somebody else's.
     """
     earlier = Options() if reset else remembered.recall(deployment.asu_id, deployment.target)
     options = earlier if options is None else options.over(earlier)
-    store.check_space(deployment.asu_id, model.space)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
     wish = wished(clients, model, options)
     found = read(clients, wish)
     steps = plan(resources(wish), found, adopt=options.adopt)
-    return Draft(clients, options, wish, found, steps)
+    space = EmbeddingSpace.of(model)
+    gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
+    return Draft(
+        clients, options, wish, found, steps, model=model, gallery=gallery,
+        switches=gallery is not None or deployment.space not in (None, model.space),
+    )  # fmt: skip
 
 
 def wished(clients: Clients, model: Model, options: Options) -> Wish:
@@ -144,12 +165,37 @@ def perform(work: Draft, progress: Progress | None = None) -> None:
         # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
         deployments.remember(work.clients.deployment)
         remembered.remember(work.wish.names.asu_id, work.wish.cloud.target, work.options)
+    embed_gallery(work)
     hears = Progress() if progress is None else progress
     context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
+    waits = work.switches
     for step in work.steps:
+        if waits and isinstance(step.resource, Function):
+            waits = False
+            _hand_over_gallery(work)
         hears(step, False)
         carry_out(step, context)
         hears(step, True)
+    if waits:
+        _hand_over_gallery(work)
+
+
+def embed_gallery(work: Draft, progress: Callable[[], None] = lambda: None) -> None:
+    """Embed what the rebuild of a draft asks for and is not embedded yet; in memory."""
+    if work.gallery is not None and work.model is not None:
+        model = work.model
+        work.gallery.embed(lambda: Enroller(model), progress)
+
+
+def _hand_over_gallery(work: Draft) -> None:
+    """Store the rebuilt gallery and publish it for the functions as they will be.
+
+    Each embedding space has an object of its own in the bucket, so the
+    functions that still run go on with theirs.
+    """
+    if work.gallery is not None:
+        work.gallery.commit()
+    publish.publish_local(work.clients)
 
 
 def finish(work: Draft) -> Deployment:

@@ -72,9 +72,9 @@ def configure(
 
 def rollback(store: Store, version: int) -> int:
     """Make a new version that is what an older one was; its number."""
-    settings = store.settings_of(version)
+    settings, space = store.settings_of(version), store.space_of(version)
     with store.change(f"rollback to {version}") as change:
-        change.restore(version, settings)
+        change.restore(version, settings, space)
     return store.version
 
 
@@ -102,6 +102,8 @@ def compare(store: Store, first: int, second: int) -> Difference:
     old_settings, new_settings = store.settings_of(first), store.settings_of(second)
     old, new = store.people(first), store.people(second)
     changed = store.changed_people(first, second)
+    spaces = store.space_of(first), store.space_of(second)
+    models = {} if spaces[0].id == spaces[1].id else {"model": (str(spaces[0]), str(spaces[1]))}
     keys = ("threshold", "metric", "matching")
     return Difference(
         added={name: count for name, count in new.items() if name not in old},
@@ -110,9 +112,12 @@ def compare(store: Store, first: int, second: int) -> Difference:
             name: (old[name], new[name]) for name in sorted(changed) if name in old and name in new
         },
         settings={
-            key: (getattr(old_settings, key), getattr(new_settings, key))
-            for key in keys
-            if getattr(old_settings, key) != getattr(new_settings, key)
+            **models,
+            **{
+                key: (getattr(old_settings, key), getattr(new_settings, key))
+                for key in keys
+                if getattr(old_settings, key) != getattr(new_settings, key)
+            },
         },
     )
 
@@ -143,8 +148,9 @@ def _forget(store: Store, name: str) -> int:
         # What was published still has them: no part of it may be used again.
         connection.execute("DELETE FROM meta WHERE key = 'published'")
         connection.execute(
-            "INSERT INTO versions SELECT number + 1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), "
-            "'forget', settings FROM versions ORDER BY number DESC LIMIT 1"
+            "INSERT INTO versions (number, at, action, settings, space) "
+            "SELECT number + 1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'forget', settings, "
+            "space FROM versions ORDER BY number DESC LIMIT 1"
         )
 
     store.transact(work)
