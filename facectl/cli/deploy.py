@@ -133,6 +133,7 @@ def deploy(
 
     facectl deploy --auth none --reserved-concurrency 5
     """
+    from facectl.cli.gallery import rebuild
     from facectl.deploy import deployer, report
     from facectl.deploy.options import Options, parse_pollers
     from facectl.models import store
@@ -160,9 +161,11 @@ def deploy(
         work = deployer.draft(deployment, store.find(model), options, reset=reset)
     report.warn(work)
     if dry_run:
-        report.show_plan(work.steps, json=json)
+        rebuild.tell(work.gallery, line=False)
+        report.show_plan(work.steps, gallery=work.gallery, json=json)
         return
     confirm_replacements(work.steps, yes=yes)
+    rebuild.embed_for_deploy(work, asked=model is not None, yes=yes)
     with report.progress(work.steps) as progress:
         deployer.perform(work, progress)
     with err.status("Waiting until both functions answer"):

@@ -15,7 +15,8 @@ from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
 from facectl.deploy.images import given_packages, image_package
-from facectl.deploy.models import Account, Function, Image, Package, Packages, Step
+from facectl.deploy.models import Account, Function, Image, Package, Packages, Step, Update
+from facectl.deploy.models import Replace as ReplaceStep
 from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import Found, plan, plan_removal
@@ -51,8 +52,7 @@ class Progress:
 class Draft:
     """What is wished for, what was found, and the steps that are left between the two.
 
-    `gallery` is the rebuild that the model needs. `switches`: the functions run
-    another model so far, so its gallery is published before they are changed.
+    `gallery` is the rebuild that the model needs, None where it needs none.
     """
 
     clients: Clients
@@ -63,7 +63,6 @@ class Draft:
     removes: bool = False
     model: Model | None = None
     gallery: Rebuild | None = None
-    switches: bool = False
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
@@ -102,10 +101,7 @@ def draft(
     steps = plan(resources(wish), found, adopt=options.adopt)
     space = EmbeddingSpace.of(model)
     gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
-    return Draft(
-        clients, options, wish, found, steps, model=model, gallery=gallery,
-        switches=gallery is not None or deployment.space not in (None, model.space),
-    )  # fmt: skip
+    return Draft(clients, options, wish, found, steps, model=model, gallery=gallery)
 
 
 def wished(clients: Clients, model: Model, options: Options) -> Wish:
@@ -161,14 +157,14 @@ def draft_removal(deployment: Deployment) -> Draft:
 
 def perform(work: Draft, progress: Progress | None = None) -> None:
     """Carry the steps out in order; a second draft finds what an interruption left."""
+    embed_gallery(work)
     if not work.removes:
         # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
         deployments.remember(work.clients.deployment)
         remembered.remember(work.wish.names.asu_id, work.wish.cloud.target, work.options)
-    embed_gallery(work)
     hears = Progress() if progress is None else progress
     context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
-    waits = work.switches
+    waits = work.gallery is not None or any(map(_changes_function, work.steps))
     for step in work.steps:
         if waits and isinstance(step.resource, Function):
             waits = False
@@ -185,6 +181,10 @@ def embed_gallery(work: Draft, progress: Callable[[], None] = lambda: None) -> N
     if work.gallery is not None and work.model is not None:
         model = work.model
         work.gallery.embed(lambda: Enroller(model), progress)
+
+
+def _changes_function(step: Step) -> bool:
+    return isinstance(step, (Update, ReplaceStep)) and isinstance(step.resource, Function)
 
 
 def _hand_over_gallery(work: Draft) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl.errors import GalleryError, InputError
-from facectl.gallery.changes import EmbeddingSpace, Enrolled, Reference
+from facectl.gallery.changes import EmbeddingSpace, Enrolled, Reference, Settings
 from facectl.gallery.enrol import Eye, Progress, reference_of
 from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
 from facectl.gallery.store import Store
@@ -51,6 +51,7 @@ class Rebuild:
     version: int
     old: EmbeddingSpace
     new: EmbeddingSpace
+    settings: tuple[Settings, Settings]
     _references: list[_Planned] = field(repr=False)
 
     @property
@@ -75,6 +76,12 @@ class Rebuild:
             "dropped": self.dropped,
             "lost": [asdict(lost) for lost in self.lost],
         }
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """The threshold now, and the one that belongs to the other model."""
+        before, after = self.settings
+        return before.threshold, after.threshold
 
     @property
     def photographs(self) -> int:
@@ -130,7 +137,7 @@ class Rebuild:
                         "embedded: it is as the other command left it",
                         hint="run the same command again",
                     )
-                change.renew(self.new, store.settings_for(self.new.id))
+                change.renew(self.new, self.settings[1])
                 for each in self._references:
                     if each.vector is not None:
                         change.add_known(each.old.name, each.vector)
@@ -182,7 +189,8 @@ def plan(
         references.append(planned := _Planned(old))
         _locate(store, space, planned, finder)
         progress()
-    return Rebuild(store.file, version, store.space_of(version), space, references)
+    settings = store.settings, store.settings_for(space.id)
+    return Rebuild(store.file, version, store.space_of(version), space, settings, references)
 
 
 def needed(store: Store, space: str) -> bool:
