@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facectl.errors import GalleryError
 from lambda_src.gallery.matching import COSINE, EUCLIDEAN
 from lambda_src.vision.store import Model
 
@@ -116,16 +117,25 @@ class Change:
         number: int,
         settings: Settings,
         space: EmbeddingSpace,
+        *,
+        only: str | None = None,
     ) -> None:
         self.number = number
         self.settings = settings
         self.space = space
         self.changed = False
         self._connection = connection
+        self._only = only
         self._rows: dict[EmbeddingSpace, int] = {}
 
     def add(self, name: str, reference: Reference) -> None:
-        """A reference under a name; its embedding is of the version's space."""
+        """A reference under a name; raises GalleryError where the space is not the one meant."""
+        if self._only not in (None, self.space.id):
+            raise GalleryError(
+                f"another command has rebuilt the gallery for {self.space} meanwhile: embeddings "
+                "of the model before can't be added",
+                hint="run the same command again",
+            )
         vector = self._connection.execute(
             "INSERT INTO vectors (embedding, sha256, source, figures, space) "
             "VALUES (?, ?, ?, ?, ?)",
@@ -146,6 +156,7 @@ class Change:
     def renew(self, space: EmbeddingSpace, settings: Settings) -> None:
         """End every entry and go over to another space; what is added now is of that one."""
         self._end("1")
+        self._only = None
         self.changed = self.changed or space.id != self.space.id
         self.space = space
         self.configure(**asdict(settings))

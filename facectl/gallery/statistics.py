@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from facectl.errors import GalleryError
 from facectl.gallery.changes import CENTROID
-from facectl.gallery.store import centroids
+from facectl.gallery.centroids import centroids
 from lambda_src.gallery.matching import Embeddings, distances
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -17,6 +17,7 @@ import numpy as np
 from facectl import paths
 from facectl.errors import GalleryError
 from facectl.gallery import database
+from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import (
     BUCKET_BITS,
     CENTROID,
@@ -48,7 +49,7 @@ class Store:
     def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
         self.file = file
         self._connection = connection
-        # What is written must be of this space, whatever other commands do meanwhile.
+        # The space of what is added, whatever other commands do meanwhile.
         self._only: str | None = None
 
     @classmethod
@@ -81,8 +82,8 @@ class Store:
         """The gallery to add embeddings of a space to, made where there is none.
 
         An empty gallery of another space goes over to this one. Raises
-        GalleryError for one with people in it, and whenever another command has
-        rebuilt it before a change.
+        GalleryError for one with people in it; so does adding to it after
+        another command has rebuilt it for another space.
         """
         file = path(asu_id)
         store = cls(file, database.connect(file))
@@ -327,17 +328,14 @@ class Store:
         """A new version, made when the block ends well and changed anything.
 
         `extend` continues that version where it still is the newest and was not
-        published: a long enrolment is saved piece by piece. Raises GalleryError
-        where the gallery was opened for a space that is no longer its own.
+        published: a long enrolment is saved piece by piece.
         """
         with self._transaction():
             head = self.version
             space = self.space_of(head)
-            if self._only is not None:
-                self.check_space(self._only)
             published = json.loads(self.get("published") or "{}").get("version", 0)
             number = head if extend == head and published < head else head + 1
-            change = Change(self._connection, number, self.settings, space)
+            change = Change(self._connection, number, self.settings, space, only=self._only)
             yield change
             if change.changed:
                 self._insert_version(number, action, change.settings, change.space)
@@ -374,21 +372,6 @@ class Store:
     def _one(self, query: str, **values: Any) -> Any:
         rows = self._all(query, **values)
         return rows[0][0] if rows else None
-
-
-def centroids(names: Sequence[str], embeddings: Embeddings) -> tuple[list[str], Embeddings]:
-    """One row per person: the mean of the embeddings, of length 1; names must come in order."""
-    people, first, counts = np.unique(np.asarray(names), return_index=True, return_counts=True)
-    if len(people) == 0:
-        return [], np.zeros((0, DIMENSIONS), np.float32)
-    order = np.argsort(first)
-    sums = np.add.reduceat(embeddings.astype(np.float64), first[order], axis=0)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    # Opposite embeddings cancel out: then the first one stands for the person.
-    flat = (lengths[:, 0] < 1e-6) | (counts[order] == 1)
-    sums[flat] = embeddings[first[order][flat]]
-    lengths[flat] = np.linalg.norm(sums[flat], axis=1, keepdims=True)
-    return [str(name) for name in people[order]], (sums / lengths).astype(np.float32)
 
 
 def _space(space: str, synthetic: int, model: str | None) -> EmbeddingSpace:
