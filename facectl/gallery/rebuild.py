@@ -128,7 +128,7 @@ class Rebuild:
         """
         store = Store.at(self.file)
         try:
-            with store.change(f"rebuild for {self.new}") as change:
+            with store.change("rebuild") as change:
                 # A long enrolment adds to a version without a new number.
                 now = [each.old for each in self._references]
                 if store.version != self.version or store.enrolled() != now:

@@ -82,7 +82,7 @@ def test_every_photograph_is_embedded_again_as_one_version(store: Store) -> None
     assert (store.version, store.space, store.synthetic) == (2, OTHER.id, False)
     assert store.people() == {"Ada": 2, "Grace": 1}
     assert named(store) == {"Ada": "Ada", "Grace": "Grace"}
-    assert store.versions()[0].action == "rebuild for other-facenet"
+    assert store.versions()[0].action == "rebuild"
     assert not needed(store, OTHER.id)
 
 

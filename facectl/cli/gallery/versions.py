@@ -36,11 +36,12 @@ def history(deployment: Deployment, json: Json = False) -> None:
         print_json([asdict(version) for version in versions])
         return
     installed = {model.space: model.path.name for model in models.installed()}
-    table = Table("Version", "When", "What", "Came", "Went", "Threshold", "Model", box=None)
+    table = Table("Version", "When", "What", "Came", "Went", "Threshold", box=None)
+    table.add_column("Model", overflow="fold")
     for version in versions:
         table.add_row(
             str(version.number),
-            version.at,
+            version.at[:16].replace("T", " "),
             version.action,
             str(version.added or ""),
             str(version.removed or ""),
