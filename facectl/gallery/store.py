@@ -245,16 +245,24 @@ class Store:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def adopt(self, lineage: str, version: int) -> None:
-        """Become the continuation of a published gallery at its version."""
+        """Become the continuation of a published gallery: its next version."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,)
             )
-            if version > self.version:
-                self._connection.execute(
-                    "INSERT INTO versions VALUES (?, ?, 'adopt', ?)",
-                    (version, _now(), json.dumps(asdict(self.settings))),
-                )
+            # Never its own number: what is here is not what was published as that.
+            self._connection.execute(
+                "INSERT INTO versions VALUES (?, ?, 'adopt', ?)",
+                (max(version, self.version) + 1, _now(), json.dumps(asdict(self.settings))),
+            )
+
+    def claim(self) -> int:
+        """The newest version, which from now on is never changed: it is about to be published."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta SELECT 'claimed', max(number) FROM versions"
+            )
+            return int(str(self.get("claimed")))
 
     @contextmanager
     def change(self, action: str, *, extend: int | None = None) -> Iterator[Change]:
@@ -265,8 +273,8 @@ class Store:
         """
         with self._transaction():
             head = self.version
-            published = json.loads(self.get("published") or "{}").get("version", 0)
-            number = head if extend == head and published < head else head + 1
+            claimed = int(self.get("claimed") or 0)
+            number = head if extend == head and claimed < head else head + 1
             change = Change(self._connection, number, self.settings)
             yield change
             if change.changed:
