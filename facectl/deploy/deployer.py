@@ -195,7 +195,7 @@ def _hand_over_gallery(work: Draft) -> None:
     """
     if work.gallery is not None:
         work.gallery.commit()
-    publish.publish_local(work.clients)
+    publish.publish_local(work.clients, ahead=True)
 
 
 def finish(work: Draft) -> Deployment:
@@ -208,6 +208,9 @@ def finish(work: Draft) -> Deployment:
     deployment = replace(before, function_url=url, auth=work.wish.auth)
     deployments.remember(deployment)
     publish.publish_local(work.clients)
+    if not work.options.image_uris:
+        # Given images may be of facectl 1; all others read the gallery of their model.
+        publish.retire_old(work.clients)
     return deployment
 
 

@@ -6,8 +6,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from facectl.errors import GalleryError, InputError
+from facectl.gallery import forgetting
 from facectl.gallery.names import check_name
-from facectl.gallery.store import Store, path
+from facectl.gallery.store import Store
 from lambda_src.gallery.matching import COSINE
 
 _LIST = "facectl gallery list"
@@ -83,17 +84,16 @@ def forget(asu_id: str, name: str) -> int:
 
     Whatever ever carried the name goes, under its other names too, and so does
     every copy of these photographs. Galleries that were set aside are searched
-    as well. Raises GalleryError where nobody ever had the name.
+    as well. What was published is cleaned by the next publication to each bucket
+    (`forgetting`). Raises GalleryError where nobody ever had the name.
     """
-    file = path(asu_id)
     count = 0
-    for kept in [file, *sorted(file.parent.glob(f"{asu_id}.*.db"))]:
-        if kept.exists():
-            store = Store.at(kept)
-            try:
-                count += _forget(store, name)
-            finally:
-                store.close()
+    for file in forgetting.files(asu_id):
+        store = Store.at(file)
+        try:
+            count += _forget(store, name)
+        finally:
+            store.close()
     return _known(count, name)
 
 
@@ -145,6 +145,7 @@ def _forget(store: Store, name: str) -> int:
         connection.executemany("DELETE FROM entries WHERE vector = ?", found)
         connection.executemany("DELETE FROM vectors WHERE id = ?", found)
         connection.execute("DELETE FROM entries WHERE name = ?", (name,))
+        forgetting.request(connection)
         # What was published still has them: no part of it may be used again.
         connection.execute("DELETE FROM meta WHERE key = 'published'")
         connection.execute(

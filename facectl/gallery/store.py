@@ -315,13 +315,22 @@ class Store:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def adopt(self, lineage: str, version: int) -> None:
-        """Become the continuation of a published gallery at its version."""
+        """Become the continuation of a published gallery: its next version."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,)
             )
-            if version > self.version:
-                self._insert_version(version, "adopt", self.settings, self.space_of(self.version))
+            # Never its own number: what is here is not what was published as that.
+            number = max(version, self.version) + 1
+            self._insert_version(number, "adopt", self.settings, self.space_of(self.version))
+
+    def claim(self) -> int:
+        """The newest version, which from now on is never changed: it is about to be published."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta SELECT 'claimed', max(number) FROM versions"
+            )
+            return int(str(self.get("claimed")))
 
     @contextmanager
     def change(self, action: str, *, extend: int | None = None) -> Iterator[Change]:
@@ -332,10 +341,11 @@ class Store:
         """
         with self._transaction():
             head = self.version
-            space = self.space_of(head)
-            published = json.loads(self.get("published") or "{}").get("version", 0)
-            number = head if extend == head and published < head else head + 1
-            change = Change(self._connection, number, self.settings, space, only=self._only)
+            claimed = int(self.get("claimed") or 0)
+            number = head if extend == head and claimed < head else head + 1
+            change = Change(
+                self._connection, number, self.settings, self.space_of(head), only=self._only
+            )
             yield change
             if change.changed:
                 self._insert_version(number, action, change.settings, change.space)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from moto import mock_aws
 
 from facectl.aws import Clients
 from facectl.errors import CloudError, GalleryError
-from facectl.gallery import exchange, parts, people, publish
+from facectl.gallery import exchange, parts, people, publish, tidy
+from facectl.gallery.bucket import GalleryBucket
 from facectl.gallery.changes import Reference
 from facectl.gallery.store import Store
 from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import Matcher
-from lambda_src.gallery.parts import Manifest
+from lambda_src.gallery.parts import Manifest, manifest_key
 
 BUCKET = "facectl-alice-123456789012-us-east-1"
+KEY = manifest_key(SPACE)
+FOLDER = KEY.removesuffix("current.json")
 
 
 @pytest.fixture
@@ -44,9 +48,9 @@ def everything(clients: Clients) -> bytes:
 
 def served(clients: Clients) -> Matcher:
     """What a function would have now."""
-    manifest = publish.inspect(clients).manifest
-    assert manifest is not None
-    return load(manifest, lambda sha256: publish.fetch_part(clients, sha256))[0]
+    there = publish.inspect(clients)
+    assert there.manifest is not None
+    return load(there.manifest, lambda sha256: publish.fetch_part(clients, there, sha256))[0]
 
 
 def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
@@ -55,7 +59,7 @@ def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
     gallery = served(clients)
     assert sorted(gallery.names) == ["Ada", "Ada", "Grace"]
     assert (gallery.space, gallery.threshold) == (SPACE, 1.0)
-    assert any(key.startswith("gallery/versions/000001-") for key in keys(clients))
+    assert any(key.startswith(f"{FOLDER}versions/000001-") for key in keys(clients))
 
 
 def test_nothing_is_published_where_nobody_is_enrolled(clients: Clients) -> None:
@@ -93,18 +97,18 @@ def test_one_more_photograph_sends_one_part_of_many(clients: Clients) -> None:
     store = made()
     crowd(store, 4000)
     publish.publish(clients, store)
-    before = keys(clients, "gallery/parts/")
+    before = keys(clients, f"{FOLDER}parts/")
     assert len(before) == 8
     put(store, Ada=1)
     sent: list[int] = []
     publish.publish(clients, store, progress=sent.append)
     assert len(sent) == 1
-    assert len(keys(clients, "gallery/parts/") - before) == 1
+    assert len(keys(clients, f"{FOLDER}parts/") - before) == 1
     assert len(served(clients).names) == 4001
     # And what was published bit by bit is what would be published at once.
     manifest = publish.inspect(clients).manifest
     packer = parts.Packer(store, anew=True)
-    assert len(list(packer.changed())) == 8
+    assert len(list(packer.missing(()))) == 8
     assert manifest is not None
     assert packer.manifest().parts == manifest.parts
 
@@ -126,7 +130,7 @@ def test_the_same_version_is_not_published_twice(clients: Clients) -> None:
     put(store, Ada=1)
     first = publish.publish(clients, store)
     assert publish.publish(clients, store) == first
-    assert len(keys(clients, "gallery/versions/")) == 1
+    assert len(keys(clients, f"{FOLDER}versions/")) == 1
 
 
 def test_an_emptied_bucket_gets_everything_again(clients: Clients) -> None:
@@ -142,14 +146,15 @@ def test_an_emptied_bucket_gets_everything_again(clients: Clients) -> None:
 def test_old_versions_go_and_their_parts_with_them(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "_KEPT_VERSIONS", 2)
-    monkeypatch.setattr(publish, "_SLACK", 1)
+    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 2)
+    monkeypatch.setattr(tidy, "_SLACK", 1)
+    monkeypatch.setattr(tidy, "_MARGIN", timedelta(0))
     store = made()
     for index in range(4):
         put(store, **{f"p{index}": 1})
         publish.publish(clients, store)
-    assert len(keys(clients, "gallery/versions/")) == 2
-    assert len(keys(clients, "gallery/parts/")) == 2
+    assert len(keys(clients, f"{FOLDER}versions/")) == 2
+    assert len(keys(clients, f"{FOLDER}parts/")) == 2
     assert len(served(clients).names) == 4
 
 
@@ -162,7 +167,7 @@ def test_the_forgotten_are_in_no_published_version(clients: Clients) -> None:
     publish.publish(clients, store)
     assert b"Ada" in everything(clients)
     people.forget("alice", "Ada")
-    publish.publish(clients, store, anew=True)
+    publish.publish(clients, store)
     data = everything(clients)
     assert b"Ada" not in data
     assert embedding.tobytes() not in data
@@ -201,7 +206,7 @@ def test_a_newer_version_from_elsewhere_is_not_overwritten(clients: Clients) -> 
     put(store, Ada=1)
     manifest = publish.publish(clients, store)
     newer = replace(manifest, version=9)
-    clients.s3.put_object(Bucket=BUCKET, Key=publish.KEY, Body=newer.serialise())
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=newer.serialise())
     put(store, Eve=1)
     with pytest.raises(GalleryError, match="changed elsewhere"):
         publish.publish(clients, store)
@@ -210,7 +215,7 @@ def test_a_newer_version_from_elsewhere_is_not_overwritten(clients: Clients) -> 
 
 @pytest.mark.parametrize("body", [b"broken", b"{}", b""])
 def test_a_broken_object_is_seen_and_overwritten(clients: Clients, body: bytes) -> None:
-    clients.s3.put_object(Bucket=BUCKET, Key=publish.KEY, Body=body)
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)
     assert "is refused" in (publish.inspect(clients).problem or "")
     put(made(), Ada=1)
     publish.publish_local(clients)
@@ -233,23 +238,23 @@ def test_without_the_bucket_the_next_command_is_deploy() -> None:
 
 def test_the_manifest_is_last(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    real = publish._put
+    real = GalleryBucket._put
 
-    def put_(clients: Clients, key: str, data: bytes) -> None:
+    def put_(self: GalleryBucket, key: str, data: bytes, **condition: str) -> None:
         order.append(key)
-        if key.startswith("gallery/versions/"):
+        if key.startswith(f"{FOLDER}versions/"):
             raise CloudError("cut off")
-        real(clients, key, data)
+        real(self, key, data, **condition)
 
     store = made()
     put(store, Ada=1)
     publish.publish(clients, store)
     put(store, Grace=1)
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_put", put_)
+        patch.setattr(GalleryBucket, "_put", put_)
         with pytest.raises(CloudError, match="cut off"):
             publish.publish(clients, store)
-    assert order[0].startswith("gallery/parts/")
+    assert order[0].startswith(f"{FOLDER}parts/")
     assert served(clients).names == ("Ada",)
     publish.publish(clients, store)
     assert sorted(served(clients).names) == ["Ada", "Grace"]

@@ -11,10 +11,10 @@ import pytest
 
 from lambda_src.aws import AwsError
 from lambda_src.gallery import GalleryFormatError, GallerySource
-from lambda_src.gallery.parts import FLOAT32, Manifest, PartRef, part_key, write_part
+from lambda_src.gallery.parts import FLOAT32, Manifest, PartRef, manifest_key, part_key, write_part
 
 SPACE = "0123/facenet"
-KEY = "gallery/current.json"
+KEY = manifest_key(SPACE)
 
 
 def unit(*values: float) -> np.ndarray:
@@ -87,7 +87,6 @@ def source(bucket: Bucket, clock: Clock) -> GallerySource:
     return GallerySource(
         bucket,  # type: ignore[arg-type]
         "bucket",
-        KEY,
         space=SPACE,
         refresh=5.0,
         clock=clock,
@@ -129,7 +128,7 @@ def test_a_broken_or_foreign_version_is_refused_and_the_last_good_one_serves(
     assert seen(source) == ("Ada", "Grace")
     lines = capsys.readouterr().out
     assert "not a gallery" in lines
-    assert "facectl gallery enroll" in lines
+    assert "facectl gallery publish" in lines
 
 
 def test_a_foreign_gallery_from_the_start_is_an_error_not_unknown(
@@ -137,7 +136,7 @@ def test_a_foreign_gallery_from_the_start_is_an_error_not_unknown(
 ) -> None:
     bucket.publish("Ada", etag="v1", space="other/facenet")
     source.begin()
-    with pytest.raises(GalleryFormatError, match="enrol again"):
+    with pytest.raises(GalleryFormatError, match="facectl gallery publish"):
         source.current()
 
 

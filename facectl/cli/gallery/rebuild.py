@@ -77,11 +77,12 @@ def rebuild(
             return
         embed(work, chosen, yes=yes)
         work.commit()
+        ahead = deployment.space not in (None, chosen.space)
         there = replace(deployment, space=chosen.space, synthetic=chosen.synthetic)
-        shared.publish_change(there, store)
+        shared.publish_change(there, store, ahead=ahead)
         facts = {"rebuilt": work.photographs + work.known, "lost": [asdict(x) for x in work.lost]}
         shared.report(store, f"The gallery is of model {work.new} now.", json=json, **facts)
-    if deployment.space not in (None, chosen.space):
+    if ahead:
         err.print(
             f"The functions still run another model.  Next: facectl deploy --model {work.new}",
             markup=False,
