@@ -93,7 +93,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.patches = [
             mock.patch.multiple(tidy, _KEPT_VERSIONS=2, _SLACK=1),
             mock.patch.object(publish, "ThreadPoolExecutor", InTurn),
-            mock.patch.object(log, "line", lambda *_, **__: None),
+            mock.patch.object(log, "line"),
             mock.patch.dict(os.environ, {"FACECTL_HOME": str(self.home / "1")}),
         ]
         for each in self.patches:
