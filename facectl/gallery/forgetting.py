@@ -40,11 +40,31 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A bucket in which forgotten people still may be, and since when."""
+    """A bucket in which forgotten people still may be, and since when.
 
-    bucket: str
-    place: Place
+    Both are None where no bucket was noted, because facectl 1 published the gallery.
+    """
+
+    bucket: str | None
+    place: Place | None
     since: str
+
+    @property
+    def line(self) -> str:
+        """What is not finished, and the command that finishes it."""
+        place = self.place
+        if place is None:
+            return (
+                f"The deployment may still have people who were forgotten here on {self.since}.  "
+                "Next: facectl gallery publish"
+            )
+        where = f"--target {place.target} --region {place.region}"
+        if place.profile is not None:
+            where += f" --profile {place.profile}"
+        return (
+            f"Bucket {self.bucket} may still have people who were forgotten here on {self.since}.  "
+            f"Next: facectl gallery publish {where}"
+        )
 
 
 def request(connection: sqlite3.Connection) -> None:
@@ -92,12 +112,14 @@ def finish(store: Store, bucket: GalleryBucket, requests: Requests) -> None:
 
 def pending(store: Store) -> list[Pending]:
     """The known buckets in which a forget is not finished."""
-    found: dict[str, Pending] = {}
+    found: dict[str | None, Pending] = {}
     with _galleries(store) as galleries:
         everywhere = {name: place for each in galleries for name, place in _places(each).items()}
         for each in galleries:
             count, since = _requested(each)
             places = _places(each)
+            if count and not everywhere:
+                found[None] = Pending(None, None, since)
             for name, place in everywhere.items():
                 if count > (places[name].finished if name in places else 0):
                     found[name] = Pending(name, place, since)

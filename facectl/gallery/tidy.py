@@ -58,7 +58,9 @@ def delete_rest(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> Non
         rest = _rest(bucket, galleries)
         if not rest:
             break
-        bucket.delete(rest)
+        # No manifest may name what is gone, wherever this ends.
+        bucket.delete([name for name in rest if name.endswith("/current.json")])
+        bucket.delete([name for name in rest if not name.endswith("/current.json")])
     bucket.delete_replaced()
     rest = _rest(bucket, galleries)
     if rest:

@@ -161,6 +161,8 @@ def status(deployment: Deployment, json: Json = False) -> None:
         table = Table.grid(padding=(0, 2))
         for key in ("here", "published", "serving"):
             table.add_row(key, _line(facts[key]))
+        for other in facts["others"]:
+            table.add_row("unused", _line(other))
         out.print(table)
         for problem in facts["problems"]:
             err.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
