@@ -33,7 +33,7 @@ from memory_s3 import Died, Fault, MemoryAws, MemoryClients, MemoryS3
 from facectl.context import Deployment
 from facectl.errors import FacectlError, GalleryError
 from facectl.gallery import forgetting, people, publish, store, tidy
-from facectl.gallery.changes import Reference
+from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from lambda_src import log
 from lambda_src.gallery import GallerySource
@@ -150,8 +150,21 @@ class GalleryMachine(RuleBasedStateMachine):
 
     @rule(space=st.sampled_from(SPACES))
     def change_of_model(self, space: str) -> None:
+        """Everybody is embedded again by another model, as the next version."""
+
+        def rebuild(kept: Store) -> None:
+            names, _ = kept.rows()
+            with kept.change("rebuild") as change:
+                change.renew(EmbeddingSpace(space), kept.settings_for(space))
+                for name in names:
+                    change.add(name, Reference(self.fresh()))
+
+        self.change(rebuild)
+
+    @rule(space=st.sampled_from(SPACES))
+    def another_gallery(self, space: str) -> None:
         """The gallery is set aside, and a new one of another model begins at version 1."""
-        store.set_aside(ID)
+        _set_aside()
         Store.for_space(ID, space).close()
         self.add("Ada")
 
@@ -331,7 +344,7 @@ class GalleryMachine(RuleBasedStateMachine):
         with mock.patch.dict(os.environ, {"FACECTL_HOME": str(self.home / "2")}):
             space = place.function
             if store.path(ID).exists() and self.space() != space:
-                store.set_aside(ID)
+                _set_aside()
             kept = Store.for_space(ID, space)
             _enroll(kept, f"x{self.seed}", self.fresh())
             clients = replace_clients(place.clients, space)
@@ -379,6 +392,13 @@ def _with_space(deployment: Deployment, space: str) -> Deployment:
 
 def _folder(space: str) -> str:
     return manifest_key(space).removesuffix("current.json")
+
+
+def _set_aside() -> None:
+    """Move the gallery away, as facectl 1 did at a change of model."""
+    file = store.path(ID)
+    count = len(list(file.parent.glob(f"{ID}*.db")))
+    file.rename(file.with_name(f"{ID}.aside-{count}.db"))
 
 
 def _enroll(kept: Store, name: str, vector: np.ndarray) -> None:
