@@ -40,10 +40,10 @@ class Bucket:
     def get_object(
         self, bucket: str, key: str, *, known_etag: str | None = None
     ) -> tuple[bytes, str] | None:
-        self.gate.wait(5)
+        self.gate.wait(60)
         if key != KEY:
             self.fetched.append(key)
-            self.part_gate.wait(5)
+            self.part_gate.wait(60)
             if key not in self.parts:
                 raise AwsError("no such part", status=404, code="NoSuchKey")
             return self.parts[key], "etag"
@@ -271,6 +271,7 @@ def test_a_batch_waits_once_for_its_first_gallery(
                 source.current()
         assert waits.seconds == [waited] * batch
     bucket.gate.set()
+    assert source._ended.wait(60)
     assert bucket.asked == [None]
 
 
