@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from facectl.aws import Clients
 from facectl.errors import CloudError, GalleryError
-from facectl.gallery import exchange, forgetting, parts, people, publish, tidy
+from facectl.gallery import exchange, forgetting, parts, people, publish, serving, tidy
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket
 from facectl.gallery.changes import Reference
 from facectl.gallery.store import Store, set_aside
@@ -543,3 +543,64 @@ def test_young_parts_without_a_manifest_are_left_to_whoever_is_sending_them(
             put(store, Ada=1)
             publish.publish(clients, store)
         assert (stray in keys(clients)) == is_left
+
+
+def test_retiring_the_old_gallery_can_be_interrupted(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    old_layout(clients)
+    publish.publish(clients, store)
+    real, calls = GalleryBucket.delete, []
+
+    def once(bucket: GalleryBucket, names: list[str]) -> None:
+        if calls:
+            raise CloudError("cut off")
+        calls.append(names)
+        real(bucket, names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GalleryBucket, "delete", once)
+        with pytest.raises(CloudError, match="cut off"):
+            publish.retire_old(clients)
+    assert calls == [[OLD_KEY]]
+    publish.retire_old(clients)
+    assert all(key.startswith(FOLDER) for key in keys(clients))
+
+
+def test_a_damaged_gallery_that_was_set_aside_is_in_nobodys_way(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    store.file.with_name("alice.0123.db").write_bytes(b"no database at all" * 100)
+    publish.publish(clients, store)
+    assert served(clients).names == ("Ada",)
+
+
+def test_gallery_status_names_what_is_pending_and_what_nobody_reads(clients: Clients) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving, "_serving", lambda _: (None, None))
+        store = made()
+        put(store, Ada=1, Grace=1)
+        publish.publish(clients, store)
+        people.forget("alice", "Ada")
+        facts = serving.state(clients)
+        assert [each["bucket"] for each in facts["forgetting"]] == [BUCKET]
+        assert "may still have people who were forgotten" in facts["problems"][0]
+        assert "version 2 is not published" in facts["problems"][1]
+        publish.publish(clients, store)
+        facts = serving.state(clients)
+        assert (facts["problems"], facts["forgetting"], facts["others"]) == ([], [], [])
+        other = serving.state(Clients(replace(DEPLOYMENT, space="other/facenet")))
+        assert "no gallery is published for the model's space other/facenet" in other["problems"][0]
+        assert [each["space"] for each in other["others"]] == [SPACE]
+
+
+def test_a_forget_in_a_gallery_of_facectl_1_is_pending_although_its_bucket_is_unknown() -> None:
+    store = made()
+    put(store, Ada=1)
+    people.forget("alice", "Ada")
+    [pending] = forgetting.pending(store)
+    assert pending.bucket is None
+    assert pending.line.endswith("Next: facectl gallery publish")
