@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facectl.errors import GalleryError
 from facectl.gallery.store import Store, path
 
 if TYPE_CHECKING:
@@ -134,10 +135,13 @@ def files(asu_id: str) -> list[Path]:
 
 @contextmanager
 def _galleries(store: Store) -> Iterator[list[Store]]:
-    aside = [
-        Store.at(file) for file in files(store.file.stem) if file.resolve() != store.file.resolve()
-    ]
+    aside: list[Store] = []
     try:
+        for file in files(store.file.stem):
+            # A damaged one is none of the gallery's that is published now.
+            with suppress(GalleryError):
+                if file.resolve() != store.file.resolve():
+                    aside.append(Store.at(file))
         yield [store, *aside]
     finally:
         for each in aside:

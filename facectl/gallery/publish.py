@@ -121,15 +121,11 @@ def retire_old(clients: Clients) -> None:
     """Delete the gallery of facectl 1, once no function reads it any more; raises CloudError."""
     with cloud_errors(f"tidying the gallery in {_name(clients)}", clients.deployment):
         bucket = GalleryBucket(clients)
+        # The manifest first: it must never name what is gone.
         if bucket.read(OLD_KEY) is not None:
-            found = [
-                item.key
-                for prefix in (versions_prefix(OLD_KEY), parts_prefix(OLD_KEY))
-                for item in bucket.listed(prefix)
-            ]
-            # The manifest last: what is left after an interruption is found by it.
-            bucket.delete(found)
             bucket.delete([OLD_KEY])
+        for prefix in (versions_prefix(OLD_KEY), parts_prefix(OLD_KEY)):
+            bucket.delete([item.key for item in bucket.listed(prefix)])
 
 
 def inspect(clients: Clients) -> Published:
