@@ -250,7 +250,6 @@ def _environment(wish: Wish) -> dict[str, str]:
         "FACECTL_REQUEST_QUEUE_URL": account.queue_url(names.request_queue),
         "FACECTL_RESPONSE_QUEUE_URL": account.queue_url(names.response_queue),
         "FACECTL_GALLERY_BUCKET": names.bucket(account.number, account.region),
-        "FACECTL_GALLERY_KEY": policies.GALLERY_KEY,
         "FACECTL_MAX_RECEIVES": str(MAX_RECEIVES),
         "FACECTL_VISIBILITY_TIMEOUT": str(_VISIBILITY_TIMEOUTS * wish.sizing.timeout),
         **({} if threads is None else {"FACECTL_THREADS": str(threads)}),

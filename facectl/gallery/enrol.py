@@ -183,7 +183,7 @@ class Enrolment:
             return
         with self._store.change("enroll", extend=self._version) as change:
             for name, sample in self._pending:
-                change.add(name, _reference(sample))
+                change.add(name, reference_of(sample))
             self._version = change.number
         for name, _ in self._pending:
             self.outcome.enrolled[name] = self.outcome.enrolled.get(name, 0) + 1
@@ -192,7 +192,7 @@ class Enrolment:
 
 def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
     """Enrol a photograph unless it is; raises GalleryError where it can't be."""
-    store = Store.for_space(asu_id, model.space, synthetic=model.synthetic)
+    store = Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
     try:
         check(Enrolment(store, lambda: Enroller(model)).run([Task(name, photo)]), strict=False)
     finally:
@@ -229,6 +229,7 @@ def _hint(kind: str, *, strict: bool) -> str:
     return hints.get(kind, "use a better photograph, or enrol without --strict" if strict else "")
 
 
-def _reference(sample: Sample) -> Reference:
+def reference_of(sample: Sample) -> Reference:
+    """What is stored of a photograph."""
     source = str(sample.photo.absolute())
     return Reference(sample.embedding, sample.sha256, source, sample.figures)

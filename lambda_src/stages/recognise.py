@@ -114,7 +114,8 @@ class RecogniseStage:
         `seconds` that the invocation may last; `init_ms` where it is a cold start's.
         """
         deadline = self.clock() + seconds - _TIME_TO_END
-        self.gallery.begin()
+        # Half of the time at most for a first gallery: the rest is for what follows.
+        self.gallery.begin((seconds - _TIME_TO_END) / 2 if seconds else None)
         works = [self._read(record, len(records)) for record in records]
         groups = self._groups(works)
         for place, group in enumerate(groups, 1):

@@ -24,6 +24,7 @@ from facectl.deploy.options import Options
 from facectl.local import process
 from facectl.local.settings import LocalSettings
 from facectl.models import store
+from lambda_src.gallery.parts import manifest_key, part_key
 
 pytestmark = pytest.mark.e2e
 
@@ -117,9 +118,12 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
     request, responses, another = (
         url(queue) for queue in (names.request_queue, names.response_queue, "another")
     )
-    strict.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
+    key = manifest_key(str(strict.deployment.space))
+    part = {"Bucket": bucket, "Key": part_key(key, "0" * 64)}
+    for each in (key, part["Key"]):
+        strict.s3.put_object(Bucket=bucket, Key=each, Body=b"x")
     strict.s3.put_object(Bucket=bucket, Key="secret", Body=b"x")
-    gallery = {"Bucket": bucket, "Key": "gallery/current.json"}
+    gallery = {"Bucket": bucket, "Key": key}
     detection, recognition = names.detection_role, names.recognition_role
     wanted = {
         (detection, "sqs", "send_message", request): True,
@@ -145,6 +149,7 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
     assert found == wanted
 
     assert call_as(strict, recognition, "s3", "get_object", **gallery) == "allowed"
+    assert call_as(strict, recognition, "s3", "get_object", **part) == "allowed"
     for role, call, arguments in (
         (detection, "get_object", gallery),
         (recognition, "get_object", {"Bucket": bucket, "Key": "secret"}),

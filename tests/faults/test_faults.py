@@ -14,6 +14,8 @@ import pytest
 from driver import eventually
 from hands import LONG, PEOPLE, VISIBILITY, Hands, Outcome, judge, wait_for
 
+from lambda_src.gallery.parts import manifest_key
+
 pytestmark = pytest.mark.faults
 
 FRAMES = 500 if LONG else 40
@@ -227,12 +229,13 @@ def test_the_gallery_is_deleted_under_a_running_function(
     """Who can't be known any more is Unknown; nobody is taken for somebody else."""
     names = hands.clients.deployment.names
     bucket = names.bucket(hands.clients.account, "us-east-1")
-    kept = hands.clients.s3.get_object(Bucket=bucket, Key="gallery/current.json")["Body"].read()
+    key = manifest_key(hands.space)
+    kept = hands.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     # Slowly enough for the function to ask for its gallery again.
     pace = ("--realtime", "--fps", str(FRAMES / (25 if LONG else 9)))
     client = hands.start(hands.frames(FRAMES), out, *pace, *PATIENCE)
     begun(out, 3)
-    hands.clients.s3.delete_object(Bucket=bucket, Key="gallery/current.json")
+    hands.clients.s3.delete_object(Bucket=bucket, Key=key)
     report = hands.report(client)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
 
@@ -244,7 +247,7 @@ def test_the_gallery_is_deleted_under_a_running_function(
 
     # The function asks when a frame comes and its time has come: on whose clock is its affair.
     eventually(more, lambda results: "Unknown" in results)
-    hands.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=kept)
+    hands.clients.s3.put_object(Bucket=bucket, Key=key, Body=kept)
     for line in lines:
         assert line["result"] in {PEOPLE[line["frame"] % len(PEOPLE)], "Unknown"}
     outcome = judge("gallery object deleted under a running function", FRAMES, [out])

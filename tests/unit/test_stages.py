@@ -169,7 +169,7 @@ class FixedGallery:
         embeddings[0, 10] = embeddings[1, 20] = 1
         self.gallery = Gallery(SPACE, 1.0, ("Ada", "Grace"), embeddings)
 
-    def begin(self) -> None:
+    def begin(self, seconds: float | None = None) -> None:
         return
 
     def current(self) -> Gallery:
