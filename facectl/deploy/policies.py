@@ -8,6 +8,7 @@ from typing import Any
 
 from facectl.deploy.models import Account
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
+from lambda_src.stages.attempts import PREFIX as ATTEMPTS
 
 GALLERY_KEY = "gallery/current.json"
 
@@ -78,6 +79,12 @@ def recognition(names: Names, account: Account, *, batches_by_name: bool = False
             "Action": "s3:GetObject",
             # The manifest and, beside it, its parts, which every change names anew.
             "Resource": [f"{bucket}/{GALLERY_KEY}", f"{bucket}/gallery/parts/*"],
+        },
+        {
+            "Sid": "RecordAttempts",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            "Resource": f"{bucket}/{ATTEMPTS}*",
         },
         # Without it S3 answers 403, not 404, where nobody has been enrolled yet.
         {
