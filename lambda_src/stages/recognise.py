@@ -97,6 +97,7 @@ class _Work:
     failure: Exception | None = None
     answered: bool = False
     suspect: bool = False
+    unfinished: bool = False
     given_up: bool = False
 
     @property
@@ -177,8 +178,10 @@ class RecogniseStage:
         for work in works:
             record = work.record
             work.suspect = record.receives > 1 and self._has_no_report(record)
-            if work.suspect and self._is_last(work):
-                work.given_up = attempts.is_unfinished(record.message_id)
+            # The first to look at it as a suspect was at the second delivery.
+            if work.suspect and record.receives > 2:
+                work.unfinished = attempts.is_unfinished(record.message_id)
+                work.given_up = work.unfinished and self._is_last(work)
 
     def _has_no_report(self, record: Record) -> bool:
         """Whether it was held so long that one of its deliveries ended without a report."""
@@ -357,9 +360,13 @@ def _groups(works: list[_Work]) -> list[list[_Work]]:
 
 
 def _suspects(works: list[_Work]) -> list[_Work]:
-    """Those that are looked at alone, the most often delivered first: they have no other time."""
+    """Those that are looked at alone, in the order in which it matters that they are.
+
+    Those first of which there is no evidence yet: each lost worker then leaves some
+    of another one. Of these the most often delivered, which have the least time left.
+    """
     suspects = [work for work in works if work.suspect and not work.given_up]
-    return sorted(suspects, key=lambda work: -work.record.receives)
+    return sorted(suspects, key=lambda work: (work.unfinished, -work.record.receives))
 
 
 def _result(message: FaceMessage, matches: list[Match], watch: Stopwatch) -> FrameResult:

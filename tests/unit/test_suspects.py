@@ -105,6 +105,15 @@ def test_a_lost_worker_leaves_evidence_and_its_suspects_come_back_one_by_one() -
     assert 65 < hidden["h-k"] <= 95 < hidden["h-b"] <= 125
 
 
+def test_each_lost_worker_leaves_evidence_of_another_message() -> None:
+    queues = Queues()
+    queues.objects = {"bucket/attempts/m-known"}
+    batch = [back(name, DEADLY, receives=4, held_s=999) for name in ("known", "new")]
+    with pytest.raises(WorkerLostError):
+        stage(queues).process(batch, seconds=TIMEOUT)
+    assert queues.objects == {"bucket/attempts/m-known", "bucket/attempts/m-new"}
+
+
 def test_what_several_lost_workers_had_comes_back_at_different_moments() -> None:
     moments = set()
     for name in "abcdefgh":
@@ -298,7 +307,7 @@ def expected(kinds: Sequence[str]) -> dict[str, str]:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=25))
+@given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=40))
 def test_every_message_is_answered_and_only_what_can_not_be_done_ends_as_error(
     kinds: list[str],
 ) -> None:
