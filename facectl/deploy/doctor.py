@@ -12,7 +12,13 @@ from typing import Any, Literal
 from facectl.aws import ClientError, Clients, cloud_errors, error_code
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy.access import MISSING_ROLE_HINT, PUBLIC_CONCURRENCY, is_learner_lab
+from facectl.deploy.access import (
+    MISSING_ROLE_HINT,
+    PUBLIC_CONCURRENCY,
+    concurrency_limit,
+    half_of,
+    is_learner_lab,
+)
 from facectl.deploy.deployer import Draft, check, wished
 from facectl.deploy.docker import Docker
 from facectl.deploy.options import Options
@@ -164,9 +170,17 @@ def _permissions(deployment: Deployment) -> Finding:
 
 def _quotas(deployment: Deployment) -> Finding:
     clients = Clients(deployment)
-    with cloud_errors("asking for the account's concurrency", deployment):
-        limit = clients.functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    limit = concurrency_limit(clients)
+    if limit is None:
+        text = "these credentials may not ask how many functions may run at once"
+        return Finding("quotas", "warning", text, "have lambda:GetAccountSettings allowed")
     text = f"{limit} functions may run at once"
+    chosen = remembered.recall(deployment.asu_id, deployment.target).max_concurrency
+    if chosen is not None and chosen > half_of(limit):
+        text += f", and --max-concurrency {chosen} leaves face-detection fewer than half of them"
+        return Finding(
+            "quotas", "warning", text, f"facectl deploy --max-concurrency {half_of(limit)}"
+        )
     if limit <= PUBLIC_CONCURRENCY:
         hint = "ask for more: Service Quotas, AWS Lambda, Concurrent executions"
         return Finding("quotas", "warning", text, hint)

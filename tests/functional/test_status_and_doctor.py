@@ -264,6 +264,28 @@ def test_quotas(limit: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> No
         assert doctor._quotas(clients.deployment).verdict == verdict
 
 
+@pytest.mark.parametrize(("limit", "next_"), [(20, "--max-concurrency 10"), (100, None)])
+def test_a_trigger_that_leaves_too_little_to_the_other_function(
+    limit: int, next_: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember("42", "aws", Options(max_concurrency=50))
+    clients = Clients(Deployment(asu_id="42", target="aws"))
+    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
+    with Stubber(clients.functions) as stub:
+        stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+        found = doctor._quotas(clients.deployment)
+    assert found.next == (next_ and f"facectl deploy {next_}")
+
+
+def test_a_limit_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = Clients(Deployment(asu_id="42", target="aws"))
+    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
+    with Stubber(clients.functions) as stub:
+        stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
+        found = doctor._quotas(clients.deployment)
+    assert (found.verdict, found.next) == ("warning", "have lambda:GetAccountSettings allowed")
+
+
 @pytest.mark.usefixtures("unsimulated")
 def test_a_deployment_that_does_not_answer(
     deployed: Clients, monkeypatch: pytest.MonkeyPatch
