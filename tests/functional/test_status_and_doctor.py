@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from facectl import context as deployments
@@ -18,7 +18,7 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer, doctor
 from facectl.deploy.desired import resources
-from facectl.deploy.doctor import ACTIONS, Finding, examine
+from facectl.deploy.doctor import Finding, examine
 from facectl.deploy.executor import carry_out
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.planner import plan
@@ -223,22 +223,44 @@ class _Simulated:
         with self.iam:
             return doctor._permissions(self.clients.deployment)
 
-    def decide(self, principal: str, **denied: str) -> None:
-        results = [
-            {"EvalActionName": action, "EvalDecision": denied.get(action.split(":")[1], "allowed")}
-            for action in ACTIONS
-        ]
+    def decide(self, principal: str, **denied: str) -> list[str]:
+        """Have IAM decide on whatever it is asked about; returns what that is."""
+        asked: list[str] = []
+
+        def ask(params: dict[str, Any], **_: Any) -> None:
+            asked.extend(params["ActionNames"])
+            results["EvaluationResults"] = [
+                {"EvalActionName": name, "EvalDecision": denied.get(name.split(":")[1], "allowed")}
+                for name in asked
+            ]
+
+        results: dict[str, Any] = {"EvaluationResults": []}
+        events = self.clients.iam.meta.events
+        events.register("before-parameter-build.iam.SimulatePrincipalPolicy", ask)
         self.iam.add_response(
             "simulate_principal_policy",
-            {"EvaluationResults": results},
-            {"PolicySourceArn": principal, "ActionNames": list(ACTIONS)},
+            results,
+            {"PolicySourceArn": principal, "ActionNames": ANY},
         )
+        return asked
 
 
 def test_permissions_that_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
     session = _Simulated("arn:aws:sts::123456789012:assumed-role/admin/ada")
-    session.decide("arn:aws:iam::123456789012:role/admin")
+    asked = session.decide("arn:aws:iam::123456789012:role/admin")
+    found = session.finding(monkeypatch)
+    assert (found.verdict, found.text) == ("ok", f"all {len(asked)} that a deploy needs")
+    # What these are is held against the calls that are made, in test_permissions.py.
+    assert {"iam:CreateRole", "iam:PassRole", "s3:ListBucket", "ecr:PutImage"} <= set(asked)
+    assert not {"s3:ListObjectsV2", "sts:GetCallerIdentity"} & set(asked)
+
+
+def test_a_given_role_needs_no_permission_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    remember("42", "aws", Options(role_arn="arn:aws:iam::123456789012:role/LabRole"))
+    session = _Simulated(USER)
+    asked = session.decide(USER)
     assert session.finding(monkeypatch).verdict == "ok"
+    assert {name for name in asked if name.startswith("iam:")} == {"iam:GetRole", "iam:PassRole"}
 
 
 def test_permissions_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
