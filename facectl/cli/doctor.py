@@ -9,6 +9,7 @@ import typer
 from facectl.cli.options import Json, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Overrides, recall, resolve
+from facectl.errors import ExitCode
 
 _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 
@@ -42,7 +43,7 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     if json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.verdict == "problem" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _meant(overrides: Overrides) -> Deployment:

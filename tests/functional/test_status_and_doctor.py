@@ -20,10 +20,11 @@ from facectl.deploy import deployer, doctor
 from facectl.deploy.desired import resources
 from facectl.deploy.doctor import Finding, examine
 from facectl.deploy.executor import carry_out
+from facectl.deploy.models import Alias, Delete, key
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.planner import plan
 from facectl.deploy.probe import Probed
-from facectl.deploy.status import LastError, Status, inspect, last_error
+from facectl.deploy.status import LastError, Status, _superfluous, inspect, last_error
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
 from facectl.models import store
@@ -99,6 +100,17 @@ def test_what_differs_is_missing_or_anothers(deployed: Clients, model: Model) ->
         "log group /aws/lambda/face-recognition": "foreign",
         "permission face-detection/facectl-public-url": "superfluous",
     }
+
+
+def test_an_alias_that_is_no_longer_wanted_is_superfluous(clients: Clients, model: Model) -> None:
+    wish = deployer.wished(clients, model, OPTIONS)
+    there = [*resources(wish), Alias("face-detection", "live", 2)]
+    found = {key(each): each for each in there}
+    # What a deploy would do about it is what status tells.
+    assert [type(step) for step in plan(resources(wish), found)] == [Delete]
+    assert [(each.kind, each.name, each.state) for each in _superfluous(wish, found)] == [
+        ("alias", "face-detection:live", "superfluous")
+    ]
 
 
 def test_the_options_of_the_last_deploy_are_the_plan(deployed: Clients, model: Model) -> None:
