@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from facectl.errors import InputError
+from facectl.logs import autopsy
 from facectl.logs.events import LogEvent
 from facectl.logs.evidence import Evidence
 from facectl.logs.letters import Letter
@@ -367,6 +368,24 @@ def test_a_message_whose_every_worker_died_silently() -> None:
     assert traced.state == "dead-letter queue"
     assert "never answered: face-recognition lost its worker" in traced.now
     assert events(traced).count("lost") == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "strays", "why"),
+    [
+        ([], [], "throttled: no worker ever received it"),
+        ([delivered(0.25)], [], "a worker received it and was lost"),
+        (
+            [],
+            [fault(RECOGNITION_FUNCTION, 1.0, "x", "killed")],
+            "face-recognition lost its worker: the process was killed or ran out of memory",
+        ),
+    ],
+)
+def test_why_a_message_without_an_error_died(
+    lines: list[Line], strays: list[Line], why: str
+) -> None:
+    assert autopsy._death(letter(), lines, [], strays).why == why
 
 
 def test_a_redriven_message() -> None:
