@@ -124,8 +124,7 @@ class RecogniseStage:
 
         `seconds` that the invocation may last; `init_ms` where it is a cold start's.
         """
-        ends = self.clock() + seconds
-        deadline = ends - _TIME_TO_END
+        deadline = self.clock() + seconds - _TIME_TO_END
         self.gallery.begin()
         works = [self._read(record, len(records)) for record in records]
         attempts = Attempts(self.aws, self.settings.gallery_bucket)
@@ -134,7 +133,7 @@ class RecogniseStage:
         groups = [*_groups(works), *([work] for work in suspects)]
         for place, group in enumerate(groups, 1):
             if place == len(groups) - len(suspects) + 1:
-                self._spread(suspects, ends)
+                self._spread(suspects, deadline + _TIME_TO_END)
             # Of a last delivery nobody would read it.
             if group[0] in suspects and not self._is_last(group[0]):
                 attempts.begin(group[0].record.message_id)
