@@ -85,7 +85,7 @@ class SilentDeathError(Exception):
     """A worker looked at the message and did not finish, and this is the last delivery."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """A record on its way through the batch."""
 
@@ -132,10 +132,11 @@ class RecogniseStage:
         suspects = _suspects(works)
         groups = [*_groups(works), *([work] for work in suspects)]
         for place, group in enumerate(groups, 1):
-            if place == len(groups) - len(suspects) + 1:
+            if group == suspects[:1]:
                 self._spread(suspects, deadline + _TIME_TO_END)
+            alone = place > len(groups) - len(suspects)
             # Of a last delivery nobody would read it.
-            if group[0] in suspects and not self._is_last(group[0]):
+            if alone and not self._is_last(group[0]):
                 attempts.begin(group[0].record.message_id)
             for work in group:
                 self._decode(work, init_ms)
