@@ -302,6 +302,18 @@ def invocation() -> Iterator[None]:
     log.begin(None, cold_start=False, init_ms=None)
 
 
+def test_logs_have_the_digits_that_somebody_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = recognise_stage(Queues())
+    embeddings = np.zeros((1, 512), dtype=np.float32)
+    embeddings[0, 10], embeddings[0, 11] = 0.6, 0.8
+    stage.gallery.gallery = Gallery(SPACE, 1.0, ("Ada",), embeddings)  # type: ignore[attr-defined]
+    stage.process([replace(record("a", 10), waited_ms=1234.5678)])
+    received, answered = logged(capsys)
+    assert (received["waited_ms"], answered["request_queue_ms"]) == (1234.57, 1234.57)
+    # The root of 2 - 2 * 0.6.
+    assert answered["matches"] == [{"name": "Ada", "distance": 0.8944}]
+
+
 @pytest.mark.usefixtures("invocation")
 def test_a_record_is_logged_when_it_comes_and_when_it_is_answered(
     capsys: pytest.CaptureFixture[str],
