@@ -18,7 +18,7 @@ from facectl.aws import ClientError
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 
-FRAMES = 100 if LONG else 12
+FRAMES = 60 if LONG else 12
 FACES = FRAMES - FRAMES // len(PEOPLE)
 # How often each message is received, and throttled, before there is a worker for it. The
 # queue hides it for the visibility timeout each time.
