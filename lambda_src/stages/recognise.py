@@ -141,15 +141,15 @@ class RecogniseStage:
             for work in group:
                 self._decode(work, init_ms)
             self._name([work for work in group if work.failure is None])
-            if place == len(groups):
-                self._answer(group, deadline)
-            else:
-                # An answer that can't be sent must leave the next group its time.
-                self._answer(group, (self.clock() + deadline) / 2)
-                self._take_off(group)
+            is_last_group = place == len(groups)
+            # An answer that can't be sent must leave the next group its time.
+            self._answer(group, deadline if is_last_group else (self.clock() + deadline) / 2)
             for work in group:
+                # Before the message is deleted: nobody would ask for its attempts after that.
                 if work.suspect:
                     attempts.finish(work.record.message_id)
+            if not is_last_group:
+                self._take_off(group)
         failed = [work for work in works if work.failure is not None]
         for work in failed:
             self._put_off(work)
