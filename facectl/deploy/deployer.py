@@ -10,7 +10,7 @@ from facectl import records
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy.access import check_roles, reserved_for_public
+from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
@@ -146,6 +146,10 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
+    if target.target == "aws" and sizing.pollers is None:
+        chosen, default = sizing.max_concurrency, target.recognition_concurrency
+        most = recognition_concurrency(clients, chosen, default)
+        sizing = replace(sizing, max_concurrency=most)
     return Wish(
         names=deployment.names,
         account=account,

@@ -32,7 +32,9 @@ from facectl.deploy.models import (
 )
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 
-MAX_RECEIVES = 3
+# AWS's advice for queues that trigger functions is 5 at least: a throttled delivery counts.
+# Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", configuration.
+MAX_RECEIVES = 5
 _DAY = 86_400
 _RETENTION = 4 * _DAY
 _DEAD_LETTER_RETENTION = 14 * _DAY

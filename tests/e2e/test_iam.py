@@ -150,8 +150,15 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
 
     assert call_as(strict, recognition, "s3", "get_object", **gallery) == "allowed"
     assert call_as(strict, recognition, "s3", "get_object", **part) == "allowed"
+    attempt = {"Bucket": bucket, "Key": "attempts/a-message"}
+    for call in ("put_object", "get_object", "delete_object"):
+        assert call_as(strict, recognition, "s3", call, **attempt) == "allowed", call
     for role, call, arguments in (
         (detection, "get_object", gallery),
+        (detection, "put_object", attempt),
+        (recognition, "put_object", gallery),
+        (recognition, "put_object", {"Bucket": bucket, "Key": "gallery/parts/a"}),
+        (recognition, "put_object", {"Bucket": "another", "Key": "attempts/a-message"}),
         (recognition, "get_object", {"Bucket": bucket, "Key": "secret"}),
         (recognition, "get_object", {"Bucket": "another", "Key": "gallery/current.json"}),
         (recognition, "list_objects_v2", {"Bucket": "another"}),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from driver import eventually
-from hands import LONG, PEOPLE, VISIBILITY, Hands, Outcome, judge, wait_for
+from hands import LONG, PEOPLE, Hands, Outcome, judge, wait_for
 
 from lambda_src.gallery.parts import manifest_key
 
@@ -135,39 +135,6 @@ def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
     wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == 1)
     [dead] = hands.facectl.json("dlq", "list")["dead"]
     assert (dead["request_id"], dead["answered_error"]) == ("poison", True)
-    passed(outcome, table)
-
-
-def test_messages_that_end_every_worker(hands: Hands, table: list[Outcome]) -> None:
-    """Nobody lives to say what became of them; they are answered all the same."""
-    names = {f"killer-{n}" for n in range(4)}
-    began = time.monotonic()
-    hands.clients.sqs.send_message_batch(
-        QueueUrl=hands.queue("req-queue"),
-        Entries=[
-            {"Id": name, "MessageBody": hands.message(name, "Ann", faces=25)}
-            for name in sorted(names)
-        ],
-    )
-    for silence in (0.0, 0.8 * VISIBILITY):
-        # A worker that starts in another's place computes, too.
-        time.sleep(silence)
-        worker = hands.busy("face-recognition")
-        assert worker is not None
-        worker.send_signal(signal.SIGKILL)
-    found = hands.answers(len(names))
-    held = time.monotonic() - began
-    times = Counter(answer["request_id"] for answer in found + hands.answers(1, within=3))
-    results = [answer["result"] for answer in found]
-    outcome = Outcome(
-        "messages at which every worker is killed",
-        len(names),
-        lost=len(names - times.keys()),
-        doubled=sum(times.values()) - len(times),
-        errors=results.count("Error"),
-        held=held,
-    )
-    assert outcome.errors
     passed(outcome, table)
 
 

@@ -158,7 +158,7 @@ def status(deployment: Deployment, json: Json = False) -> None:
     facectl gallery status --json
     """
     from facectl.aws import Clients
-    from facectl.errors import GalleryError
+    from facectl.errors import ExitCode
     from facectl.gallery import serving
 
     facts = serving.state(Clients(deployment))
@@ -174,7 +174,7 @@ def status(deployment: Deployment, json: Json = False) -> None:
         for problem in facts["problems"]:
             err.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
     if facts["problems"]:
-        raise typer.Exit(GalleryError.exit_code)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _line(facts: dict[str, Any] | None) -> str:
