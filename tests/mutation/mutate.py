@@ -91,10 +91,16 @@ def mutate(module: str, config: dict[str, Any], options: argparse.Namespace) -> 
             (item, pools[n % jobs].submit(tested, item.mutations[0], arguments, timeout))
             for n, item in enumerate(sample)
         ]
-        for item, future in running:
-            over = seconds is not None and time.monotonic() - began > seconds
-            skipped = over and future.cancel()
-            db.set_result(item.job_id, SKIPPED if skipped else future.result())
+        try:
+            for item, future in running:
+                over = seconds is not None and time.monotonic() - began > seconds
+                skipped = over and future.cancel()
+                db.set_result(item.job_id, SKIPPED if skipped else future.result())
+        except KeyboardInterrupt:
+            print("Interrupted: what was tested until now", flush=True)
+        finally:
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
         return report(db, module, config, time.monotonic() - began)
 
 
