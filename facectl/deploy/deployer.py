@@ -53,7 +53,7 @@ class Draft:
     found: Found
     steps: tuple[Step, ...]
     removes: bool = False
-    # Of other deployments that have to go first; their steps are the first of `steps`.
+    # Of other deployments, which come first; `steps` begins with their steps.
     removals: tuple[Draft, ...] = ()
 
 
@@ -76,12 +76,12 @@ def draft(
     options: Options | None = None,
     *,
     reset: bool = False,
-    takes_over: bool = False,
+    replace_others: bool = False,
 ) -> Draft:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
     A deployment of another ASU ID in this place is removed first where it is
-    a demo, or where `takes_over` says so. Raises GalleryError where the gallery
+    a demo, or with `replace_others`. Raises GalleryError where the gallery
     is of another embedding space than the model, CloudError where a resource
     is somebody else's.
     """
@@ -92,14 +92,14 @@ def draft(
     check_roles(clients, options)
     wish = wished(clients, model, options)
     found = read(clients, wish)
-    removals = _removals(clients, found, takes_over=takes_over)
+    removals = _removals(clients, found, replace_others=replace_others)
     first = tuple(step for removal in removals for step in removal.steps)
     steps = plan(resources(wish), without(found, first), adopt=options.adopt)
     return Draft(clients, options, wish, found, (*first, *steps), removals=removals)
 
 
-def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draft, ...]:
-    """What removes the deployments of other ASU IDs, whose functions have the names of ours."""
+def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[Draft, ...]:
+    """The removal of each other ASU ID's deployment whose functions have the same names."""
     here = clients.deployment
     drafts = []
     for asu_id, tagged in owners(found).items():
@@ -108,7 +108,7 @@ def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draf
         other = replace(here, asu_id=asu_id, function_url=None, auth=None)
         record = records.recall(other.key)
         demo = tagged or (record is not None and record.demo)
-        if not (demo or takes_over):
+        if not (demo or replace_others):
             raise CloudError(
                 f"This place belongs to the deployment of ASU ID {other.key}: "
                 "one account and region holds one deployment",

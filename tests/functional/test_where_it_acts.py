@@ -112,7 +112,7 @@ def test_nothing_is_changed_in_another_account(
     done = invoke(command, image)
     assert isinstance(done.exception, InputError), done.output
     assert str(done.exception) == (
-        "ASU ID 42 on aws, eu-west-1, account 123456789012 is meant, "
-        "but these credentials are of account 210987654321"
+        "The credentials belong to account 210987654321, "
+        "but the deployment is 42 on aws, eu-west-1, account 123456789012"
     )
     assert LINE not in done.stderr
