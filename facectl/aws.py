@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import boto3
 from botocore import exceptions as boto
@@ -69,11 +69,36 @@ _LOCAL_CONFIG = _CONFIG.merge(
 )
 
 
+class _Once(Generic[T]):
+    """A property of `Clients` that is made on first use, by one thread alone.
+
+    `functools.cached_property` has had no lock since Python 3.12, and a boto3 session
+    must not make two clients at once.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, clients: Clients, _owner: type) -> T:
+        # Once made, the instance's own attribute is found first and this is not called.
+        with clients.lock:
+            if self._name not in clients.__dict__:
+                clients.__dict__[self._name] = self._make(clients)
+            value: T = clients.__dict__[self._name]
+            return value
+
+
 class Clients:
     """The boto3 clients of one deployment, each made on first use; safe to share by threads."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        # One property may need another: the account's number is asked for through a client.
+        self.lock = RLock()
         local = deployment.target == "local"
         if local and deployment.endpoint_url is None:
             # Without an address boto3 would turn to AWS itself.
@@ -91,31 +116,31 @@ class Clients:
         except boto.ProfileNotFound as error:
             raise _no_profile(error) from error
 
-    @cached_property
+    @_Once
     def sqs(self) -> SQSClient:
         return self._session.client(
             "sqs", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def functions(self) -> LambdaClient:
         return self._session.client(
             "lambda", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def ecr(self) -> ECRClient:
         return self._session.client(
             "ecr", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def iam(self) -> IAMClient:
         return self._session.client(
             "iam", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def s3(self) -> S3Client:
         # Path-style on the local cloud: bucket.127.0.0.1 is no host name.
         style = Config(s3={"addressing_style": "path"}) if self.deployment.endpoint_url else None
@@ -125,7 +150,7 @@ class Clients:
             config=self._config.merge(style) if style else self._config,
         )
 
-    @cached_property
+    @_Once
     def logs(self) -> CloudWatchLogsClient:
         # StartLiveTail's own host, streaming-logs..., is a name that only AWS has.
         plain = Config(inject_host_prefix=False) if self.deployment.endpoint_url else None
@@ -135,18 +160,18 @@ class Clients:
             config=self._config.merge(plain) if plain else self._config,
         )
 
-    @cached_property
+    @_Once
     def sts(self) -> STSClient:
         return self._session.client(
             "sts", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def account(self) -> str:
         """The twelve digits of the account that the credentials belong to."""
         return self.identity.split(":")[4]
 
-    @cached_property
+    @_Once
     def identity(self) -> str:
         """The ARN of the user, or of the session of a role, that the credentials belong to."""
         with cloud_errors("asking whose credentials these are", self.deployment):

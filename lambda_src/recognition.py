@@ -30,7 +30,6 @@ def _load() -> RecogniseStage:
         gallery = GallerySource(
             aws,
             settings.gallery_bucket,
-            settings.gallery_key,
             space=model.space,
             refresh=settings.gallery_refresh,
         )

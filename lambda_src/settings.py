@@ -21,11 +21,10 @@ class Settings:
     request_queue_url: str = ""
     response_queue_url: str = ""
     gallery_bucket: str = ""
-    gallery_key: str = "gallery/current.json"
     gallery_refresh: float = 5.0
     # How often SQS delivers a message before it goes to the dead-letter queue.
-    max_receives: int = 3
-    # Of the request queue: when a record comes back whose worker said nothing.
+    max_receives: int = 5
+    # Of the request queue: when a record comes back of which no worker reported.
     visibility_timeout: int = 360
     # Function URLs take 6 MB, of which base64 is 4/3.
     max_image_bytes: int = 6_000_000
@@ -46,7 +45,6 @@ class Settings:
             request_queue_url=env.get("FACECTL_REQUEST_QUEUE_URL", ""),
             response_queue_url=env.get("FACECTL_RESPONSE_QUEUE_URL", ""),
             gallery_bucket=env.get("FACECTL_GALLERY_BUCKET", ""),
-            gallery_key=env.get("FACECTL_GALLERY_KEY", default.gallery_key),
             gallery_refresh=_number(env, "FACECTL_GALLERY_REFRESH", default.gallery_refresh),
             max_receives=int(_number(env, "FACECTL_MAX_RECEIVES", default.max_receives)),
             visibility_timeout=int(

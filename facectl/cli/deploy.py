@@ -136,6 +136,7 @@ def deploy(
 
     facectl deploy --auth none --reserved-concurrency 5
     """
+    from facectl.cli.gallery import rebuild
     from facectl.deploy import deployer, report
     from facectl.deploy.options import Options, parse_pollers
     from facectl.models import store
@@ -166,10 +167,12 @@ def deploy(
         )
     report.warn(work)
     if dry_run:
-        report.show_plan(work.steps, json=json)
+        rebuild.tell(work.gallery, line=False)
+        report.show_plan(work.steps, gallery=work.gallery, json=json)
         return
     confirm_removals(work, yes=yes)
     confirm_replacements(work.steps, yes=yes)
+    rebuild.embed_for_deploy(work, asked=model is not None, yes=yes)
     with report.progress(work.steps) as progress:
         deployer.perform(work, progress)
     with err.status("Waiting until both functions answer"):

@@ -10,6 +10,7 @@ from facectl import records
 from facectl.cli.options import Json, say_where, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Overrides, resolve
+from facectl.errors import ExitCode
 
 _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 
@@ -45,7 +46,7 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     if json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.verdict == "problem" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _meant(overrides: Overrides) -> Deployment:

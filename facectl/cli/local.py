@@ -100,7 +100,7 @@ def status(json: Json = False) -> None:
 
     facectl local status --json
     """
-    from facectl.errors import NotRunningError
+    from facectl.errors import ExitCode
     from facectl.local import process
 
     cloud = process.find()
@@ -109,7 +109,7 @@ def status(json: Json = False) -> None:
     if cloud is None:
         if not json:
             out.print("The local cloud is not running; `facectl local up` starts it")
-        raise typer.Exit(NotRunningError.exit_code)
+        raise typer.Exit(ExitCode.CLOUD)
     if not json:
         answers = "answers" if cloud.healthy() else "does not answer"
         out.print(f"The local cloud {answers} at {cloud.endpoint_url}", soft_wrap=True)

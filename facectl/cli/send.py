@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from facectl.cli.options import Json, changes_deployment
 from facectl.cli.run_report import drawing_bar, print_report, run_bar, warnings
 from facectl.console import err, print_json
 from facectl.context import Deployment
-from facectl.errors import InputError
+from facectl.errors import FacectlError, InputError
 
 if TYPE_CHECKING:
     from facectl.stream.files import Files
@@ -166,12 +167,16 @@ def run(
     session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic, journal=journal)
     with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
         for listener in opened.listeners:
-            session.ledger.listen(listener)
+            session.ledger.listen(listener, late=listener)
         with run_bar(source.expected, wait=plan.wait) as update:
             report = session.run(source, spool=opened.spool, progress=update)
         if files.video is not None:
-            with drawing_bar(report.counts.accepted) as drawn:
-                opened.draw(source, plan.asking.encoding, drawn)
+            try:
+                with drawing_bar(report.counts.accepted) as drawn:
+                    opened.draw(source, plan.asking.encoding, drawn)
+            except FacectlError as error:
+                # The frames were sent all the same: the report is made, and says what failed.
+                report = replace(report, failure=report.failure or error)
     if journal is not None:
         journal.close(finished=report.finished)
     return report

@@ -10,12 +10,12 @@ from rich.table import Table
 from facectl.cli.options import Json, announced, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Overrides, resolve
+from facectl.errors import ExitCode
 
 if TYPE_CHECKING:
     from facectl.deploy.status import ResourceStatus, Status
 
 _COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
-DRIFT_EXIT_CODE = 1
 
 
 @with_overrides
@@ -46,7 +46,7 @@ def status(overrides: Overrides, json: Json = False) -> None:
     else:
         _show(found)
     if found.drift:
-        raise typer.Exit(DRIFT_EXIT_CODE)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _show(found: Status) -> None:

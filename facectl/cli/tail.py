@@ -16,6 +16,7 @@ from facectl.cli.options import Json, announced, with_deployment
 from facectl.cli.run_report import SYNTHETIC, printable
 from facectl.console import err
 from facectl.context import Deployment
+from facectl.errors import ExitCode
 from lambda_src.contract import FrameResult
 
 
@@ -72,7 +73,7 @@ def tail(
     if follower.foreign:
         err.print(f"{follower.foreign} messages there are no results; they were left alone.")
     if most is not None and given < most:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _json(result: FrameResult, deployment: Deployment) -> str:

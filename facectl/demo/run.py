@@ -11,7 +11,9 @@ from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
 from facectl.deploy import deployer, report
 from facectl.errors import ModelError
-from facectl.gallery import enrol, store
+from facectl.gallery import enrol, rebuild
+from facectl.gallery.changes import EmbeddingSpace
+from facectl.gallery.photographs import Enroller
 from facectl.local import process
 from facectl.models import builder
 from facectl.naming import DEMO_ASU_ID
@@ -55,19 +57,23 @@ def pipeline(work: deployer.Draft) -> Deployment:
 
 def enrol_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
     """Enrol the clip's person from her portrait, unless she is; deploying publishes it."""
-    _make_room(asu_id, chosen)
     photo = clip.portrait_file(folder)
+    _rebuild(asu_id, chosen)
     with err.status(f"Enrolling {clip.NAME}"):
         enrol.ensure(asu_id, chosen, clip.NAME, photo)
 
 
-def _make_room(asu_id: str, chosen: Model) -> None:
-    """Keep a gallery of other weights, but out of the way: its embeddings can't be compared."""
-    gallery = store.Store.find(asu_id)
-    if gallery is None:
+def _rebuild(asu_id: str, chosen: Model) -> None:
+    """Embed a gallery of another model again; whom it can't have stays in the older versions."""
+    work = rebuild.plan_local(asu_id, EmbeddingSpace.of(chosen))
+    if work is None:
         return
-    space = gallery.space
-    gallery.close()
-    if space != chosen.space:
-        kept = store.set_aside(asu_id)
-        err.print(f"The gallery of other weights is kept as {kept}", soft_wrap=True, markup=False)
+    with err.status("Embedding the gallery again for this model"):
+        work.embed(lambda: Enroller(chosen))
+        work.commit()
+    if work.dropped:
+        err.print(
+            f"Without a photograph, so in older versions alone: {', '.join(work.dropped)}",
+            soft_wrap=True,
+            markup=False,
+        )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facectl import records
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy.access import check_roles, reserved_for_public
+from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
 from facectl.deploy.images import given_packages, image_package
-from facectl.deploy.models import Account, Image, Package, Packages, Step
+from facectl.deploy.models import Account, Function, Image, Package, Packages, Step, Update
+from facectl.deploy.models import Replace as ReplaceStep
 from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import Found, owners, plan, plan_removal, without
@@ -22,7 +24,10 @@ from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError, NotRunningError
-from facectl.gallery import publish, store
+from facectl.gallery import publish, rebuild
+from facectl.gallery.changes import EmbeddingSpace
+from facectl.gallery.photographs import Enroller
+from facectl.gallery.rebuild import Rebuild
 from facectl.local import process, relay
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from facectl.stream.delivery import FunctionUrl
@@ -45,7 +50,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is wished for, what was found, and the steps that are left between the two."""
+    """What is wished for, what was found, and the steps that are left between the two.
+
+    `gallery` is the rebuild that the model needs, None where it needs none.
+    """
 
     clients: Clients
     options: Options
@@ -55,6 +63,8 @@ class Draft:
     removes: bool = False
     # Of other deployments, which come first; `steps` begins with their steps.
     removals: tuple[Draft, ...] = ()
+    model: Model | None = None
+    gallery: Rebuild | None = None
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
@@ -77,17 +87,18 @@ def draft(
     *,
     reset: bool = False,
     replace_others: bool = False,
+    rebuilds: bool = True,
 ) -> Draft:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
     A deployment of another ASU ID in this place is removed first where it is
-    a demo, or with `replace_others`. Raises GalleryError where the gallery
-    is of another embedding space than the model, CloudError where a resource
-    is somebody else's.
+    a demo, or with `replace_others`. A gallery of another embedding space
+    than the model's is planned to be embedded again, unless not `rebuilds`:
+    then the caller brings it to the model's space. Raises CloudError where a
+    resource is somebody else's.
     """
     earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
-    store.check_space(deployment.asu_id, model.space)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
     wish = wished(clients, model, options)
@@ -95,7 +106,12 @@ def draft(
     removals = _removals(clients, found, replace_others=replace_others)
     first = tuple(step for removal in removals for step in removal.steps)
     steps = plan(resources(wish), without(found, first), adopt=options.adopt)
-    return Draft(clients, options, wish, found, (*first, *steps), removals=removals)
+    space = EmbeddingSpace.of(model)
+    gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
+    return Draft(
+        clients, options, wish, found, (*first, *steps), removals=removals, model=model,
+        gallery=gallery,
+    )  # fmt: skip
 
 
 def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[Draft, ...]:
@@ -130,6 +146,10 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
+    if target.target == "aws" and sizing.pollers is None:
+        chosen, default = sizing.max_concurrency, target.recognition_concurrency
+        most = recognition_concurrency(clients, chosen, default)
+        sizing = replace(sizing, max_concurrency=most)
     return Wish(
         names=deployment.names,
         account=account,
@@ -173,6 +193,7 @@ def draft_removal(deployment: Deployment) -> Draft:
 
 def perform(work: Draft, progress: Progress | None = None) -> None:
     """Carry the steps out in order; a second draft finds what an interruption left."""
+    embed_gallery(work)
     if not work.removes:
         # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
         remembered.remember(work.clients.deployment, work.options)
@@ -183,10 +204,38 @@ def perform(work: Draft, progress: Progress | None = None) -> None:
         records.forget(removal.clients.deployment.key)
         own = own[len(removal.steps) :]
     context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
+    waits = work.gallery is not None or any(map(_changes_function, own))
     for step in own:
+        if waits and isinstance(step.resource, Function):
+            waits = False
+            _hand_over_gallery(work)
         hears(step, False)
         carry_out(step, context)
         hears(step, True)
+    if waits:
+        _hand_over_gallery(work)
+
+
+def embed_gallery(work: Draft, progress: Callable[[], None] = lambda: None) -> None:
+    """Embed what the rebuild of a draft asks for and is not embedded yet; in memory."""
+    if work.gallery is not None and work.model is not None:
+        model = work.model
+        work.gallery.embed(lambda: Enroller(model), progress)
+
+
+def _changes_function(step: Step) -> bool:
+    return isinstance(step, (Update, ReplaceStep)) and isinstance(step.resource, Function)
+
+
+def _hand_over_gallery(work: Draft) -> None:
+    """Store the rebuilt gallery and publish it for the functions as they will be.
+
+    Each embedding space has an object of its own in the bucket, so the
+    functions that still run go on with theirs.
+    """
+    if work.gallery is not None:
+        work.gallery.commit()
+    publish.publish_local(work.clients, ahead=True)
 
 
 def finish(work: Draft) -> Deployment:
@@ -199,6 +248,9 @@ def finish(work: Draft) -> Deployment:
     deployment = replace(before, function_url=url, auth=work.wish.auth)
     records.remember(deployment)
     publish.publish_local(work.clients)
+    if not work.options.image_uris:
+        # Given images may be of facectl 1; all others read the gallery of their model.
+        publish.retire_old(work.clients)
     return deployment
 
 

@@ -32,7 +32,9 @@ from facectl.deploy.models import (
 )
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 
-MAX_RECEIVES = 3
+# AWS's advice for queues that trigger functions is 5 at least: a throttled delivery counts.
+# Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", configuration.
+MAX_RECEIVES = 5
 _DAY = 86_400
 _RETENTION = 4 * _DAY
 _DEAD_LETTER_RETENTION = 14 * _DAY
@@ -250,7 +252,6 @@ def _environment(wish: Wish) -> dict[str, str]:
         "FACECTL_REQUEST_QUEUE_URL": account.queue_url(names.request_queue),
         "FACECTL_RESPONSE_QUEUE_URL": account.queue_url(names.response_queue),
         "FACECTL_GALLERY_BUCKET": names.bucket(account.number, account.region),
-        "FACECTL_GALLERY_KEY": policies.GALLERY_KEY,
         "FACECTL_MAX_RECEIVES": str(MAX_RECEIVES),
         "FACECTL_VISIBILITY_TIMEOUT": str(_VISIBILITY_TIMEOUTS * wish.sizing.timeout),
         **({} if threads is None else {"FACECTL_THREADS": str(threads)}),

@@ -14,6 +14,7 @@ from facectl.deploy import deployer
 from facectl.deploy.deployer import Draft
 from facectl.deploy.models import Step, changes
 from facectl.deploy.probe import Probed
+from facectl.gallery.rebuild import Rebuild
 
 _SHORT = 60
 # Dollars, x86, us-east-1, by AWS's price page.
@@ -39,14 +40,20 @@ def step_facts(step: Step) -> dict[str, Any]:
     }
 
 
-def show_plan(steps: Sequence[Step], *, json: bool = False) -> None:
-    """The steps that a run would take."""
+def show_plan(steps: Sequence[Step], *, gallery: Rebuild | None = None, json: bool = False) -> None:
+    """The steps that a run would take, the gallery's before them."""
     if json:
-        print_json([step_facts(step) for step in steps])
+        print_json(plan_facts(steps, gallery))
         return
-    for step in steps:
-        out.print(f"  {step_line(step)}", markup=False, soft_wrap=True)
-    out.print(f"{len(steps)} steps" if steps else "Nothing to change")
+    for line in ([gallery.line] if gallery else []) + [step_line(step) for step in steps]:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    count = len(steps) + (gallery is not None)
+    out.print(f"{count} steps" if count else "Nothing to change")
+
+
+def plan_facts(steps: Sequence[Step], gallery: Rebuild | None) -> list[dict[str, Any]]:
+    """The steps of a run for machines, the gallery's before them."""
+    return ([gallery.facts()] if gallery else []) + [step_facts(step) for step in steps]
 
 
 class StepProgress(deployer.Progress):
@@ -89,11 +96,9 @@ def progress(steps: Sequence[Step]) -> Iterator[StepProgress]:
         yield StepProgress(bar, len(steps))
 
 
-def deployment_facts(
-    deployment: Deployment, steps: Sequence[Step], probed: Probed
-) -> dict[str, Any]:
+def deployment_facts(deployment: Deployment, work: Draft, probed: Probed) -> dict[str, Any]:
     """What was deployed, for machines."""
-    names = deployment.names
+    names, steps = deployment.names, plan_facts(work.steps, work.gallery)
     return {
         "asu_id": deployment.asu_id,
         "target": deployment.target,
@@ -107,7 +112,7 @@ def deployment_facts(
         "space": deployment.space,
         "synthetic": deployment.synthetic,
         "changed": bool(steps),
-        "steps": [step_facts(step) for step in steps],
+        "steps": steps,
         "probe_s": {
             "detection": round(probed.detection, 3),
             "recognition": round(probed.recognition, 3),
@@ -120,10 +125,10 @@ def show_deployment(
 ) -> None:
     """What was deployed, and how long the first answers took."""
     if json:
-        print_json(deployment_facts(deployment, work.steps, probed))
+        print_json(deployment_facts(deployment, work, probed))
         return
-    names, steps = deployment.names, work.steps
-    done = f"{len(steps)} steps done" if steps else "Nothing to change: all is as it should be"
+    names, count = deployment.names, len(plan_facts(work.steps, work.gallery))
+    done = f"{count} steps done" if count else "Nothing to change: all is as it should be"
     out.print(done)
     out.print(f"URL             {deployment.function_url}", soft_wrap=True)
     out.print(f"request queue   {names.request_queue} (dead letters: {names.dead_letter_queue})")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_src.gallery.matching import EUCLIDEAN
+from facectl.errors import GalleryError
+from lambda_src.gallery.matching import COSINE, EUCLIDEAN
+from lambda_src.vision.store import Model
 
 BEST, CENTROID = "best", "centroid"
-MATCHINGS = (BEST, CENTROID)
 BUCKET_BITS = 16
 # Euclidean distance of L2-normalised embeddings. FaceNet's authors report 1.242
 # for the squared distance on LFW (Schroff et al. 2015, section 5.6), 1.11 here;
@@ -35,6 +36,35 @@ class Settings:
     matching: str = BEST
 
 
+def default_threshold(metric: str) -> float:
+    """The threshold of a space for which none was picked."""
+    # Of L2-normalised embeddings: d² = 2 (1 - cosine).
+    return _THRESHOLD**2 / 2 if metric == COSINE else _THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """What embeddings are of; those of two spaces are never compared.
+
+    id: sha256 of the weights, a slash, and the preprocessing. synthetic:
+    whether the weights were never trained, so that names mean nothing. model:
+    what the model is called on this computer, None where that is not known.
+    """
+
+    id: str
+    synthetic: bool = False
+    model: str | None = None
+
+    @classmethod
+    def of(cls, model: Model) -> EmbeddingSpace:
+        """The space of an installed model."""
+        return cls(model.space, model.synthetic, model.path.name)
+
+    def __str__(self) -> str:
+        digest, _, preprocessing = self.id.partition("/")
+        return self.model or f"{digest[:12]}/{preprocessing}"
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """One embedding, (512,) float32 of length 1, and the photograph it is of.
@@ -49,6 +79,29 @@ class Reference:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One change: what was done, how many references came and went, and the model they are of."""
+
+    number: int
+    at: str
+    action: str
+    settings: Settings
+    added: int
+    removed: int
+    space: EmbeddingSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A reference of the newest version without its embedding; `source` is where it was."""
+
+    name: str
+    sha256: str | None
+    source: str | None
+    figures: dict[str, float]
+
+
 def bucket_of(name: str) -> int:
     """Which of 65,536 buckets a person belongs to; parts of the published gallery are ranges."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big")
@@ -57,24 +110,55 @@ def bucket_of(name: str) -> int:
 class Change:
     """What one version adds and takes away, inside its transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, number: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        number: int,
+        settings: Settings,
+        space: EmbeddingSpace,
+        *,
+        only: str | None = None,
+    ) -> None:
         self.number = number
         self.settings = settings
+        self.space = space
         self.changed = False
         self._connection = connection
+        self._only = only
+        self._rows: dict[EmbeddingSpace, int] = {}
 
     def add(self, name: str, reference: Reference) -> None:
-        """A reference under a name."""
+        """A reference under a name; raises GalleryError where the space is not the one meant."""
+        if self._only not in (None, self.space.id):
+            raise GalleryError(
+                f"another command has rebuilt the gallery for {self.space} meanwhile: embeddings "
+                "of the model before can't be added",
+                hint="run the same command again",
+            )
         vector = self._connection.execute(
-            "INSERT INTO vectors (embedding, sha256, source, figures) VALUES (?, ?, ?, ?)",
+            "INSERT INTO vectors (embedding, sha256, source, figures, space) "
+            "VALUES (?, ?, ?, ?, ?)",
             (
                 reference.embedding.astype("<f4").tobytes(),
                 reference.sha256,
                 reference.source,
                 json.dumps(reference.figures),
+                self._space_row(),
             ),
         ).lastrowid
         self._enter([(vector, name)])
+
+    def add_known(self, name: str, vector: int) -> None:
+        """A vector of an earlier version under a name."""
+        self._enter([(vector, name)])
+
+    def renew(self, space: EmbeddingSpace, settings: Settings) -> None:
+        """End every entry and go over to another space; what is added now is of that one."""
+        self._end("1")
+        self._only = None
+        self.changed = self.changed or space.id != self.space.id
+        self.space = space
+        self.configure(**asdict(settings))
 
     def remove(self, name: str) -> int:
         """End every entry of a name; how many there were."""
@@ -95,8 +179,8 @@ class Change:
         self.changed = self.changed or settings != self.settings
         self.settings = settings
 
-    def restore(self, version: int, settings: Settings) -> None:
-        """Be what a version was: its entries and settings."""
+    def restore(self, version: int, settings: Settings, space: EmbeddingSpace) -> None:
+        """Be what a version was: its entries, settings and space."""
         then = "born <= :then AND (died IS NULL OR died > :then)"
         now = "died IS NULL"
         pairs = f"SELECT vector, name FROM entries WHERE {then}"  # noqa: S608
@@ -106,14 +190,16 @@ class Change:
         ).fetchall()
         self._end(f"(vector, name) NOT IN ({pairs})", then=version)
         self._enter(back)
+        self.changed = self.changed or space.id != self.space.id
+        self.space = space
         self.configure(**asdict(settings))
 
-    def _enter(self, pairs: Sequence[tuple[int | None, str]]) -> None:
+    def _enter(self, pairs: Iterable[tuple[int | None, str]]) -> None:
+        rows = [(vector, name, bucket_of(name), self.number) for vector, name in pairs]
         self._connection.executemany(
-            "INSERT INTO entries (vector, name, bucket, born) VALUES (?, ?, ?, ?)",
-            [(vector, name, bucket_of(name), self.number) for vector, name in pairs],
+            "INSERT INTO entries (vector, name, bucket, born) VALUES (?, ?, ?, ?)", rows
         )
-        self.changed = self.changed or bool(pairs)
+        self.changed = self.changed or bool(rows)
 
     def _end(self, which: str, **values: Any) -> int:
         count = self._connection.execute(
@@ -122,3 +208,19 @@ class Change:
         ).rowcount
         self.changed = self.changed or count > 0
         return count
+
+    def _space_row(self) -> int:
+        if self.space not in self._rows:
+            self._rows[self.space] = space_row(self._connection, self.space)
+        return self._rows[self.space]
+
+
+def space_row(connection: sqlite3.Connection, space: EmbeddingSpace) -> int:
+    """The row of a space, made where there is none; keeps the newest name of its model."""
+    connection.execute(
+        "INSERT INTO spaces (space, synthetic, model) VALUES (?, ?, ?) "
+        "ON CONFLICT (space) DO UPDATE SET model = coalesce(excluded.model, model)",
+        (space.id, space.synthetic, space.model),
+    )
+    row = connection.execute("SELECT id FROM spaces WHERE space = ?", (space.id,)).fetchone()
+    return int(row[0])

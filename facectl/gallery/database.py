@@ -4,6 +4,7 @@ One SQLite file per deployment. An entry says that an embedding carried a name
 from version `born` until version `died`, so every version can be read, and
 adding a photograph writes one row however many there are. A change is one
 transaction: a full disk, a crash or a second enrolment leaves it out or in.
+A version and a vector each belong to one embedding space, by its row in `spaces`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,27 @@ from pathlib import Path
 
 from facectl.errors import GalleryError
 
-FORMAT = "facectl-gallery-1"
+FORMAT = "facectl-gallery-2"
+# Of files in which every version was of one embedding space; migrated when opened.
+_FORMAT_1 = "facectl-gallery-1"
 # Seconds that a command waits for another one's change to end.
 _PATIENCE = 60.0
 
-_TABLES = """
+_SPACES = """
+CREATE TABLE spaces (
+    id INTEGER PRIMARY KEY, space TEXT NOT NULL UNIQUE, synthetic INTEGER NOT NULL, model TEXT
+);
+"""
+_TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+{_SPACES}
 CREATE TABLE versions (
-    number INTEGER PRIMARY KEY, at TEXT NOT NULL, action TEXT NOT NULL, settings TEXT NOT NULL
+    number INTEGER PRIMARY KEY, at TEXT NOT NULL, action TEXT NOT NULL, settings TEXT NOT NULL,
+    space INTEGER NOT NULL
 );
 CREATE TABLE vectors (
-    id INTEGER PRIMARY KEY, embedding BLOB NOT NULL, sha256 TEXT, source TEXT, figures TEXT NOT NULL
+    id INTEGER PRIMARY KEY, embedding BLOB NOT NULL, sha256 TEXT, source TEXT,
+    figures TEXT NOT NULL, space INTEGER NOT NULL
 );
 CREATE INDEX vectors_by_photo ON vectors (sha256);
 CREATE TABLE entries (
@@ -39,6 +50,18 @@ CREATE INDEX entries_by_bucket ON entries (bucket) WHERE died IS NULL;
 CREATE INDEX entries_by_birth ON entries (born);
 CREATE INDEX entries_by_death ON entries (died) WHERE died IS NOT NULL;
 """
+
+# A constant default is not written to every row, so a large gallery is migrated at once.
+_MIGRATION_1 = f"""
+{_SPACES}
+INSERT INTO spaces SELECT 1, value,
+    coalesce((SELECT value = 'True' FROM meta WHERE key = 'synthetic'), 0), NULL
+    FROM meta WHERE key = 'space';
+ALTER TABLE versions ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE vectors ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
+DELETE FROM meta WHERE key IN ('space', 'synthetic');
+UPDATE meta SET value = '{FORMAT}' WHERE key = 'format';
+"""  # noqa: S608 - the text is ours
 
 
 def connect(file: Path) -> sqlite3.Connection:
@@ -60,19 +83,36 @@ def connect(file: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+    if _is_empty(connection):
         with transaction(connection, file):
             # Another command may have been first.
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                for statement in _TABLES.split(";"):
-                    connection.execute(statement)
+            if _is_empty(connection):
+                _run(connection, _TABLES)
                 connection.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
-    found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-    if found is None or found[0] != FORMAT:
+    if _format(connection) == _FORMAT_1:
+        with transaction(connection, file):
+            if _format(connection) == _FORMAT_1:
+                _run(connection, _MIGRATION_1)
+    if _format(connection) != FORMAT:
         raise GalleryError(
             f"{file} is a gallery of another format than {FORMAT}",
             hint=f"move {file} away, then: facectl gallery enroll NAME IMAGE",
         )
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
+
+
+def _format(connection: sqlite3.Connection) -> str | None:
+    found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    return None if found is None else str(found[0])
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements inside the transaction; `executescript` would commit it first."""
+    for statement in script.split(";"):
+        connection.execute(statement)
 
 
 @contextmanager

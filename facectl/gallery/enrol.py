@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from facectl.errors import GalleryError, IncompleteError, InputError
+from facectl.errors import IncompleteError, InputError
 from facectl.gallery.changes import Reference
 from facectl.gallery.names import check_name
 from facectl.gallery.photographs import Enroller, PhotographError, Sample, digest, photographs
@@ -183,7 +183,7 @@ class Enrolment:
             return
         with self._store.change("enroll", extend=self._version) as change:
             for name, sample in self._pending:
-                change.add(name, _reference(sample))
+                change.add(name, reference_of(sample))
             self._version = change.number
         for name, _ in self._pending:
             self.outcome.enrolled[name] = self.outcome.enrolled.get(name, 0) + 1
@@ -192,7 +192,7 @@ class Enrolment:
 
 def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
     """Enrol a photograph unless it is; raises GalleryError where it can't be."""
-    store = Store.for_space(asu_id, model.space, synthetic=model.synthetic)
+    store = Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
     try:
         check(Enrolment(store, lambda: Enroller(model)).run([Task(name, photo)]), strict=False)
     finally:
@@ -213,8 +213,7 @@ def check(outcome: Outcome, *, strict: bool) -> None:
             f"{photos} photograph(s) were not enrolled, the first of them {text}",
             hint=_hint(first.kind, strict=strict),
         )
-    error = InputError if first.kind in ("unreadable", "bad_name") else GalleryError
-    raise error(f"{text}: nobody was enrolled", hint=_hint(first.kind, strict=strict))
+    raise InputError(f"{text}: nobody was enrolled", hint=_hint(first.kind, strict=strict))
 
 
 def _hint(kind: str, *, strict: bool) -> str:
@@ -229,6 +228,7 @@ def _hint(kind: str, *, strict: bool) -> str:
     return hints.get(kind, "use a better photograph, or enrol without --strict" if strict else "")
 
 
-def _reference(sample: Sample) -> Reference:
+def reference_of(sample: Sample) -> Reference:
+    """What is stored of a photograph."""
     source = str(sample.photo.absolute())
     return Reference(sample.embedding, sample.sha256, source, sample.figures)

@@ -87,7 +87,7 @@ def published(clients: Clients) -> tuple[Foreign, str, int]:
     blocks: list[NDArray[np.float32]] = []
     for ref in there.manifest.parts:
         try:
-            part = read_part(publish.fetch_part(clients, ref.sha256))
+            part = read_part(publish.fetch_part(clients, there, ref.sha256))
         except GalleryFormatError as error:
             raise GalleryError(f"part {ref.sha256[:12]} of it is damaged: {error}") from error
         vectors = part.vectors.astype(np.float32)
@@ -96,7 +96,7 @@ def published(clients: Clients) -> tuple[Foreign, str, int]:
     embeddings = np.concatenate([np.zeros((0, DIMENSIONS), np.float32), *blocks])
     manifest = there.manifest
     foreign = Foreign(names, embeddings, manifest.space, manifest.synthetic)
-    return _checked(foreign, Path(publish.KEY)), manifest.lineage, manifest.version
+    return _checked(foreign, Path(there.key)), manifest.lineage, manifest.version
 
 
 def add(store: Store, foreign: Foreign, progress: Callable[[], None] = lambda: None) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
+from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import BUCKET_BITS, CENTROID
-from facectl.gallery.store import Store, centroids
+from facectl.gallery.store import Store
 from lambda_src.gallery.parts import FLOAT32, INT8, Manifest, PartRef, write_part
 
 # Exact search in float32 takes about 3 ms of one thread at this many rows.
@@ -26,12 +27,16 @@ _NOTE = "published"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What was published last: enough to know which parts are still good."""
+    """The parts of one version: enough to know which ones a later version still has.
+
+    It says nothing of any bucket: whether a part is there is asked there.
+    """
 
     version: int
     matching: str
     encoding: str
     refs: tuple[PartRef | None, ...]
+    space: str = ""
 
     @classmethod
     def recall(cls, store: Store) -> Layout | None:
@@ -54,32 +59,43 @@ class Packer:
     def __init__(self, store: Store, *, anew: bool = False) -> None:
         self._store = store
         self._last = None if anew else Layout.recall(store)
-        self._settings = store.settings
-        self.version = store.version
-        self.people = len(people := store.people())
+        self.version = store.claim()
+        self._settings = store.settings_of(self.version)
+        self.people = len(people := store.people(self.version))
         rows = self.people if self._settings.matching == CENTROID else sum(people.values())
         self.encoding = FLOAT32 if rows <= EXACT_ROWS else INT8
         self._refs: list[PartRef | None] = [None] * self._count(rows)
 
-    def changed(self) -> Iterator[tuple[PartRef, bytes]]:
-        """Every part that has to be made, with its bytes; afterwards `layout` is complete."""
+    def unchanged(self) -> set[PartRef]:
+        """The parts that are those of the version before."""
+        return {ref for ref in self._unchanged().values() if ref is not None}
+
+    def missing(self, held: Collection[PartRef]) -> Iterator[tuple[PartRef, bytes]]:
+        """Every part that is not `held`, with its bytes; afterwards `layout` is complete."""
         width = (1 << BUCKET_BITS) // len(self._refs)
-        stale = self._stale(width)
+        unchanged = self._unchanged()
         for index in range(len(self._refs)):
-            if self._last is not None and index not in stale:
-                self._refs[index] = self._last.refs[index]
+            self._refs[index] = known = unchanged.get(index)
+            if index in unchanged and (known is None or known in held):
                 continue
             data = self._pack(index * width, (index + 1) * width)
             if data is not None:
                 rows, content = data
                 ref = PartRef(hashlib.sha256(content).hexdigest(), len(content), rows)
                 self._refs[index] = ref
-                yield ref, content
+                if ref not in held:
+                    yield ref, content
 
     @property
     def layout(self) -> Layout:
         """What to remember once it is published."""
-        return Layout(self.version, self._settings.matching, self.encoding, tuple(self._refs))
+        return Layout(
+            self.version,
+            self._settings.matching,
+            self.encoding,
+            tuple(self._refs),
+            self._store.space,
+        )
 
     def manifest(self) -> Manifest:
         """What names the parts."""
@@ -107,20 +123,23 @@ class Packer:
                 return last
         return min(1 << max(0, round(ideal) - 1).bit_length(), 1 << (BUCKET_BITS - 4))
 
-    def _stale(self, width: int) -> set[int]:
+    def _unchanged(self) -> dict[int, PartRef | None]:
+        """What is known of parts without making them, by index; None of one without rows."""
         last = self._last
         if (
             last is None
             or len(last.refs) != len(self._refs)
             or last.encoding != self.encoding
             or last.matching != self._settings.matching
+            or last.space != self._store.space
         ):
-            self._last = None
-            return set()
-        return {bucket // width for bucket in self._store.touched_since(last.version)}
+            return {}
+        width = (1 << BUCKET_BITS) // len(self._refs)
+        stale = {bucket // width for bucket in self._store.touched_since(last.version)}
+        return {index: ref for index, ref in enumerate(last.refs) if index not in stale}
 
     def _pack(self, low: int, high: int) -> tuple[int, bytes] | None:
-        names, embeddings = self._store.rows(low, high)
+        names, embeddings = self._store.rows(low, high, version=self.version)
         if not names:
             return None
         if self._settings.matching == CENTROID:

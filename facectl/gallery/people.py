@@ -6,8 +6,9 @@ import sqlite3
 from dataclasses import dataclass
 
 from facectl.errors import GalleryError, InputError
+from facectl.gallery import forgetting
 from facectl.gallery.names import check_name
-from facectl.gallery.store import Store, path
+from facectl.gallery.store import Store
 from lambda_src.gallery.matching import COSINE
 
 _LIST = "facectl gallery list"
@@ -72,9 +73,9 @@ def configure(
 
 def rollback(store: Store, version: int) -> int:
     """Make a new version that is what an older one was; its number."""
-    settings = store.settings_of(version)
+    settings, space = store.settings_of(version), store.space_of(version)
     with store.change(f"rollback to {version}") as change:
-        change.restore(version, settings)
+        change.restore(version, settings, space)
     return store.version
 
 
@@ -83,17 +84,16 @@ def forget(asu_id: str, name: str) -> int:
 
     Whatever ever carried the name goes, under its other names too, and so does
     every copy of these photographs. Galleries that were set aside are searched
-    as well. Raises GalleryError where nobody ever had the name.
+    as well. What was published is cleaned by the next publication to each bucket
+    (`forgetting`). Raises GalleryError where nobody ever had the name.
     """
-    file = path(asu_id)
     count = 0
-    for kept in [file, *sorted(file.parent.glob(f"{asu_id}.*.db"))]:
-        if kept.exists():
-            store = Store.at(kept)
-            try:
-                count += _forget(store, name)
-            finally:
-                store.close()
+    for file in forgetting.files(asu_id):
+        store = Store.at(file)
+        try:
+            count += _forget(store, name)
+        finally:
+            store.close()
     return _known(count, name)
 
 
@@ -102,6 +102,8 @@ def compare(store: Store, first: int, second: int) -> Difference:
     old_settings, new_settings = store.settings_of(first), store.settings_of(second)
     old, new = store.people(first), store.people(second)
     changed = store.changed_people(first, second)
+    spaces = store.space_of(first), store.space_of(second)
+    models = {} if spaces[0].id == spaces[1].id else {"model": (str(spaces[0]), str(spaces[1]))}
     keys = ("threshold", "metric", "matching")
     return Difference(
         added={name: count for name, count in new.items() if name not in old},
@@ -110,9 +112,12 @@ def compare(store: Store, first: int, second: int) -> Difference:
             name: (old[name], new[name]) for name in sorted(changed) if name in old and name in new
         },
         settings={
-            key: (getattr(old_settings, key), getattr(new_settings, key))
-            for key in keys
-            if getattr(old_settings, key) != getattr(new_settings, key)
+            **models,
+            **{
+                key: (getattr(old_settings, key), getattr(new_settings, key))
+                for key in keys
+                if getattr(old_settings, key) != getattr(new_settings, key)
+            },
         },
     )
 
@@ -140,11 +145,13 @@ def _forget(store: Store, name: str) -> int:
         connection.executemany("DELETE FROM entries WHERE vector = ?", found)
         connection.executemany("DELETE FROM vectors WHERE id = ?", found)
         connection.execute("DELETE FROM entries WHERE name = ?", (name,))
+        forgetting.request(connection)
         # What was published still has them: no part of it may be used again.
         connection.execute("DELETE FROM meta WHERE key = 'published'")
         connection.execute(
-            "INSERT INTO versions SELECT number + 1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), "
-            "'forget', settings FROM versions ORDER BY number DESC LIMIT 1"
+            "INSERT INTO versions (number, at, action, settings, space) "
+            "SELECT number + 1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'forget', settings, "
+            "space FROM versions ORDER BY number DESC LIMIT 1"
         )
 
     store.transact(work)

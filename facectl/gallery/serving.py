@@ -7,53 +7,72 @@ import time
 from typing import Any
 
 from facectl.aws import Clients, cloud_errors, unless_missing
-from facectl.gallery import publish
+from facectl.gallery import forgetting, publish
+from facectl.gallery.forgetting import Pending
 from facectl.gallery.store import Store
 from facectl.naming import RECOGNITION_FUNCTION, Names
+from lambda_src.gallery.parts import Manifest
 
 # Seconds back, one after the other: the log is read from its old end.
 _WINDOWS = (3600, 86_400, 14 * 86_400)
 
 
 def state(clients: Clients) -> dict[str, Any]:
-    """`here`, `published` and `serving`, None where there is none, and `problems` in sentences."""
+    """`here`, `published` and `serving`, None where there is none, and `problems` in sentences.
+
+    `others` are the published galleries of other models, which no function reads now;
+    `forgetting` the buckets in which forgotten people still may be.
+    """
     there = publish.inspect(clients)
-    here = _here(clients)
+    here, pending = _here(clients)
     serving, refusal = _serving(clients)
     problems = [there.problem] if there.problem else []
+    problems += [each.line for each in pending]
     manifest = there.manifest
     # An older refusal was about another object than the one that is there now.
     if refusal is not None and manifest is not None and refusal[0] >= manifest.published:
         problems.append(f"face-recognition refused the gallery: {refusal[1]}")
     published = None
     if manifest is not None:
-        published = {
-            "version": manifest.version,
-            "people": manifest.people,
-            "rows": manifest.rows,
-            "published": manifest.published,
-            "space": manifest.space,
-        }
+        published = _published(manifest)
     lineage = here.pop("lineage") if here else None
     if here and manifest and manifest.lineage == lineage:
         if manifest.version < here["version"]:
             problems.append(f"version {here['version']} is not published: facectl gallery publish")
-    elif here and published:
+    elif here and published and there.problem is None:
         problems.append("the published gallery is not the one on this computer")
-    return {"here": here, "published": published, "serving": serving, "problems": problems}
+    return {
+        "here": here,
+        "published": published,
+        "serving": serving,
+        "others": [_published(each) for each in publish.others(clients)],
+        "forgetting": [{"bucket": each.bucket, "since": each.since} for each in pending],
+        "problems": problems,
+    }
 
 
-def _here(clients: Clients) -> dict[str, Any] | None:
+def _published(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "version": manifest.version,
+        "people": manifest.people,
+        "rows": manifest.rows,
+        "published": manifest.published,
+        "space": manifest.space,
+    }
+
+
+def _here(clients: Clients) -> tuple[dict[str, Any] | None, list[Pending]]:
     store = Store.find(clients.deployment.asu_id)
     if store is None:
-        return None
+        return None, []
     try:
-        return {
+        facts = {
             "version": store.version,
             "people": len(store.people()),
             "space": store.space,
             "lineage": store.lineage,
         }
+        return facts, forgetting.pending(store)
     finally:
         store.close()
 
@@ -66,7 +85,9 @@ def _serving(clients: Clients) -> tuple[dict[str, Any] | None, tuple[str, str] |
         lines = _lines(clients, seconds)
         for line in lines:
             if line.get("level") == "INFO":
-                taken = {key: line.get(key) for key in ("version", "people", "rows", "time")}
+                taken = {
+                    key: line.get(key) for key in ("version", "people", "rows", "space", "time")
+                }
                 refusal = None
             elif line.get("error") in ("refused", "failed"):
                 refusal = str(line.get("time")), str(line.get("message"))

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import GalleryError
+from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import CENTROID
-from facectl.gallery.store import centroids
 from lambda_src.gallery.matching import Embeddings, distances
 
 Floats = NDArray[np.float64]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,25 @@ import numpy as np
 from facectl import paths
 from facectl.errors import GalleryError
 from facectl.gallery import database
-from facectl.gallery.changes import BUCKET_BITS, CENTROID, Change, Reference, Settings
+from facectl.gallery.centroids import centroids
+from facectl.gallery.changes import (
+    BUCKET_BITS,
+    CENTROID,
+    Change,
+    EmbeddingSpace,
+    Enrolled,
+    Reference,
+    Settings,
+    Version,
+    default_threshold,
+    space_row,
+)
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings
 from lambda_src.gallery.model import Gallery
 
 _ENROL = "facectl gallery enroll NAME IMAGE"
 # An entry as it stood at version :v.
 _ALIVE = "born <= :v AND (died IS NULL OR died > :v)"
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One change: what was done, and how many references came and went."""
-
-    number: int
-    at: str
-    action: str
-    settings: Settings
-    added: int
-    removed: int
 
 
 def path(asu_id: str) -> Path:
@@ -49,6 +49,8 @@ class Store:
     def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
         self.file = file
         self._connection = connection
+        # The space of what is added, whatever other commands do meanwhile.
+        self._only: str | None = None
 
     @classmethod
     def find(cls, asu_id: str) -> Store | None:
@@ -60,7 +62,7 @@ class Store:
     def at(cls, file: Path) -> Store:
         """The gallery in a file that exists; raises GalleryError for anything else."""
         store = cls(file, database.connect(file))
-        if store.get("space") is None:
+        if store.get("lineage") is None:
             store.close()
             raise GalleryError(f"{file} is an empty gallery: nobody is enrolled", hint=_ENROL)
         return store
@@ -74,21 +76,36 @@ class Store:
         return store
 
     @classmethod
-    def for_space(cls, asu_id: str, space: str, *, synthetic: bool = False) -> Store:
-        """The gallery to add to, made where there is none; raises GalleryError if it is foreign."""
+    def for_space(
+        cls, asu_id: str, space: str, *, synthetic: bool = False, model: str | None = None
+    ) -> Store:
+        """The gallery to add embeddings of a space to, made where there is none.
+
+        An empty gallery of another space goes over to this one. Raises
+        GalleryError for one with people in it; so does adding to it after
+        another command has rebuilt it for another space.
+        """
         file = path(asu_id)
         store = cls(file, database.connect(file))
-        with store._transaction():
-            store._connection.executemany(
-                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
-                [("lineage", uuid.uuid4().hex), ("space", space), ("synthetic", str(synthetic))],
-            )
-            store._connection.execute(
-                "INSERT OR IGNORE INTO versions VALUES (0, ?, 'made', ?)",
-                (_now(), json.dumps(asdict(Settings()))),
-            )
-        store.check_space(space)
+        wanted = EmbeddingSpace(space, synthetic, model)
+        try:
+            store._make(wanted)
+            with store.change("rebuild") as change:
+                if store.space != space and not store.people():
+                    change.renew(wanted, store.settings_for(space))
+            store.check_space(space)
+        except BaseException:
+            store.close()
+            raise
+        store._only = space
         return store
+
+    def _make(self, space: EmbeddingSpace) -> None:
+        run, settings = self._connection.execute, json.dumps(asdict(Settings()))
+        with self._transaction():
+            run("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex,))
+            first = (_now(), settings, space_row(self._connection, space))
+            run("INSERT OR IGNORE INTO versions VALUES (0, ?, 'made', ?, ?)", first)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -101,13 +118,24 @@ class Store:
 
     @property
     def space(self) -> str:
-        """The embedding space of every reference."""
-        return str(self.get("space"))
+        """The embedding space of every reference of the newest version."""
+        return self.space_of(self.version).id
 
     @property
     def synthetic(self) -> bool:
-        """Whether the model was never trained, so that names mean nothing."""
-        return self.get("synthetic") == "True"
+        """Whether the newest version's model was never trained, so that names mean nothing."""
+        return self.space_of(self.version).synthetic
+
+    def space_of(self, version: int) -> EmbeddingSpace:
+        """What the references of a version are of; raises GalleryError for an unknown version."""
+        rows = self._all(
+            "SELECT spaces.space, synthetic, model FROM versions "
+            "JOIN spaces ON spaces.id = versions.space WHERE number = :v",
+            v=version,
+        )
+        if not rows:
+            raise _unknown(version)
+        return _space(*rows[0])
 
     @property
     def version(self) -> int:
@@ -123,20 +151,31 @@ class Store:
         """The settings of a version; raises GalleryError for one that there is not."""
         text = self._one("SELECT settings FROM versions WHERE number = :v", v=version)
         if text is None:
-            raise GalleryError(
-                f"there is no version {version} of the gallery", hint="facectl gallery history"
-            )
+            raise _unknown(version)
         return Settings(**json.loads(str(text)))
 
+    def settings_for(self, space: str) -> Settings:
+        """The newest settings, with the threshold and metric that a space had last, if ever."""
+        now = self.settings
+        text = self._one(
+            "SELECT settings FROM versions JOIN spaces ON spaces.id = versions.space "
+            "WHERE spaces.space = :space ORDER BY number DESC LIMIT 1",
+            space=space,
+        )
+        if text is None:
+            return replace(now, threshold=default_threshold(now.metric))
+        then = Settings(**json.loads(str(text)))
+        return replace(now, threshold=then.threshold, metric=then.metric)
+
     def check_space(self, space: str) -> None:
-        """Raise GalleryError unless the references were made by the model of `space`."""
+        """Raise GalleryError unless the newest references were made by the model of `space`."""
         if self.space != space:
             raise GalleryError(
                 f"the gallery {self.file} is of embedding space {self.space}, the model of "
                 f"{space}: their embeddings can't be compared",
                 hint=(
-                    "deploy the gallery's own model (facectl models list), or move the gallery "
-                    "away and enrol again: facectl gallery enroll NAME IMAGE"
+                    "facectl gallery rebuild   embeds its photographs for the deployed model;   "
+                    "facectl deploy --model NAME   deploys another one and does it too"
                 ),
             )
 
@@ -159,6 +198,27 @@ class Store:
             Reference(np.frombuffer(blob, "<f4"), sha256, source, json.loads(figures))
             for blob, sha256, source, figures in rows
         ]
+
+    def enrolled(self) -> list[Enrolled]:
+        """Every reference of the newest version, the oldest first."""
+        rows = self._all(
+            "SELECT name, sha256, source, figures FROM entries JOIN vectors "
+            "ON vectors.id = vector WHERE died IS NULL ORDER BY entries.id"
+        )
+        return [
+            Enrolled(str(name), sha256, source, json.loads(figures))
+            for name, sha256, source, figures in rows
+        ]
+
+    def vector_of(self, sha256: str, space: str) -> int | None:
+        """The vector that a photograph has in a space, of whichever version; None without one."""
+        found = self._one(
+            "SELECT max(vectors.id) FROM vectors JOIN spaces ON spaces.id = vectors.space "
+            "WHERE sha256 = :sha256 AND spaces.space = :space",
+            sha256=sha256,
+            space=space,
+        )
+        return None if found is None else int(found)
 
     def names_of(self, sha256: str) -> list[str]:
         """Under which names a photograph is enrolled."""
@@ -186,12 +246,13 @@ class Store:
 
     def gallery(self, version: int | None = None) -> Gallery:
         """A version as probes are compared with it: rows are people where matching is centroid."""
-        settings = self.settings_of(self._version(version))
-        names, embeddings = self.rows(version=version)
+        number = self._version(version)
+        settings, space = self.settings_of(number), self.space_of(number)
+        names, embeddings = self.rows(version=number)
         if settings.matching == CENTROID:
             names, embeddings = centroids(names, embeddings)
         return Gallery(
-            self.space, settings.threshold, tuple(names), embeddings, self.synthetic,
+            space.id, settings.threshold, tuple(names), embeddings, space.synthetic,
             settings.metric,
         )  # fmt: skip
 
@@ -201,13 +262,16 @@ class Store:
         died = dict(
             self._all("SELECT died, count(*) FROM entries WHERE died IS NOT NULL GROUP BY died")
         )
-        rows = self._all("SELECT number, at, action, settings FROM versions ORDER BY number DESC")
+        rows = self._all(
+            "SELECT number, at, action, settings, spaces.space, synthetic, model FROM versions "
+            "JOIN spaces ON spaces.id = versions.space ORDER BY number DESC"
+        )
         return [
             Version(
                 number, at, action, Settings(**json.loads(settings)),
-                born.get(number, 0), died.get(number, 0),
+                born.get(number, 0), died.get(number, 0), _space(*of),
             )
-            for number, at, action, settings in rows
+            for number, at, action, settings, *of in rows
         ]  # fmt: skip
 
     def touched_since(self, version: int) -> set[int]:
@@ -220,9 +284,15 @@ class Store:
         return {int(bucket) for (bucket,) in rows}
 
     def changed_people(self, first: int, second: int) -> set[str]:
-        """The names whose references are not the same in two versions."""
+        """The names whose references are not the same in two versions.
+
+        References of two spaces are the same where they are of the same photograph.
+        """
+        what = "vector"
+        if self.space_of(first).id != self.space_of(second).id:
+            what = "coalesce((SELECT sha256 FROM vectors WHERE id = vector), vector)"
         one, two = (
-            "SELECT name, vector FROM entries "  # noqa: S608 - the text is ours
+            f"SELECT name, {what} FROM entries "  # noqa: S608 - the text is ours
             f"WHERE born <= :{v} AND (died IS NULL OR died > :{v})"
             for v in ("a", "b")
         )
@@ -245,16 +315,22 @@ class Store:
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def adopt(self, lineage: str, version: int) -> None:
-        """Become the continuation of a published gallery at its version."""
+        """Become the continuation of a published gallery: its next version."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,)
             )
-            if version > self.version:
-                self._connection.execute(
-                    "INSERT INTO versions VALUES (?, ?, 'adopt', ?)",
-                    (version, _now(), json.dumps(asdict(self.settings))),
-                )
+            # Never its own number: what is here is not what was published as that.
+            number = max(version, self.version) + 1
+            self._insert_version(number, "adopt", self.settings, self.space_of(self.version))
+
+    def claim(self) -> int:
+        """The newest version, which from now on is never changed: it is about to be published."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta SELECT 'claimed', max(number) FROM versions"
+            )
+            return int(str(self.get("claimed")))
 
     @contextmanager
     def change(self, action: str, *, extend: int | None = None) -> Iterator[Change]:
@@ -265,15 +341,23 @@ class Store:
         """
         with self._transaction():
             head = self.version
-            published = json.loads(self.get("published") or "{}").get("version", 0)
-            number = head if extend == head and published < head else head + 1
-            change = Change(self._connection, number, self.settings)
+            claimed = int(self.get("claimed") or 0)
+            number = head if extend == head and claimed < head else head + 1
+            change = Change(
+                self._connection, number, self.settings, self.space_of(head), only=self._only
+            )
             yield change
             if change.changed:
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?)",
-                    (number, _now(), action, json.dumps(asdict(change.settings))),
-                )
+                self._insert_version(number, action, change.settings, change.space)
+
+    def _insert_version(
+        self, number: int, action: str, settings: Settings, space: EmbeddingSpace
+    ) -> None:
+        row = space_row(self._connection, space)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)",
+            (number, _now(), action, json.dumps(asdict(settings)), row),
+        )
 
     def compact(self) -> None:
         """Rewrite the file, so that nothing deleted is left in it."""
@@ -300,43 +384,13 @@ class Store:
         return rows[0][0] if rows else None
 
 
-def centroids(names: Sequence[str], embeddings: Embeddings) -> tuple[list[str], Embeddings]:
-    """One row per person: the mean of the embeddings, of length 1; names must come in order."""
-    people, first, counts = np.unique(np.asarray(names), return_index=True, return_counts=True)
-    if len(people) == 0:
-        return [], np.zeros((0, DIMENSIONS), np.float32)
-    order = np.argsort(first)
-    sums = np.add.reduceat(embeddings.astype(np.float64), first[order], axis=0)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    # Opposite embeddings cancel out: then the first one stands for the person.
-    flat = (lengths[:, 0] < 1e-6) | (counts[order] == 1)
-    sums[flat] = embeddings[first[order][flat]]
-    lengths[flat] = np.linalg.norm(sums[flat], axis=1, keepdims=True)
-    return [str(name) for name in people[order]], (sums / lengths).astype(np.float32)
+def _space(space: str, synthetic: int, model: str | None) -> EmbeddingSpace:
+    return EmbeddingSpace(space, bool(synthetic), model)
 
 
-def check_space(asu_id: str, space: str) -> None:
-    """Raise GalleryError where a deployment's gallery is of another space than its model."""
-    store = Store.find(asu_id)
-    if store is not None:
-        try:
-            store.check_space(space)
-        finally:
-            store.close()
-
-
-def set_aside(asu_id: str) -> Path:
-    """Move the gallery of a deployment away, so that a new one can begin; where it is now."""
-    file = path(asu_id)
-    store = Store.open(asu_id)
-    space = store.space.partition("/")[0][:8]
-    store.close()
-    target = file.with_name(f"{file.stem}.{space}.db")
-    for count in range(2, 1000):
-        if not target.exists():
-            break
-        target = file.with_name(f"{file.stem}.{space}-{count}.db")
-    return file.replace(target)
+def _unknown(version: int) -> GalleryError:
+    text = f"there is no version {version} of the gallery"
+    return GalleryError(text, hint="facectl gallery history")
 
 
 def _now() -> str:

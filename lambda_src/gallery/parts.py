@@ -3,7 +3,8 @@
 A part holds the rows of some people and is named by the sha256 of its bytes,
 so a new version brings only the parts that differ, and what is downloaded can
 be verified. The manifest lists the parts of one version; the object that
-functions ask for is a copy of the newest manifest.
+functions ask for is a copy of the newest manifest. Each embedding space has a
+folder of its own, so a function never reads a gallery of another model.
 
 A part is: MAGIC, the length of its header (8 bytes, little endian), the header
 (JSON), zeros up to a multiple of 64, the vectors row by row, and for `int8`
@@ -12,6 +13,7 @@ the factor (float32) of each row.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +25,8 @@ from numpy.typing import NDArray
 from lambda_src.gallery.matching import DIMENSIONS, METRICS, Embeddings, GalleryFormatError
 
 FORMAT = 2
+# The folder of every gallery in a deployment's bucket.
+ROOT = "gallery"
 MAGIC = b"FACEPART"
 FLOAT32, INT8 = "float32", "int8"
 _ALIGNMENT = 64
@@ -124,9 +128,14 @@ class Part:
     factors: NDArray[np.float32] | None = None
 
 
-def part_key(manifest_key: str, sha256: str) -> str:
-    """Where a part is kept, beside the object that functions ask for."""
-    folder = manifest_key.rpartition("/")[0]
+def manifest_key(space: str) -> str:
+    """The object that functions with a model of `space` ask for: the newest manifest."""
+    return f"{ROOT}/{hashlib.sha256(space.encode()).hexdigest()[:16]}/current.json"
+
+
+def part_key(manifest: str, sha256: str) -> str:
+    """Where a part is kept: in a folder beside its manifest, whose key is given."""
+    folder = manifest.rpartition("/")[0]
     return f"{folder}/parts/{sha256}.part".lstrip("/")
 
 

@@ -11,7 +11,7 @@ from lambda_src.aws import Aws, AwsError
 from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import GalleryFormatError, Matcher
 from lambda_src.gallery.model import Gallery
-from lambda_src.gallery.parts import Manifest, Part, part_key
+from lambda_src.gallery.parts import Manifest, Part, manifest_key, part_key
 
 # Seconds that a batch waits for the answer whether there is a newer version, and
 # for one that is small; the question has been on its way since the batch began.
@@ -35,18 +35,19 @@ class GallerySource:
         self,
         aws: Aws,
         bucket: str,
-        key: str,
         *,
         space: str,
         refresh: float,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self._aws = aws
         self._bucket = bucket
-        self._key = key
+        self._key = manifest_key(space)
         self._space = space
         self._refresh = refresh
         self._clock = clock
+        self._wait = wait
         self._asked: float | None = None
         self._etag: str | None = None
         self._gallery: Matcher | None = None
@@ -55,24 +56,39 @@ class GallerySource:
         self._asking: threading.Thread | None = None
         # Set where nobody needs to wait for the thread: it ended, or has long to go.
         self._settled = threading.Event()
+        self._ended = threading.Event()
+        self._patience = _FIRST_PATIENCE
+        self._waited = False
 
-    def begin(self) -> None:
-        """Ask for a newer version in the background if it is time to."""
+    def begin(self, seconds: float | None = None) -> None:
+        """Begin a batch: ask for a newer version in the background if it is time to.
+
+        `seconds` that the batch can wait, once, for its first gallery; 20 at most.
+        """
+        most = _FIRST_PATIENCE if seconds is None else seconds
+        self._patience = max(0.0, min(most, _FIRST_PATIENCE))
+        self._waited = False
         if self._asking is not None and self._asking.is_alive():
             return
         if self._asked is not None and self._clock() - self._asked < self._refresh:
             return
         self._asked = self._clock()
         self._settled.clear()
+        self._ended.clear()
         self._asking = threading.Thread(target=self._fetch, daemon=True)
         self._asking.start()
 
     def current(self) -> Matcher:
-        """The newest good gallery; raises GalleryFormatError where there is none to use."""
-        if self._gallery is not None:
-            self._settled.wait(_PATIENCE)
-        elif self._asking is not None:
-            self._asking.join(_FIRST_PATIENCE)
+        """The newest good gallery; raises GalleryFormatError where there is none to use.
+
+        Only the first call of a batch waits: ten records, each alone, must not
+        wait ten times and outlast the invocation.
+        """
+        waited, self._waited = self._waited, True
+        if not waited and self._gallery is not None:
+            self._wait(self._settled, _PATIENCE)
+        elif not waited and self._asking is not None:
+            self._wait(self._ended, self._patience)
         # Read again: the thread may have put a newer one in its place.
         gallery: Matcher | None = self._gallery
         if gallery is not None:
@@ -86,9 +102,7 @@ class GallerySource:
                 self._adopt(*answer)
         except AwsError as error:
             if error.code == "NoSuchKey":
-                # Nobody is enrolled, or nobody is any more.
-                self._gallery = Gallery(self._space, threshold=0.0)
-                self._parts, self._etag, self._refused = {}, None, None
+                self._empty()
                 return
             self._refuse(error, "unreachable")
         except GalleryFormatError as error:
@@ -97,6 +111,14 @@ class GallerySource:
             self._refuse(error, "failed")
         finally:
             self._settled.set()
+            self._ended.set()
+
+    def _empty(self) -> None:
+        """Serve nobody: no gallery of this model's space is published, or none any more."""
+        if self._gallery is None or self._etag is not None:
+            log.info("gallery", None, version=None, people=0, rows=0, space=self._space)
+        self._gallery = Gallery(self._space, threshold=0.0)
+        self._parts, self._etag, self._refused = {}, None, None
 
     def _adopt(self, data: bytes, etag: str) -> None:
         # Asked for again only when it has changed, even where it is refused.
@@ -104,8 +126,9 @@ class GallerySource:
         manifest = Manifest.parse(data)
         if manifest.space != self._space:
             raise GalleryFormatError(
-                f"the gallery is of space {manifest.space}, the model of {self._space}: enrol "
-                "again with `facectl gallery enroll`, or deploy the gallery's model"
+                f"the gallery at {self._key} is of space {manifest.space}, the model of "
+                f"{self._space}: publish the model's own with `facectl gallery publish`, or "
+                "deploy the gallery's model"
             )
         new = sum(part.bytes for part in manifest.parts if part.sha256 not in self._parts)
         if new > _SMALL:
@@ -121,6 +144,7 @@ class GallerySource:
             "gallery",
             None,
             version=manifest.version,
+            space=manifest.space,
             lineage=manifest.lineage,
             people=manifest.people,
             rows=manifest.rows,
@@ -144,4 +168,6 @@ class GallerySource:
             "gallery", None, error=kind, message=str(error), serving=self._gallery is not None
         )
         if self._gallery is None:
+            # A publication may have mended a part without another manifest.
+            self._etag = None
             self._refused = GalleryFormatError(f"no gallery to use: {error}")

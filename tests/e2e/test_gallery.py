@@ -13,6 +13,8 @@ import pytest
 from driver import Facectl, eventually, sample
 from PIL import Image
 
+from lambda_src.gallery.parts import manifest_key
+
 pytestmark = pytest.mark.e2e
 
 NAME = "Colonel / Collins 🚀"
@@ -76,12 +78,13 @@ def test_a_broken_object_is_refused_and_the_last_version_keeps_serving(
     client, bucket = s3
     photo, out = people / "Colonel" / "2.jpg", tmp_path / "results.jsonl"
     assert soon(lambda: answer(deployed, photo, out), NAME) == NAME
-    client.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"broken")
+    space = deployed.json("gallery", "status")["published"]["space"]
+    client.put_object(Bucket=bucket, Key=manifest_key(space), Body=b"broken")
     # Longer than the function waits until it looks again.
     for _ in range(4):
         time.sleep(2)
         assert answer(deployed, photo, out) == NAME
-    facts = deployed.json("gallery", "status", expect=6)
+    facts = deployed.json("gallery", "status", expect=1)
     assert "is refused" in facts["problems"][0]
     deployed("gallery", "publish")
     assert deployed.json("gallery", "status")["problems"] == []

@@ -24,6 +24,7 @@ from facectl.deploy.options import Options
 from facectl.local import process
 from facectl.local.settings import LocalSettings
 from facectl.models import store
+from lambda_src.gallery.parts import manifest_key, part_key
 
 pytestmark = pytest.mark.e2e
 
@@ -117,9 +118,12 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
     request, responses, another = (
         url(queue) for queue in (names.request_queue, names.response_queue, "another")
     )
-    strict.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
+    key = manifest_key(str(strict.deployment.space))
+    part = {"Bucket": bucket, "Key": part_key(key, "0" * 64)}
+    for each in (key, part["Key"]):
+        strict.s3.put_object(Bucket=bucket, Key=each, Body=b"x")
     strict.s3.put_object(Bucket=bucket, Key="secret", Body=b"x")
-    gallery = {"Bucket": bucket, "Key": "gallery/current.json"}
+    gallery = {"Bucket": bucket, "Key": key}
     detection, recognition = names.detection_role, names.recognition_role
     wanted = {
         (detection, "sqs", "send_message", request): True,
@@ -145,8 +149,16 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
     assert found == wanted
 
     assert call_as(strict, recognition, "s3", "get_object", **gallery) == "allowed"
+    assert call_as(strict, recognition, "s3", "get_object", **part) == "allowed"
+    attempt = {"Bucket": bucket, "Key": "attempts/a-message"}
+    for call in ("put_object", "get_object", "delete_object"):
+        assert call_as(strict, recognition, "s3", call, **attempt) == "allowed", call
     for role, call, arguments in (
         (detection, "get_object", gallery),
+        (detection, "put_object", attempt),
+        (recognition, "put_object", gallery),
+        (recognition, "put_object", {"Bucket": bucket, "Key": "gallery/parts/a"}),
+        (recognition, "put_object", {"Bucket": "another", "Key": "attempts/a-message"}),
         (recognition, "get_object", {"Bucket": bucket, "Key": "secret"}),
         (recognition, "get_object", {"Bucket": "another", "Key": "gallery/current.json"}),
         (recognition, "list_objects_v2", {"Bucket": "another"}),

@@ -103,7 +103,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             with contextlib.suppress(ConnectionError):
                 proxy.take(self)
 
-        do_POST = do_GET = do_PUT = do_HEAD = _take  # noqa: N815 - http.server's names
+        do_POST = do_GET = do_PUT = do_HEAD = do_DELETE = _take  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from driver import eventually
-from hands import LONG, PEOPLE, VISIBILITY, Hands, Outcome, judge, wait_for
+from hands import LONG, PEOPLE, Hands, Outcome, judge, wait_for
+
+from lambda_src.gallery.parts import manifest_key
 
 pytestmark = pytest.mark.faults
 
@@ -136,39 +138,6 @@ def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
     passed(outcome, table)
 
 
-def test_messages_that_end_every_worker(hands: Hands, table: list[Outcome]) -> None:
-    """Nobody lives to say what became of them; they are answered all the same."""
-    names = {f"killer-{n}" for n in range(4)}
-    began = time.monotonic()
-    hands.clients.sqs.send_message_batch(
-        QueueUrl=hands.queue("req-queue"),
-        Entries=[
-            {"Id": name, "MessageBody": hands.message(name, "Ann", faces=25)}
-            for name in sorted(names)
-        ],
-    )
-    for silence in (0.0, 0.8 * VISIBILITY):
-        # A worker that starts in another's place computes, too.
-        time.sleep(silence)
-        worker = hands.busy("face-recognition")
-        assert worker is not None
-        worker.send_signal(signal.SIGKILL)
-    found = hands.answers(len(names))
-    held = time.monotonic() - began
-    times = Counter(answer["request_id"] for answer in found + hands.answers(1, within=3))
-    results = [answer["result"] for answer in found]
-    outcome = Outcome(
-        "messages at which every worker is killed",
-        len(names),
-        lost=len(names - times.keys()),
-        doubled=sum(times.values()) - len(times),
-        errors=results.count("Error"),
-        held=held,
-    )
-    assert outcome.errors
-    passed(outcome, table)
-
-
 @pytest.mark.parametrize(
     ("queue", "what"),
     [
@@ -227,12 +196,13 @@ def test_the_gallery_is_deleted_under_a_running_function(
     """Who can't be known any more is Unknown; nobody is taken for somebody else."""
     names = hands.clients.deployment.names
     bucket = names.bucket(hands.clients.account, "us-east-1")
-    kept = hands.clients.s3.get_object(Bucket=bucket, Key="gallery/current.json")["Body"].read()
+    key = manifest_key(hands.space)
+    kept = hands.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     # Slowly enough for the function to ask for its gallery again.
     pace = ("--realtime", "--fps", str(FRAMES / (25 if LONG else 9)))
     client = hands.start(hands.frames(FRAMES), out, *pace, *PATIENCE)
     begun(out, 3)
-    hands.clients.s3.delete_object(Bucket=bucket, Key="gallery/current.json")
+    hands.clients.s3.delete_object(Bucket=bucket, Key=key)
     report = hands.report(client)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
 
@@ -244,7 +214,7 @@ def test_the_gallery_is_deleted_under_a_running_function(
 
     # The function asks when a frame comes and its time has come: on whose clock is its affair.
     eventually(more, lambda results: "Unknown" in results)
-    hands.clients.s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=kept)
+    hands.clients.s3.put_object(Bucket=bucket, Key=key, Body=kept)
     for line in lines:
         assert line["result"] in {PEOPLE[line["frame"] % len(PEOPLE)], "Unknown"}
     outcome = judge("gallery object deleted under a running function", FRAMES, [out])

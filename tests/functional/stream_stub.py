@@ -53,6 +53,15 @@ def answering(request: dict[str, Any], _: int) -> Reply:
     return Reply(results=[result(request)])
 
 
+def until(condition: Callable[[], bool], *, within: float = 120.0) -> None:
+    """Wait until the condition holds; the limit is there against hanging alone."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(0.01)
+
+
 class Pipeline:
     """A deployment to talk to; `requests` has every POST body, `headers` every POST's headers."""
 
@@ -100,7 +109,7 @@ class Pipeline:
     def left(self) -> list[str]:
         """The bodies on the response queue, taken off it; waits for those that are out of sight."""
         bodies = []
-        while self._total():
+        while self.total():
             messages = self.sqs.receive_message(
                 QueueUrl=self.responses, MaxNumberOfMessages=10, WaitTimeSeconds=1
             ).get("Messages", [])
@@ -111,7 +120,8 @@ class Pipeline:
                 )
         return bodies
 
-    def _total(self) -> int:
+    def total(self) -> int:
+        """How many messages the response queue holds, whether they are in sight or not."""
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.responses, AttributeNames=["All"])[
             "Attributes"
         ]
@@ -184,12 +194,10 @@ class Emulator:
                 "TMPDIR": self._folder.name,
             },
         )
-        deadline = time.monotonic() + 600
-        while not self._healthy():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                self.stop()
-                raise RuntimeError("MiniStack did not start")
-            time.sleep(0.05)
+        until(lambda: self._healthy() or self.process.poll() is not None)
+        if self.process.poll() is not None:
+            self.stop()
+            raise RuntimeError("MiniStack did not start")
 
     def stop(self) -> None:
         """End it at once, as a crash does."""

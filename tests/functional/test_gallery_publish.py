@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery_data import DEPLOYMENT, SPACE, made, put
+from gallery_data import DEPLOYMENT, SPACE, made, put, unit
 from moto import mock_aws
 
 from facectl.aws import Clients
 from facectl.errors import CloudError, GalleryError
-from facectl.gallery import exchange, parts, people, publish
+from facectl.gallery import exchange, forgetting, parts, people, publish, serving, tidy
+from facectl.gallery.bucket import OLD_KEY, GalleryBucket
 from facectl.gallery.changes import Reference
-from facectl.gallery.store import Store
+from facectl.gallery.store import Store, set_aside
 from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import Matcher
-from lambda_src.gallery.parts import Manifest
+from lambda_src.gallery.parts import Manifest, manifest_key
 
 BUCKET = "facectl-alice-123456789012-us-east-1"
+KEY = manifest_key(SPACE)
+FOLDER = KEY.removesuffix("current.json")
 
 
 @pytest.fixture
@@ -44,9 +51,9 @@ def everything(clients: Clients) -> bytes:
 
 def served(clients: Clients) -> Matcher:
     """What a function would have now."""
-    manifest = publish.inspect(clients).manifest
-    assert manifest is not None
-    return load(manifest, lambda sha256: publish.fetch_part(clients, sha256))[0]
+    there = publish.inspect(clients)
+    assert there.manifest is not None
+    return load(there.manifest, lambda sha256: publish.fetch_part(clients, there, sha256))[0]
 
 
 def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
@@ -55,7 +62,7 @@ def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
     gallery = served(clients)
     assert sorted(gallery.names) == ["Ada", "Ada", "Grace"]
     assert (gallery.space, gallery.threshold) == (SPACE, 1.0)
-    assert any(key.startswith("gallery/versions/000001-") for key in keys(clients))
+    assert any(key.startswith(f"{FOLDER}versions/000001-") for key in keys(clients))
 
 
 def test_nothing_is_published_where_nobody_is_enrolled(clients: Clients) -> None:
@@ -93,18 +100,18 @@ def test_one_more_photograph_sends_one_part_of_many(clients: Clients) -> None:
     store = made()
     crowd(store, 4000)
     publish.publish(clients, store)
-    before = keys(clients, "gallery/parts/")
+    before = keys(clients, f"{FOLDER}parts/")
     assert len(before) == 8
     put(store, Ada=1)
     sent: list[int] = []
     publish.publish(clients, store, progress=sent.append)
     assert len(sent) == 1
-    assert len(keys(clients, "gallery/parts/") - before) == 1
+    assert len(keys(clients, f"{FOLDER}parts/") - before) == 1
     assert len(served(clients).names) == 4001
     # And what was published bit by bit is what would be published at once.
     manifest = publish.inspect(clients).manifest
     packer = parts.Packer(store, anew=True)
-    assert len(list(packer.changed())) == 8
+    assert len(list(packer.missing(()))) == 8
     assert manifest is not None
     assert packer.manifest().parts == manifest.parts
 
@@ -126,7 +133,7 @@ def test_the_same_version_is_not_published_twice(clients: Clients) -> None:
     put(store, Ada=1)
     first = publish.publish(clients, store)
     assert publish.publish(clients, store) == first
-    assert len(keys(clients, "gallery/versions/")) == 1
+    assert len(keys(clients, f"{FOLDER}versions/")) == 1
 
 
 def test_an_emptied_bucket_gets_everything_again(clients: Clients) -> None:
@@ -142,14 +149,15 @@ def test_an_emptied_bucket_gets_everything_again(clients: Clients) -> None:
 def test_old_versions_go_and_their_parts_with_them(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "_KEPT_VERSIONS", 2)
-    monkeypatch.setattr(publish, "_SLACK", 1)
+    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 2)
+    monkeypatch.setattr(tidy, "_SLACK", 1)
+    monkeypatch.setattr(tidy, "_MARGIN", timedelta(0))
     store = made()
     for index in range(4):
         put(store, **{f"p{index}": 1})
         publish.publish(clients, store)
-    assert len(keys(clients, "gallery/versions/")) == 2
-    assert len(keys(clients, "gallery/parts/")) == 2
+    assert len(keys(clients, f"{FOLDER}versions/")) == 2
+    assert len(keys(clients, f"{FOLDER}parts/")) == 2
     assert len(served(clients).names) == 4
 
 
@@ -162,7 +170,7 @@ def test_the_forgotten_are_in_no_published_version(clients: Clients) -> None:
     publish.publish(clients, store)
     assert b"Ada" in everything(clients)
     people.forget("alice", "Ada")
-    publish.publish(clients, store, anew=True)
+    publish.publish(clients, store)
     data = everything(clients)
     assert b"Ada" not in data
     assert embedding.tobytes() not in data
@@ -201,7 +209,7 @@ def test_a_newer_version_from_elsewhere_is_not_overwritten(clients: Clients) -> 
     put(store, Ada=1)
     manifest = publish.publish(clients, store)
     newer = replace(manifest, version=9)
-    clients.s3.put_object(Bucket=BUCKET, Key=publish.KEY, Body=newer.serialise())
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=newer.serialise())
     put(store, Eve=1)
     with pytest.raises(GalleryError, match="changed elsewhere"):
         publish.publish(clients, store)
@@ -210,7 +218,7 @@ def test_a_newer_version_from_elsewhere_is_not_overwritten(clients: Clients) -> 
 
 @pytest.mark.parametrize("body", [b"broken", b"{}", b""])
 def test_a_broken_object_is_seen_and_overwritten(clients: Clients, body: bytes) -> None:
-    clients.s3.put_object(Bucket=BUCKET, Key=publish.KEY, Body=body)
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=body)
     assert "is refused" in (publish.inspect(clients).problem or "")
     put(made(), Ada=1)
     publish.publish_local(clients)
@@ -233,24 +241,366 @@ def test_without_the_bucket_the_next_command_is_deploy() -> None:
 
 def test_the_manifest_is_last(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    real = publish._put
+    real = GalleryBucket._put
 
-    def put_(clients: Clients, key: str, data: bytes) -> None:
+    def put_(self: GalleryBucket, key: str, data: bytes, **condition: str) -> None:
         order.append(key)
-        if key.startswith("gallery/versions/"):
+        if key.startswith(f"{FOLDER}versions/"):
             raise CloudError("cut off")
-        real(clients, key, data)
+        real(self, key, data, **condition)
 
     store = made()
     put(store, Ada=1)
     publish.publish(clients, store)
     put(store, Grace=1)
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_put", put_)
+        patch.setattr(GalleryBucket, "_put", put_)
         with pytest.raises(CloudError, match="cut off"):
             publish.publish(clients, store)
-    assert order[0].startswith("gallery/parts/")
+    assert order[0].startswith(f"{FOLDER}parts/")
     assert served(clients).names == ("Ada",)
     publish.publish(clients, store)
     assert sorted(served(clients).names) == ["Ada", "Grace"]
     assert isinstance(publish.inspect(clients).manifest, Manifest)
+
+
+def objects(clients: Clients) -> list[str]:
+    return sorted(keys(clients))
+
+
+def test_manifests_of_an_earlier_gallery_do_not_outlive_a_new_one_that_begins_at_one(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 3)
+    monkeypatch.setattr(tidy, "_SLACK", 1)
+    monkeypatch.setattr(tidy, "_MARGIN", timedelta(0))
+    store = made()
+    for index in range(6):
+        put(store, **{f"p{index}": 1})
+        publish.publish(clients, store)
+    set_aside("alice")
+    again = made()
+    for name in ("Ada", "Grace", "Alan"):
+        put(again, **{name: 1})
+        publish.publish(clients, again, replace=True)
+        assert name in served(clients).names
+
+
+def test_one_gallery_is_whole_in_each_of_two_buckets(clients: Clients) -> None:
+    other = Clients(replace(DEPLOYMENT, region="eu-west-1"))
+    other.s3.create_bucket(
+        Bucket=BUCKET.replace("us-east-1", "eu-west-1"),
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+    )
+    store = made()
+    crowd(store, 600)
+    publish.publish(clients, store)
+    publish.publish(other, store)
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    publish.publish(other, store)
+    for each in (clients, other):
+        assert len(served(each).names) == 601
+
+
+@pytest.mark.parametrize("how", ["delete", "damage"])
+def test_publish_repairs_whatever_it_finds(clients: Clients, how: str) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    for key in objects(clients):
+        if how == "delete":
+            clients.s3.delete_object(Bucket=BUCKET, Key=key)
+        else:
+            clients.s3.put_object(Bucket=BUCKET, Key=key, Body=b"broken")
+        publish.publish(clients, store)
+        assert served(clients).names == ("Ada",)
+        manifest = clients.s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
+        digest = hashlib.sha256(manifest).hexdigest()[:12]
+        assert f"{FOLDER}versions/000001-{digest}.json" in keys(clients)
+
+
+def test_of_two_computers_that_publish_at_once_one_is_told(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    put(store, Grace=1)
+    real = GalleryBucket.swap
+
+    def swap(bucket: GalleryBucket, key: str, data: bytes, etag: str | None) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(GalleryBucket, "swap", real)
+            patch.setenv("FACECTL_HOME", str(tmp_path / "another-computer"))
+            second = made()
+            put(second, Eve=1)
+            publish.publish(clients, second, replace=True)
+            second.close()
+        return real(bucket, key, data, etag)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GalleryBucket, "swap", swap)
+        with pytest.raises(GalleryError, match="does not know: version 1"):
+            publish.publish(clients, store)
+    assert served(clients).names == ("Eve",)
+
+
+def test_an_answer_that_was_lost_and_repeated_is_no_conflict(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    real = GalleryBucket.swap
+
+    def twice(bucket: GalleryBucket, key: str, data: bytes, etag: str | None) -> bool:
+        real(bucket, key, data, etag)
+        return real(bucket, key, data, etag)
+
+    monkeypatch.setattr(GalleryBucket, "swap", twice)
+    assert publish.publish(clients, store).version == 1
+    assert served(clients).names == ("Ada",)
+
+
+def test_two_computers_with_the_same_version_of_one_gallery_are_told_apart(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    copied = tmp_path / "another-computer"
+    shutil.copytree(tmp_path / "facectl-home", copied)
+    put(store, Grace=1)
+    publish.publish(clients, store)
+    monkeypatch.setenv("FACECTL_HOME", str(copied))
+    other = made()
+    put(other, Eve=1)
+    with pytest.raises(GalleryError, match=r"another version 2 .* changed elsewhere"):
+        publish.publish(clients, other)
+    assert sorted(served(clients).names) == ["Ada", "Grace"]
+
+
+def test_what_was_published_is_never_extended(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GalleryBucket, "swap", refused)
+        with pytest.raises(CloudError, match="again and again"):
+            publish.publish(clients, store)
+    with store.change("enroll", extend=1) as change:
+        change.add("Grace", Reference(unit(7)))
+    assert store.version == 2
+
+
+def refused(*_: object) -> bool:
+    return False
+
+
+def test_a_forget_that_could_not_be_published_is_finished_by_the_next_publication(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1, Grace=1)
+    publish.publish(clients, store)
+    people.forget("alice", "Ada")
+    for name in ("swap", "delete"):
+        with monkeypatch.context() as patch:
+            patch.setattr(GalleryBucket, name, cut_off)
+            with pytest.raises(CloudError, match="cut off"):
+                publish.publish(clients, store)
+        assert b"Ada" in everything(clients)
+        assert [each.bucket for each in forgetting.pending(store)] == [BUCKET]
+        assert "facectl gallery publish --target aws" in forgetting.pending(store)[0].line
+    put(store, Alan=1)
+    publish.publish(clients, store)
+    assert b"Ada" not in everything(clients)
+    assert forgetting.pending(store) == []
+
+
+def cut_off(*_: object) -> None:
+    raise CloudError("cut off")
+
+
+def test_a_forget_is_pending_in_every_bucket_until_it_is_published_there(clients: Clients) -> None:
+    elsewhere = BUCKET.replace("us-east-1", "eu-west-1")
+    other = Clients(replace(DEPLOYMENT, region="eu-west-1"))
+    other.s3.create_bucket(
+        Bucket=elsewhere, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    store = made()
+    put(store, Ada=1, Grace=1)
+    publish.publish(clients, store)
+    publish.publish(other, store)
+    people.forget("alice", "Ada")
+    publish.publish(clients, store)
+    assert [each.bucket for each in forgetting.pending(store)] == [elsewhere]
+    publish.publish(other, store)
+    assert forgetting.pending(store) == []
+
+
+def test_a_forget_reaches_galleries_of_other_models_and_replaced_objects(clients: Clients) -> None:
+    clients.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    store = made()
+    put(store, Ada=1, Grace=1)
+    publish.publish(clients, store)
+    set_aside("alice")
+    new = Store.for_space("alice", "other/facenet")
+    put(new, Alan=1)
+    there = Clients(replace(DEPLOYMENT, space="other/facenet"))
+    publish.publish(there, new)
+    people.forget("alice", "Ada")
+    publish.publish(there, new, ahead=True)
+    assert served(clients).names != ()
+    publish.publish(there, new)
+    assert served(there).names == ("Alan",)
+    found = clients.s3.list_object_versions(Bucket=BUCKET)
+    assert {item["Key"] for item in found["Versions"]} == keys(clients)
+    assert len(found["Versions"]) == 3
+    assert "DeleteMarkers" not in found
+
+
+def test_a_change_of_model_leaves_the_gallery_that_functions_still_read(clients: Clients) -> None:
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    set_aside("alice")
+    there = Clients(replace(DEPLOYMENT, space="other/facenet"))
+    assert "no gallery is published" in (publish.inspect(there).problem or "")
+    new = Store.for_space("alice", "other/facenet")
+    put(new, Ada=1)
+    new.close()
+    assert publish.publish_local(there, ahead=True) is not None
+    assert served(clients).names == ("Ada",)
+    assert served(there).names == ("Ada",)
+    assert [each.space for each in publish.others(there)] == [SPACE]
+
+
+def old_layout(clients: Clients) -> None:
+    """Make the bucket what facectl 1 left."""
+    for key in keys(clients):
+        body = clients.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        old = key.replace(FOLDER, "gallery/")
+        clients.s3.put_object(Bucket=BUCKET, Key=old, Body=body)
+        clients.s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+def test_the_gallery_of_facectl_1_is_kept_up_to_date_until_functions_are_deployed_again(
+    clients: Clients,
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    old_layout(clients)
+    assert served(clients).names == ("Ada",)
+    put(store, Grace=1)
+    publish.publish(clients, store)
+    for key in (KEY, OLD_KEY):
+        data = clients.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        assert Manifest.parse(data).version == 2
+    people.forget("alice", "Ada")
+    publish.publish(clients, store)
+    assert b"Ada" not in everything(clients)
+    assert len(keys(clients)) == 6
+    publish.retire_old(clients)
+    assert all(key.startswith(FOLDER) for key in keys(clients))
+    assert served(clients).names == ("Grace",)
+
+
+def test_a_gallery_of_facectl_1_that_this_computer_does_not_know_is_not_overwritten(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    old_layout(clients)
+    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "another-computer"))
+    store = made()
+    put(store, Eve=1)
+    with pytest.raises(GalleryError, match="does not know"):
+        publish.publish(clients, store)
+
+
+def test_an_object_that_is_not_what_was_written_is_not_pointed_at(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    monkeypatch.setattr(GalleryBucket, "holds", refused)
+    with pytest.raises(CloudError, match="is not what was written to it"):
+        publish.publish(clients, store)
+    assert KEY not in keys(clients)
+
+
+def test_young_parts_without_a_manifest_are_left_to_whoever_is_sending_them(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 1)
+    monkeypatch.setattr(tidy, "_SLACK", 0)
+    stray = f"{FOLDER}parts/{'0' * 64}.part"
+    clients.s3.put_object(Bucket=BUCKET, Key=stray, Body=b"x")
+    store = made()
+    for margin, is_left in ((timedelta(hours=1), True), (timedelta(0), False)):
+        monkeypatch.setattr(tidy, "_MARGIN", margin)
+        for _ in range(2):
+            put(store, Ada=1)
+            publish.publish(clients, store)
+        assert (stray in keys(clients)) == is_left
+
+
+def test_retiring_the_old_gallery_can_be_interrupted(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    old_layout(clients)
+    publish.publish(clients, store)
+    real, calls = GalleryBucket.delete, []
+
+    def once(bucket: GalleryBucket, names: list[str]) -> None:
+        if calls:
+            raise CloudError("cut off")
+        calls.append(names)
+        real(bucket, names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GalleryBucket, "delete", once)
+        with pytest.raises(CloudError, match="cut off"):
+            publish.retire_old(clients)
+    assert calls == [[OLD_KEY]]
+    publish.retire_old(clients)
+    assert all(key.startswith(FOLDER) for key in keys(clients))
+
+
+def test_a_damaged_gallery_that_was_set_aside_is_in_nobodys_way(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    store.file.with_name("alice.0123.db").write_bytes(b"no database at all" * 100)
+    publish.publish(clients, store)
+    assert served(clients).names == ("Ada",)
+
+
+def test_gallery_status_names_what_is_pending_and_what_nobody_reads(clients: Clients) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving, "_serving", lambda _: (None, None))
+        store = made()
+        put(store, Ada=1, Grace=1)
+        publish.publish(clients, store)
+        people.forget("alice", "Ada")
+        facts = serving.state(clients)
+        assert [each["bucket"] for each in facts["forgetting"]] == [BUCKET]
+        assert "may still have people who were forgotten" in facts["problems"][0]
+        assert "version 2 is not published" in facts["problems"][1]
+        publish.publish(clients, store)
+        facts = serving.state(clients)
+        assert (facts["problems"], facts["forgetting"], facts["others"]) == ([], [], [])
+        other = serving.state(Clients(replace(DEPLOYMENT, space="other/facenet")))
+        assert "no gallery is published for the model's space other/facenet" in other["problems"][0]
+        assert [each["space"] for each in other["others"]] == [SPACE]
+
+
+def test_a_forget_in_a_gallery_of_facectl_1_is_pending_although_its_bucket_is_unknown() -> None:
+    store = made()
+    put(store, Ada=1)
+    people.forget("alice", "Ada")
+    [pending] = forgetting.pending(store)
+    assert pending.bucket is None
+    assert pending.line.endswith("Next: facectl gallery publish")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ import pytest
 from gallery_data import SPACE, made, put, unit
 
 from facectl.errors import GalleryError, InputError
-from facectl.gallery import people, store
-from facectl.gallery.changes import Reference
+from facectl.gallery import database, people, store
+from facectl.gallery.centroids import centroids
+from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.names import check_name
-from facectl.gallery.store import Store, centroids
+from facectl.gallery.store import Store
 
 
 def test_before_anyone_is_enrolled_there_is_no_gallery() -> None:
@@ -118,22 +119,37 @@ def test_a_damaged_gallery_is_named_and_left_alone() -> None:
 
 
 def test_another_space_is_never_added_to() -> None:
-    made()
+    put(made(), Ada=1)
     with pytest.raises(GalleryError, match="can't be compared") as caught:
         Store.for_space("alice", "other/facenet")
-    assert "facectl gallery enroll" in (caught.value.hint or "")
-    with pytest.raises(GalleryError, match="can't be compared"):
-        store.check_space("alice", "other/facenet")
-    store.check_space("nobody", "other/facenet")
+    assert "facectl gallery rebuild" in (caught.value.hint or "")
+    assert "facectl deploy --model" in (caught.value.hint or "")
 
 
-def test_a_gallery_set_aside_makes_room_for_another() -> None:
-    put(made(), Ada=1)
-    kept = store.set_aside("alice")
-    assert Store.find("alice") is None
-    assert Store.at(kept).people() == {"Ada": 1}
-    made()
-    assert store.set_aside("alice") != kept
+def test_an_empty_gallery_goes_over_to_another_space() -> None:
+    kept = made()
+    put(kept, Ada=1)
+    people.remove(kept, "Ada")
+    other = Store.for_space("alice", "other/facenet", synthetic=True, model="other-facenet")
+    assert (other.space, other.synthetic, other.lineage) == ("other/facenet", True, kept.lineage)
+    assert [(v.number, v.space.id) for v in other.versions()] == [
+        (3, "other/facenet"), (2, SPACE), (1, SPACE), (0, SPACE),
+    ]  # fmt: skip
+    put(other, Grace=1)
+    assert other.gallery().space == "other/facenet"
+    assert other.gallery(1).space == SPACE
+
+
+def test_a_change_of_space_by_another_command_stops_an_enrolment() -> None:
+    """Or embeddings of the old model would be added to the new one's."""
+    enrolling = made()
+    put(enrolling, Ada=1)
+    with Store.open("alice").change("rebuild") as change:
+        change.renew(EmbeddingSpace("other/facenet"), enrolling.settings)
+        change.add("Ada", Reference(unit(4)))
+    with pytest.raises(GalleryError, match="another command has rebuilt the gallery"):
+        put(enrolling, Grace=1)
+    assert enrolling.people() == {"Ada": 1}
 
 
 def test_rename_and_merge() -> None:
@@ -203,8 +219,9 @@ def test_forgetting_leaves_no_trace_in_any_version() -> None:
     with kept.change("enroll") as change:
         # The same photograph, enrolled again under yet another name.
         change.add("Augusta", photo)
-    aside = store.set_aside("alice")
     kept.close()
+    # As galleries of other models were once kept.
+    aside = kept.file.rename(kept.file.with_name("alice.0123.db"))
     kept = made()
     put(kept, Ada=1, Alan=1)
     assert people.forget("alice", "Ada") == 4
@@ -231,7 +248,7 @@ def test_a_long_enrolment_is_one_version_unless_another_came_between() -> None:
     with kept.change("enroll", extend=1) as change:
         change.add("Eve", Reference(unit(9)))
     assert kept.version == 3
-    kept.put("published", json.dumps({"version": 3}))
+    assert kept.claim() == 3
     with kept.change("enroll", extend=3) as change:
         change.add("Mallory", Reference(unit(9)))
     assert kept.version == 4
@@ -278,3 +295,94 @@ def test_one_name_however_it_is_composed() -> None:
 
 def test_the_space_is_kept() -> None:
     assert made().space == SPACE
+
+
+@pytest.fixture
+def old_file(isolated: Path) -> Path:
+    """A gallery as facectl stored it when all versions were of one space: format 1."""
+    file = store.path("alice")
+    file.parent.mkdir(parents=True)
+    script = Path(__file__).with_name("golden") / "gallery-1.sql"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(script.read_text())
+    return file
+
+
+def check_migrated(kept: Store) -> None:
+    assert kept.lineage == "d4f30bb997b34922a1c45f3a0d6f1848"
+    assert (kept.version, kept.space, kept.synthetic) == (6, SPACE, True)
+    assert [kept.people(version) for version in range(7)] == [
+        {}, {"Ada": 2, "Grace": 1}, {"Ada": 2, "Grace": 1}, {"Countess": 2, "Grace": 1},
+        {"Countess": 2}, {"Ada": 2, "Grace": 1}, {"Ada": 2, "Alan": 1, "Grace": 1},
+    ]  # fmt: skip
+    assert [(v.action, v.settings.threshold, v.space) for v in kept.versions()] == [
+        (action, threshold, EmbeddingSpace(SPACE, synthetic=True))
+        for action, threshold in (
+            ("enroll", 1.0), ("rollback to 1", 1.0), ("remove", 0.7), ("rename", 0.7),
+            ("settings", 0.7), ("enroll", 1.0), ("made", 1.0),
+        )
+    ]  # fmt: skip
+    [reference] = kept.references("Alan")
+    assert kept.gallery().match(reference.embedding[None])[0].name == "Alan"
+    assert reference.source == "/photos/Alan0.jpg"
+
+
+def test_a_file_of_format_1_is_migrated_when_it_is_opened(old_file: Path) -> None:
+    kept = Store.open("alice")
+    check_migrated(kept)
+    assert kept.get("format") == "facectl-gallery-2"
+    kept.close()
+    # Once.
+    kept = Store.for_space("alice", SPACE, synthetic=True, model="tiny")
+    check_migrated_model(kept)
+    put(kept, Eve=1)
+    assert kept.people()["Eve"] == 1
+    people.rollback(kept, 3)
+    assert kept.people() == {"Countess": 2, "Grace": 1}
+    assert people.forget("alice", "Countess") == 2
+
+
+def check_migrated_model(kept: Store) -> None:
+    """The name of the model is known from the first command that says it."""
+    assert {version.space.model for version in kept.versions()} == {"tiny"}
+
+
+def test_a_migration_that_is_cut_off_leaves_the_file_as_it_was(
+    old_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = database._MIGRATION_1.split(";")
+    before = old_file.read_bytes()
+    for count in range(1, len(statements)):
+        broken = ";".join([*statements[:count], "SELECT * FROM nowhere"])
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "_MIGRATION_1", broken)
+            with pytest.raises(GalleryError):
+                Store.open("alice")
+        assert old_file.read_bytes() == before
+    check_migrated(Store.open("alice"))
+
+
+def test_a_file_of_format_1_in_which_nobody_ever_was(isolated: Path) -> None:
+    file = store.path("alice")
+    file.parent.mkdir(parents=True)
+    script = Path(__file__).with_name("golden") / "gallery-1.sql"
+    schema = [
+        statement
+        for statement in script.read_text().split(";\n")
+        if "INSERT" not in statement or "'format'" in statement
+    ]
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(";\n".join(schema))
+    with pytest.raises(GalleryError, match="is an empty gallery"):
+        Store.open("alice")
+    kept = made()
+    put(kept, Ada=1)
+    assert (kept.space, kept.people()) == (SPACE, {"Ada": 1})
+
+
+def test_a_format_that_is_newer_is_left_alone() -> None:
+    kept = made()
+    kept.put("format", "facectl-gallery-3")
+    kept.close()
+    with pytest.raises(GalleryError, match="another format than facectl-gallery-2"):
+        Store.open("alice")

@@ -14,7 +14,6 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from facectl import context as deployments
 from facectl import paths
 from facectl.aws import Clients
 from facectl.cli.app import app
@@ -60,6 +59,20 @@ def clients() -> Clients:
     return Clients(Deployment(ASU_ID, "local", endpoint_url=running.endpoint_url))
 
 
+def record(asu_id: str) -> Path:
+    """The file of a remembered deployment."""
+    return paths.state_dir() / "deployments" / f"{asu_id}.json"
+
+
+def remember(deployment: Deployment) -> None:
+    record(deployment.asu_id).parent.mkdir(parents=True, exist_ok=True)
+    record(deployment.asu_id).write_text(json.dumps(dataclasses.asdict(deployment)))
+
+
+def recall(asu_id: str) -> Deployment:
+    return Deployment(**json.loads(record(asu_id).read_text()))
+
+
 def wanted(aws: Clients, sizing: Sizing) -> tuple[Wish, tuple[Resource, ...]]:
     """The pipeline of functions that only pass messages on, and a repository beside it."""
     package = zip_package()
@@ -90,7 +103,7 @@ def deploy(sizing: Sizing) -> str:
         carry_out(step, context)
     url = Reader(aws, wish.account).address(DETECTION_FUNCTION)
     assert url is not None
-    deployments.remember(dataclasses.replace(aws.deployment, function_url=url))
+    remember(dataclasses.replace(aws.deployment, function_url=url))
     return url
 
 
@@ -147,7 +160,7 @@ def test_at_another_port_addresses_are_moved() -> None:
     port = free_port()
     up = run(app, ["local", "up", "--port", str(port), "--json"])
     assert json.loads(up.stdout)["restored"]["problems"] == []
-    remembered = deployments.recall(ASU_ID)
+    remembered = recall(ASU_ID)
     assert remembered.endpoint_url == f"http://127.0.0.1:{port}"
     assert found(Sizing()) == {key(each): each for each in wanted(clients(), Sizing())[1]}
     assert answer_of(remembered.function_url, "moved")
@@ -257,19 +270,19 @@ def test_a_bucket_without_its_owner_is_set_aside_with_its_objects() -> None:
 def test_a_remembered_address_moves_where_it_is_this_clouds() -> None:
     addresses = [f"http://127.0.0.1:{port}" for port in (4566, 45660, 9999)]
     for number, address in enumerate(addresses):
-        deployments.remember(Deployment(f"d{number}", "local", endpoint_url=address))
+        remember(Deployment(f"d{number}", "local", endpoint_url=address))
     other = Deployment("on-aws", "aws", endpoint_url=addresses[0])
-    deployments.remember(other)
-    damaged = paths.state_dir() / "deployments" / "damaged.json"
+    remember(other)
+    damaged = record("damaged")
     damaged.write_bytes(b"\xff")
     services_folder().mkdir(parents=True)
     state.write(state.Saved(1.0, 4566, True))
 
     state.prepare(4600)
 
-    moved = [deployments.recall(f"d{number}").endpoint_url for number in range(3)]
+    moved = [recall(f"d{number}").endpoint_url for number in range(3)]
     assert moved == ["http://127.0.0.1:4600", *addresses[1:]]
-    assert deployments.recall("on-aws") == other
+    assert recall("on-aws") == other
     assert damaged.read_bytes() == b"\xff"
 
 

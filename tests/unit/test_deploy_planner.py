@@ -102,7 +102,7 @@ def test_the_queues_are_as_the_contract_says() -> None:
         only(Queue, "req-dlq"),
     )
     assert request.visibility_timeout == 6 * 60
-    assert request.max_receives == 3
+    assert request.max_receives == 5
     assert request.dead_letters_to == "arn:aws:sqs:us-east-1:123456789012:42-req-dlq"
     assert (responses.visibility_timeout, responses.receive_wait) == (1, 20)
     assert [queue.retention // 86400 for queue in (request, responses, dead)] == [4, 4, 14]
@@ -144,7 +144,7 @@ def test_an_environment_differs_variable_by_variable() -> None:
         "kind": "function",
         "name": "face-detection",
         "changes": [
-            {"attribute": "FACECTL_MAX_RECEIVES", "before": "none", "after": "3"},
+            {"attribute": "FACECTL_MAX_RECEIVES", "before": "none", "after": "5"},
             {"attribute": "FACECTL_MODEL_DIR", "before": "/models/b", "after": "/models/a"},
             {"attribute": "STRAY", "before": "1", "after": "none"},
         ],

@@ -24,7 +24,6 @@ def test_every_setting_can_be_set() -> None:
             "FACECTL_REQUEST_QUEUE_URL": "q1",
             "FACECTL_RESPONSE_QUEUE_URL": "q2",
             "FACECTL_GALLERY_BUCKET": "b",
-            "FACECTL_GALLERY_KEY": "k",
             "FACECTL_GALLERY_REFRESH": "1.5",
             "FACECTL_MAX_RECEIVES": "4",
             "FACECTL_VISIBILITY_TIMEOUT": "90",
@@ -38,7 +37,7 @@ def test_every_setting_can_be_set() -> None:
         }
     )
     assert settings == Settings(
-        Path("/m"), "q1", "q2", "b", "k", 1.5, 4, 90, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3, False
+        Path("/m"), "q1", "q2", "b", 1.5, 4, 90, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3, False
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from facectl.cli.gallery import enrol, exchange, people, tune, versions
+from facectl.cli.gallery import enrol, exchange, people, rebuild, tune, versions
 
 app = typer.Typer(no_args_is_help=True, help="Whom the pipeline knows: enroll, list, calibrate.")
 
@@ -19,6 +19,7 @@ app.command("export")(exchange.export)
 app.command("history")(versions.history)
 app.command("diff")(versions.diff)
 app.command("rollback")(versions.rollback)
+app.command("rebuild")(rebuild.rebuild)
 app.command("settings")(tune.settings)
 app.command("calibrate")(tune.calibrate)
 app.command("evaluate")(tune.evaluate)

@@ -76,7 +76,9 @@ def run(
     from facectl.models.store import find
 
     model = find(deployment.space)
-    store = Store.for_space(deployment.asu_id, model.space, synthetic=model.synthetic)
+    store = Store.for_space(
+        deployment.asu_id, model.space, synthetic=model.synthetic, model=model.path.name
+    )
     enrolment = enrol.Enrolment(
         store, lambda: Enroller(model), take_largest=take_largest, strict=strict
     )

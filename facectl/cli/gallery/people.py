@@ -92,6 +92,8 @@ def remove(
     """Remove a person from the gallery, here and in the deployment.
 
     Without --forget older versions keep the person, so that a rollback is possible.
+    Where publishing fails the forgetting is finished by the next publication, and
+    `facectl gallery status` names the buckets in which it is not.
 
     [bold]Examples[/bold]
 
@@ -106,7 +108,7 @@ def remove(
             people.forget(deployment.asu_id, name)
         else:
             people.remove(store, name)
-        shared.publish_change(deployment, store, anew=forget)
+        shared.publish_change(deployment, store)
         word = "Forgot" if forget else "Removed"
         shared.report(store, f"{word} {name}.", json=json)
 

@@ -30,7 +30,7 @@ def opened(deployment: Deployment) -> Iterator[Store]:
 
 
 def publish_change(deployment: Deployment, store: Store, **options: Any) -> Manifest:
-    """Publish the newest version, and say where it is kept if that fails."""
+    """Publish the newest version; say what is left to do if that fails."""
     from facectl.aws import Clients
     from facectl.gallery import publish
 
@@ -38,7 +38,7 @@ def publish_change(deployment: Deployment, store: Store, **options: Any) -> Mani
     try:
         with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task("", total=None)
-            return publish.publish(
+            manifest = publish.publish(
                 Clients(deployment),
                 store,
                 progress=lambda size: bar.advance(task, size),
@@ -51,6 +51,17 @@ def publish_change(deployment: Deployment, store: Store, **options: Any) -> Mani
             markup=False,
         )
         raise
+    finally:
+        warn_pending(store)
+    return manifest
+
+
+def warn_pending(store: Store) -> None:
+    """Name the buckets in which people whom `remove --forget` removed still may be."""
+    from facectl.gallery import forgetting
+
+    for each in forgetting.pending(store):
+        err.print(each.line, style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, changes_deployment, with_deployment
+from facectl.cli.options import (
+    Json,
+    Yes,
+    announced,
+    changes_deployment,
+    with_deployment,
+    with_overrides,
+)
 from facectl.console import err, out, print_json
-from facectl.context import Deployment
+from facectl.context import Deployment, Overrides, resolve
+
+if TYPE_CHECKING:
+    from facectl.gallery.changes import EmbeddingSpace
 
 Number = Annotated[int, typer.Argument(help="A version's number.")]
 
 
 @with_deployment
 def history(deployment: Deployment, json: Json = False) -> None:
-    """List every version of the gallery, the newest first.
+    """List every version of the gallery with its model, the newest first.
 
     [bold]Example[/bold]
 
     facectl gallery history
     """
+    from facectl.models import store as models
+
     with shared.opened(deployment) as store:
         versions = store.versions()
     if json:
         print_json([asdict(version) for version in versions])
         return
+    installed = {model.space: model.path.name for model in models.installed()}
     table = Table("Version", "When", "What", "Came", "Went", "Threshold", box=None)
+    table.add_column("Model", overflow="fold")
     for version in versions:
         table.add_row(
             str(version.number),
-            version.at,
+            version.at[:16].replace("T", " "),
             version.action,
             str(version.added or ""),
             str(version.removed or ""),
             f"{version.settings.threshold:.3g} {version.settings.metric}",
+            Text(_model(version.space, installed)),
         )
     out.print(table)
 
@@ -82,20 +98,31 @@ def diff(
         out.print(f"Versions {old} and {new} are the same.")
 
 
-@changes_deployment
-def rollback(deployment: Deployment, version: Number, json: Json = False) -> None:
+@with_overrides
+def rollback(overrides: Overrides, version: Number, yes: Yes = False, json: Json = False) -> None:
     """Make the gallery what it was at an older version; what came since stays in the history.
+
+    A version of another model needs that model: it is deployed again, after asking.
 
     [bold]Example[/bold]
 
     facectl gallery rollback 3
     """
+    from facectl.cli.gallery import rebuild
+    from facectl.deploy import deployer
     from facectl.gallery import people
 
+    deployment = announced(resolve(overrides))
     with shared.opened(deployment) as store:
-        now = people.rollback(store, version)
-        shared.publish_change(deployment, store)
-        shared.report(store, f"Version {now} is what version {version} was.", json=json)
+        space = store.space_of(version)
+        if deployment.space in (None, space.id):
+            now = people.rollback(store, version)
+            shared.publish_change(deployment, store)
+        else:
+            deployment = deployer.located(deployment, overrides.endpoint_url)
+            now = rebuild.switch_back(deployment, store, version, yes=yes)
+        text = f"Version {now} is what version {version} was."
+        shared.report(store, text, json=json)
 
 
 @changes_deployment
@@ -131,7 +158,7 @@ def status(deployment: Deployment, json: Json = False) -> None:
     facectl gallery status --json
     """
     from facectl.aws import Clients
-    from facectl.errors import GalleryError
+    from facectl.errors import ExitCode
     from facectl.gallery import serving
 
     facts = serving.state(Clients(deployment))
@@ -141,14 +168,21 @@ def status(deployment: Deployment, json: Json = False) -> None:
         table = Table.grid(padding=(0, 2))
         for key in ("here", "published", "serving"):
             table.add_row(key, _line(facts[key]))
+        for other in facts["others"]:
+            table.add_row("unused", _line(other))
         out.print(table)
         for problem in facts["problems"]:
             err.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
     if facts["problems"]:
-        raise typer.Exit(GalleryError.exit_code)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _line(facts: dict[str, Any] | None) -> str:
     if facts is None:
         return "-"
     return ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
+
+
+def _model(space: EmbeddingSpace, installed: dict[str, str]) -> str:
+    name = space.model or installed.get(space.id) or str(space)
+    return f"{name} (synthetic)" if space.synthetic else name

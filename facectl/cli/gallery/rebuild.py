@@ -1,0 +1,274 @@
+"""`facectl gallery rebuild`, and what `deploy` and `rollback` say and ask about another model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from facectl.cli.gallery import shared
+from facectl.cli.options import Json, Yes, announced, with_deployment
+from facectl.console import err, out, print_json
+from facectl.context import Deployment
+from facectl.errors import FacectlError, GalleryError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from facectl.deploy.deployer import Draft
+    from facectl.gallery.changes import EmbeddingSpace
+    from facectl.gallery.rebuild import Lost, Rebuild
+    from facectl.gallery.store import Store
+    from lambda_src.vision.store import Model
+
+_SHOWN = 30
+_NAMES = 10
+
+
+@with_deployment
+def rebuild(
+    deployment: Deployment,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Installed model, by name or space; else the deployed one."),
+    ] = None,
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Option("--photographs", help="Folder to look in for photographs that were moved."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what would be lost, and change nothing.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Embed the gallery's photographs again, for another model, and publish the new version.
+
+    The older versions stay in the history, each with its model. `facectl deploy --model` does
+    the same and changes the functions too.
+
+    [bold]Examples[/bold]
+
+    facectl gallery rebuild
+
+    facectl gallery rebuild --model vggface2-facenet --photographs people/
+    """
+    from facectl.gallery import rebuild as rebuilds
+    from facectl.gallery.changes import EmbeddingSpace
+    from facectl.models.store import find
+
+    if not dry_run:
+        deployment = announced(deployment)
+    chosen = find(model or deployment.space)
+    with shared.opened(deployment) as store:
+        if not rebuilds.needed(store, chosen.space):
+            _nothing(store, chosen, json=json)
+            return
+        with shared.counted("Looking for", sum(store.people().values())) as progress:
+            work = rebuilds.plan(
+                store, EmbeddingSpace.of(chosen), folders=photographs or (), progress=progress
+            )
+        tell(work, line=not dry_run or json)
+        if dry_run:
+            print_json(work.facts()) if json else out.print(work.line, soft_wrap=True)
+            return
+        embed(work, chosen, yes=yes)
+        work.commit()
+        ahead = deployment.space not in (None, chosen.space)
+        there = replace(deployment, space=chosen.space, synthetic=chosen.synthetic)
+        shared.publish_change(there, store, ahead=ahead)
+        facts = {"rebuilt": work.photographs + work.known, "lost": [asdict(x) for x in work.lost]}
+        shared.report(store, f"The gallery is of model {work.new} now.", json=json, **facts)
+    if ahead:
+        err.print(
+            f"The functions still run another model.  Next: facectl deploy --model {work.new}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool) -> int:
+    """Roll back to a version of another model than the deployed one, and deploy that model.
+
+    Returns the number of the new version. Raises ModelError where the model is
+    not installed, GalleryError where the answer to the question is no.
+    """
+    from facectl.cli.deploy import confirm_replacements
+    from facectl.deploy import deployer, report
+    from facectl.gallery import people
+
+    model = model_of(store.space_of(version), version)
+    with err.status("Reading what is deployed"):
+        work = deployer.draft(deployment, model, rebuilds=False)
+    if not yes:
+        _ask(
+            f"Version {version} is of model {model.path.name}: deploy that model too?",
+            f"version {version} is of model {model.path.name}, the functions run another one",
+            f"facectl gallery rollback {version} --yes",
+        )
+    confirm_replacements(work.steps, yes=yes)
+    now = people.rollback(store, version)
+    try:
+        with report.progress(work.steps) as progress:
+            deployer.perform(work, progress)
+        with err.status("Waiting until both functions answer"):
+            deployer.check(work, deployer.finish(work))
+    except FacectlError:
+        err.print(
+            f"Version {now} is kept on this computer.  To finish: "
+            f"facectl deploy --model {model.path.name}",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise
+    return now
+
+
+def model_of(space: EmbeddingSpace, version: int) -> Model:
+    """The installed model of a version's embedding space; raises ModelError."""
+    from facectl.models.store import find
+
+    try:
+        return find(space.id)
+    except ModelError as error:
+        raise ModelError(
+            f"version {version} of the gallery is of model {space}, embedding space {space.id}: "
+            f"{error}",
+            hint=_build_command(space),
+        ) from error
+
+
+def tell(work: Rebuild | None, *, line: bool = True) -> None:
+    """Say on stderr what a rebuild does, and which photographs are lost to it."""
+    if work is None:
+        return
+    if line:
+        err.print(work.line, markup=False, soft_wrap=True)
+    if work.lost:
+        _table(work.lost)
+    before, after = work.thresholds
+    if before != after:
+        err.print(
+            f"The threshold was picked for {work.old}: {before:.4g} becomes {after:.4g}.  "
+            "Later: facectl gallery calibrate",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
+    """Embed the photographs, after asking where people would be left out; raises GalleryError."""
+    from facectl.gallery.photographs import Enroller
+
+    confirm_dropped(work, [], yes=yes)
+    agreed, lost = work.dropped, len(work.lost)
+    with shared.counted("Embedding", work.photographs) as progress:
+        work.embed(lambda: Enroller(model), progress)
+    if len(work.lost) > lost:
+        _table(work.lost)
+    confirm_dropped(work, agreed, yes=yes)
+
+
+def embed_for_deploy(work: Draft, *, asked: bool, yes: bool) -> None:
+    """Embed the gallery of a deploy; `asked`: whether the model was named on the command line."""
+    if work.gallery is None or work.model is None:
+        return
+    tell(work.gallery)
+    if not asked and not yes:
+        question = f"Deploy model {work.gallery.new} in place of {work.gallery.old}?"
+        _ask(
+            question,
+            f"the gallery is of model {work.gallery.old}, and {work.gallery.new} was not asked for",
+            f"facectl deploy --model {work.gallery.new}   or   --yes",
+        )
+    embed(work.gallery, work.model, yes=yes)
+
+
+def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
+    """Ask before people without a photograph are left out of the new version."""
+    dropped = [name for name in work.dropped if name not in agreed]
+    if not dropped:
+        return
+    names = ", ".join(dropped[:_NAMES])
+    if len(dropped) > _NAMES:
+        names += f" and {len(dropped) - _NAMES} more"
+    imported = {lost.kind for lost in work.lost if lost.name in dropped} == {"imported"}
+    why = (
+        "were imported as embeddings, without photographs, and can't be embedded again"
+        if imported
+        else "have no photograph left that can be embedded again"
+    )
+    if work.people == 0:
+        names = f"all {len(dropped)} people"
+    text = f"{names} {why} for model {work.new}"
+    err.print(
+        f"{text}: the new version does not have them. The older versions keep them.",
+        markup=False,
+        soft_wrap=True,
+    )
+    if not yes:
+        _ask(
+            "Go on without them?",
+            f"{text}: the gallery is as it was",
+            "put the photographs back, or name their folder: facectl gallery rebuild "
+            f"--model {work.new} --photographs FOLDER   or leave the people out: --yes",
+        )
+
+
+def _nothing(store: Store, model: Model, *, json: bool) -> None:
+    if store.people():
+        text = f"Nothing to rebuild: the gallery is of model {model.path.name} already."
+    else:
+        text = "Nothing to rebuild."
+    shared.report(store, text, json=json, rebuilt=0, lost=[])
+
+
+def _build_command(space: EmbeddingSpace) -> str:
+    """What builds the model of a space, as far as the space tells."""
+    from facectl.models.weights import RELEASES
+
+    digest, _, preprocessing = space.id.partition("/")
+    weights = (space.model or "").removesuffix(f"-{preprocessing}")
+    for name, release in RELEASES.items():
+        if digest == release.sha256:
+            weights = name
+    if space.synthetic:
+        weights = "synthetic"
+    note = ""
+    if weights not in (*RELEASES, "synthetic"):
+        weights, note = "FILE", f"   with the weights file of sha256 {digest}"
+    return f"facectl models build --weights {weights} --preprocessing {preprocessing}{note}"
+
+
+def _ask(question: str, refusal: str, hint: str) -> None:
+    """Ask, and raise GalleryError unless the answer is yes; no terminal is a no."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise GalleryError(refusal, hint=hint)
+
+
+def _table(lost: Sequence[Lost]) -> None:
+    table = Table("Person", "Photograph", "Why it can't be embedded again", box=None)
+    for each in lost[:_SHOWN]:
+        table.add_row(Text(each.name), Text(short(each.photo)), Text(each.message))
+    err.print(table)
+    if len(lost) > _SHOWN:
+        err.print(f"… and {len(lost) - _SHOWN} more photographs")
+
+
+def short(photo: str | None) -> str:
+    """A photograph's path from the working directory where it is below it, else its last parts."""
+    if photo is None:
+        return "-"
+    relative = os.path.relpath(photo)
+    if not relative.startswith(os.pardir):
+        return relative
+    return str(Path("…", *Path(photo).parts[-3:]))

@@ -1,0 +1,263 @@
+"""Embedding a gallery again for another model, from the photographs that it was made of.
+
+A rebuild is planned (which photographs are still there), embedded in memory,
+and stored as one new version: an interrupted one leaves the gallery as it was.
+Photographs that the model has embedded before, in any version, are not read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facectl.errors import GalleryError, InputError
+from facectl.gallery.changes import EmbeddingSpace, Enrolled, Reference, Settings
+from facectl.gallery.enrol import Eye, Progress, reference_of
+from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
+from facectl.gallery.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A reference that the other model can't have: whose, the photograph, and why."""
+
+    name: str
+    photo: str | None
+    kind: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A reference of the old version and what becomes of it: a vector, an embedding or a loss."""
+
+    old: Enrolled
+    photo: Path | None = None
+    vector: int | None = None
+    new: Reference | None = None
+    lost: Lost | None = None
+
+    def lose(self, kind: str, message: str) -> None:
+        self.lost = Lost(self.old.name, self.old.source, kind, message)
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """The newest version of a gallery as another model will have it."""
+
+    file: Path
+    version: int
+    old: EmbeddingSpace
+    new: EmbeddingSpace
+    settings: tuple[Settings, Settings]
+    _references: list[_Planned] = field(repr=False)
+
+    @property
+    def line(self) -> str:
+        """What is done, for a plan."""
+        known = f", {self.known} embedded earlier" if self.known else ""
+        return (
+            f"gallery: re-embed {self.photographs} photographs of {self.people} people for model "
+            f"{self.new}{known}"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What is done, for JSON."""
+        return {
+            "action": "re-embed",
+            "kind": "gallery",
+            "name": self.file.stem,
+            "changes": [{"attribute": "space", "before": self.old.id, "after": self.new.id}],
+            "photographs": self.photographs,
+            "known": self.known,
+            "people": self.people,
+            "dropped": self.dropped,
+            "lost": [asdict(lost) for lost in self.lost],
+        }
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """The threshold now, and the one that belongs to the other model."""
+        before, after = self.settings
+        return before.threshold, after.threshold
+
+    @property
+    def photographs(self) -> int:
+        """How many photographs are to be embedded."""
+        return sum(1 for each in self._references if each.photo is not None and not each.lost)
+
+    @property
+    def known(self) -> int:
+        """How many references the model has from an earlier version."""
+        return sum(1 for each in self._references if each.vector is not None)
+
+    @property
+    def people(self) -> int:
+        """How many people the new version has."""
+        return len(self._kept())
+
+    @property
+    def lost(self) -> list[Lost]:
+        """The references without a photograph to embed, in the order of people and photographs."""
+        found = [each.lost for each in self._references if each.lost is not None]
+        return sorted(found, key=lambda lost: (lost.name, lost.photo or ""))
+
+    @property
+    def dropped(self) -> list[str]:
+        """The people of whom nothing can be embedded: the new version does not have them."""
+        kept = self._kept()
+        return sorted({each.old.name for each in self._references} - kept)
+
+    def embed(self, eye: Callable[[], Eye], progress: Progress = lambda: None) -> None:
+        """Embed the photographs; those that can't be are lost. Changes nothing on the disk."""
+        model: Eye | None = None
+        for each in self._references:
+            if each.photo is None or each.lost is not None or each.new is not None:
+                continue
+            # Only now: a rebuild from known embeddings loads no model.
+            model = eye() if model is None else model
+            self._embed(each, each.photo, model)
+            progress()
+
+    def commit(self) -> int:
+        """Store the new version and return its number; raises GalleryError.
+
+        It is refused where the gallery has changed since it was planned.
+        """
+        store = Store.at(self.file)
+        try:
+            with store.change("rebuild") as change:
+                # A long enrolment adds to a version without a new number.
+                now = [each.old for each in self._references]
+                if store.version != self.version or store.enrolled() != now:
+                    raise GalleryError(
+                        f"another command changed {self.file} while its photographs were "
+                        "embedded: it is as the other command left it",
+                        hint="run the same command again",
+                    )
+                change.renew(self.new, self.settings[1])
+                for each in self._references:
+                    if each.vector is not None:
+                        change.add_known(each.old.name, each.vector)
+                    elif each.new is not None:
+                        change.add(each.old.name, each.new)
+            return store.version
+        finally:
+            store.close()
+
+    def _embed(self, each: _Planned, photo: Path, model: Eye) -> None:
+        # Enrolled from several faces only where the largest was asked for.
+        largest = each.old.figures.get("faces", 1) > 1
+        try:
+            sample = model.embed(photo, take_largest=largest)
+        except PhotographError as error:
+            each.lose(error.kind, str(error))
+            return
+        if sample.sha256 != each.old.sha256:
+            each.lose("changed", _CHANGED)
+            return
+        each.new = reference_of(sample)
+
+    def _kept(self) -> set[str]:
+        return {each.old.name for each in self._references if each.lost is None}
+
+
+_CHANGED = "the file is no longer the photograph that was enrolled"
+
+
+def plan(
+    store: Store,
+    space: EmbeddingSpace,
+    *,
+    folders: Sequence[Path] = (),
+    progress: Progress = lambda: None,
+) -> Rebuild:
+    """What a rebuild of the newest version for another space takes. Reads only.
+
+    A photograph is looked for where it was, then in the same folder, then below
+    `folders`, by its sha256. Raises InputError for a folder that there is not.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder", hint="facectl gallery rebuild --help")
+    version = store.version
+    finder = _Finder(folders)
+    references = []
+    for old in store.enrolled():
+        references.append(planned := _Planned(old))
+        _locate(store, space, planned, finder)
+        progress()
+    settings = store.settings, store.settings_for(space.id)
+    return Rebuild(store.file, version, store.space_of(version), space, settings, references)
+
+
+def needed(store: Store, space: str) -> bool:
+    """Whether the newest version has references of another space."""
+    return store.space != space and bool(store.people())
+
+
+def _locate(store: Store, space: EmbeddingSpace, planned: _Planned, finder: _Finder) -> None:
+    old = planned.old
+    if old.sha256 is None or old.source is None:
+        planned.lose("imported", "it was imported as an embedding, without a photograph")
+        return
+    planned.vector = store.vector_of(old.sha256, space.id)
+    if planned.vector is not None:
+        return
+    planned.photo = finder.find(Path(old.source), old.sha256)
+    if planned.photo is None:
+        gone = not Path(old.source).exists()
+        planned.lose(*(("gone", "the file is gone") if gone else ("changed", _CHANGED)))
+
+
+class _Finder:
+    """Looks photographs up by their digests; each folder is read once at most."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._beside: dict[Path, dict[str, Path]] = {}
+        self._below: dict[str, Path] | None = None
+
+    def find(self, source: Path, sha256: str) -> Path | None:
+        if _digest(source) == sha256:
+            return source
+        folder = source.parent
+        if folder not in self._beside:
+            self._beside[folder] = _digests(_images(folder))
+        if sha256 in self._beside[folder]:
+            return self._beside[folder][sha256]
+        if self._below is None:
+            self._below = _digests(file for folder in self._folders for file in photographs(folder))
+        return self._below.get(sha256)
+
+
+def _images(folder: Path) -> list[Path]:
+    """The image files in a folder itself; what lies deeper may be anything."""
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    except OSError:
+        return []
+
+
+def _digests(files: Iterable[Path]) -> dict[str, Path]:
+    return {found: file for file in files if (found := _digest(file)) is not None}
+
+
+def _digest(file: Path) -> str | None:
+    try:
+        return digest(file)
+    except PhotographError:
+        return None
+
+
+def plan_local(asu_id: str, space: EmbeddingSpace) -> Rebuild | None:
+    """What a deployment's gallery needs for a model; None where nothing is to be done."""
+    store = Store.find(asu_id)
+    if store is None:
+        return None
+    try:
+        return plan(store, space) if needed(store, space.id) else None
+    finally:
+        store.close()
