@@ -159,7 +159,7 @@ def test_a_second_account_has_to_be_named_completely() -> None:
 
 
 def test_another_account_than_the_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws.Clients, "account", OTHER_ACCOUNT)
+    monkeypatch.setattr(aws.Clients, "account", OTHER_ACCOUNT, raising=False)
     with pytest.raises(InputError) as caught:
         aws.with_account(replace(AWS, profile=None))
     assert str(caught.value) == (
