@@ -213,7 +213,7 @@ def with_account(deployment: Deployment) -> Deployment:
     if deployment.account not in (None, account):
         other = replace(deployment, account=account)
         raise InputError(
-            f"ASU ID {deployment.key} is meant, but these credentials are of account {account}",
+            f"The credentials belong to account {account}, but the deployment is {deployment.key}",
             hint=f"--profile NAME, of account {deployment.account}   or, for a second deployment: "
             f"facectl deploy {other.key.flags}",
         )

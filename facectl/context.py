@@ -54,7 +54,7 @@ class Overrides:
             )
 
     def match(self, key: Key) -> bool:
-        """Whether nothing that was said speaks against this deployment."""
+        """Whether no flag and no variable excludes this deployment."""
         said = (
             (self.asu_id, key.asu_id),
             (self.target, key.target),
@@ -64,8 +64,8 @@ class Overrides:
         return all(None in pair or pair[0] == pair[1] for pair in said)
 
     @property
-    def whole(self) -> bool:
-        """Whether they name a deployment without help of what is remembered."""
+    def complete(self) -> bool:
+        """Whether they name a deployment without what is remembered."""
         return None not in (self.asu_id, self.target, self.region)
 
 
@@ -127,7 +127,7 @@ class Deployment:
     auth: Literal["iam", "none"] | None = None
     # The twelve digits of the AWS account; None until AWS was asked.
     account: str | None = None
-    # Made by `facectl demo`: any other deployment may take its place.
+    # Made by `facectl demo`: deploying another ASU ID in its place removes it.
     demo: bool = False
 
     @property
@@ -157,15 +157,15 @@ class Deployment:
         if found.target not in TARGETS:
             raise ValueError(f"{found.target!r} is no target")
         if Key.parse(found.key.name) != found.key:
-            raise ValueError(f"{found.key} can't be")
+            raise ValueError(f"{found.key} is no deployment")
         return found
 
 
 def resolve(overrides: Overrides, *, new: bool = False) -> Deployment:
     """The deployment to talk to; raises InputError where that is not clear.
 
-    `new`: an ASU ID that is known in one region or account may be named whole
-    in another one, which is then a second deployment.
+    `new`: ASU ID, target and region together may name a second deployment of an
+    ASU ID that is deployed in another region or account.
     """
     from facectl import records
 
@@ -184,7 +184,7 @@ def resolve(overrides: Overrides, *, new: bool = False) -> Deployment:
     if meant:
         return _overridden(records.read(meant[0]), overrides)
     elsewhere = [key for key in known if overrides.target in (None, key.target)]
-    if elsewhere and not (new and overrides.whole):
+    if elsewhere and not (new and overrides.complete):
         raise _elsewhere(elsewhere, overrides, new=new)
     target = overrides.target or "aws"
     region = overrides.region or _region(target, overrides.profile, os.environ)
@@ -259,8 +259,10 @@ def _elsewhere(known: Sequence[Key], overrides: Overrides, *, new: bool) -> Inpu
     hint = known[0].flags
     if new:
         region = overrides.region or known[0].region
-        whole = Key(known[0].asu_id, overrides.target or known[0].target, region, overrides.account)
-        hint = f"{hint}   or, for a second deployment: {whole.flags}"
+        second = Key(
+            known[0].asu_id, overrides.target or known[0].target, region, overrides.account
+        )
+        hint = f"{hint}   or, for a second deployment: {second.flags}"
     return InputError(
         f"ASU ID {known[0].asu_id} is deployed elsewhere, {said}:{_listed(known)}", hint=hint
     )

@@ -4,7 +4,7 @@
     deployments/ID.options.json    {"target": ..., "options": {...}}
     deployments/current            the ASU ID
 
-Once they are records (`facectl.records`) they are kept in `deployments/migrated`.
+After their migration to records (`facectl.records`) they are kept in `deployments/migrated`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def read(folder: Path, asu_id: str | None = None) -> Iterator[Old | InputError]:
             yield found
 
 
-def put_away(folder: Path, asu_id: str) -> None:
-    """Keep the files of a deployment that has become a record out of the way."""
+def archive(folder: Path, asu_id: str) -> None:
+    """Move the files of a migrated deployment to the folder `migrated`."""
     kept = folder / "migrated"
     kept.mkdir(exist_ok=True)
-    # The deployment last: as long as it is there, the work is not done.
+    # The deployment last: an interrupted migration is recognised by it.
     for name in (f"{asu_id}{_OPTIONS}", f"{asu_id}.json"):
         if (folder / name).exists():
             (folder / name).replace(kept / name)
@@ -61,7 +61,7 @@ def _read(file: Path) -> Old | InputError | None:
     try:
         return _parse(file)
     except FileNotFoundError:
-        # There is none, or another process has brought it over.
+        # There is none, or another process has migrated it.
         return None
     except InputError as error:
         return error
@@ -71,7 +71,7 @@ def _parse(file: Path) -> Old:
     try:
         deployment = Deployment.parse(json.loads(file.read_text()))
         if deployment.asu_id != file.stem:
-            raise ValueError(f"it is of {deployment.asu_id}")
+            raise ValueError(f"it describes {deployment.asu_id}")
     except (ValueError, TypeError, AttributeError, InputError) as error:
         raise InputError(
             f"{file} is damaged: {error}",

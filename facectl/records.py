@@ -30,7 +30,7 @@ def remember(deployment: Deployment, options: Mapping[str, Any] | None = None) -
     `options` None keeps those that are written down. The record of a
     deployment whose account was not known becomes that of the account.
     """
-    with _alone():
+    with _locked():
         file = _file(deployment.key)
         before = replace(deployment, account=None).key
         if options is None:
@@ -44,7 +44,7 @@ def remember(deployment: Deployment, options: Mapping[str, Any] | None = None) -
 
 def forget(key: Key) -> None:
     """Remove what was written down about one deployment, and nothing else."""
-    with _alone():
+    with _locked():
         # The account may have become known since the record was written.
         gone = (key, replace(key, account=None))
         if _read_current() in gone:
@@ -55,12 +55,12 @@ def forget(key: Key) -> None:
 
 def use(key: Key) -> None:
     """Make a remembered deployment the current one."""
-    with _alone():
+    with _locked():
         _make_current(key)
 
 
 def current() -> Key | None:
-    """The deployment that is meant where none is named; None where none was chosen.
+    """The deployment that commands use where none is named; None where there is none.
 
     Raises InputError where it was remembered by an earlier version of facectl
     in a file that is damaged.
@@ -83,7 +83,7 @@ def known(asu_id: str | None = None) -> list[Key]:
         found = sorted((_records() / asu_id).glob("*.json"))
     names = (Key.parse(f"{file.parent.name}/{file.stem}") for file in found)
     keys = [key for key in names if key is not None]
-    # An interrupted `remember` leaves the record of before it knew the account.
+    # An interrupted `remember` leaves the record without the account beside the new one.
     return [
         key
         for key in keys
@@ -191,7 +191,7 @@ def _parse(data: Mapping[str, Any], key: Key) -> Deployment:
     try:
         deployment = Deployment.parse(data)
         if deployment.key != key:
-            raise ValueError(f"it is of {deployment.key}")
+            raise ValueError(f"it describes {deployment.key}")
     except (ValueError, TypeError, InputError) as error:
         raise _damage(key, error) from error
     return deployment
@@ -215,29 +215,28 @@ def _damage(key: Key, error: object) -> InputError:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One process at a time reads and writes the records; files of old are brought over first."""
+def _locked() -> Iterator[None]:
+    """Give this process alone the records to write, with old files migrated."""
     _folder().mkdir(parents=True, exist_ok=True)
     file = _folder() / ".lock"
     file.touch(mode=0o600)
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _bring_over()
+        _migrate_locked()
         yield
 
 
 def _migrate() -> None:
     if old_records.present(_folder()):
-        with _alone():
+        with _locked():
             pass
 
 
-def _bring_over() -> None:
-    """Turn the files of earlier versions into records; damaged ones stay where they are.
+def _migrate_locked() -> None:
+    """Turn the files of earlier versions into records; damaged files stay where they are.
 
-    Each is written whole before its old files are put away, so that an
-    interruption is finished by the next command. A record that is there
-    already is newer.
+    Each record is complete before its old files are archived, so that the next
+    command finishes an interrupted migration. An existing record is newer.
     """
     for old in old_records.read(_folder()):
         if isinstance(old, InputError):
@@ -247,7 +246,7 @@ def _bring_over() -> None:
             _write(deployment, old.options)
         if _current_text() == deployment.asu_id:
             _make_current(deployment.key)
-        old_records.put_away(_folder(), deployment.asu_id)
+        old_records.archive(_folder(), deployment.asu_id)
 
 
 def _check_migrated(asu_id: str) -> None:

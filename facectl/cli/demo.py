@@ -33,7 +33,7 @@ def demo(
 ) -> None:
     """Build the model, start the local cloud, deploy, enroll a portrait, send a clip, show names.
 
-    The deployment is a demo: `facectl deploy` with another ASU ID takes its place.
+    The deployment is a demo's: `facectl deploy` with another ASU ID removes it.
 
     [bold]Examples[/bold]
 
@@ -66,7 +66,7 @@ def demo(
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
     run.enrol_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    work = run.draft(deployment, model, port, takes_over=replace)
+    work = run.draft(deployment, model, port, replace_others=replace)
     confirm_removals(work, yes=yes)
     deployment = run.pipeline(work)
     shown = clip.write(folder / "clip.mp4") if video is None else video

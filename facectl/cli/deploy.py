@@ -126,7 +126,7 @@ def deploy(
 
     Run again, it changes what differs, and nothing where nothing does. Options that are not
     said stay as they were said last; --reset forgets them. An account and region hold one
-    deployment: a demo gives way to another ASU ID, anything else needs --replace.
+    deployment: that of a demo is removed first, any other one only with --replace.
 
     [bold]Examples[/bold]
 
@@ -163,7 +163,7 @@ def deploy(
     with err.status("Reading what is deployed"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
         work = deployer.draft(
-            deployment, store.find(model), options, reset=reset, takes_over=replace
+            deployment, store.find(model), options, reset=reset, replace_others=replace
         )
     report.warn(work)
     if dry_run:
@@ -182,11 +182,11 @@ def deploy(
 
 
 def confirm_removals(work: Draft, *, yes: bool) -> None:
-    """Say what has to go before this deployment can be made; ask, unless it is a demo."""
+    """Say which deployment is removed first; ask, unless it is a demo's."""
     for removal in work.removals:
         other, count = removal.clients.deployment, len(removal.steps)
         if other.demo:
-            err.print(f"The demo {other.key} gives way: {count} resources", soft_wrap=True)
+            err.print(f"The demo {other.key} is removed first: {count} resources", soft_wrap=True)
         elif not yes:
             question = f"This destroys {other.key} first, {count} resources. Go on?"
             typer.confirm(question, abort=True, err=True)

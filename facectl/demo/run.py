@@ -36,13 +36,13 @@ def meant(asu_id: str) -> Deployment:
 
 
 def draft(
-    deployment: Deployment, chosen: Model, port: int | None, *, takes_over: bool = False
+    deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
 ) -> deployer.Draft:
     """What is left to do on the local cloud, which is started first where it does not run."""
     with err.status("Starting the local cloud"):
         process.ensure(port)
     with err.status("Reading what is deployed"):
-        return deployer.draft(deployer.located(deployment), chosen, takes_over=takes_over)
+        return deployer.draft(deployer.located(deployment), chosen, replace_others=replace_others)
 
 
 def pipeline(work: deployer.Draft) -> Deployment:

@@ -61,7 +61,7 @@ class Draft:
     found: Found
     steps: tuple[Step, ...]
     removes: bool = False
-    # Of other deployments that have to go first; their steps are the first of `steps`.
+    # Of other deployments, which come first; `steps` begins with their steps.
     removals: tuple[Draft, ...] = ()
     model: Model | None = None
     gallery: Rebuild | None = None
@@ -86,13 +86,13 @@ def draft(
     options: Options | None = None,
     *,
     reset: bool = False,
-    takes_over: bool = False,
+    replace_others: bool = False,
     rebuilds: bool = True,
 ) -> Draft:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
     A deployment of another ASU ID in this place is removed first where it is
-    a demo, or where `takes_over` says so. A gallery of another embedding space
+    a demo, or with `replace_others`. A gallery of another embedding space
     than the model's is planned to be embedded again, unless not `rebuilds`:
     then the caller brings it to the model's space. Raises CloudError where a
     resource is somebody else's.
@@ -103,7 +103,7 @@ def draft(
     check_roles(clients, options)
     wish = wished(clients, model, options)
     found = read(clients, wish)
-    removals = _removals(clients, found, takes_over=takes_over)
+    removals = _removals(clients, found, replace_others=replace_others)
     first = tuple(step for removal in removals for step in removal.steps)
     steps = plan(resources(wish), without(found, first), adopt=options.adopt)
     space = EmbeddingSpace.of(model)
@@ -114,8 +114,8 @@ def draft(
     )  # fmt: skip
 
 
-def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draft, ...]:
-    """What removes the deployments of other ASU IDs, whose functions have the names of ours."""
+def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[Draft, ...]:
+    """The removal of each other ASU ID's deployment whose functions have the same names."""
     here = clients.deployment
     drafts = []
     for asu_id, tagged in owners(found).items():
@@ -124,7 +124,7 @@ def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draf
         other = replace(here, asu_id=asu_id, function_url=None, auth=None)
         record = records.recall(other.key)
         demo = tagged or (record is not None and record.demo)
-        if not (demo or takes_over):
+        if not (demo or replace_others):
             raise CloudError(
                 f"This place belongs to the deployment of ASU ID {other.key}: "
                 "one account and region holds one deployment",

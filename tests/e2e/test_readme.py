@@ -46,7 +46,10 @@ def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
         extra = SYNTHETIC if command[:2] == ["models", "build"] else []
         outputs[" ".join(command[:2])] = stranger(*command, *extra)
     deployed = outputs["deploy --asu-id"]
-    assert "The demo demo on local, us-east-1, account 000000000000 gives way" in deployed.stderr
+    assert (
+        "The demo demo on local, us-east-1, account 000000000000 is removed first"
+        in deployed.stderr
+    )
     assert functions(stranger) == {"facectl:asu-id": "1225754101"}
     [context] = stranger.json("context", "list")
     assert (context["asu_id"], context["target"], context["current"]) == (

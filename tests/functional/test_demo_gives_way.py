@@ -68,7 +68,7 @@ def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) 
     mine = facectl("deploy", "--asu-id", "mine", "--target", "local")
     assert mine.exit_code == 0, (mine.output, mine.exception)
     assert mine.stderr.startswith(f"Deployment: ASU ID {MINE}\n")
-    assert f"The demo {DEMO} gives way: 12 resources\n" in mine.stderr
+    assert f"The demo {DEMO} is removed first: 12 resources\n" in mine.stderr
     assert tags(cloud) == [{"facectl:asu-id": "mine"}] * 2
     assert queues(cloud) == ["mine-req-dlq", "mine-req-queue", "mine-resp-queue"]
     assert records.known() == [MINE]
@@ -77,7 +77,7 @@ def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) 
     demo = deployer.replace(cloud.deployment, demo=True)
     with pytest.raises(CloudError, match="belongs to the deployment of ASU ID mine on local"):
         deployer.draft(demo, store.find())
-    work = deployer.draft(demo, store.find(), takes_over=True)
+    work = deployer.draft(demo, store.find(), replace_others=True)
     assert [removal.clients.deployment.key for removal in work.removals] == [MINE]
 
     gone = facectl("destroy", "--asu-id", "mine", "--target", "local")

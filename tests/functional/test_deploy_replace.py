@@ -96,7 +96,7 @@ def test_a_demo_gives_way_by_itself(cloud: Clients) -> None:
     assert owner(cloud) == {"facectl:asu-id": "demo", "facectl:demo": "true"}
     done = facectl(*MINE)
     assert done.exit_code == 0, done.output
-    words = "The demo demo on aws, us-east-1, account 123456789012 gives way: 14 resources\n"
+    words = "The demo demo on aws, us-east-1, account 123456789012 is removed first: 14 resources\n"
     assert words in done.stderr
     assert owner(cloud) == {"facectl:asu-id": "mine"}
     assert queues(cloud) == {"mine-req-queue", "mine-resp-queue", "mine-req-dlq"}

@@ -208,7 +208,7 @@ def test_the_credentials_of_another_account() -> None:
     with mock_aws():
         found = examined(Deployment(asu_id="42", target="aws", account="210987654321"))
     assert found["credentials"].verdict == "problem"
-    assert "these credentials are of account 123456789012" in found["credentials"].text
+    assert "The credentials belong to account 123456789012" in found["credentials"].text
 
 
 def test_no_model() -> None:

@@ -34,6 +34,7 @@ CHANGES = {
     "facectl gallery rename": ["Ada", "Eve"],
     "facectl gallery merge": ["Ada", "Eve"],
     "facectl gallery import": ["{image}.npz"],
+    "facectl gallery rebuild": [],
     "facectl gallery rollback": ["1"],
     "facectl gallery publish": [],
     "facectl gallery settings": ["--threshold", "1"],
@@ -107,12 +108,12 @@ def _not_reached(*_: Any, **__: Any) -> None:
 def test_nothing_is_changed_in_another_account(
     command: str, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Clients, "account", "210987654321")
+    monkeypatch.setattr(Clients, "account", "210987654321", raising=False)
     records.remember(HERE)
     done = invoke(command, image)
     assert isinstance(done.exception, InputError), done.output
     assert str(done.exception) == (
-        "ASU ID 42 on aws, eu-west-1, account 123456789012 is meant, "
-        "but these credentials are of account 210987654321"
+        "The credentials belong to account 210987654321, "
+        "but the deployment is 42 on aws, eu-west-1, account 123456789012"
     )
     assert LINE not in done.stderr

@@ -139,19 +139,19 @@ def test_another_region_than_the_records_is_refused() -> None:
     assert f"not in account {OTHER_ACCOUNT}" in str(error)
 
 
-def test_a_second_region_has_to_be_named_whole_where_one_is_deployed() -> None:
+def test_a_second_region_has_to_be_named_completely_where_one_is_deployed() -> None:
     remember(AWS)
     error = refusal(Overrides(region="us-east-1"), new=True)
     assert error.hint is not None
     assert error.hint.endswith(
         "or, for a second deployment: --asu-id alice --target aws --region us-east-1"
     )
-    whole = Overrides("alice", "aws", "us-east-1")
-    assert resolve(whole, new=True) == Deployment("alice", "aws")
-    assert "elsewhere" in str(refusal(whole))
+    second = Overrides("alice", "aws", "us-east-1")
+    assert resolve(second, new=True) == Deployment("alice", "aws")
+    assert "elsewhere" in str(refusal(second))
 
 
-def test_a_second_account_has_to_be_named_whole() -> None:
+def test_a_second_account_has_to_be_named_completely() -> None:
     remember(AWS)
     other = Overrides("alice", "aws", "eu-west-1", account=OTHER_ACCOUNT)
     expected = Deployment("alice", "aws", "eu-west-1", account=OTHER_ACCOUNT)
@@ -159,12 +159,12 @@ def test_a_second_account_has_to_be_named_whole() -> None:
 
 
 def test_another_account_than_the_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws.Clients, "account", OTHER_ACCOUNT)
+    monkeypatch.setattr(aws.Clients, "account", OTHER_ACCOUNT, raising=False)
     with pytest.raises(InputError) as caught:
         aws.with_account(replace(AWS, profile=None))
     assert str(caught.value) == (
-        "ASU ID alice on aws, eu-west-1, account 123456789012 is meant, "
-        f"but these credentials are of account {OTHER_ACCOUNT}"
+        f"The credentials belong to account {OTHER_ACCOUNT}, "
+        "but the deployment is alice on aws, eu-west-1, account 123456789012"
     )
     assert caught.value.hint is not None
     assert f"--account {OTHER_ACCOUNT}" in caught.value.hint

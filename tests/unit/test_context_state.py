@@ -151,7 +151,7 @@ class Contexts(RuleBasedStateMachine):
 
     def _credentials(self, deployment: Deployment, account: str) -> Deployment | None:
         """The deployment as the command has it; None where the account is another one."""
-        self.patch.setattr(aws.Clients, "account", account)
+        self.patch.setattr(aws.Clients, "account", account, raising=False)
         plain = replace(deployment, profile=None)
         try:
             found = aws.with_account(plain)

@@ -1,4 +1,4 @@
-"""What earlier versions remembered of deployments is brought over once, and nothing is lost."""
+"""What earlier versions remembered of deployments is migrated once, and nothing is lost."""
 
 from __future__ import annotations
 

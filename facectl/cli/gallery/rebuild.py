@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, Yes, with_deployment
+from facectl.cli.options import Json, Yes, announced, with_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 from facectl.errors import FacectlError, GalleryError, ModelError
@@ -62,6 +62,8 @@ def rebuild(
     from facectl.gallery.changes import EmbeddingSpace
     from facectl.models.store import find
 
+    if not dry_run:
+        deployment = announced(deployment)
     chosen = find(model or deployment.space)
     with shared.opened(deployment) as store:
         if not rebuilds.needed(store, chosen.space):
