@@ -111,6 +111,19 @@ def finish(store: Store, bucket: GalleryBucket, requests: Requests) -> None:
                 _write(each, places)
 
 
+def bucket_gone(asu_id: str, bucket: str) -> None:
+    """Note that a bucket was deleted, and everybody's embeddings with it."""
+    for file in files(asu_id):
+        with suppress(GalleryError):
+            store = Store.at(file)
+            try:
+                places = _places(store)
+                if places.pop(bucket, None) is not None:
+                    _write(store, places)
+            finally:
+                store.close()
+
+
 def pending(store: Store) -> list[Pending]:
     """The known buckets in which a forget is not finished."""
     found: dict[str | None, Pending] = {}

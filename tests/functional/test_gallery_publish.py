@@ -612,3 +612,19 @@ def test_a_forget_in_a_gallery_of_facectl_1_is_pending_although_its_bucket_is_un
     [pending] = forgetting.pending(store)
     assert pending.bucket is None
     assert pending.line.endswith("Next: facectl gallery publish")
+
+
+def test_a_bucket_that_was_deleted_has_nothing_left_to_forget(clients: Clients) -> None:
+    other = at(clients, region="eu-west-1")
+    store = made()
+    put(store, Ada=1, Grace=1)
+    publish.publish(clients, store)
+    publish.publish(other, store)
+    people.forget("alice", "Ada")
+    publish.publish(clients, store)
+    forgetting.bucket_gone("alice", ELSEWHERE)
+    assert forgetting.pending(store) == []
+    # A bucket of that name is made again: whatever is put there comes from the cleaned store.
+    clients.s3.buckets[ELSEWHERE].clear()  # type: ignore[attr-defined]
+    publish.publish(other, store)
+    assert forgetting.pending(store) == []
