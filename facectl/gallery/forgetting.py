@@ -111,15 +111,29 @@ def finish(store: Store, bucket: GalleryBucket, requests: Requests) -> None:
                 _write(each, places)
 
 
+def bucket_gone(asu_id: str, bucket: str) -> None:
+    """Note that a bucket was deleted, and everybody's embeddings with it."""
+    for file in files(asu_id):
+        with suppress(GalleryError):
+            store = Store.at(file)
+            try:
+                places = _places(store)
+                if places.pop(bucket, None) is not None:
+                    _write(store, places)
+            finally:
+                store.close()
+
+
 def pending(store: Store) -> list[Pending]:
     """The known buckets in which a forget is not finished."""
     found: dict[str | None, Pending] = {}
     with _galleries(store) as galleries:
+        noted = any(each.get(_BUCKETS) is not None for each in galleries)
         everywhere = {name: place for each in galleries for name, place in _places(each).items()}
         for each in galleries:
             count, since = _requested(each)
             places = _places(each)
-            if count and not everywhere:
+            if count and not noted:
                 found[None] = Pending(None, None, since)
             for name, place in everywhere.items():
                 if count > (places[name].finished if name in places else 0):

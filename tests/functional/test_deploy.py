@@ -17,6 +17,8 @@ from facectl.deploy.planner import plan_removal
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError
+from facectl.gallery import forgetting, publish
+from facectl.gallery.store import Store
 
 
 def test_everything_is_made_as_wanted_and_a_second_run_has_nothing_to_do(
@@ -102,6 +104,10 @@ def assert_nothing_left(clients: Clients) -> None:
 
 def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, wish: Wish) -> None:
     apply(context, wish)
+    kept = Store.for_space(ASU_ID, "0123/facenet")
+    publish.publish(context.clients, kept)
+    kept.transact(forgetting.request)
+    assert len(forgetting.pending(kept)) == 1
     bucket = wish.names.bucket(wish.account.number, wish.account.region)
     s3 = context.clients.s3
     s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
@@ -113,6 +119,7 @@ def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, wish: Wish)
     for step in steps:
         carry_out(step, context)
 
+    assert forgetting.pending(kept) == []
     assert_nothing_left(context.clients)
     # Gone already: the same steps again are no error.
     for step in steps:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gallery_data import DEPLOYMENT, SPACE, made, put, unit
+from memory_s3 import MemoryClients, MemoryS3
 from moto import mock_aws
 
 from facectl.aws import Clients
@@ -24,17 +26,31 @@ from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import Matcher
 from lambda_src.gallery.parts import Manifest, manifest_key
 
-BUCKET = "facectl-alice-123456789012-us-east-1"
+ACCOUNT = "123456789012"
+BUCKET = f"facectl-alice-{ACCOUNT}-us-east-1"
+ELSEWHERE = f"facectl-alice-{ACCOUNT}-eu-west-1"
 KEY = manifest_key(SPACE)
 FOLDER = KEY.removesuffix("current.json")
 
 
 @pytest.fixture
-def clients() -> Iterator[Clients]:
+def clients() -> Any:
+    """A deployment whose S3 is in memory, with buckets in two regions."""
+    return MemoryClients(DEPLOYMENT, MemoryS3({BUCKET: {}, ELSEWHERE: {}}), ACCOUNT)
+
+
+@pytest.fixture
+def moto() -> Iterator[Clients]:
+    """The same with moto's S3, which is slower and more like AWS's."""
     with mock_aws():
         clients = Clients(DEPLOYMENT)
         clients.s3.create_bucket(Bucket=BUCKET)
         yield clients
+
+
+def at(clients: Any, **changes: Any) -> Any:
+    """The same S3 for another deployment."""
+    return replace(clients, deployment=replace(clients.deployment, **changes))
 
 
 def keys(clients: Clients, prefix: str = "gallery/") -> set[str]:
@@ -56,13 +72,13 @@ def served(clients: Clients) -> Matcher:
     return load(there.manifest, lambda sha256: publish.fetch_part(clients, there, sha256))[0]
 
 
-def test_the_published_gallery_is_the_kept_one(clients: Clients) -> None:
+def test_the_published_gallery_is_the_kept_one(moto: Clients) -> None:
     put(made(), Ada=2, Grace=1)
-    assert publish.publish_local(clients) is not None
-    gallery = served(clients)
+    assert publish.publish_local(moto) is not None
+    gallery = served(moto)
     assert sorted(gallery.names) == ["Ada", "Ada", "Grace"]
     assert (gallery.space, gallery.threshold) == (SPACE, 1.0)
-    assert any(key.startswith(f"{FOLDER}versions/000001-") for key in keys(clients))
+    assert any(key.startswith(f"{FOLDER}versions/000001-") for key in keys(moto))
 
 
 def test_nothing_is_published_where_nobody_is_enrolled(clients: Clients) -> None:
@@ -161,22 +177,22 @@ def test_old_versions_go_and_their_parts_with_them(
     assert len(served(clients).names) == 4
 
 
-def test_the_forgotten_are_in_no_published_version(clients: Clients) -> None:
+def test_the_forgotten_are_in_no_published_version(moto: Clients) -> None:
     store = made()
     put(store, Ada=2, Grace=1)
     embedding, sha256 = store.references("Ada")[0].embedding, store.references("Ada")[0].sha256
-    publish.publish(clients, store)
+    publish.publish(moto, store)
     put(store, Alan=1)
-    publish.publish(clients, store)
-    assert b"Ada" in everything(clients)
+    publish.publish(moto, store)
+    assert b"Ada" in everything(moto)
     people.forget("alice", "Ada")
-    publish.publish(clients, store)
-    data = everything(clients)
+    publish.publish(moto, store)
+    data = everything(moto)
     assert b"Ada" not in data
     assert embedding.tobytes() not in data
     assert str(sha256).encode() not in data
-    assert sorted(served(clients).names) == ["Alan", "Grace"]
-    assert len(keys(clients)) == 3
+    assert sorted(served(moto).names) == ["Alan", "Grace"]
+    assert len(keys(moto)) == 3
 
 
 def test_a_foreign_space_is_not_published(clients: Clients) -> None:
@@ -228,7 +244,7 @@ def test_a_broken_object_is_seen_and_overwritten(clients: Clients, body: bytes) 
 def test_a_published_gallery_of_another_space_is_seen(clients: Clients) -> None:
     put(made(), Ada=1)
     publish.publish_local(clients)
-    other = Clients(replace(DEPLOYMENT, space="other/facenet"))
+    other = at(clients, space="other/facenet")
     assert "is of space 0123/facenet" in (publish.inspect(other).problem or "")
 
 
@@ -287,11 +303,7 @@ def test_manifests_of_an_earlier_gallery_do_not_outlive_a_new_one_that_begins_at
 
 
 def test_one_gallery_is_whole_in_each_of_two_buckets(clients: Clients) -> None:
-    other = Clients(replace(DEPLOYMENT, region="eu-west-1"))
-    other.s3.create_bucket(
-        Bucket=BUCKET.replace("us-east-1", "eu-west-1"),
-        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
-    )
+    other = at(clients, region="eu-west-1")
     store = made()
     crowd(store, 600)
     publish.publish(clients, store)
@@ -304,28 +316,28 @@ def test_one_gallery_is_whole_in_each_of_two_buckets(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "damage"])
-def test_publish_repairs_whatever_it_finds(clients: Clients, how: str) -> None:
+def test_publish_repairs_whatever_it_finds(moto: Clients, how: str) -> None:
     store = made()
     put(store, Ada=1)
-    publish.publish(clients, store)
-    for key in objects(clients):
+    publish.publish(moto, store)
+    for key in objects(moto):
         if how == "delete":
-            clients.s3.delete_object(Bucket=BUCKET, Key=key)
+            moto.s3.delete_object(Bucket=BUCKET, Key=key)
         else:
-            clients.s3.put_object(Bucket=BUCKET, Key=key, Body=b"broken")
-        publish.publish(clients, store)
-        assert served(clients).names == ("Ada",)
-        manifest = clients.s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
+            moto.s3.put_object(Bucket=BUCKET, Key=key, Body=b"broken")
+        publish.publish(moto, store)
+        assert served(moto).names == ("Ada",)
+        manifest = moto.s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
         digest = hashlib.sha256(manifest).hexdigest()[:12]
-        assert f"{FOLDER}versions/000001-{digest}.json" in keys(clients)
+        assert f"{FOLDER}versions/000001-{digest}.json" in keys(moto)
 
 
 def test_of_two_computers_that_publish_at_once_one_is_told(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    moto: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     store = made()
     put(store, Ada=1)
-    publish.publish(clients, store)
+    publish.publish(moto, store)
     put(store, Grace=1)
     real = GalleryBucket.swap
 
@@ -335,15 +347,15 @@ def test_of_two_computers_that_publish_at_once_one_is_told(
             patch.setenv("FACECTL_HOME", str(tmp_path / "another-computer"))
             second = made()
             put(second, Eve=1)
-            publish.publish(clients, second, replace=True)
+            publish.publish(moto, second, replace=True)
             second.close()
         return real(bucket, key, data, etag)
 
     with monkeypatch.context() as patch:
         patch.setattr(GalleryBucket, "swap", swap)
         with pytest.raises(GalleryError, match="does not know: version 1"):
-            publish.publish(clients, store)
-    assert served(clients).names == ("Eve",)
+            publish.publish(moto, store)
+    assert served(moto).names == ("Eve",)
 
 
 def test_an_answer_that_was_lost_and_repeated_is_no_conflict(
@@ -422,27 +434,23 @@ def cut_off(*_: object) -> None:
 
 
 def test_a_forget_is_pending_in_every_bucket_until_it_is_published_there(clients: Clients) -> None:
-    elsewhere = BUCKET.replace("us-east-1", "eu-west-1")
-    other = Clients(replace(DEPLOYMENT, region="eu-west-1"))
-    other.s3.create_bucket(
-        Bucket=elsewhere, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-    )
+    other = at(clients, region="eu-west-1")
     store = made()
     put(store, Ada=1, Grace=1)
     publish.publish(clients, store)
     publish.publish(other, store)
     people.forget("alice", "Ada")
     publish.publish(clients, store)
-    assert [each.bucket for each in forgetting.pending(store)] == [elsewhere]
+    assert [each.bucket for each in forgetting.pending(store)] == [ELSEWHERE]
     publish.publish(other, store)
     assert forgetting.pending(store) == []
 
 
-def test_a_forget_reaches_galleries_of_other_models_and_replaced_objects(clients: Clients) -> None:
-    clients.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+def test_a_forget_reaches_galleries_of_other_models_and_replaced_objects(moto: Clients) -> None:
+    moto.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     store = made()
     put(store, Ada=1, Grace=1)
-    publish.publish(clients, store)
+    publish.publish(moto, store)
     set_aside("alice")
     new = Store.for_space("alice", "other/facenet")
     put(new, Alan=1)
@@ -450,11 +458,11 @@ def test_a_forget_reaches_galleries_of_other_models_and_replaced_objects(clients
     publish.publish(there, new)
     people.forget("alice", "Ada")
     publish.publish(there, new, ahead=True)
-    assert served(clients).names != ()
+    assert served(moto).names != ()
     publish.publish(there, new)
     assert served(there).names == ("Alan",)
-    found = clients.s3.list_object_versions(Bucket=BUCKET)
-    assert {item["Key"] for item in found["Versions"]} == keys(clients)
+    found = moto.s3.list_object_versions(Bucket=BUCKET)
+    assert {item["Key"] for item in found["Versions"]} == keys(moto)
     assert len(found["Versions"]) == 3
     assert "DeleteMarkers" not in found
 
@@ -463,7 +471,7 @@ def test_a_change_of_model_leaves_the_gallery_that_functions_still_read(clients:
     put(made(), Ada=1)
     publish.publish_local(clients)
     set_aside("alice")
-    there = Clients(replace(DEPLOYMENT, space="other/facenet"))
+    there = at(clients, space="other/facenet")
     assert "no gallery is published" in (publish.inspect(there).problem or "")
     new = Store.for_space("alice", "other/facenet")
     put(new, Ada=1)
@@ -592,7 +600,7 @@ def test_gallery_status_names_what_is_pending_and_what_nobody_reads(clients: Cli
         publish.publish(clients, store)
         facts = serving.state(clients)
         assert (facts["problems"], facts["forgetting"], facts["others"]) == ([], [], [])
-        other = serving.state(Clients(replace(DEPLOYMENT, space="other/facenet")))
+        other = serving.state(at(clients, space="other/facenet"))
         assert "no gallery is published for the model's space other/facenet" in other["problems"][0]
         assert [each["space"] for each in other["others"]] == [SPACE]
 
@@ -604,3 +612,19 @@ def test_a_forget_in_a_gallery_of_facectl_1_is_pending_although_its_bucket_is_un
     [pending] = forgetting.pending(store)
     assert pending.bucket is None
     assert pending.line.endswith("Next: facectl gallery publish")
+
+
+def test_a_bucket_that_was_deleted_has_nothing_left_to_forget(clients: Clients) -> None:
+    other = at(clients, region="eu-west-1")
+    store = made()
+    put(store, Ada=1, Grace=1)
+    publish.publish(clients, store)
+    publish.publish(other, store)
+    people.forget("alice", "Ada")
+    publish.publish(clients, store)
+    forgetting.bucket_gone("alice", ELSEWHERE)
+    assert forgetting.pending(store) == []
+    # A bucket of that name is made again: whatever is put there comes from the cleaned store.
+    clients.s3.buckets[ELSEWHERE].clear()  # type: ignore[attr-defined]
+    publish.publish(other, store)
+    assert forgetting.pending(store) == []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from facectl.aws import unless_missing
 from facectl.deploy.models import Bucket, LogGroup, Queue
 from facectl.deploy.writers.base import Writer, tags
+from facectl.gallery import forgetting
 from facectl.naming import TAG_KEY
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class BucketWriter(Writer[Bucket]):
             if objects:
                 s3.delete_objects(Bucket=found.name, Delete={"Objects": objects, "Quiet": True})
         unless_missing(s3.delete_bucket, Bucket=found.name)
+        forgetting.bucket_gone(self.context.clients.deployment.asu_id, found.name)
 
     def _configure(self, wanted: Bucket) -> None:
         s3 = self.context.clients.s3

@@ -103,6 +103,13 @@ class MemoryS3:
 
         return self._call(delete)
 
+    def delete_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        return self.delete_objects(Bucket=Bucket, Delete={"Objects": [{"Key": Key}]})
+
+    def list_objects_v2(self, *, Bucket: str, Prefix: str) -> dict[str, Any]:  # noqa: N803
+        pages = self.paginate(Bucket=Bucket, Prefix=Prefix)
+        return {"Contents": [item for page in pages for item in page.get("Contents", [])]}
+
     def get_bucket_versioning(self, *, Bucket: str) -> dict[str, Any]:  # noqa: N803
         return self._call(dict)
 
