@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery_data import DEPLOYMENT, SPACE, made, put, unit
+from gallery_data import DEPLOYMENT, SPACE, made, put, set_aside, unit
 from moto import mock_aws
 
 from facectl.aws import Clients
@@ -19,7 +19,7 @@ from facectl.errors import CloudError, GalleryError
 from facectl.gallery import exchange, forgetting, parts, people, publish, serving, tidy
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket
 from facectl.gallery.changes import Reference
-from facectl.gallery.store import Store, set_aside
+from facectl.gallery.store import Store
 from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import Matcher
 from lambda_src.gallery.parts import Manifest, manifest_key
