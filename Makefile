@@ -1,5 +1,6 @@
-# `make demo` runs the main job, `make test` every test that needs no Docker.
-# Both make .venv on first use and reuse it afterwards.
+# `make demo` runs the main job, `make test` the tests that answer within minutes,
+# `make test-all` every test that needs no Docker. All make .venv on first use and
+# reuse it afterwards.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -12,7 +13,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-faults fuzz bench-vision bench-gallery check format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check format clean test-container lock
 
 install: $(STAMP)
 
@@ -32,10 +33,22 @@ $(STAMP): pyproject.toml $(VENV)/.torch
 demo: install
 	@$(BIN)/facectl demo
 
-test: check
-	@$(BIN)/python -m pytest -m "not container"
+# How many tests run at once; those that share a local cloud stay on one worker.
+WORKERS ?= 2
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+REST    := faults or slow
 
-# Breaks the local cloud while frames run, and prints what came of it. `make test` has
+test: check
+	@$(PYTEST) -m "not container and not ($(REST))"
+
+# What `make test` leaves out: faults and load in their short form, long comparisons.
+test-rest: install
+	@$(PYTEST) -m "not container and ($(REST))"
+
+test-all: test
+	@$(MAKE) --no-print-directory test-rest
+
+# Breaks the local cloud while frames run, and prints what came of it. `make test-rest` has
 # the short form; `make test-faults LONG=1` makes README's figures, in a quarter of an hour.
 test-faults: install
 	@FACECTL_FAULTS=$(if $(LONG),long,short) $(BIN)/python -m pytest -m faults tests/faults
@@ -48,6 +61,13 @@ fuzz: install
 	@for target in request message image gallery; do \
 		$(BIN)/python tests/fuzz/fuzz.py $$target build/fuzz -max_total_time=$(SECONDS) \
 			-rss_limit_mb=1024 -timeout=20 -verbosity=0 -print_final_stats=1 || exit 1; done
+
+# Changes operators, comparisons and constants in copies of a module and runs its tests on
+# each: `make mutation MODULE=lambda_src/contract.py`; all modules without MODULE. It fails
+# below 85 % killed. tests/mutation/README.md says more.
+mutation: install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@$(BIN)/python tests/mutation/mutate.py $(MODULE)
 
 # With a Docker engine: builds both images, on FACECTL_BASE_IMAGE where that is set.
 test-container: install

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from dataclasses import replace
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import boto3
 from botocore import exceptions as boto
@@ -13,7 +14,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from facectl.context import Deployment
+from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
 
 if TYPE_CHECKING:
@@ -68,11 +69,36 @@ _LOCAL_CONFIG = _CONFIG.merge(
 )
 
 
+class _Once(Generic[T]):
+    """A property of `Clients` that is made on first use, by one thread alone.
+
+    `functools.cached_property` has had no lock since Python 3.12, and a boto3 session
+    must not make two clients at once.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, clients: Clients, _owner: type) -> T:
+        # Once made, the instance's own attribute is found first and this is not called.
+        with clients.lock:
+            if self._name not in clients.__dict__:
+                clients.__dict__[self._name] = self._make(clients)
+            value: T = clients.__dict__[self._name]
+            return value
+
+
 class Clients:
     """The boto3 clients of one deployment, each made on first use; safe to share by threads."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        # One property may need another: the account's number is asked for through a client.
+        self.lock = RLock()
         local = deployment.target == "local"
         if local and deployment.endpoint_url is None:
             # Without an address boto3 would turn to AWS itself.
@@ -88,36 +114,33 @@ class Clients:
                 aws_secret_access_key=_LOCAL_KEY if local else None,
             )
         except boto.ProfileNotFound as error:
-            raise InputError(
-                f"No AWS profile is called {deployment.profile!r}",
-                hint="aws configure list-profiles",
-            ) from error
+            raise _no_profile(error) from error
 
-    @cached_property
+    @_Once
     def sqs(self) -> SQSClient:
         return self._session.client(
             "sqs", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def functions(self) -> LambdaClient:
         return self._session.client(
             "lambda", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def ecr(self) -> ECRClient:
         return self._session.client(
             "ecr", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def iam(self) -> IAMClient:
         return self._session.client(
             "iam", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def s3(self) -> S3Client:
         # Path-style on the local cloud: bucket.127.0.0.1 is no host name.
         style = Config(s3={"addressing_style": "path"}) if self.deployment.endpoint_url else None
@@ -127,7 +150,7 @@ class Clients:
             config=self._config.merge(style) if style else self._config,
         )
 
-    @cached_property
+    @_Once
     def logs(self) -> CloudWatchLogsClient:
         # StartLiveTail's own host, streaming-logs..., is a name that only AWS has.
         plain = Config(inject_host_prefix=False) if self.deployment.endpoint_url else None
@@ -137,18 +160,18 @@ class Clients:
             config=self._config.merge(plain) if plain else self._config,
         )
 
-    @cached_property
+    @_Once
     def sts(self) -> STSClient:
         return self._session.client(
             "sts", endpoint_url=self.deployment.endpoint_url, config=self._config
         )
 
-    @cached_property
+    @_Once
     def account(self) -> str:
         """The twelve digits of the account that the credentials belong to."""
         return self.identity.split(":")[4]
 
-    @cached_property
+    @_Once
     def identity(self) -> str:
         """The ARN of the user, or of the session of a role, that the credentials belong to."""
         with cloud_errors("asking whose credentials these are", self.deployment):
@@ -177,6 +200,38 @@ class Clients:
             request = AWSRequest(method=method, url=url, data=body, headers=headers)
             SigV4Auth(credentials, "lambda", self.deployment.region).add_auth(request)
             return dict(request.headers.items())
+
+
+def with_account(deployment: Deployment) -> Deployment:
+    """The deployment with the account that its credentials belong to.
+
+    Raises InputError where the deployment is another account's, and CloudError.
+    """
+    if deployment.target == "local":
+        return replace(deployment, account=LOCAL_ACCOUNT)
+    account = Clients(deployment).account
+    if deployment.account not in (None, account):
+        other = replace(deployment, account=account)
+        raise InputError(
+            f"ASU ID {deployment.key} is meant, but these credentials are of account {account}",
+            hint=f"--profile NAME, of account {deployment.account}   or, for a second deployment: "
+            f"facectl deploy {other.key.flags}",
+        )
+    return replace(deployment, account=account)
+
+
+def profile_region(profile: str | None) -> str | None:
+    """The region in the AWS configuration of a profile, or of the default one."""
+    try:
+        return boto3.Session(profile_name=profile).region_name
+    except boto.ProfileNotFound as error:
+        raise _no_profile(error) from error
+
+
+def _no_profile(error: boto.ProfileNotFound) -> InputError:
+    return InputError(
+        f"No AWS profile is called {error.kwargs['profile']!r}", hint="aws configure list-profiles"
+    )
 
 
 @contextmanager

@@ -1,22 +1,29 @@
-"""Which deployment the commands talk to: flags, then FACECTL_* variables, then what was remembered.
+"""Which deployment the commands talk to: flags, then FACECTL_* variables, then the current one.
 
-A deployment is one JSON file in the state folder; `current` names the one that
-commands use when nothing else is said.
+A deployment is an ASU ID in one place: target, region and account. Each is
+remembered in a file of its own (`facectl.records`), one of which is current.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Literal
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
-from facectl import paths
 from facectl.errors import InputError
-from facectl.naming import Names
+from facectl.naming import Names, is_asu_id
 
 Target = Literal["aws", "local"]
+TARGETS: tuple[Target, ...] = ("aws", "local")
 DEFAULT_REGION = "us-east-1"
+# MiniStack's account, whoever asks.
+LOCAL_ACCOUNT = "000000000000"
+_UNKNOWN = "unknown"
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_ACCOUNT = re.compile(r"\d{12}")
+_KEY = re.compile(r"(?P<target>aws|local)-(?P<region>[a-z0-9-]+)-(?P<account>\d{12}|unknown)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,79 @@ class Overrides:
     region: str | None = None
     profile: str | None = None
     endpoint_url: str | None = None
+    account: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.asu_id is not None:
+            Names(self.asu_id)
+        if self.region is not None:
+            check_region(self.region, "--region")
+        if self.account is not None and not _ACCOUNT.fullmatch(self.account):
+            raise InputError(
+                f"--account {self.account!r} is not the twelve digits of an AWS account",
+                hint="aws sts get-caller-identity",
+            )
+        if self.target == "local" and self.account not in (None, LOCAL_ACCOUNT):
+            raise InputError(
+                f"The local cloud has one account, {LOCAL_ACCOUNT}, not {self.account}",
+                hint=f"--target aws --account {self.account}",
+            )
+
+    def match(self, key: Key) -> bool:
+        """Whether nothing that was said speaks against this deployment."""
+        said = (
+            (self.asu_id, key.asu_id),
+            (self.target, key.target),
+            (self.region, key.region),
+            (self.account, key.account),
+        )
+        return all(None in pair or pair[0] == pair[1] for pair in said)
+
+    @property
+    def whole(self) -> bool:
+        """Whether they name a deployment without help of what is remembered."""
+        return None not in (self.asu_id, self.target, self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What tells one deployment from every other; `account` None where it is not known yet."""
+
+    asu_id: str
+    target: Target
+    region: str
+    account: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The deployment without its ASU ID, as file names have it."""
+        return f"{self.target}-{self.region}-{self.account or _UNKNOWN}"
+
+    @property
+    def name(self) -> str:
+        """One word for the deployment."""
+        return f"{self.asu_id}/{self.place}"
+
+    @property
+    def flags(self) -> str:
+        """The flags that name this deployment and no other."""
+        account = f" --account {self.account}" if self.account and self.target == "aws" else ""
+        return f"--asu-id {self.asu_id} --target {self.target} --region {self.region}{account}"
+
+    def __str__(self) -> str:
+        account = f"account {self.account}" if self.account else "account not known"
+        return f"{self.asu_id} on {self.target}, {self.region}, {account}"
+
+    @classmethod
+    def parse(cls, name: str) -> Key | None:
+        """The key of that `name`; None where it is none."""
+        asu_id, _, place = name.partition("/")
+        found = _KEY.fullmatch(place)
+        if found is None or not is_asu_id(asu_id):
+            return None
+        account = None if found["account"] == _UNKNOWN else found["account"]
+        target: Target = "aws" if found["target"] == "aws" else "local"
+        return cls(asu_id, target, found["region"], account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,80 +125,146 @@ class Deployment:
     synthetic: bool = False
     # Who may call the Function URL; None where it was not deployed from here.
     auth: Literal["iam", "none"] | None = None
+    # The twelve digits of the AWS account; None until AWS was asked.
+    account: str | None = None
+    # Made by `facectl demo`: any other deployment may take its place.
+    demo: bool = False
 
     @property
     def names(self) -> Names:
         return Names(self.asu_id)
 
     @property
+    def key(self) -> Key:
+        """What tells it from every other deployment."""
+        account = LOCAL_ACCOUNT if self.target == "local" else self.account
+        return Key(self.asu_id, self.target, self.region, account)
+
+    @property
     def signs(self) -> bool:
         """Whether requests to the Function URL have to be signed."""
         return self.target == "aws" if self.auth is None else self.auth == "iam"
 
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Deployment:
+        """A deployment as it was written down, by this version of facectl or another one.
 
-def _folder() -> Path:
-    return paths.state_dir() / "deployments"
-
-
-def _file(asu_id: str) -> Path:
-    return _folder() / f"{asu_id}.json"
-
-
-def remember(deployment: Deployment) -> Path:
-    """Write the deployment down and make it the current one."""
-    file = _file(deployment.asu_id)
-    with paths.atomic_write(file) as stream:
-        stream.write(json.dumps(asdict(deployment), indent=2).encode())
-    with paths.atomic_write(_folder() / "current") as stream:
-        stream.write(deployment.asu_id.encode())
-    return file
+        Raises InputError, TypeError and ValueError.
+        """
+        known = {field.name for field in fields(cls)}
+        found = cls(**{name: value for name, value in data.items() if name in known})
+        Names(found.asu_id)
+        if found.target not in TARGETS:
+            raise ValueError(f"{found.target!r} is no target")
+        if Key.parse(found.key.name) != found.key:
+            raise ValueError(f"{found.key} can't be")
+        return found
 
 
-def forget(asu_id: str) -> None:
-    """Remove what was written down about a deployment."""
-    _file(asu_id).unlink(missing_ok=True)
-    current = _folder() / "current"
-    if current.exists() and current.read_text() == asu_id:
-        current.unlink()
+def resolve(overrides: Overrides, *, new: bool = False) -> Deployment:
+    """The deployment to talk to; raises InputError where that is not clear.
 
+    `new`: an ASU ID that is known in one region or account may be named whole
+    in another one, which is then a second deployment.
+    """
+    from facectl import records
 
-def recall(asu_id: str | None = None) -> Deployment | None:
-    """The remembered deployment of that ASU ID, or the current one; None where there is none."""
+    current = records.current()
+    asu_id = overrides.asu_id
     if asu_id is None:
-        current = _folder() / "current"
-        if not current.exists():
-            return None
-        asu_id = current.read_text().strip()
-    file = _file(asu_id)
-    if not file.exists():
-        return None
-    try:
-        data = json.loads(file.read_text())
-        known = {field.name for field in fields(Deployment)}
-        return Deployment(**{key: value for key, value in data.items() if key in known})
-    except (ValueError, TypeError, AttributeError) as error:
+        if current is None:
+            raise _nothing_chosen(records.known())
+        asu_id = current.asu_id
+    if overrides.asu_id is None and current is not None and overrides.match(current):
+        return _overridden(records.read(current), overrides)
+    known = records.known(asu_id)
+    meant = [key for key in known if overrides.match(key)]
+    if len(meant) > 1:
+        raise _ambiguous(asu_id, meant)
+    if meant:
+        return _overridden(records.read(meant[0]), overrides)
+    elsewhere = [key for key in known if overrides.target in (None, key.target)]
+    if elsewhere and not (new and overrides.whole):
+        raise _elsewhere(elsewhere, overrides, new=new)
+    target = overrides.target or "aws"
+    region = overrides.region or _region(target, overrides.profile, os.environ)
+    return _overridden(Deployment(asu_id, target, region), overrides)
+
+
+def check_region(region: str, source: str) -> None:
+    """Raise InputError for what can't be the name of a region."""
+    if len(region) > 40 or not _REGION.fullmatch(region):
         raise InputError(
-            f"{file} is damaged: {error}", hint=f"facectl deploy --asu-id {asu_id}"
-        ) from error
+            f"{source} {region!r} is not the name of a region", hint="--region us-east-1"
+        )
 
 
-def resolve(overrides: Overrides) -> Deployment:
-    """The deployment to talk to; raises InputError where nothing says which."""
-    if overrides.asu_id is not None:
-        Names(overrides.asu_id)
-    remembered = recall(overrides.asu_id)
-    if remembered is None:
-        if overrides.asu_id is None:
-            raise InputError(
-                "No deployment yet: none is remembered on this computer and none was named",
-                hint="facectl demo   or   facectl deploy --asu-id ID --target local",
-            )
-        remembered = Deployment(asu_id=overrides.asu_id, target=overrides.target or "aws")
-    if overrides.target is not None and overrides.target != remembered.target:
-        remembered = Deployment(asu_id=remembered.asu_id, target=overrides.target)
-    changes = {
-        key: value
-        for key in ("region", "profile", "endpoint_url")
-        if (value := getattr(overrides, key)) is not None
-    }
-    return replace(remembered, **changes)
+def _overridden(deployment: Deployment, overrides: Overrides) -> Deployment:
+    return replace(
+        deployment,
+        profile=deployment.profile if overrides.profile is None else overrides.profile,
+        endpoint_url=deployment.endpoint_url
+        if overrides.endpoint_url is None
+        else overrides.endpoint_url,
+        account=deployment.account if overrides.account is None else overrides.account,
+    )
+
+
+def _region(target: Target, profile: str | None, environment: Mapping[str, str]) -> str:
+    """The region of a deployment of which neither a flag nor a record says it."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if region := environment.get(variable):
+            check_region(region, variable)
+            return region
+    if target == "aws":
+        from facectl.aws import profile_region
+
+        if region := profile_region(profile):
+            return region
+    return DEFAULT_REGION
+
+
+def _nothing_chosen(known: Sequence[Key]) -> InputError:
+    if not known:
+        return InputError(
+            "No deployment yet: none is remembered on this computer and none was named",
+            hint="facectl demo   or   facectl deploy --asu-id ID --target local",
+        )
+    return InputError(
+        f"No deployment is the current one, and none was named. Remembered are:{_listed(known)}",
+        hint=f"facectl context use {known[0].asu_id} --target {known[0].target}",
+    )
+
+
+def _ambiguous(asu_id: str, meant: Sequence[Key]) -> InputError:
+    for flag, values in (
+        ("--target", [key.target for key in meant]),
+        ("--region", [key.region for key in meant]),
+        ("--account", [key.account or "" for key in meant]),
+    ):
+        if len(set(values)) > 1:
+            hint = "   or   ".join(f"{flag} {value}" for value in dict.fromkeys(values) if value)
+            break
+    return InputError(
+        f"ASU ID {asu_id} is deployed in {len(meant)} places; say which one:{_listed(meant)}",
+        hint=hint,
+    )
+
+
+def _elsewhere(known: Sequence[Key], overrides: Overrides, *, new: bool) -> InputError:
+    if overrides.region is not None and all(key.region != overrides.region for key in known):
+        said = f"not in {overrides.region}"
+    else:
+        said = f"not in account {overrides.account}"
+    hint = known[0].flags
+    if new:
+        region = overrides.region or known[0].region
+        whole = Key(known[0].asu_id, overrides.target or known[0].target, region, overrides.account)
+        hint = f"{hint}   or, for a second deployment: {whole.flags}"
+    return InputError(
+        f"ASU ID {known[0].asu_id} is deployed elsewhere, {said}:{_listed(known)}", hint=hint
+    )
+
+
+def _listed(known: Sequence[Key]) -> str:
+    return "".join(f"\n  {key}: {key.flags}" for key in known)

@@ -1,10 +1,11 @@
-"""The errors that facectl raises on purpose.
+"""The errors that facectl raises on purpose, and what a command ends with.
 
     FacectlError            anything the reader can do something about   exit 1
     ├── InputError          a wrong argument, file or folder             exit 2
     ├── IncompleteError     the run ended before its work was done       exit 3
     ├── CloudError          AWS, or the local cloud, did not do it       exit 4
-    │   └── NotRunningError nothing answers at the endpoint              exit 4
+    │   ├── NotRunningError nothing answers at the endpoint              exit 4
+    │   └── UnansweredError a frame was refused or not answered          exit 1
     ├── ModelError          a model is missing, damaged or foreign       exit 5
     └── GalleryError        a gallery is missing, damaged or foreign     exit 6
 
@@ -13,11 +14,42 @@ Every message says what happened and where; `hint` says what to run next.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command ends with, the same of every command."""
+
+    OK = 0
+    FOUND = 1
+    INPUT = 2
+    INCOMPLETE = 3
+    CLOUD = 4
+    MODEL = 5
+    GALLERY = 6
+
+    @property
+    def meaning(self) -> str:
+        """The code in words, as README has it."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.OK: "done, and all is well",
+    ExitCode.FOUND: "done, but a frame was refused or not answered, a target was missed, "
+    "or `doctor` or a `status` found something wrong",
+    ExitCode.INPUT: "a wrong argument, file or folder",
+    ExitCode.INCOMPLETE: "the run ended before its work was done",
+    ExitCode.CLOUD: "AWS, or the local cloud, did not do it or does not run",
+    ExitCode.MODEL: "the model is missing, damaged or of another embedding space",
+    ExitCode.GALLERY: "the gallery is missing, damaged or of another embedding space",
+}
+
 
 class FacectlError(Exception):
     """What went wrong, where, and (in `hint`) the next command to run."""
 
-    exit_code = 1
+    exit_code = ExitCode.FOUND
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -27,32 +59,38 @@ class FacectlError(Exception):
 class InputError(FacectlError):
     """A wrong argument, file or folder."""
 
-    exit_code = 2
+    exit_code = ExitCode.INPUT
 
 
 class IncompleteError(FacectlError):
     """A run that ended before its work was done."""
 
-    exit_code = 3
+    exit_code = ExitCode.INCOMPLETE
 
 
 class CloudError(FacectlError):
     """AWS, or the local cloud, refused or failed."""
 
-    exit_code = 4
+    exit_code = ExitCode.CLOUD
 
 
 class NotRunningError(CloudError):
     """Nothing answers at the endpoint."""
 
 
+class UnansweredError(CloudError):
+    """A frame was refused or not answered, by a pipeline that can be reached."""
+
+    exit_code = ExitCode.FOUND
+
+
 class ModelError(FacectlError):
     """A model is missing, damaged or of another embedding space."""
 
-    exit_code = 5
+    exit_code = ExitCode.MODEL
 
 
 class GalleryError(FacectlError):
     """A gallery is missing, damaged or of another embedding space."""
 
-    exit_code = 6
+    exit_code = ExitCode.GALLERY

@@ -10,10 +10,18 @@ from facectl.errors import InputError
 DETECTION_FUNCTION = "face-detection"
 RECOGNITION_FUNCTION = "face-recognition"
 TAG_KEY = "facectl:asu-id"
+# On the functions of a demo deployment; its value is "true".
+DEMO_TAG_KEY = "facectl:demo"
+DEMO_ASU_ID = "demo"
 
 # SQS allows 80 of these characters; "-resp-queue" and the bucket's name
 # (63 characters, with account and region in it) need the rest.
 _ASU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
+
+
+def is_asu_id(text: str) -> bool:
+    """Whether AWS takes the names that this ASU ID would give."""
+    return _ASU_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Names:
     asu_id: str
 
     def __post_init__(self) -> None:
-        if not _ASU_ID.fullmatch(self.asu_id):
+        if not is_asu_id(self.asu_id):
             raise InputError(
                 f"ASU ID {self.asu_id!r} can't name a queue: 1 to 24 letters, digits, '-' or '_', "
                 "beginning with a letter or digit",

@@ -23,8 +23,8 @@ class Settings:
     gallery_bucket: str = ""
     gallery_refresh: float = 5.0
     # How often SQS delivers a message before it goes to the dead-letter queue.
-    max_receives: int = 3
-    # Of the request queue: when a record comes back whose worker said nothing.
+    max_receives: int = 5
+    # Of the request queue: when a record comes back of which no worker reported.
     visibility_timeout: int = 360
     # Function URLs take 6 MB, of which base64 is 4/3.
     max_image_bytes: int = 6_000_000

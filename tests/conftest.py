@@ -1,26 +1,81 @@
-"""What every test gets: a home of its own, and credentials that open nothing."""
+"""What every test gets: a home of its own, credentials that open nothing, a worker to run on."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
+from driver import isolate, models_home
+from fault_table import print_table
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, however long each takes: what a run finds, the next finds
+# too. `pytest --hypothesis-profile=default` looks at others.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
+
+# Seconds after which a test counts as hung. They are no measure of speed: on two cores
+# with much other work every one of these tests takes several times longer than alone.
+HUNG_SECONDS = {"e2e": 1800, "faults": 1800, "oracle": 1800, "container": 1800}
+# Folders and modules whose tests share what is costly to make: each runs on one worker.
+SHARED_FIXTURES = ("faults", "test_models_cli")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the commands that tests run, also where this run ignores it.
+
+    A shell starts what it puts into the background so, and children inherit it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its limit against hanging, and the group of those that it shares with."""
+    for item in items:
+        folder, module = item.path.parent.name, item.path.stem
+        if item.get_closest_marker("timeout") is None and folder in HUNG_SECONDS:
+            item.add_marker(pytest.mark.timeout(HUNG_SECONDS[folder]))
+        group = _group(item, folder, module)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item, folder: str, module: str) -> str | None:
+    if folder in SHARED_FIXTURES:
+        return folder
+    if folder == "e2e":
+        # One local cloud for all that only use a deployment; the others have one of their own.
+        return "e2e" if "deployed" in getattr(item, "fixturenames", ()) else module
+    return module if module in SHARED_FIXTURES else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    print_table(terminalreporter)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run's that all of its workers see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def models_folder(shared_folder: Path) -> Path:
+    """A home with a synthetic model, built once per run; `link_models` lends it to another."""
+    return models_home(shared_folder)
 
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A FACECTL_HOME below tmp_path and fake AWS credentials."""
-    home = tmp_path / "facectl-home"
-    monkeypatch.setenv("FACECTL_HOME", str(home))
-    for name in ("FACECTL_ASU_ID", "FACECTL_TARGET", "FACECTL_REGION", "FACECTL_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("FACECTL_PROFILE", raising=False)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
-    return home
+    return isolate(monkeypatch, tmp_path / "facectl-home")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 
@@ -21,7 +27,8 @@ class Facectl:
     """The command, with a home and nothing of the user's own AWS settings."""
 
     home: Path
-    timeout: float = 180
+    # A last resort against a command that hangs; a busy machine takes its time.
+    timeout: float = 900
 
     def __call__(
         self, *arguments: object, expect: int | None = 0, cwd: Path | None = None
@@ -56,11 +63,66 @@ class Facectl:
         return json.loads(self(*arguments, "--json", expect=expect).stdout)
 
 
+def eventually(ask: Callable[[], T], wanted: Callable[[T], bool], *, hung: float = 900) -> T:
+    """The answer as soon as it is a wanted one; what it is after `hung` seconds fails the test."""
+    deadline = time.monotonic() + hung
+    while not wanted(found := ask()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
+    """A port that nothing listens at.
+
+    It is below the ports that systems give to outgoing connections, so that none of
+    those takes it before the server that it is for has started.
+    """
+    choice = random.SystemRandom()
+    while True:
+        port = choice.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
+
+
+def isolate(patch: pytest.MonkeyPatch, home: Path) -> Path:
+    """Set FACECTL_HOME and fake AWS credentials, and nothing of the user's own; returns `home`."""
+    patch.setenv("FACECTL_HOME", str(home))
+    for name in ("FACECTL_ASU_ID", "FACECTL_TARGET", "FACECTL_REGION", "FACECTL_ENDPOINT_URL"):
+        patch.delenv(name, raising=False)
+    patch.delenv("FACECTL_PROFILE", raising=False)
+    patch.delenv("AWS_PROFILE", raising=False)
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    patch.setenv("AWS_SESSION_TOKEN", "testing")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    patch.setenv("AWS_CONFIG_FILE", str(home.with_name("no-aws-config")))
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home.with_name("no-aws-credentials")))
+    return home
+
+
+def models_home(folder: Path, preprocessing: str = "facenet") -> Path:
+    """A home below `folder` in which a synthetic model is built; built by whoever comes first."""
+    home = folder / f"models-{preprocessing}"
+    with folder.joinpath(f"models-{preprocessing}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "data" / "models" / "current").exists():
+            home.mkdir(exist_ok=True)
+            command = Facectl(home)
+            command("models", "build", "--weights", "synthetic", "--preprocessing", preprocessing)
+    return home
+
+
+def link_models(source: Path, home: Path) -> Path:
+    """Let a home use the models of another, and nothing else of it; returns `home`."""
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    (home / "data" / "models").symlink_to(source / "data" / "models")
+    return home
 
 
 def sample(name: str) -> Path:

@@ -157,7 +157,7 @@ def floor_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
             reserved_concurrency=detection.reserved_concurrency,
             max_concurrency=trigger.max_concurrency,
         ),
-        role_arn=remembered.recall(deployment.asu_id, deployment.target).role_arn,
+        role_arn=remembered.recall(deployment).role_arn,
         auth=url.auth,
     )
     renamed = (_renamed(resource) for resource in resources(wish))

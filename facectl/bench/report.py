@@ -60,6 +60,7 @@ class Check:
 class Figures:
     """What the samples of a run add up to. Durations in seconds.
 
+    `late`: frames among the unanswered whose answer came after their deadline.
     `retried`: frames whose POST needed more than one attempt, after a 429 say.
     `warm`, `cold`: end to end of the frames that no function, or one, started
     for. `post`: the attempt that got through, as the client sees it. `asked` and `reached` are
@@ -68,6 +69,7 @@ class Figures:
     """
 
     statuses: Mapping[str, int]
+    late: int
     duplicates: int
     retried: int
     everything: Summary
@@ -96,6 +98,7 @@ class Figures:
         sent = [post.sent for post in posts]
         return cls(
             statuses=Counter(sample.status for sample in samples),
+            late=run.counts.late,
             duplicates=run.counts.duplicates,
             retried=sum(post.attempts > 1 for post in posts),
             everything=Summary.of([sample.latency or 0.0 for sample in answered]),
@@ -146,6 +149,7 @@ class Figures:
             "answered": self.answered,
             "refused": self.statuses.get("refused", 0),
             "unanswered": self.statuses.get("unanswered", 0),
+            "late": self.late,
             "without_answer": self.without_answer,
             "duplicates": self.duplicates,
             "retried": self.retried,

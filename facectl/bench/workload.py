@@ -92,21 +92,6 @@ class Workload:
         """The frames before the counted ones, sent as those are."""
         return replace(self, frames=self.warmup, duration=None, warmup=0)
 
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        loop = "open" if self.concurrency is None else "closed"
-        return {
-            "loop": loop,
-            "frames": self.limit,
-            "rate": self.asked_rate,
-            "realtime": self.realtime,
-            "concurrency": self.concurrency,
-            "arrivals": self.arrivals,
-            "seed": self.seed if self.arrivals == "poisson" else None,
-            "warmup": self.warmup,
-            "duration": self.duration,
-        }
-
     def __str__(self) -> str:
         if self.concurrency is not None:
             how = f"closed loop, {self.concurrency} on the way at once"

@@ -1,30 +1,136 @@
-"""`facectl context`: which deployment the commands talk to."""
+"""`facectl context list | use | show`: which deployment the commands talk to."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import Annotated
 
+import typer
+from rich.markup import escape
 from rich.table import Table
 
-from facectl.cli.options import Json, with_deployment
-from facectl.console import out, print_json
-from facectl.context import Deployment
+from facectl import records
+from facectl.cli.options import Json, with_deployment, with_overrides
+from facectl.console import err, out, print_json
+from facectl.context import Deployment, Key, Overrides, resolve
+from facectl.errors import InputError
+
+app = typer.Typer(invoke_without_command=True)
 
 
-@with_deployment
-def context(deployment: Deployment, json: Json = False) -> None:
-    """Show which deployment the commands talk to.
+@app.callback()
+@with_overrides
+def context(overrides: Overrides, command: typer.Context, json: Json = False) -> None:
+    """Say which deployment the commands talk to, and choose another one.
+
+    Flags count first (--asu-id, --target, --region, --account), then FACECTL_ASU_ID and so on,
+    then the current deployment: the one that was deployed, or chosen, last.
+    [bold]facectl context[/bold] is [bold]facectl context show[/bold].
 
     [bold]Examples[/bold]
 
     facectl context
 
-    facectl context --asu-id 1225754101 --json
+    facectl context list
+
+    facectl context use 1225754101 --target aws
     """
+    if command.invoked_subcommand is None:
+        _show(resolve(overrides), json=json)
+
+
+@app.command()
+@with_deployment
+def show(deployment: Deployment, json: Json = False) -> None:
+    """Show which deployment the commands talk to.
+
+    [bold]Examples[/bold]
+
+    facectl context show
+
+    facectl context show --asu-id 1225754101 --target aws --json
+    """
+    _show(deployment, json=json)
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the deployments that are remembered on this computer; * marks the current one.
+
+    [bold]Examples[/bold]
+
+    facectl context list
+
+    facectl context list --json
+    """
+    read = records.read_all()
+    found = [each for each in read if isinstance(each, Deployment)]
+    problems = [each for each in read if isinstance(each, InputError)]
+    # Where it is damaged, that is one of the problems.
+    current = None
+    with suppress(InputError):
+        current = records.current()
     if json:
-        print_json(asdict(deployment))
+        print_json([_facts(each, current) for each in found])
+    else:
+        table = Table("", "ASU ID", "target", "region", "account", "profile", "", box=None)
+        for each in found:
+            mark = "*" if each.key == current else ""
+            account, note = each.key.account or "-", "demo" if each.demo else ""
+            profile = escape(each.profile or "-")
+            table.add_row(mark, each.asu_id, each.target, each.region, account, profile, note)
+        out.print(table)
+    for problem in problems:
+        err.print(f"{problem}\n  Next: {problem.hint}", style="red", markup=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(InputError.exit_code)
+
+
+@app.command()
+@with_overrides
+def use(
+    overrides: Overrides,
+    name: Annotated[
+        str | None, typer.Argument(metavar="ASU_ID", help="Whose deployment; or --asu-id.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make a remembered deployment the current one.
+
+    [bold]Examples[/bold]
+
+    facectl context use 1225754101
+
+    facectl context use 1225754101 --target aws --region eu-west-1
+    """
+    if name is not None:
+        overrides = replace(overrides, asu_id=name)
+    deployment = resolve(overrides)
+    key = records.find(deployment.key)
+    if key is None:
+        raise InputError(
+            f"No deployment {deployment.key} is remembered on this computer",
+            hint="facectl context list",
+        )
+    records.use(key)
+    _show(records.read(key), json=json)
+
+
+def _show(deployment: Deployment, *, json: bool) -> None:
+    facts = _facts(deployment, records.current())
+    if json:
+        print_json(facts)
         return
     table = Table.grid(padding=(0, 2))
-    for key, value in asdict(deployment).items():
-        table.add_row(key.replace("_", " "), "-" if value is None else str(value))
+    for key, value in facts.items():
+        table.add_row(key.replace("_", " "), "-" if value is None else escape(str(value)))
     out.print(table)
+
+
+def _facts(deployment: Deployment, current: Key | None) -> dict[str, object]:
+    return {
+        **asdict(deployment),
+        "account": deployment.key.account,
+        "current": deployment.key == current,
+    }

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from facectl.cli.options import Replace, Yes, announced
 from facectl.console import err, out
+from facectl.naming import DEMO_ASU_ID
 
 Weights = Annotated[
     str, typer.Option("--weights", help="vggface2, casia-webface, synthetic, or a file.")
@@ -21,13 +23,17 @@ def demo(
     ] = None,
     weights: Weights = "vggface2",
     folder: Folder = Path("facectl-demo"),
-    asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = "demo",
+    asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = DEMO_ASU_ID,
     port: Annotated[int | None, typer.Option("--port", help="The local cloud's port.")] = None,
     max_faces: Annotated[
         int, typer.Option("--max-faces", min=1, max=100, help="The largest so many of a frame.")
     ] = 5,
+    replace: Replace = False,
+    yes: Yes = False,
 ) -> None:
     """Build the model, start the local cloud, deploy, enroll a portrait, send a clip, show names.
+
+    The deployment is a demo: `facectl deploy` with another ASU ID takes its place.
 
     [bold]Examples[/bold]
 
@@ -36,6 +42,7 @@ def demo(
     facectl demo --video party.mp4
     """
     from facectl.cli import send
+    from facectl.cli.deploy import confirm_removals
     from facectl.demo import clip, run
     from facectl.stream.files import Files
     from facectl.stream.selection import Selection
@@ -45,6 +52,7 @@ def demo(
 
     if video is not None:
         open_source([str(video)], Selection())
+    deployment = announced(run.meant(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
     model, reason = run.model(weights)
@@ -58,7 +66,9 @@ def demo(
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
     run.enrol_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    deployment = run.pipeline(asu_id, model, port)
+    work = run.draft(deployment, model, port, takes_over=replace)
+    confirm_removals(work, yes=yes)
+    deployment = run.pipeline(work)
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = Files(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")

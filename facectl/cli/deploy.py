@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facectl.cli.options import Json, Yes, with_overrides
+from facectl.cli.options import Json, Replace, Yes, announced, with_overrides
 from facectl.console import err
 from facectl.context import Overrides, resolve
 
 if TYPE_CHECKING:
+    from facectl.deploy.deployer import Draft
     from facectl.deploy.models import Step
 
 ModelName = Annotated[
@@ -115,6 +116,7 @@ def deploy(
     package_index: PackageIndex = None,
     names: LogNames = None,
     adopt: Adopt = False,
+    replace: Replace = False,
     reset: Reset = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -123,13 +125,14 @@ def deploy(
     """Create or update the functions, queues, URL and trigger, and wait until they answer.
 
     Run again, it changes what differs, and nothing where nothing does. Options that are not
-    said stay as they were said last; --reset forgets them.
+    said stay as they were said last; --reset forgets them. An account and region hold one
+    deployment: a demo gives way to another ASU ID, anything else needs --replace.
 
     [bold]Examples[/bold]
 
     facectl deploy --asu-id 1225754101 --target local
 
-    facectl deploy --asu-id 1225754101 --dry-run
+    facectl deploy --asu-id 1225754101 --target aws --dry-run
 
     facectl deploy --auth none --reserved-concurrency 5
     """
@@ -156,14 +159,18 @@ def deploy(
         adopt=adopt,
         log_names=names,
     )
+    deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):
-        deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        work = deployer.draft(deployment, store.find(model), options, reset=reset)
+        deployment = deployer.located(deployment, overrides.endpoint_url)
+        work = deployer.draft(
+            deployment, store.find(model), options, reset=reset, takes_over=replace
+        )
     report.warn(work)
     if dry_run:
         rebuild.tell(work.gallery, line=False)
         report.show_plan(work.steps, gallery=work.gallery, json=json)
         return
+    confirm_removals(work, yes=yes)
     confirm_replacements(work.steps, yes=yes)
     rebuild.embed_for_deploy(work, asked=model is not None, yes=yes)
     with report.progress(work.steps) as progress:
@@ -172,6 +179,17 @@ def deploy(
         deployment = deployer.finish(work)
         probed = deployer.check(work, deployment)
     report.show_deployment(deployment, work, probed, json=json)
+
+
+def confirm_removals(work: Draft, *, yes: bool) -> None:
+    """Say what has to go before this deployment can be made; ask, unless it is a demo."""
+    for removal in work.removals:
+        other, count = removal.clients.deployment, len(removal.steps)
+        if other.demo:
+            err.print(f"The demo {other.key} gives way: {count} resources", soft_wrap=True)
+        elif not yes:
+            question = f"This destroys {other.key} first, {count} resources. Go on?"
+            typer.confirm(question, abort=True, err=True)
 
 
 def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from facectl.cli.options import Json, Yes, with_overrides
+from facectl import records
+from facectl.cli.options import Json, Yes, announced, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Overrides, resolve
 from facectl.errors import NotRunningError
@@ -12,7 +13,7 @@ from facectl.errors import NotRunningError
 
 @with_overrides
 def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
-    """Remove everything that deploy made for an ASU ID, and nothing else.
+    """Remove everything that deploy made for an ASU ID in one place, and nothing else.
 
     [bold]Examples[/bold]
 
@@ -21,16 +22,17 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
     facectl destroy --asu-id 1225754101 --target aws --yes
     """
     from facectl.deploy import deployer, report
+    from facectl.local.settings import state_folder
 
-    deployment = resolve(overrides)
+    deployment = announced(resolve(overrides, new=True))
     try:
         with err.status("Reading what is deployed"):
             work = deployer.draft_removal(deployer.located(deployment, overrides.endpoint_url))
     except NotRunningError:
-        if deployment.target != "local":
+        # What `facectl local down` kept would be there again after `up`.
+        if deployment.target != "local" or state_folder().exists():
             raise
-        # Everything there was in its memory.
-        deployer.forget(deployment.asu_id)
+        records.forget(deployment.key)
         if json:
             print_json({"asu_id": deployment.asu_id, "steps": []})
         else:
@@ -41,7 +43,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         typer.confirm(f"Delete all this in {deployment.region}?", abort=True, err=True)
     with report.progress(work.steps) as progress:
         deployer.perform(work, progress)
-    deployer.forget(deployment.asu_id)
+    records.forget(deployment.key)
     if json:
         print_json(
             {

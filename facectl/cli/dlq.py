@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, Yes, with_deployment
+from facectl.cli.options import Json, Yes, changes_deployment, with_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 from facectl.errors import IncompleteError, InputError
@@ -76,7 +76,7 @@ def show(
 
 
 @app.command()
-@with_deployment
+@changes_deployment
 def redrive(
     deployment: Deployment,
     names: Named = None,
@@ -106,7 +106,7 @@ def redrive(
 
 
 @app.command()
-@with_deployment
+@changes_deployment
 def drop(
     deployment: Deployment,
     names: Named = None,

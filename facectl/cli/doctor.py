@@ -6,9 +6,11 @@ from dataclasses import asdict, replace
 
 import typer
 
-from facectl.cli.options import Json, with_overrides
+from facectl import records
+from facectl.cli.options import Json, say_where, with_overrides
 from facectl.console import err, out, print_json
-from facectl.context import Deployment, Overrides, recall, resolve
+from facectl.context import Deployment, Overrides, resolve
+from facectl.errors import ExitCode
 
 _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 
@@ -29,8 +31,10 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.doctor import Finding, examine
 
     findings: list[Finding] = []
+    deployment = _meant(overrides)
+    say_where(deployment)
     with err.status("Looking"):
-        deployment = deployer.located(_meant(overrides), overrides.endpoint_url)
+        deployment = deployer.located(deployment, overrides.endpoint_url)
         for finding in examine(deployment):
             findings.append(finding)
             if not json:
@@ -42,11 +46,11 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     if json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.verdict == "problem" for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _meant(overrides: Overrides) -> Deployment:
     """The deployment, or one that might be: what it needs can be checked before there is one."""
-    if overrides.asu_id is None and recall() is None:
+    if overrides.asu_id is None and not records.known():
         return resolve(replace(overrides, asu_id="none"))
     return resolve(overrides)

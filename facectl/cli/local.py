@@ -12,6 +12,7 @@ from facectl.local.settings import DEFAULT_PORT, log_file
 
 if TYPE_CHECKING:
     from facectl.local.process import LocalCloud
+    from facectl.local.restore import Restored
 
 app = typer.Typer(
     name="local",
@@ -29,12 +30,14 @@ def up(
             "--port",
             min=1,
             max=65535,
-            help=f"Port on 127.0.0.1; {DEFAULT_PORT} unless told otherwise.",
+            help=f"Port on 127.0.0.1; the one of the last run, else {DEFAULT_PORT}.",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Start the local cloud in the background and wait until it answers.
+    """Start the local cloud in the background, with all that it had when it was ended.
+
+    What could not be restored is named, with the command that makes it again.
 
     [bold]Examples[/bold]
 
@@ -45,31 +48,46 @@ def up(
     from facectl.local import process
 
     with err.status("Starting the local cloud"):
-        cloud, started = process.ensure(port)
+        cloud, restored = process.ensure(port)
+    started = restored is not None
     if json:
-        print_json({**_facts(cloud), "started": started})
+        report = {} if restored is None else {"restored": restored.as_dict()}
+        print_json({**_facts(cloud), "started": started, **report})
         return
     what = "started" if started else "is already running"
     out.print(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})", soft_wrap=True)
+    if restored is not None:
+        _tell(restored)
 
 
 @app.command()
-def down(json: Json = False) -> None:
-    """End the local cloud and every function it runs; what was deployed there is gone.
+def down(
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Delete what was deployed there; 'up' starts empty.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """End the local cloud and every function it runs; `facectl local up` has all of it again.
+
+    Deployments, the published gallery and waiting messages are saved.
 
     [bold]Examples[/bold]
 
     facectl local down
+
+    facectl local down --forget
     """
     from facectl.local import process
 
     with err.status("Ending the local cloud"):
-        ended = process.stop()
+        ended = process.down(forget=forget)
     if json:
-        print_json({"processes_ended": ended})
-    else:
-        what = "1 process" if ended == 1 else f"{ended} processes"
-        out.print(f"The local cloud ended, {what}" if ended else "No local cloud runs")
+        print_json({"processes_ended": ended, "forgotten": forget})
+        return
+    what = "1 process" if ended == 1 else f"{ended} processes"
+    out.print(f"The local cloud ended, {what}" if ended else "No local cloud runs")
+    if forget:
+        out.print("What was deployed there is deleted")
 
 
 @app.command()
@@ -82,7 +100,7 @@ def status(json: Json = False) -> None:
 
     facectl local status --json
     """
-    from facectl.errors import NotRunningError
+    from facectl.errors import ExitCode
     from facectl.local import process
 
     cloud = process.find()
@@ -91,13 +109,23 @@ def status(json: Json = False) -> None:
     if cloud is None:
         if not json:
             out.print("The local cloud is not running; `facectl local up` starts it")
-        raise typer.Exit(NotRunningError.exit_code)
+        raise typer.Exit(ExitCode.CLOUD)
     if not json:
         answers = "answers" if cloud.healthy() else "does not answer"
         out.print(f"The local cloud {answers} at {cloud.endpoint_url}", soft_wrap=True)
         out.print(
             f"process {cloud.pid}, {process.workers()} workers, log {log_file()}", soft_wrap=True
         )
+
+
+def _tell(restored: Restored) -> None:
+    """What is there again on stdout, what is not on stderr."""
+    if restored.now:
+        out.print(f"There again: {len(restored.now)} resources, {restored.messages} messages")
+    for problem in restored.problems():
+        err.print(problem, soft_wrap=True, markup=False)
+    for command in restored.commands():
+        err.print(f"Run: {command}", soft_wrap=True, markup=False)
 
 
 def _facts(cloud: LocalCloud) -> dict[str, Any]:

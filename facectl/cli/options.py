@@ -10,6 +10,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 import typer
 
 from facectl import context
+from facectl.console import err
 from facectl.context import Deployment, Overrides
 
 P = ParamSpec("P")
@@ -46,8 +47,22 @@ EndpointUrl = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Account = Annotated[
+    str | None,
+    typer.Option(
+        "--account",
+        envvar="FACECTL_ACCOUNT",
+        metavar="DIGITS",
+        help="AWS account.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Destroy the deployment of another ASU ID in this place first."),
+]
 
 
 def _overrides(
@@ -56,8 +71,29 @@ def _overrides(
     region: Region = None,
     profile: Profile = None,
     endpoint_url: EndpointUrl = None,
+    account: Account = None,
 ) -> Overrides:
-    return Overrides(asu_id, target, region, profile, endpoint_url)
+    return Overrides(asu_id, target, region, profile, endpoint_url, account)
+
+
+def announced(deployment: Deployment) -> Deployment:
+    """Say on stderr where a command acts, before it does; the deployment with its account.
+
+    Raises InputError where the credentials are not those of the deployment's account.
+    """
+    from facectl.aws import with_account
+
+    found = with_account(deployment)
+    say_where(found)
+    return found
+
+
+def say_where(deployment: Deployment) -> None:
+    """Say on stderr which deployment is meant."""
+    told = f"Deployment: ASU ID {deployment.key}"
+    if deployment.profile and deployment.target == "aws":
+        told = f"{told}, profile {deployment.profile}"
+    err.print(told, soft_wrap=True, markup=False)
 
 
 def with_overrides(command: Callable[Concatenate[Overrides, P], R]) -> Callable[..., R]:
@@ -81,8 +117,19 @@ def with_overrides(command: Callable[Concatenate[Overrides, P], R]) -> Callable[
 def with_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
     """Give a command the deployment options; it gets the deployment as its first argument."""
 
+    return _resolved(command, context.resolve)
+
+
+def changes_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
+    """As `with_deployment`, for a command that changes something: it says where it acts first."""
+    return _resolved(command, lambda overrides: announced(context.resolve(overrides)))
+
+
+def _resolved(
+    command: Callable[Concatenate[Deployment, P], R], choose: Callable[[Overrides], Deployment]
+) -> Callable[..., R]:
     def resolved(overrides: Overrides, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return command(context.resolve(overrides), *args, **kwargs)
+        return command(choose(overrides), *args, **kwargs)
 
     functools.update_wrapper(resolved, command)
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]

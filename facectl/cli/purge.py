@@ -8,12 +8,12 @@ import typer
 from rich.table import Column, Table
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, Yes, with_deployment
+from facectl.cli.options import Json, Yes, changes_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 
 
-@with_deployment
+@changes_deployment
 def purge(
     deployment: Deployment,
     timeout: Annotated[

@@ -90,6 +90,8 @@ def warnings(report: Report) -> list[str]:
         if statuses[status]:
             named = [o.index for o in report.tally.lost if o.status == status]
             lines.append(f"{statuses[status]} {words}: frames {ranges(named)}")
+    if report.counts.late:
+        lines.append(f"{report.counts.late} answered after their deadline: --out has the answers")
     if report.interrupted:
         flying = [o.index for o in report.tally.lost if o.status == "in-flight"]
         lines.append(

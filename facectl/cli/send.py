@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment
 from facectl.cli.run_report import drawing_bar, print_report, run_bar, warnings
 from facectl.console import err, print_json
 from facectl.context import Deployment
-from facectl.errors import InputError
+from facectl.errors import FacectlError, InputError
 
 if TYPE_CHECKING:
     from facectl.stream.files import Files
@@ -24,7 +25,7 @@ _FRAMES = "Which frames"
 _HOW = "How they are sent"
 
 
-@with_deployment
+@changes_deployment
 def send(
     deployment: Deployment,
     source: Annotated[
@@ -142,7 +143,7 @@ def send(
     plan = Plan(
         asking, concurrency, schedule=as_taken if realtime else None, wait=wait, timeout=timeout
     )
-    task = Task(deployment.asu_id, tuple(source), selection, asking)
+    task = Task(deployment.key.name, tuple(source), selection, asking)
     journal = open_journal(task, live=frames.live, resume=resume)
     report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows, journal=journal)
     finish(report, wait=wait, json=json)
@@ -166,12 +167,16 @@ def run(
     session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic, journal=journal)
     with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
         for listener in opened.listeners:
-            session.ledger.listen(listener)
+            session.ledger.listen(listener, late=listener)
         with run_bar(source.expected, wait=plan.wait) as update:
             report = session.run(source, spool=opened.spool, progress=update)
         if files.video is not None:
-            with drawing_bar(report.counts.accepted) as drawn:
-                opened.draw(source, plan.asking.encoding, drawn)
+            try:
+                with drawing_bar(report.counts.accepted) as drawn:
+                    opened.draw(source, plan.asking.encoding, drawn)
+            except FacectlError as error:
+                # The frames were sent all the same: the report is made, and says what failed.
+                report = replace(report, failure=report.failure or error)
     if journal is not None:
         journal.close(finished=report.finished)
     return report

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from facectl.cli.options import Json, with_overrides
+from facectl.cli.options import Json, announced, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Overrides, resolve
+from facectl.errors import ExitCode
 
 if TYPE_CHECKING:
     from facectl.deploy.status import ResourceStatus, Status
 
 _COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
-DRIFT_EXIT_CODE = 1
 
 
 @with_overrides
@@ -35,16 +35,18 @@ def status(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.status import inspect
     from facectl.models import store
 
+    # In another account everything would seem to be missing.
+    deployment = announced(resolve(overrides))
     with err.status("Reading how the deployment is"):
-        deployment = deployer.located(resolve(overrides), overrides.endpoint_url)
-        chosen = options.recall(deployment.asu_id, deployment.target)
+        deployment = deployer.located(deployment, overrides.endpoint_url)
+        chosen = options.recall(deployment)
         found = inspect(Clients(deployment), store.find(deployment.space), chosen)
     if json:
         print_json({"asu_id": deployment.asu_id, **found.as_dict()})
     else:
         _show(found)
     if found.drift:
-        raise typer.Exit(DRIFT_EXIT_CODE)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _show(found: Status) -> None:

@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, announced, with_deployment
 from facectl.cli.run_report import SYNTHETIC, printable
 from facectl.console import err
 from facectl.context import Deployment
+from facectl.errors import ExitCode
 from lambda_src.contract import FrameResult
 
 
@@ -49,6 +50,8 @@ def tail(
     from facectl.stream.responses import ResponseQueue
     from facectl.stream.tail import Limits, Tail
 
+    if not keep:
+        deployment = announced(deployment)
     follower = Tail(ResponseQueue(Clients(deployment)), keep=keep)
     if deployment.synthetic:
         err.print(f"[yellow]{SYNTHETIC}[/yellow]")
@@ -70,7 +73,7 @@ def tail(
     if follower.foreign:
         err.print(f"{follower.foreign} messages there are no results; they were left alone.")
     if most is not None and given < most:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _json(result: FrameResult, deployment: Deployment) -> str:

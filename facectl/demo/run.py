@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from facectl import context
+from facectl import records
 from facectl.console import err
-from facectl.context import Deployment
+from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
 from facectl.deploy import deployer, report
 from facectl.errors import ModelError
@@ -15,6 +16,7 @@ from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import Enroller
 from facectl.local import process
 from facectl.models import builder
+from facectl.naming import DEMO_ASU_ID
 from lambda_src.vision.store import Model
 
 
@@ -26,15 +28,25 @@ def model(weights: str) -> tuple[Model, str | None]:
         return builder.ensure(builder.SYNTHETIC), str(error)
 
 
-def pipeline(asu_id: str, chosen: Model, port: int | None) -> Deployment:
-    """The pipeline on the local cloud, which is started first where it does not run."""
+def meant(asu_id: str) -> Deployment:
+    """The demo's deployment; one of the user's own under this ASU ID does not become a demo."""
+    deployment = resolve(Overrides(asu_id, "local"))
+    demo = asu_id == DEMO_ASU_ID or deployment.demo or records.recall(deployment.key) is None
+    return replace(deployment, demo=demo)
+
+
+def draft(
+    deployment: Deployment, chosen: Model, port: int | None, *, takes_over: bool = False
+) -> deployer.Draft:
+    """What is left to do on the local cloud, which is started first where it does not run."""
     with err.status("Starting the local cloud"):
         process.ensure(port)
-    remembered = context.recall(asu_id)
-    if remembered is None or remembered.target != "local":
-        remembered = Deployment(asu_id, "local")
     with err.status("Reading what is deployed"):
-        work = deployer.draft(deployer.located(remembered), chosen)
+        return deployer.draft(deployer.located(deployment), chosen, takes_over=takes_over)
+
+
+def pipeline(work: deployer.Draft) -> Deployment:
+    """Deploy the pipeline, and wait until it answers."""
     with report.progress(work.steps) as watch:
         deployer.perform(work, watch)
     with err.status("Waiting until both functions answer"):

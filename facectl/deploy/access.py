@@ -1,4 +1,4 @@
-"""What the account lets us do: make roles, reserve concurrency."""
+"""What the account lets us do: make roles, reserve concurrency, run functions at once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ MISSING_ROLE_HINT = "facectl deploy --role-arn arn:aws:iam::{account}:role/LabRo
 PUBLIC_CONCURRENCY = 10
 # What AWS wants to stay unreserved, by its documentation of reserved concurrency.
 _UNRESERVED = 100
+# Of new and learner-lab accounts, which is the smallest.
+_SMALLEST_LIMIT = 10
+# AWS's least for MaximumConcurrency.
+_LEAST_CONCURRENCY = 2
 
 
 def is_learner_lab(identity: str) -> bool:
@@ -60,3 +64,37 @@ def reserved_for_public(clients: Clients) -> int | None:
     # The whole limit, not what is left of it: our own reservation must not undo itself.
     enough = limit["ConcurrentExecutions"] - PUBLIC_CONCURRENCY >= _UNRESERVED
     return PUBLIC_CONCURRENCY if enough else None
+
+
+def concurrency_limit(clients: Clients) -> int | None:
+    """How many functions the account may run at once; None where that may not be asked."""
+    try:
+        with cloud_errors("asking for the account's concurrency", clients.deployment):
+            settings = clients.functions.get_account_settings()
+    except CloudError as error:
+        if is_denied(error):
+            return None
+        raise
+    return settings["AccountLimit"]["ConcurrentExecutions"]
+
+
+def half_of(limit: int) -> int:
+    """The most batches that the trigger may have in flight: the rest is for face-detection."""
+    return max(_LEAST_CONCURRENCY, limit // 2)
+
+
+def recognition_concurrency(clients: Clients, chosen: int | None, default: int) -> int:
+    """How many batches the trigger may have in flight without being throttled by the account.
+
+    A throttled delivery counts as a receive, and after some of them the message is in
+    the dead-letter queue unseen. Raises InputError where more were chosen than can run.
+    """
+    limit = concurrency_limit(clients)
+    if chosen is None:
+        return min(default, half_of(_SMALLEST_LIMIT if limit is None else limit))
+    if limit is not None and chosen > limit:
+        raise InputError(
+            f"--max-concurrency {chosen}: only {limit} functions may run at once in this account",
+            hint=f"facectl deploy --max-concurrency {half_of(limit)}",
+        )
+    return chosen

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from facectl import context as deployments
+from facectl import records
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy.access import check_roles, reserved_for_public
+from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
 from facectl.deploy.desired import Wish, cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import carry_out
@@ -19,7 +19,7 @@ from facectl.deploy.models import Account, Function, Image, Package, Packages, S
 from facectl.deploy.models import Replace as ReplaceStep
 from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import Found, plan, plan_removal
+from facectl.deploy.planner import Found, owners, plan, plan_removal, without
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
@@ -61,6 +61,8 @@ class Draft:
     found: Found
     steps: tuple[Step, ...]
     removes: bool = False
+    # Of other deployments that have to go first; their steps are the first of `steps`.
+    removals: tuple[Draft, ...] = ()
     model: Model | None = None
     gallery: Rebuild | None = None
 
@@ -84,24 +86,53 @@ def draft(
     options: Options | None = None,
     *,
     reset: bool = False,
+    takes_over: bool = False,
     rebuilds: bool = True,
 ) -> Draft:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
-    A gallery of another embedding space than the model's is planned to be
-    embedded again, unless not `rebuilds`: then the caller brings it to the
-    model's space. Raises CloudError where a resource is somebody else's.
+    A deployment of another ASU ID in this place is removed first where it is
+    a demo, or where `takes_over` says so. A gallery of another embedding space
+    than the model's is planned to be embedded again, unless not `rebuilds`:
+    then the caller brings it to the model's space. Raises CloudError where a
+    resource is somebody else's.
     """
-    earlier = Options() if reset else remembered.recall(deployment.asu_id, deployment.target)
+    earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
     wish = wished(clients, model, options)
     found = read(clients, wish)
-    steps = plan(resources(wish), found, adopt=options.adopt)
+    removals = _removals(clients, found, takes_over=takes_over)
+    first = tuple(step for removal in removals for step in removal.steps)
+    steps = plan(resources(wish), without(found, first), adopt=options.adopt)
     space = EmbeddingSpace.of(model)
     gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
-    return Draft(clients, options, wish, found, steps, model=model, gallery=gallery)
+    return Draft(
+        clients, options, wish, found, (*first, *steps), removals=removals, model=model,
+        gallery=gallery,
+    )  # fmt: skip
+
+
+def _removals(clients: Clients, found: Found, *, takes_over: bool) -> tuple[Draft, ...]:
+    """What removes the deployments of other ASU IDs, whose functions have the names of ours."""
+    here = clients.deployment
+    drafts = []
+    for asu_id, tagged in owners(found).items():
+        if asu_id == here.asu_id:
+            continue
+        other = replace(here, asu_id=asu_id, function_url=None, auth=None)
+        record = records.recall(other.key)
+        demo = tagged or (record is not None and record.demo)
+        if not (demo or takes_over):
+            raise CloudError(
+                f"This place belongs to the deployment of ASU ID {other.key}: "
+                "one account and region holds one deployment",
+                hint=f"facectl deploy {here.key.flags} --replace   destroys it first   "
+                f"or   facectl destroy {other.key.flags}",
+            )
+        drafts.append(draft_removal(replace(other, demo=demo)))
+    return tuple(drafts)
 
 
 def wished(clients: Clients, model: Model, options: Options) -> Wish:
@@ -115,12 +146,17 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
+    if target.target == "aws" and sizing.pollers is None:
+        chosen, default = sizing.max_concurrency, target.recognition_concurrency
+        most = recognition_concurrency(clients, chosen, default)
+        sizing = replace(sizing, max_concurrency=most)
     return Wish(
         names=deployment.names,
         account=account,
         cloud=target,
         packages=packages,
         sizing=sizing,
+        demo=deployment.demo,
         environment={
             **(model_environment(model) if target.packaging == "zip" else {}),
             **options.environment,
@@ -160,12 +196,16 @@ def perform(work: Draft, progress: Progress | None = None) -> None:
     embed_gallery(work)
     if not work.removes:
         # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
-        deployments.remember(work.clients.deployment)
-        remembered.remember(work.wish.names.asu_id, work.wish.cloud.target, work.options)
+        remembered.remember(work.clients.deployment, work.options)
     hears = Progress() if progress is None else progress
+    own = work.steps
+    for removal in work.removals:
+        perform(removal, progress)
+        records.forget(removal.clients.deployment.key)
+        own = own[len(removal.steps) :]
     context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
-    waits = work.gallery is not None or any(map(_changes_function, work.steps))
-    for step in work.steps:
+    waits = work.gallery is not None or any(map(_changes_function, own))
+    for step in own:
         if waits and isinstance(step.resource, Function):
             waits = False
             _hand_over_gallery(work)
@@ -206,7 +246,7 @@ def finish(work: Draft) -> Deployment:
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url, auth=work.wish.auth)
-    deployments.remember(deployment)
+    records.remember(deployment)
     publish.publish_local(work.clients)
     if not work.options.image_uris:
         # Given images may be of facectl 1; all others read the gallery of their model.
@@ -237,12 +277,6 @@ def open_way_for_containers(deployment: Deployment) -> None:
     running = process.find()
     if address and running is not None and running.endpoint_url == deployment.endpoint_url:
         relay.ensure(address, running.port)
-
-
-def forget(asu_id: str) -> None:
-    """Forget a deployment that is gone."""
-    deployments.forget(asu_id)
-    remembered.forget(asu_id)
 
 
 def account_of(clients: Clients) -> Account:

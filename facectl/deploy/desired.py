@@ -32,7 +32,9 @@ from facectl.deploy.models import (
 )
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 
-MAX_RECEIVES = 3
+# AWS's advice for queues that trigger functions is 5 at least: a throttled delivery counts.
+# Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", configuration.
+MAX_RECEIVES = 5
 _DAY = 86_400
 _RETENTION = 4 * _DAY
 _DEAD_LETTER_RETENTION = 14 * _DAY
@@ -64,6 +66,7 @@ class Wish:
     environment: Mapping[str, str] = field(default_factory=dict)
     role_arn: str | None = None
     auth: Auth | None = None
+    demo: bool = False
 
 
 def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
@@ -238,6 +241,7 @@ def _function(wish: Wish, name: str, package: Package, role: str, reserved: int 
         environment=_environment(wish),
         reserved_concurrency=reserved,
         archive=package.archive,
+        demo=wish.demo,
     )
 
 

@@ -9,13 +9,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from facectl.aws import ClientError, Clients, cloud_errors, error_code
+from facectl.aws import ClientError, Clients, cloud_errors, error_code, with_account
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy.access import MISSING_ROLE_HINT, PUBLIC_CONCURRENCY, is_learner_lab
+from facectl.deploy.access import (
+    MISSING_ROLE_HINT,
+    PUBLIC_CONCURRENCY,
+    concurrency_limit,
+    half_of,
+    is_learner_lab,
+)
 from facectl.deploy.deployer import Draft, check, wished
 from facectl.deploy.docker import Docker
 from facectl.deploy.options import Options
+from facectl.deploy.permissions import actions
 from facectl.deploy.status import queue_facts
 from facectl.errors import FacectlError, InputError
 from facectl.gallery import store as galleries
@@ -25,29 +32,6 @@ Verdict = Literal["ok", "warning", "problem"]
 
 # Two images with their layers, and what the engine needs to build them.
 _DISK_GB = 5.0
-# What `facectl deploy` and `destroy` call, by service.
-ACTIONS = (
-    "ecr:CreateRepository",
-    "ecr:GetAuthorizationToken",
-    "ecr:PutImage",
-    "iam:CreateRole",
-    "iam:PassRole",
-    "iam:PutRolePolicy",
-    "lambda:AddPermission",
-    "lambda:CreateEventSourceMapping",
-    "lambda:CreateFunction",
-    "lambda:CreateFunctionUrlConfig",
-    "lambda:PutFunctionConcurrency",
-    "lambda:UpdateFunctionCode",
-    "lambda:UpdateFunctionConfiguration",
-    "logs:CreateLogGroup",
-    "logs:PutRetentionPolicy",
-    "s3:CreateBucket",
-    "s3:PutObject",
-    "sqs:CreateQueue",
-    "sqs:ReceiveMessage",
-    "sqs:SetQueueAttributes",
-)
 _ASSUMED = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
@@ -78,7 +62,7 @@ def _found(name: str, look: Check, deployment: Deployment) -> Finding:
 
 
 def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
-    options = remembered.recall(deployment.asu_id, deployment.target)
+    options = remembered.recall(deployment)
     checks: list[tuple[str, Check]] = [("model", _model), ("gallery", _gallery)]
     if deployment.target == "aws":
         checks += [
@@ -123,8 +107,8 @@ def _gallery(deployment: Deployment) -> Finding:
 
 
 def _credentials(deployment: Deployment) -> Finding:
-    clients = Clients(deployment)
-    chosen = remembered.recall(deployment.asu_id, deployment.target)
+    clients = Clients(with_account(deployment))
+    chosen = remembered.recall(deployment)
     if is_learner_lab(clients.identity) and chosen.role_arn is None:
         hint = MISSING_ROLE_HINT.format(account=clients.account)
         text = f"{clients.identity}: a learner lab can't create roles"
@@ -144,9 +128,11 @@ def _permissions(deployment: Deployment) -> Finding:
     principal = _principal(clients.identity)
     if principal is None:
         return Finding("permissions", "ok", "the root user may do everything")
+    chosen = remembered.recall(deployment)
+    needed = actions(makes_roles=chosen.role_arn is None)
     try:
         pages = clients.iam.get_paginator("simulate_principal_policy").paginate(
-            PolicySourceArn=principal, ActionNames=list(ACTIONS)
+            PolicySourceArn=principal, ActionNames=list(needed)
         )
         with cloud_errors("simulating permissions", deployment):
             results: list[Any] = [each for page in pages for each in page["EvaluationResults"]]
@@ -159,14 +145,22 @@ def _permissions(deployment: Deployment) -> Finding:
     if denied:
         text = f"not allowed: {', '.join(sorted(denied))}"
         return Finding("permissions", "problem", text, f"have them allowed for {principal}")
-    return Finding("permissions", "ok", f"all {len(ACTIONS)} that a deploy needs")
+    return Finding("permissions", "ok", f"all {len(needed)} that a deploy needs")
 
 
 def _quotas(deployment: Deployment) -> Finding:
     clients = Clients(deployment)
-    with cloud_errors("asking for the account's concurrency", deployment):
-        limit = clients.functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    limit = concurrency_limit(clients)
+    if limit is None:
+        text = "these credentials may not ask how many functions may run at once"
+        return Finding("quotas", "warning", text, "have lambda:GetAccountSettings allowed")
     text = f"{limit} functions may run at once"
+    chosen = remembered.recall(deployment).max_concurrency
+    if chosen is not None and chosen > half_of(limit):
+        text += f", and --max-concurrency {chosen} leaves face-detection fewer than half of them"
+        return Finding(
+            "quotas", "warning", text, f"facectl deploy --max-concurrency {half_of(limit)}"
+        )
     if limit <= PUBLIC_CONCURRENCY:
         hint = "ask for more: Service Quotas, AWS Lambda, Concurrent executions"
         return Finding("quotas", "warning", text, hint)
@@ -217,7 +211,7 @@ def _queues(deployment: Deployment) -> Finding:
 def _probe(deployment: Deployment) -> Finding:
     model = models.find(deployment.space)
     clients = Clients(replace(deployment, space=model.space))
-    options = remembered.recall(deployment.asu_id, deployment.target)
+    options = remembered.recall(deployment)
     wish = wished(clients, model, options)
     took = check(Draft(clients, Options(), wish, {}, ()), clients.deployment)
     text = (

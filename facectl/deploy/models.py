@@ -107,7 +107,7 @@ class Function:
 
     `code` is the base64 sha256 of a zip, or the URI of an image. `memory` in
     MB, `timeout` in seconds. `reserved_concurrency` None: the account's limit.
-    `archive` holds the zip to upload.
+    `archive` holds the zip to upload. `demo`: any other deployment may replace it.
     """
 
     kind: ClassVar[str] = "function"
@@ -124,6 +124,7 @@ class Function:
     environment: Mapping[str, str]
     reserved_concurrency: int | None = None
     archive: bytes = field(default=b"", repr=False, compare=False)
+    demo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 
-from facectl import paths
-from facectl.context import Target
+from facectl import records
+from facectl.context import Deployment
 from facectl.deploy.models import Auth, Packaging, Sizing
 from facectl.deploy.recipe import Architecture, BuildOptions
 from facectl.errors import InputError
@@ -98,33 +96,24 @@ def parse_pollers(text: str) -> tuple[int, int]:
     return least, most
 
 
-def remember(asu_id: str, target: Target, options: Options) -> None:
-    """Write the choices down, for later runs and for `facectl status`."""
+def remember(deployment: Deployment, options: Options) -> None:
+    """Write the deployment and its choices down, for later runs and for `facectl status`."""
     data = {
         name: value
         for name, value in asdict(options).items()
         if name not in _NOT_REMEMBERED and value is not None
     }
-    with paths.atomic_write(_file(asu_id)) as stream:
-        stream.write(json.dumps({"target": target, "options": data}, indent=2).encode())
+    records.remember(deployment, data)
 
 
-def recall(asu_id: str, target: Target) -> Options:
-    """The choices of the last deploy to this target; none where there was none."""
-    file = _file(asu_id)
-    if not file.exists():
-        return Options()
+def recall(deployment: Deployment) -> Options:
+    """The choices of this deployment's last deploy; none where there was none."""
+    data = records.options(deployment.key)
+    known = {each.name for each in fields(Options)}
     try:
-        data = json.loads(file.read_text())
-        return Options(**data["options"]) if data["target"] == target else Options()
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file} is damaged: {error}", hint=f"rm {file}") from error
-
-
-def forget(asu_id: str) -> None:
-    """Remove what was written down."""
-    _file(asu_id).unlink(missing_ok=True)
-
-
-def _file(asu_id: str) -> Path:
-    return paths.state_dir() / "deployments" / f"{asu_id}.options.json"
+        return Options(**{name: value for name, value in data.items() if name in known})
+    except TypeError as error:
+        raise InputError(
+            f"The remembered options of {deployment.key} are damaged: {error}",
+            hint=f"facectl deploy {deployment.key.flags} --reset",
+        ) from error

@@ -37,6 +37,8 @@ Found = Mapping[Key, Resource]
 
 _ATTACHED = (Alias, FunctionUrl, Permission, Trigger)
 _TAGGED = (Bucket, Queue, LogGroup, Role, Repository, Function)
+# Their names are the pipeline's, whatever the ASU ID.
+_SHARED = (Function, LogGroup, Repository)
 # What AWS can't change in place.
 _FIXED: dict[type[Resource], set[str]] = {Function: {"packaging"}, FunctionUrl: {"qualifier"}}
 # JSON policies, whose differences are told statement by statement.
@@ -88,6 +90,30 @@ def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
         key=lambda resource: _DELETION.index(type(resource)),
     )
     return tuple(Delete(resource) for resource in ordered)
+
+
+def owners(found: Found) -> dict[str, bool]:
+    """Whose the resources are that every deployment has under one name, and whether a demo's."""
+    result: dict[str, bool] = {}
+    for resource in found.values():
+        if isinstance(resource, _SHARED) and resource.owner is not None:
+            demo = isinstance(resource, Function) and resource.demo
+            result[resource.owner] = result.get(resource.owner, False) or demo
+    return result
+
+
+def without(found: Found, steps: Sequence[Step]) -> Found:
+    """What is left of `found` when the steps have removed resources, with all that hung on them."""
+    gone = {key(step.resource) for step in steps}
+
+    def is_left(resource: Resource) -> bool:
+        if isinstance(resource, _ATTACHED) and (Function.kind, _function_of(resource)) in gone:
+            return isinstance(resource, Trigger)
+        if isinstance(resource, Image) and (Repository.kind, resource.repository) in gone:
+            return False
+        return key(resource) not in gone
+
+    return {place: resource for place, resource in found.items() if is_left(resource)}
 
 
 def owner_of(resource: Resource) -> str | None:

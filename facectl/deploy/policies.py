@@ -9,6 +9,7 @@ from typing import Any
 from facectl.deploy.models import Account
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import ROOT
+from lambda_src.stages.attempts import PREFIX as ATTEMPTS
 
 
 def canonical(document: str | Mapping[str, object]) -> str:
@@ -79,6 +80,12 @@ def recognition(names: Names, account: Account, *, batches_by_name: bool = False
             # the policy as it is. Without a slash before them: facectl 1 had one gallery,
             # right below the root, which a function reads until its code is replaced.
             "Resource": [f"{bucket}/{ROOT}/*current.json", f"{bucket}/{ROOT}/*parts/*"],
+        },
+        {
+            "Sid": "RecordAttempts",
+            "Effect": "Allow",
+            "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            "Resource": f"{bucket}/{ATTEMPTS}*",
         },
         # Without it S3 answers 403, not 404, where nobody has been enrolled yet.
         {

@@ -18,7 +18,7 @@ from PIL import Image
 
 from facectl.aws import Clients, cloud_errors
 from facectl.deploy.models import Account
-from facectl.errors import CloudError, FacectlError
+from facectl.errors import CloudError, FacectlError, NotRunningError, UnansweredError
 from facectl.stream.responses import Queue
 from lambda_src.contract import ERROR, NO_FACE, CroppedFace, FaceMessage, FrameRequest
 
@@ -54,14 +54,15 @@ def probe(
 ) -> Probed:
     """Have both functions answer once; `send_face` puts a body on the request queue.
 
-    Raises CloudError naming the function that did not answer, or not well.
+    Raises UnansweredError naming the function that did not answer, or not well.
     """
     began = clock()
     frame = FrameRequest(f"facectl-probe-{uuid4()}", "probe.png", _picture())
     try:
         url.post(frame)
     except FacectlError as error:
-        raise CloudError(
+        kind = CloudError if isinstance(error, NotRunningError) else UnansweredError
+        raise kind(
             f"face-detection did not take the probe frame: {error}",
             hint=error.hint or "facectl logs",
         ) from error
@@ -109,11 +110,11 @@ def _expect(
         for message in ours:
             answer = message.result.result if message.result is not None else ERROR
             if answer == ERROR or (results is not None and answer not in results):
-                raise CloudError(
+                raise UnansweredError(
                     f"{function} answered the probe with {answer!r}", hint="facectl logs"
                 )
             return
-    raise CloudError(
+    raise UnansweredError(
         f"{function} did not answer the probe within {_PATIENCE_SECONDS:.0f} s",
         hint="facectl logs",
     )

@@ -28,7 +28,7 @@ from facectl.deploy.models import (
     key,
 )
 from facectl.deploy.policies import canonical
-from facectl.naming import TAG_KEY
+from facectl.naming import DEMO_TAG_KEY, TAG_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import (
@@ -192,6 +192,7 @@ class Reader:
         return Function(
             name=name,
             owner=answer.get("Tags", {}).get(TAG_KEY),
+            demo=answer.get("Tags", {}).get(DEMO_TAG_KEY) == "true",
             packaging="zip" if zipped else "image",
             code=configuration["CodeSha256"] if zipped else answer["Code"].get("ImageUri", ""),
             handler=configuration.get("Handler", ""),

@@ -93,7 +93,7 @@ class Recipe:
             yield f"model/{name}", self.model.file(name)
 
     def write(self, folder: Path) -> None:
-        """Write the build context; files that many images share are linked where that works."""
+        """Write the build context: a copy of each file, equal bytes with equal modes and times."""
         for name, source in self.files():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

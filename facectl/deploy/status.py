@@ -13,6 +13,7 @@ from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.deployer import read, wished
 from facectl.deploy.desired import Wish, resources
 from facectl.deploy.models import (
+    Alias,
     Bucket,
     Change,
     Function,
@@ -127,7 +128,7 @@ def _state(wanted: Resource, found: Found) -> tuple[State, tuple[Change, ...]]:
 def _superfluous(wish: Wish, found: Found) -> Iterator[ResourceStatus]:
     wanted = {key(resource) for resource in resources(wish)}
     for place, resource in found.items():
-        if isinstance(resource, Permission) and place not in wanted:
+        if isinstance(resource, (Alias, Permission)) and place not in wanted:
             yield ResourceStatus(resource.kind, resource.name, "superfluous")
 
 

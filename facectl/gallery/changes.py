@@ -17,7 +17,6 @@ from lambda_src.gallery.matching import COSINE, EUCLIDEAN
 from lambda_src.vision.store import Model
 
 BEST, CENTROID = "best", "centroid"
-MATCHINGS = (BEST, CENTROID)
 BUCKET_BITS = 16
 # Euclidean distance of L2-normalised embeddings. FaceNet's authors report 1.242
 # for the squared distance on LFW (Schroff et al. 2015, section 5.6), 1.11 here;

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from facectl.errors import GalleryError, IncompleteError, InputError
+from facectl.errors import IncompleteError, InputError
 from facectl.gallery.changes import Reference
 from facectl.gallery.names import check_name
 from facectl.gallery.photographs import Enroller, PhotographError, Sample, digest, photographs
@@ -213,8 +213,7 @@ def check(outcome: Outcome, *, strict: bool) -> None:
             f"{photos} photograph(s) were not enrolled, the first of them {text}",
             hint=_hint(first.kind, strict=strict),
         )
-    error = InputError if first.kind in ("unreadable", "bad_name") else GalleryError
-    raise error(f"{text}: nobody was enrolled", hint=_hint(first.kind, strict=strict))
+    raise InputError(f"{text}: nobody was enrolled", hint=_hint(first.kind, strict=strict))
 
 
 def _hint(kind: str, *, strict: bool) -> str:

@@ -70,10 +70,13 @@ def guarded(app: App) -> App:
 
 
 def main() -> None:
-    """Run MiniStack behind the guard."""
+    """Run MiniStack behind the guard, with its state saved."""
     from ministack import app as ministack
 
-    ministack.app = guarded(ministack.app)
+    from facectl.local.saving import of_ministack
+
+    saver = of_ministack(ministack)
+    ministack.app = guarded(saver.watching(ministack.app))
     ministack.main()
 
 

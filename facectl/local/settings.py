@@ -53,8 +53,14 @@ class LocalSettings:
     def endpoint_url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
-    def environment(self, inherited: Mapping[str, str], temporary: Path) -> dict[str, str]:
-        """MiniStack's environment; `temporary` becomes the place of all its temporary files."""
+    def environment(
+        self, inherited: Mapping[str, str], temporary: Path, state: Path
+    ) -> dict[str, str]:
+        """MiniStack's environment.
+
+        `temporary` becomes the place of all its temporary files, `state` of
+        what it saves and restores.
+        """
         return {
             **{name: value for name, value in inherited.items() if name in _INHERITED},
             "TMPDIR": str(temporary),
@@ -68,6 +74,10 @@ class LocalSettings:
             "LOG_LEVEL": "WARNING",
             # A worker that idles between two videos keeps its loaded model.
             "LAMBDA_WARM_TTL_SECONDS": "900",
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(state / "services"),
+            "S3_PERSIST": "1",
+            "S3_DATA_DIR": str(state / "objects"),
             "AUTH": "true" if self.evaluate_iam else "false",
         }
 
@@ -87,6 +97,16 @@ def temporary_folder() -> Path:
     return folder() / "tmp"
 
 
+def state_folder() -> Path:
+    """What is restored when the local cloud is started again."""
+    return folder() / "state"
+
+
+def services_folder() -> Path:
+    """The state of MiniStack's services, one file each."""
+    return state_folder() / "services"
+
+
 def environment(settings: LocalSettings) -> dict[str, str]:
     """The environment that MiniStack is started with from this process."""
-    return settings.environment(os.environ, temporary_folder())
+    return settings.environment(os.environ, temporary_folder(), state_folder())

@@ -16,6 +16,8 @@ from facectl.logs.times import Window
 from facectl.naming import RECOGNITION_FUNCTION
 
 UNKNOWN = "the logs tell no reason"
+LOST = "a worker received it and was lost"
+THROTTLED = "throttled: no worker ever received it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def deaths(source: LogSource, letters: Sequence[Letter], now: float) -> list[Dea
         untold = ids - {str(line.fields.get("message_id")) for line in lines}
         strays = read.strays(source, RECOGNITION_FUNCTION, window) if untold else []
     except NoLogYetError:
-        lines, ends, strays = [], [], []
+        return [Death(letter, None, UNKNOWN, 0, answered=False) for letter in letters]
     return [_death(letter, lines, ends, strays) for letter in letters]
 
 
@@ -77,10 +79,11 @@ def _death(
     last = max([*errors, *faults], key=lambda line: line.at, default=None)
     if last is None and not own and strays:
         last = strays[-1]
+    without_error = LOST if own else THROTTLED
     return Death(
         letter,
         None if last is None else last.at,
-        UNKNOWN if last is None else reason(last),
+        without_error if last is None else reason(last),
         max(numbers, default=0),
         any(line.fields.get("answered") is True for line in errors),
     )

@@ -51,6 +51,15 @@ class Delivery:
     ended: bool
 
     @property
+    def is_unreported(self) -> bool:
+        """Whether nothing tells how it ended: no line of ours, and none of the platform's.
+
+        On AWS a worker that is killed leaves no line; that its invocation ended is in
+        the platform's report, which may be of another outcome.
+        """
+        return self.answered is None and self.error is None and self.fault is None
+
+    @property
     def sent_at(self) -> float:
         """When SQS took the message."""
         return self.received.at - (self.received.number("waited_ms") or 0.0) / 1e3

@@ -289,39 +289,60 @@ def _fault(timeline: _Timeline, fault: Line) -> None:
 def _strays(
     timeline: _Timeline, evidence: Evidence, delivery: Delivery, previous: Delivery | None
 ) -> None:
-    """Deliveries that left no line, before one that did."""
+    """What became of the deliveries before one that a worker received."""
     same = previous is not None and previous.message_id == delivery.message_id
     known = previous.number if previous is not None and same else 0
     start = previous.received.at if previous is not None and same else delivery.sent_at
+    if previous is not None and same and previous.is_unreported:
+        _lost(timeline, previous)
     _missing(timeline, evidence, range(known + 1, delivery.number), (start, delivery.received.at))
 
 
 def _late_strays(timeline: _Timeline, evidence: Evidence) -> None:
-    """Deliveries that left no line, before the message went to the dead-letter queue."""
+    """What became of the deliveries before the message went to the dead-letter queue."""
     last = evidence.deliveries[-1] if evidence.deliveries else None
-    start = last.received.at if last else evidence.lines[-1].at
     if last is not None:
+        if last.is_unreported:
+            _lost(timeline, last)
         numbers = range(last.number + 1, last.of + 1)
-        _missing(timeline, evidence, numbers, (start, evidence.now))
+        _missing(timeline, evidence, numbers, (last.received.at, evidence.now))
+    elif evidence.strays:
+        between = (evidence.lines[-1].at, evidence.now)
+        _missing(timeline, evidence, range(1, 1 + len(evidence.strays)), between)
     else:
-        _missing(timeline, evidence, range(1, 1 + len(evidence.strays)), (start, evidence.now))
+        words = "every delivery was throttled: no worker received the message"
+        at = evidence.lines[-1].at if timeline.latest is None else timeline.latest
+        timeline.add(at, (None, "throttled", words), "throttled", bad=True)
+
+
+def _lost(timeline: _Timeline, delivery: Delivery) -> None:
+    """A worker logged that it received the message, and logged nothing after it."""
+    words = f"delivery {delivery.number}: its worker received the message and was lost"
+    at = delivery.received.at
+    timeline.add(at, (RECOGNITION_FUNCTION, "lost", words), "until the worker ended", bad=True)
 
 
 def _missing(
     timeline: _Timeline, evidence: Evidence, numbers: range, between: tuple[float, float]
 ) -> None:
+    """Deliveries that no worker logged as received, which is the first thing that one does.
+
+    Either the platform tells of a worker that could not do even that, or there was none.
+    """
     faults = [fault for fault in evidence.strays if between[0] <= fault.at <= between[1]]
     for number in numbers:
         fault = faults.pop(0) if faults else None
         if fault is None:
-            words = f"delivery {number} left no line: throttled, or its worker was lost"
+            words = f"delivery {number} was throttled: no worker received the message"
             at = between[0] if timeline.latest is None else timeline.latest
+            timeline.add(at, (None, "throttled", words), "throttled", bad=True)
         else:
             words = (
-                f"delivery {number}: {fault.function} {fault_words(fault)} before it said a word"
+                f"delivery {number}: {fault.function} {fault_words(fault)} "
+                "before it received the message"
             )
-            at = fault.at
-        timeline.add(at, (RECOGNITION_FUNCTION, "lost", words), "until the worker ended", bad=True)
+            lost = (RECOGNITION_FUNCTION, "lost", words)
+            timeline.add(fault.at, lost, "until the worker ended", bad=True)
 
 
 def _cold_words(line: Line) -> str:

@@ -56,9 +56,10 @@ def _last_reason(evidence: Evidence) -> str:
             return f"{fields.get('error')}: {fields.get('message')}"
         if delivery.fault is not None:
             return f"{RECOGNITION_FUNCTION} {fault_words(delivery.fault)}"
+        return f"the worker of delivery {delivery.number} received it and was lost"
     if evidence.strays:
         return f"{RECOGNITION_FUNCTION} {fault_words(evidence.strays[-1])}"
-    return "the logs tell no reason"
+    return "throttled: no worker ever received it"
 
 
 def _after_death(evidence: Evidence, last: Delivery) -> str:

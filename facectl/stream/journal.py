@@ -3,7 +3,8 @@
 A journal is one file of JSON lines in the state folder: a head, then a line
 when a frame is about to be sent, when the function took it, and when its fate
 is known. Each line is one write, so a killed process leaves whole lines; a
-computer that loses power may lose the last ones. A journal is locked while its
+full disk, or a computer that loses power, may leave a part of the last one,
+which is dropped. Damage before that is an error. A journal is locked while its
 run goes on and removed when nothing is left to do.
 """
 
@@ -14,8 +15,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,18 +24,23 @@ from facectl.errors import FacectlError, InputError
 from facectl.stream.ledger import Delivery, Ledger, Outcome
 from facectl.stream.selection import Selection
 from facectl.stream.sender import Asking
-from lambda_src.contract import FrameResult, MessageError
+from lambda_src.contract import FrameResult
 
 # What SQS keeps messages for in this deployment: there are no answers after that.
 _WORTHLESS_AFTER = 4 * 86_400
 _FINAL = frozenset({"answered", "refused", "accepted"})
+# What a damaged line raises when it is read.
+_UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a run sends, and how: a run can be gone on with by the same task alone."""
+    """What a run sends, where and how: a run can be gone on with by the same task alone.
 
-    asu_id: str
+    `deployment` is the name of the deployment's key.
+    """
+
+    deployment: str
     source: tuple[str, ...]
     selection: Selection
     asking: Asking
@@ -44,7 +49,7 @@ class Task:
     def digest(self) -> str:
         """A name for the task. A file that has changed is another task."""
         files = [_place(text) for text in self.source]
-        options = [self.asu_id, asdict(self.selection), asdict(self.asking)]
+        options = [self.deployment, asdict(self.selection), asdict(self.asking)]
         return hashlib.sha256(json.dumps([files, options]).encode()).hexdigest()[:16]
 
 
@@ -71,15 +76,18 @@ class Journal:
     def begin(cls, task: Task) -> Journal:
         """A new run. Journals of the same task, and those too old to be of use, are removed."""
         folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        oldest = time.time() - _WORTHLESS_AFTER
-        for path in folder.glob("*.jsonl"):
-            if path.name.startswith(task.digest) or path.stat().st_mtime < oldest:
-                _remove_unless_locked(path)
         run = uuid.uuid4().hex
         path = folder / f"{task.digest}-{run}.jsonl"
-        path.touch(mode=0o600)
-        journal = cls(run, path, _locked(path) or _raise_running(task))
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            oldest = time.time() - _WORTHLESS_AFTER
+            for old in folder.glob("*.jsonl"):
+                if old.name.startswith(task.digest) or old.stat().st_mtime < oldest:
+                    _remove_unless_locked(old)
+            path.touch(mode=0o600)
+            journal = cls(run, path, _locked(path) or _raise_running(task))
+        except OSError as error:
+            raise InputError(f"{path} can't be written: {error.strerror}") from error
         journal._write({"run": run, "source": task.source})
         return journal
 
@@ -92,7 +100,11 @@ class Journal:
         for path in found:
             stream = _locked(path)
             if stream is not None:
-                return cls._read(path, stream)
+                try:
+                    return cls._read(path, stream)
+                except InputError:
+                    stream.close()
+                    raise
         if found:
             _raise_running(task)
         raise InputError(
@@ -102,25 +114,38 @@ class Journal:
 
     @classmethod
     def _read(cls, path: Path, stream: BinaryIO) -> Journal:
-        lines = _lines(path)
-        head = next(lines, {})
-        if not isinstance(head.get("run"), str):
-            raise InputError(f"{path} is damaged", hint=f"rm {path}")
-        journal = cls(head["run"], path, stream)
-        # A last line that was cut off would swallow the next one.
-        stream.write(b"\n")
-        for line in lines:
-            journal._take_in(line)
+        journal = cls("", path, stream)
+        number = whole = 0
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    journal._take_in(line)
+                except _UNREADABLE as error:
+                    if number == 1 or lines.read(1):
+                        raise _damaged(path, number, error) from error
+                    # The last write was cut off; what is written next must not continue it.
+                    stream.truncate(whole)
+                    break
+                whole += len(line)
+        if not number:
+            raise _damaged(path, 1, ValueError("it is empty"))
         return journal
 
-    def _take_in(self, line: dict[str, Any]) -> None:
-        frame = line["frame"]
-        if "status" in line:
+    def _take_in(self, line: bytes) -> None:
+        """Take one line in; raises one of _UNREADABLE, before anything is changed."""
+        fields = _fields(line)
+        if not self.run:
+            self.run = _text(fields["run"])
+            return
+        frame = fields["frame"]
+        if "status" in fields:
+            _outcome(fields)
             self._sent[frame].final = True
-        elif "attempts" in line:
-            self._sent[frame].delivery = Delivery(line["faces"], line["attempts"], line["seconds"])
+        elif "attempts" in fields:
+            self._sent[frame].delivery = _delivery(fields)
         else:
-            self._sent.setdefault(frame, _Sent(line["name"], line["timestamp"]))
+            found = _Sent(_text(fields["name"]), float(fields["timestamp"]))
+            self._sent.setdefault(int(frame), found)
 
     def knows(self, index: int, name: str) -> bool:
         """Whether the frame was sent before; raises InputError where it was another frame."""
@@ -134,9 +159,11 @@ class Journal:
 
     def restore(self, ledger: Ledger) -> None:
         """Tell the ledger what the run had come to."""
-        for line in _lines(self._path):
-            if "status" in line:
-                ledger.replay(_outcome(line))
+        with self._path.open("rb") as lines:
+            for line in lines:
+                fields = _fields(line)
+                if "status" in fields:
+                    ledger.replay(_outcome(fields))
         for index, sent in self._sent.items():
             if not sent.final:
                 ledger.restore(index, sent.name, sent.timestamp, sent.delivery)
@@ -150,7 +177,12 @@ class Journal:
         self._write({"frame": index, **asdict(delivery)})
 
     def done(self, outcome: Outcome) -> None:
-        """The frame's fate; what a later run may still change is not written."""
+        """The frame's fate; what a later run may still change is not written.
+
+        A late answer is an answer: a run that is resumed does not wait for it again.
+        """
+        if outcome.status == "late":
+            outcome = replace(outcome, status="answered")
         if outcome.status in _FINAL:
             self._write(_line(outcome))
 
@@ -206,16 +238,29 @@ def _raise_running(task: Task) -> BinaryIO:
     raise InputError(f"A run of {' '.join(task.source)} is still going on")
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as stream:
-        for line in stream:
-            try:
-                fields = json.loads(line)
-            except ValueError:
-                # Cut off by whatever ended the process.
-                continue
-            if isinstance(fields, dict):
-                yield fields
+def _damaged(path: Path, number: int, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is damaged in line {number}: {error!r}",
+        hint="facectl send without --resume begins a new run",
+    )
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    """The fields of a whole line; raises ValueError."""
+    fields = json.loads(line)
+    if not isinstance(fields, dict) or not line.endswith(b"\n"):
+        raise ValueError("it is no whole JSON object")
+    return fields
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _delivery(fields: dict[str, Any]) -> Delivery:
+    return Delivery(int(fields["faces"]), int(fields["attempts"]), float(fields["seconds"]))
 
 
 def _line(outcome: Outcome) -> dict[str, Any]:
@@ -232,21 +277,22 @@ def _line(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _outcome(line: dict[str, Any]) -> Outcome:
-    try:
-        return Outcome(
-            index=line["frame"],
-            name=line["name"],
-            request_id=line["request_id"],
-            timestamp=line["timestamp"],
-            status=line["status"],
-            latency=line["latency"],
-            error=line["error"],
-            answer=None if line["answer"] is None else FrameResult.parse(line["answer"]),
-            delivery=None if line["delivery"] is None else Delivery(**line["delivery"]),
-        )
-    except (KeyError, TypeError, MessageError) as error:
-        raise InputError(f"the journal of this run is damaged: {error}") from error
+def _outcome(fields: dict[str, Any]) -> Outcome:
+    """The outcome that a line holds; raises one of _UNREADABLE."""
+    if fields["status"] not in _FINAL:
+        raise ValueError(f"{fields['status']!r} is no status")
+    answer, delivery, latency = fields["answer"], fields["delivery"], fields["latency"]
+    return Outcome(
+        index=int(fields["frame"]),
+        name=_text(fields["name"]),
+        request_id=_text(fields["request_id"]),
+        timestamp=float(fields["timestamp"]),
+        status=fields["status"],
+        latency=None if latency is None else float(latency),
+        error=fields["error"],
+        answer=None if answer is None else FrameResult.parse(answer),
+        delivery=None if delivery is None else _delivery(delivery),
+    )
 
 
 def open_journal(task: Task, *, live: bool, resume: bool) -> Journal | None:

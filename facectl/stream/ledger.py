@@ -2,8 +2,13 @@
 
 The ledger is the one place where a frame's fate is decided: every frame that
 was opened ends in exactly one Outcome, which is handed to each listener in
-turn. It holds frames that are on their way and nothing else, and admits no
-more than its window, so a long run needs no more memory than a short one.
+turn. It admits no more frames at once than its window, and each leaves the
+window when it is answered, when it could not be delivered, or when its deadline
+passes, so a long run needs no more memory than a short one.
+
+A frame whose deadline has passed is `unanswered`, for good. If its answer comes
+after all, it is `late`: it is counted, handed to those that listen for late
+answers, and neither a duplicate nor a message of someone else.
 """
 
 from __future__ import annotations
@@ -11,56 +16,26 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
+from facectl.stream.deadlines import Deadlines
 from facectl.stream.frames import Frame
+from facectl.stream.outcomes import Counts, Delivery, Outcome, Record, Status
 from lambda_src.contract import FrameResult
 
-# answered     the one answer came
-# unanswered   accepted, no answer within the time given
-# in-flight    accepted, no answer yet when the run was stopped
-# accepted     accepted, and no answer was waited for
-# refused      the function will never take it (4xx)
-# failed       every attempt to send it failed
-# unsent       the run was stopped before it was accepted
-Status = Literal["answered", "unanswered", "in-flight", "accepted", "refused", "failed", "unsent"]
+__all__ = ["Counts", "Delivery", "Ledger", "Outcome", "Record", "Status"]
 
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A POST that was answered 200: faces found, attempts needed, seconds of the last attempt."""
-
-    faces: int
-    attempts: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one frame.
-
-    `latency` is in seconds from the moment the frame was due to the moment its
-    answer arrived here; `timestamp` in seconds of the source. `due` and `opened`
-    are the clock's readings when the frame should have been, and was, taken up.
-    """
-
-    index: int
-    name: str
-    request_id: str
-    timestamp: float
-    status: Status
-    answer: FrameResult | None = None
-    latency: float | None = None
-    delivery: Delivery | None = None
-    error: str | None = None
-    due: float = 0.0
-    opened: float = 0.0
+# Frames whose deadline has passed are remembered, the latest of them, to know their late answers.
+_REMEMBERED = 10_000
+# As many frames in a row without an answer are needed to give the whole run up.
+_HOPELESS = 8
 
 
 @dataclass(slots=True)
 class _Pending:
+    request_id: str
     index: int
     name: str
     timestamp: float
@@ -70,68 +45,68 @@ class _Pending:
     error: str | None = None
     # Sent by a process that has ended: nobody knows since when it has been waited for.
     restored: bool = False
-    resent: bool = False
-
-
-@dataclass(slots=True)
-class Counts:
-    """How many frames so far; `waiting` were accepted and have no answer yet.
-
-    `earlier` were finished before this process took the run up.
-    """
-
-    opened: int = 0
-    accepted: int = 0
-    answered: int = 0
-    refused: int = 0
-    waiting: int = 0
-    duplicates: int = 0
-    earlier: int = 0
-
-
-class Record(Protocol):
-    """What a run is written down in as it goes on."""
-
-    run: str
-
-    def sent(self, index: int, name: str, timestamp: float) -> None:
-        """The frame is about to be sent."""
-
-    def accepted(self, index: int, delivery: Delivery) -> None:
-        """The function took the frame."""
-
-    def done(self, outcome: Outcome) -> None:
-        """The frame's fate."""
+    # How many of those that are told outcomes have taken this frame's.
+    told: int = 0
 
 
 class Ledger:
-    """The frames of one run, shared by the threads that send and the one that collects."""
+    """The frames of one run, shared by the threads that send and the one that collects.
+
+    A frame's deadline is `timeout` seconds after it was accepted, or after the
+    last answer to a frame that was accepted before it (facectl.stream.deadlines).
+    One that could not be delivered has `timeout` seconds too in which an answer
+    still counts, because an attempt that seemed to fail may have arrived.
+    """
 
     def __init__(
         self,
         *,
         wait: bool = True,
         window: int = 1000,
-        run: str | None = None,
+        timeout: float = 60.0,
         record: Record | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         # A fresh prefix for each run: two runs on one queue can't mix their answers.
-        self.run = record.run if record is not None else run or uuid.uuid4().hex
-        self._record = record
+        self.run = record.run if record is not None else uuid.uuid4().hex
         self.counts = Counts()
-        self.last_progress = clock()
+        self._record = record
+        # The record first: what can't be written down has not arrived.
+        self._sinks: list[Callable[[Outcome], None]] = [] if record is None else [record.done]
+        self._late_sinks = list(self._sinks)
         self._listeners: list[Callable[[Outcome], None]] = []
         self._wait = wait
         self._window = window
+        self._timeout = timeout
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
+        # Sent by an earlier process, perhaps: not in the window, because nothing ends their time.
+        self._unsure: dict[str, _Pending] = {}
+        self._failed: dict[str, _Pending] = {}
+        self._expired: OrderedDict[str, _Pending] = OrderedDict()
+        self._deadlines = Deadlines(timeout)
+        self._grace = Deadlines(timeout)
+        self._expired_in_a_row = 0
+        self._row_began = 0.0
         self._lingering = False
+        self._closed = False
         self._changed = threading.Condition(threading.RLock())
 
-    def listen(self, listener: Callable[[Outcome], None]) -> None:
-        """Hand every outcome from now on to the listener too, one at a time."""
+    def listen(
+        self,
+        listener: Callable[[Outcome], None],
+        *,
+        late: Callable[[Outcome], None] | None = None,
+    ) -> None:
+        """Hand every outcome from now on to the listener too, one at a time.
+
+        `late` gets the frames that are answered after their outcome was told,
+        with the status `late`.
+        """
         self._listeners.append(listener)
+        self._sinks.append(listener)
+        if late is not None:
+            self._late_sinks.append(late)
 
     def open(self, frame: Frame, due: float | None, *, stop: Callable[[], bool]) -> str | None:
         """Register a frame and give its request id; waits for room, None if `stop` says so first.
@@ -139,19 +114,20 @@ class Ledger:
         `due` is the clock's reading from which latency counts, None for now.
         """
         with self._changed:
-            while len(self._pending) >= self._window:
-                if stop():
+            self.expire()
+            while self._closed or self.full:
+                if self._closed or stop():
                     return None
                 self._changed.wait(0.1)
+                self.expire()
             request_id = f"{self.run}-{frame.index:06d}"
             now = self._clock()
-            if request_id in self._pending:
-                self._pending[request_id].resent = True
-            else:
-                self._pending[request_id] = _Pending(
-                    frame.index, frame.name, frame.timestamp, now if due is None else due, now
-                )
+            pending = self._unsure.pop(request_id, None)
+            if pending is None:
+                since = now if due is None else due
+                pending = _Pending(request_id, frame.index, frame.name, frame.timestamp, since, now)
                 self.counts.opened += 1
+            self._pending[request_id] = pending
             if self._record is not None:
                 self._record.sent(frame.index, frame.name, frame.timestamp)
             self._changed.notify_all()
@@ -161,13 +137,18 @@ class Ledger:
         """A frame that an earlier process sent; without a delivery nobody knows if it arrived."""
         with self._changed:
             now = self._clock()
-            self._pending[f"{self.run}-{index:06d}"] = _Pending(
-                index, name, timestamp, now, now, delivery, restored=True
+            request_id = f"{self.run}-{index:06d}"
+            pending = _Pending(
+                request_id, index, name, timestamp, now, now, delivery, restored=True
             )
             self.counts.opened += 1
-            if delivery is not None:
+            if delivery is None:
+                self._unsure[request_id] = pending
+            else:
+                self._pending[request_id] = pending
                 self.counts.accepted += 1
-                self.counts.waiting += 1
+                self._deadlines.add(request_id, now)
+                self.counts.waiting = len(self._deadlines)
 
     def replay(self, outcome: Outcome) -> None:
         """The fate of a frame, as an earlier process of this run wrote it down."""
@@ -185,23 +166,16 @@ class Ledger:
 
         Waits up to `timeout` seconds for answers to all of them.
         """
-
-        def left() -> frozenset[int]:
-            return frozenset(
-                pending.index
-                for pending in self._pending.values()
-                if pending.restored and pending.delivery is None
-            )
-
         with self._changed:
-            self._changed.wait_for(lambda: not left(), timeout)
-            return left()
+            self._changed.wait_for(lambda: not self._unsure, timeout)
+            return frozenset(pending.index for pending in self._unsure.values())
 
     def accepted(self, request_id: str, delivery: Delivery) -> None:
         """The function took the frame. Its answer may have come before this did."""
         with self._changed:
+            if self._closed:
+                return
             self.counts.accepted += 1
-            self.last_progress = self._clock()
             pending = self._pending.get(request_id)
             if pending is None:
                 return
@@ -209,57 +183,86 @@ class Ledger:
             if self._record is not None:
                 self._record.accepted(pending.index, delivery)
             if self._wait:
-                self.counts.waiting += 1
+                self._deadlines.add(request_id, self._clock())
+                self.counts.waiting = len(self._deadlines)
             else:
-                self._finish(request_id, "accepted")
+                self._finish(pending, "accepted")
 
     def refused(self, request_id: str, reason: str) -> None:
         """The function will never take the frame."""
         with self._changed:
-            if request_id in self._pending:
-                self._pending[request_id].error = reason
-                self._finish(request_id, "refused")
+            pending = self._unaccepted(request_id)
+            if pending is not None:
+                pending.error = reason
+                self._finish(pending, "refused")
                 self.counts.refused += 1
 
     def undelivered(self, request_id: str, reason: str) -> None:
         """Every attempt failed. One may have arrived all the same, so an answer still counts."""
         with self._changed:
-            pending = self._pending.get(request_id)
-            if pending is not None:
-                pending.error = reason
-                if not self._wait:
-                    self._finish(request_id, "failed")
+            pending = self._unaccepted(request_id)
+            if pending is None:
+                return
+            pending.error = reason
+            if not self._wait:
+                self._finish(pending, "failed")
+                return
+            self._failed[request_id] = self._pending.pop(request_id)
+            self._grace.add(request_id, self._clock())
+            self._changed.notify_all()
+            if len(self._failed) > self._window:
+                self._finish(next(iter(self._failed.values())), "failed")
 
     def owns(self, request_id: str) -> bool:
-        """Whether the request id is one of this run."""
-        return request_id.startswith(f"{self.run}-")
+        """Whether the request id is one of this run, and the run is not over."""
+        return not self._closed and request_id.startswith(f"{self.run}-")
 
     def answered(self, answer: FrameResult, at: float) -> None:
         """An answer of this run arrived when the clock read `at`; a second one is only counted."""
         with self._changed:
-            pending = self._pending.get(answer.request_id)
+            self._expire(at)
+            request_id = answer.request_id
+            nobody_reports = self._failed.get(request_id) or self._unsure.get(request_id)
+            pending = self._pending.get(request_id) or nobody_reports
             if pending is None:
-                self.counts.duplicates += 1
+                self._answered_before(answer, at)
                 return
-            self._finish(answer.request_id, "answered", answer, at - pending.due)
-            if pending.delivery is not None:
-                self.counts.waiting -= 1
-            elif pending.restored and not pending.resent:
-                # Nobody is left to be told that it was taken.
-                self.counts.accepted += 1
+            self._finish(pending, "answered", answer, at)
+            self.counts.accepted += nobody_reports is not None
             self.counts.answered += 1
-            self.last_progress = self._clock()
-            self._changed.notify_all()
+            self._expired_in_a_row = 0
 
     @property
     def full(self) -> bool:
-        """Whether no frame is admitted before another one is finished."""
+        """Whether no frame is admitted before another one leaves the window."""
         return len(self._pending) >= self._window
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the pipeline seems dead.
+
+        Several frames in a row have passed their deadlines, and no answer came
+        within another `timeout` of the first of them.
+        """
+        with self._changed:
+            return (
+                self._expired_in_a_row >= _HOPELESS
+                and self._clock() - self._row_began > self._timeout
+            )
+
+    def expire(self) -> None:
+        """Decide the fate of the frames whose deadlines have passed."""
+        with self._changed:
+            self._expire(self._clock())
 
     def expecting(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until a frame is on its way; whether one is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._lingering or bool(self._pending), timeout)
+            self.expire()
+            return self._changed.wait_for(
+                lambda: self._lingering or bool(self._pending or self._unsure or self._failed),
+                timeout,
+            )
 
     def linger(self, seconds: float) -> None:
         """Expect second copies for so long, so that they are taken off the queue."""
@@ -270,44 +273,113 @@ class Ledger:
             self._lingering = False
 
     def settle(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until no accepted frame lacks its answer; whether so."""
+        """Wait up to `timeout` seconds until no accepted frame is waited for; whether so."""
         with self._changed:
+            self.expire()
             return self._changed.wait_for(lambda: self.counts.waiting == 0, timeout)
 
     def close(self, *, interrupted: bool) -> None:
-        """Decide the fate of every frame that is still on its way."""
+        """Decide the fate of every frame that is still on its way; nothing counts after that.
+
+        An error of one listener keeps no other from its outcomes; the first one is raised.
+        """
+        errors: list[Exception] = []
         with self._changed:
-            for request_id, pending in list(self._pending.items()):
+            self._closed = True
+            left = (*self._pending.values(), *self._unsure.values(), *self._failed.values())
+            for pending in left:
+                status: Status = "unsent"
                 if pending.delivery is not None:
-                    self._finish(request_id, "in-flight" if interrupted else "unanswered")
-                else:
-                    self._finish(request_id, "failed" if pending.error else "unsent")
+                    status = "in-flight" if interrupted else "unanswered"
+                elif pending.error is not None:
+                    status = "failed"
+                self._finish(pending, status, errors=errors)
+        if errors:
+            raise errors[0]
+
+    def _unaccepted(self, request_id: str) -> _Pending | None:
+        """A frame whose POST came to nothing; None if its answer proves that it was taken."""
+        pending = self._pending.get(request_id)
+        self.counts.accepted += pending is None and not self._closed
+        return pending
+
+    def _expire(self, now: float) -> None:
+        while (request_id := self._deadlines.passed(now)) is not None:
+            self._finish(self._pending[request_id], "unanswered")
+            if self._expired_in_a_row == 0:
+                self._row_began = now
+            self._expired_in_a_row += 1
+        while (request_id := self._grace.passed(now)) is not None:
+            self._finish(self._failed[request_id], "failed")
+
+    def _answered_before(self, answer: FrameResult, at: float) -> None:
+        """An answer to a frame that is no longer waited for: late, or a duplicate."""
+        pending = self._expired.get(answer.request_id)
+        if pending is None:
+            self.counts.duplicates += 1
+            return
+        outcome = _outcome(pending, "late", answer, at)
+        for told in self._late_sinks:
+            told(outcome)
+        del self._expired[answer.request_id]
+        self.counts.accepted += pending.delivery is None
+        self.counts.late += 1
+        self._expired_in_a_row = 0
+        if pending.delivery is not None:
+            # Frames pass their deadlines in order, so it was before all that wait.
+            self._deadlines.news(at)
 
     def _finish(
         self,
-        request_id: str,
+        pending: _Pending,
         status: Status,
         answer: FrameResult | None = None,
-        latency: float | None = None,
+        at: float | None = None,
+        errors: list[Exception] | None = None,
     ) -> None:
-        pending = self._pending[request_id]
-        outcome = Outcome(
-            index=pending.index,
-            name=pending.name,
-            request_id=request_id,
-            timestamp=pending.timestamp,
-            status=status,
-            answer=answer,
-            latency=None if pending.restored else latency,
-            delivery=pending.delivery,
-            error=None if status == "answered" else pending.error,
-            due=pending.due,
-            opened=pending.opened,
-        )
-        # The record and the listeners first: what can't be written down has not arrived.
-        if self._record is not None:
-            self._record.done(outcome)
-        for listener in self._listeners:
-            listener(outcome)
-        del self._pending[request_id]
+        outcome = _outcome(pending, status, answer, at)
+        for told in self._sinks[pending.told :]:
+            try:
+                told(outcome)
+            except Exception as error:
+                if errors is None:
+                    raise
+                errors.append(error)
+            pending.told += 1
+        request_id = pending.request_id
+        self._pending.pop(request_id, None)
+        self._unsure.pop(request_id, None)
+        self._failed.pop(request_id, None)
+        self._grace.remove(request_id)
+        if at is None:
+            self._deadlines.remove(request_id)
+        else:
+            self._deadlines.answered(request_id, at)
+        self.counts.waiting = len(self._deadlines)
+        if status in {"unanswered", "failed"}:
+            self._expired[request_id] = pending
+            if len(self._expired) > _REMEMBERED:
+                self._expired.popitem(last=False)
         self._changed.notify_all()
+
+
+def _outcome(
+    pending: _Pending,
+    status: Status,
+    answer: FrameResult | None,
+    at: float | None,
+) -> Outcome:
+    return Outcome(
+        index=pending.index,
+        name=pending.name,
+        request_id=pending.request_id,
+        timestamp=pending.timestamp,
+        status=status,
+        answer=answer,
+        # When a frame of an earlier process was due, nobody knows.
+        latency=None if at is None or pending.restored else at - pending.due,
+        delivery=pending.delivery,
+        error=pending.error if answer is None else None,
+        due=pending.due,
+        opened=pending.opened,
+    )

@@ -223,7 +223,8 @@ class Collector:
     def stop(self, *, grace: float = 0.05) -> None:
         """Begin no new poll. One that is under way is left to itself: it takes nothing away."""
         self._stopping.set()
-        self._thread.join(grace)
+        if self._thread.is_alive():
+            self._thread.join(grace)
 
     def collect(self, *, wait: int = LONG_POLL) -> int:
         """Poll once and deal with what came; the number of messages. Raises CloudError."""

@@ -18,7 +18,9 @@ MOST_NAMED = 1000
 class ResultsFile:
     """One JSON line for each frame, on the disk's side as soon as its fate is known.
 
-    An existing file is replaced when the run begins. A line is written with one
+    An existing file is replaced when the run begins. A frame that is answered
+    after its deadline has two lines: `unanswered` or `failed`, then `late` with
+    the answer. A line is written with one
     call, so what a crash leaves is whole lines; after a full disk the last one
     may be a part, which has no line end.
     """

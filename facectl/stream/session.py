@@ -30,8 +30,10 @@ _LINGER = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a run goes. `timeout`: seconds without news after which answers are given up.
+    """How a run goes. `timeout`: seconds without news after which a frame is unanswered.
 
+    They count from the frame's acceptance, and anew from each answer to a frame
+    that was accepted before it. The run ends when nothing is answered any more.
     `window`: frames that may be on their way at once; more wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
     as soon as a thread is free.
@@ -47,7 +49,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a run; `failure` is what ended it early, if not the reader."""
+    """What came of a run; `failure` is what ended it early, if not the reader.
+
+    A frame that was answered after its deadline is unanswered, and counted in
+    `counts.late` besides.
+    """
 
     tally: Tally
     counts: Counts
@@ -64,15 +70,12 @@ class Report:
     def finished(self) -> bool:
         """Whether nothing is left that going on could change."""
         open_ends = ("unanswered", "in-flight", "failed", "unsent")
-        return (
-            not self.interrupted
-            and self.failure is None
-            and not any(self.tally.statuses[status] for status in open_ends)
-        )
+        left = sum(self.tally.statuses[status] for status in open_ends) - self.counts.late
+        return not self.interrupted and self.failure is None and not left
 
     @property
     def exit_code(self) -> int:
-        """0 when all is well, 1 when a frame is missing, 3 when the run ended early."""
+        """0 when all is well, 1 when a frame is missing or late, 3 when the run ended early."""
         if self.interrupted or self.failure is not None:
             return IncompleteError.exit_code
         return 1 if self.tally.lost or self.problems else 0
@@ -98,6 +101,7 @@ class Report:
             "sent": self.counts.accepted,
             "answered": self.counts.answered,
             "unanswered": statuses["unanswered"],
+            "late": self.counts.late,
             "in_flight": statuses["in-flight"],
             "refused": statuses["refused"],
             "failed": statuses["failed"],
@@ -171,8 +175,9 @@ class Session:
         self._tally = tally
         self._clock = clock
         self._synthetic = synthetic
-        self.ledger = Ledger(wait=plan.wait, window=plan.window, record=journal, clock=clock)
-        self.ledger.listen(tally)
+        self.ledger = Ledger(
+            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=journal, clock=clock
+        )
         self._collector = Collector(ends.queue, self.ledger, clock=clock)
 
     def run(
@@ -186,11 +191,13 @@ class Session:
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
-        if self._journal is not None:
-            self._journal.restore(self.ledger)
-        if self._plan.wait:
-            self._collector.start()
+        # Last of all listeners: what the others could not take is not counted.
+        self.ledger.listen(self._tally)
         try:
+            if self._journal is not None:
+                self._journal.restore(self.ledger)
+            if self._plan.wait:
+                self._collector.start()
             self._send(self._unknown(source), spool if source.live else None, progress)
             self._await_answers(progress)
             self._send_unsure(source, progress)
@@ -207,7 +214,11 @@ class Session:
             if self._plan.wait:
                 self._collector.stop()
             self._ends.close()
-        self.ledger.close(interrupted=interrupted)
+        try:
+            self.ledger.close(interrupted=interrupted)
+        except FacectlError as error:
+            # What can't be written down is still reported.
+            failure = error if failure is None else failure
         progress(self.ledger.counts)
         return Report(
             tally=self._tally,
@@ -234,7 +245,9 @@ class Session:
             clock=self._clock,
         )
         self._senders.append(sender)
-        sender.run(frames, schedule=self._plan.schedule, check=lambda: self._check(progress))
+        sender.run(
+            frames, schedule=self._plan.schedule, check=lambda: self._check_sending(progress)
+        )
 
     def _unknown(self, source: Frames) -> Iterator[Frame]:
         """The frames that no earlier process of this run has sent."""
@@ -257,9 +270,13 @@ class Session:
         progress(self.ledger.counts)
         if self._collector.failure is not None:
             raise self._collector.failure
-        if self.ledger.full and self._silent():
+
+    def _check_sending(self, progress: Callable[[Counts], None]) -> None:
+        self._check(progress)
+        self.ledger.expire()
+        if self.ledger.hopeless:
             raise IncompleteError(
-                f"no answer for {self._plan.timeout:g} s while "
+                f"no answer for {2 * self._plan.timeout:g} s while "
                 f"{self.ledger.counts.waiting} frames were waiting for theirs",
                 hint="facectl logs",
             )
@@ -267,11 +284,6 @@ class Session:
     def _await_answers(self, progress: Callable[[Counts], None]) -> None:
         while not self.ledger.settle(_TICK):
             self._check(progress)
-            if self._silent():
-                return
-
-    def _silent(self) -> bool:
-        return self._clock() - self.ledger.last_progress > self._plan.timeout
 
 
 def function_url(clients: Clients) -> str:

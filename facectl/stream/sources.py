@@ -56,19 +56,20 @@ class Video:
         capture = self._open()
         chooser = Chooser(self._selection)
         position = 0
+        readable = True
         try:
             while not chooser.full() and capture.grab():
                 timestamp = position / self._rate
                 if chooser.takes(position, timestamp):
-                    read, pixels = capture.retrieve()
-                    if not read:
+                    readable, pixels = capture.retrieve()
+                    if not readable:
                         break
                     name = f"{self._path.stem[:400]}-{position:06d}.jpg"
                     yield Frame(chooser.taken - 1, name, timestamp, pixels=pixels)
                 position += 1
         finally:
             capture.release()
-        if not chooser.full():
+        if not readable or not chooser.full():
             self._compare(position)
 
     def _compare(self, read: int) -> None:
@@ -102,13 +103,11 @@ class Images:
 
     def __iter__(self) -> Iterator[Frame]:
         self.problems = []
-        chooser = Chooser(self._selection)
         index = 0
-        for position, path in enumerate(self._paths):
-            if chooser.full():
+        for path in self._paths[:: self._selection.every]:
+            # Only images that can be read count.
+            if index == self._selection.limit:
                 break
-            if not chooser.takes(position, 0.0):
-                continue
             try:
                 file = path.read_bytes()
                 if not sendable(file):

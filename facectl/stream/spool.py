@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 
+from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
 from facectl.stream.ledger import Outcome, Status
 from lambda_src.contract import FrameResult
@@ -28,16 +29,24 @@ class Spool:
     def __call__(self, outcome: Outcome) -> None:
         """Keep an outcome."""
         answer = None if outcome.answer is None else outcome.answer.serialise()
-        with self._lock:
-            self._database.execute(
-                "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)",
-                (outcome.index, outcome.status, answer),
-            )
+        self._insert(
+            "INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)",
+            (outcome.index, outcome.status, answer),
+        )
 
     def keep_image(self, index: int, file: bytes) -> None:
         """Keep the image file that was sent for a frame."""
-        with self._lock:
-            self._database.execute("INSERT OR REPLACE INTO image VALUES (?, ?)", (index, file))
+        self._insert("INSERT OR REPLACE INTO image VALUES (?, ?)", (index, file))
+
+    def _insert(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            with self._lock:
+                self._database.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            raise FacectlError(
+                f"What the video is drawn from can't be kept: {error}",
+                hint="TMPDIR=/another/disk facectl send, or without --annotate",
+            ) from error
 
     def outcome(self, index: int) -> tuple[Status, FrameResult | None] | None:
         """What became of a frame; None for one that was never sent."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ DIMENSIONS = 512
 COSINE, EUCLIDEAN = "cosine", "euclidean"
 METRICS = (EUCLIDEAN, COSINE)
 
-Metric = Literal["cosine", "euclidean"]
 Embeddings = NDArray[np.float32]
 Indices = NDArray[np.int64]
 

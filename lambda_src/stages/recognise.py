@@ -4,16 +4,20 @@ A batch is looked at record by record and its faces are embedded together. A
 record that fails is tried again soon; on its last delivery its frame is
 answered `Error`, and SQS keeps the message in the dead-letter queue.
 
-A worker that is killed, or that times out, says nothing, and its records come
-back when the queue's visibility timeout is over. That long a silence is how
-they are known: each is looked at alone, after the others were answered and
-taken off the queue, so that a message that kills takes none along; and one
-that has come back so every time is answered `Error` without another look.
+A record that comes back after the queue's visibility timeout has no report: its
+worker was lost, or Lambda throttled the delivery and no worker saw it. Such a
+record is a suspect. Each suspect is looked at alone, after the others were
+answered and deleted from the queue, so that a message that ends its worker
+takes none along; and that a worker looks at it is written down (`Attempts`).
+On its last delivery a suspect is answered `Error` without another look only if
+an earlier worker looked at it and did not finish.
 """
 
 from __future__ import annotations
 
+import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +38,7 @@ from lambda_src.contract import (
 )
 from lambda_src.gallery import GallerySource, Match
 from lambda_src.settings import Settings
+from lambda_src.stages.attempts import Attempts
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.crops import decode_crop
 from lambda_src.vision.embedder import Embedder
@@ -43,15 +48,18 @@ from lambda_src.vision.store import Model
 # this it would stay hidden for the queue's visibility timeout, minutes.
 _RETRY_AFTER = (1, 5, 15)
 # The same where only the answer could not be sent: deliveries are few, and must
-# outlast the response queue's absence. Never more than half the visibility timeout,
-# by which a killed worker is told.
-_UNSENT_RETRY_AFTER = (5, 45, 15)
+# outlast the response queue's absence. Never more than half the visibility timeout.
+_UNSENT_RETRY_AFTER = (5, 45, 45, 45, 15)
 # A last delivery keeps trying to send its answer until so many seconds before its
 # time is over.
 _RESEND_EVERY = 1.0
 _TIME_TO_END = 3.0
 # The share of the visibility timeout that counts as one: clocks differ a little.
-_SILENCE = 0.9
+_NO_REPORT = 0.9
+# Seconds from the end of an invocation until the suspect comes back at which its worker
+# was lost, and at most from one to the next of the others.
+_AFTER_END = 5
+_APART = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +82,10 @@ class UnsentError(AwsError):
 
 
 class SilentDeathError(Exception):
-    """Every worker that was given the message ended without a word."""
+    """A worker looked at the message and did not finish, and this is the last delivery."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """A record on its way through the batch."""
 
@@ -88,6 +96,9 @@ class _Work:
     watch: Stopwatch = field(default_factory=Stopwatch)
     failure: Exception | None = None
     answered: bool = False
+    suspect: bool = False
+    unfinished: bool = False
+    given_up: bool = False
 
     @property
     def request_id(self) -> str | None:
@@ -117,16 +128,28 @@ class RecogniseStage:
         # Half of the time at most for a first gallery: the rest is for what follows.
         self.gallery.begin((seconds - _TIME_TO_END) / 2 if seconds else None)
         works = [self._read(record, len(records)) for record in records]
-        groups = self._groups(works)
+        attempts = Attempts(self.aws, self.settings.gallery_bucket)
+        self._judge(works, attempts)
+        suspects = _suspects(works)
+        groups = [*_groups(works), *([work] for work in suspects)]
         for place, group in enumerate(groups, 1):
+            if group == suspects[:1]:
+                self._spread(suspects, deadline + _TIME_TO_END)
+            alone = place > len(groups) - len(suspects)
+            # Of a last delivery nobody would read it.
+            if alone and not self._is_last(group[0]):
+                attempts.begin(group[0].record.message_id)
             for work in group:
                 self._decode(work, init_ms)
             self._name([work for work in group if work.failure is None])
-            if place == len(groups):
-                self._answer(group, deadline)
-            else:
-                # An answer that can't be sent must leave the next group its time.
-                self._answer(group, (self.clock() + deadline) / 2)
+            is_last_group = place == len(groups)
+            # An answer that can't be sent must leave the next group its time.
+            self._answer(group, deadline if is_last_group else (self.clock() + deadline) / 2)
+            for work in group:
+                # Before the message is deleted: nobody would ask for its attempts after that.
+                if work.suspect:
+                    attempts.finish(work.record.message_id)
+            if not is_last_group:
                 self._take_off(group)
         failed = [work for work in works if work.failure is not None]
         for work in failed:
@@ -139,7 +162,7 @@ class RecogniseStage:
             work.message = FaceMessage.parse(record.body)
         except ValueError as error:
             work.failure = error
-        # Said before anything can go wrong: a worker that is killed says nothing after it.
+        # Logged before anything can go wrong: a worker that is lost logs nothing after it.
         log.info(
             "received",
             work.request_id,
@@ -151,35 +174,48 @@ class RecogniseStage:
         )
         return work
 
-    def _groups(self, works: list[_Work]) -> list[list[_Work]]:
-        """In the order in which they are looked at: what may end this process comes last.
+    def _judge(self, works: list[_Work], attempts: Attempts) -> None:
+        """Find the suspects, and those of them that are not looked at again."""
+        for work in works:
+            record = work.record
+            work.suspect = record.receives > 1 and self._has_no_report(record)
+            # The first to look at it as a suspect was at the second delivery.
+            if work.suspect and record.receives > 2:
+                work.unfinished = attempts.is_unfinished(record.message_id)
+                work.given_up = work.unfinished and self._is_last(work)
 
-        Those that are given up come first. They take no time, and this is the last time.
+    def _has_no_report(self, record: Record) -> bool:
+        """Whether it was held so long that one of its deliveries ended without a report."""
+        timeout = self.settings.visibility_timeout
+        return timeout > 0 and record.held_s >= _NO_REPORT * timeout
+
+    def _spread(self, suspects: list[_Work], ends: float) -> None:
+        """Have each suspect come back in a batch of its own if this worker is lost.
+
+        `ends`: when this invocation must be over, by our clock. The first is looked at
+        now and comes back soonest; the moments of the others depend on their ids, so
+        that those of several lost batches do not meet either.
         """
-        given_up = [work for work in works if self._is_given_up(work)]
-        rest = [work for work in works if not self._silences(work.record)]
-        suspects = [
-            [work] for work in works if self._silences(work.record) and not self._is_given_up(work)
-        ]
-        return [group for group in (given_up, rest, *suspects) if group]
-
-    def _is_given_up(self, work: _Work) -> bool:
-        return self._is_last(work) and 0 < work.record.receives - 1 <= self._silences(work.record)
-
-    def _silences(self, record: Record) -> int:
-        """How many deliveries of the record ended without a word, by how long it was held."""
-        if not self.settings.visibility_timeout:
-            return 0
-        most = int(record.held_s / (_SILENCE * self.settings.visibility_timeout))
-        return min(most, record.receives - 1)
+        left = math.ceil(ends - self.clock())
+        if left <= 0:
+            return
+        timeout = self.settings.visibility_timeout
+        first = min(left + _AFTER_END, timeout)
+        apart = max(1, min(_APART, (timeout - first) // len(suspects)))
+        for place, work in enumerate(suspects):
+            record = work.record
+            seconds = first + place * apart
+            if place:
+                seconds -= zlib.crc32(f"{record.message_id} {record.receives}".encode()) % apart
+            self._hide(work, min(seconds, timeout))
 
     def _decode(self, work: _Work, init_ms: float | None) -> None:
         message = work.message
         if message is None:
             return
         try:
-            if self._is_given_up(work):
-                raise SilentDeathError("every worker that was given this message ended at it")
+            if work.given_up:
+                raise SilentDeathError("a worker looked at this message and did not finish")
             if message.space != self.model.space:
                 raise ValueError(
                     f"the crops are of space {message.space}, the model of {self.model.space}"
@@ -301,6 +337,9 @@ class RecogniseStage:
             answered=work.answered,
             hidden_s=seconds,
         )
+        self._hide(work, seconds)
+
+    def _hide(self, work: _Work, seconds: int) -> None:
         try:
             self.aws.hide(self.settings.request_queue_url, work.record.receipt_handle, seconds)
         except AwsError as error:
@@ -308,10 +347,27 @@ class RecogniseStage:
             log.error("retry", work.request_id, error=error.code, message=str(error))
 
     def _until_next(self, work: _Work) -> int:
-        delivery = min(work.record.receives, len(_RETRY_AFTER)) - 1
-        if not isinstance(work.failure, UnsentError):
-            return _RETRY_AFTER[delivery]
-        return max(1, min(_UNSENT_RETRY_AFTER[delivery], self.settings.visibility_timeout // 2))
+        unsent = isinstance(work.failure, UnsentError)
+        waits = _UNSENT_RETRY_AFTER if unsent else _RETRY_AFTER
+        seconds = waits[min(work.record.receives, len(waits)) - 1]
+        return max(1, min(seconds, self.settings.visibility_timeout // 2)) if unsent else seconds
+
+
+def _groups(works: list[_Work]) -> list[list[_Work]]:
+    """Those that are given up, which take no time and have no other; then the unsuspected."""
+    given_up = [work for work in works if work.given_up]
+    rest = [work for work in works if not work.suspect]
+    return [group for group in (given_up, rest) if group]
+
+
+def _suspects(works: list[_Work]) -> list[_Work]:
+    """Those that are looked at alone, in the order in which it matters that they are.
+
+    Those first of which there is no evidence yet: each lost worker then leaves some
+    of another one. Of these the most often delivered, which have the least time left.
+    """
+    suspects = [work for work in works if work.suspect and not work.given_up]
+    return sorted(suspects, key=lambda work: (work.unfinished, -work.record.receives))
 
 
 def _result(message: FaceMessage, matches: list[Match], watch: Stopwatch) -> FrameResult:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driver import Facectl, free_port
+from driver import Facectl, free_port, link_models
 
 from facectl.demo import clip
 
@@ -21,7 +21,7 @@ _BUILD_SECONDS = 900
 def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = shutil.which("docker") or "docker"
     return subprocess.run(
-        [command, *arguments], capture_output=True, text=True, check=False, timeout=120
+        [command, *arguments], capture_output=True, text=True, check=False, timeout=900
     )
 
 
@@ -40,10 +40,12 @@ def base_image() -> str:
 
 
 @pytest.fixture(scope="session")
-def facectl(tmp_path_factory: pytest.TempPathFactory, base_image: str) -> Iterator[Facectl]:
+def facectl(
+    tmp_path_factory: pytest.TempPathFactory, base_image: str, models_folder: Path
+) -> Iterator[Facectl]:
     """The command with a synthetic model and a local cloud, on which nothing is deployed yet."""
-    command = Facectl(tmp_path_factory.mktemp("home"), timeout=_BUILD_SECONDS)
-    command("models", "build", "--weights", "synthetic")
+    home = link_models(models_folder, tmp_path_factory.mktemp("home"))
+    command = Facectl(home, timeout=_BUILD_SECONDS)
     command("local", "up", "--port", free_port())
     try:
         yield command

@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driver import Facectl, free_port, sample
+from driver import Facectl, free_port, link_models, sample
 
 from facectl.demo import clip
 
-__all__ = ["Facectl", "free_port", "sample"]
+__all__ = ["Facectl", "free_port", "link_models", "sample"]
 
 
 @pytest.fixture(scope="session")
-def facectl(tmp_path_factory: pytest.TempPathFactory) -> Facectl:
+def facectl(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Facectl:
     """The command with a synthetic model installed."""
-    command = Facectl(tmp_path_factory.mktemp("home"))
-    command("models", "build", "--weights", "synthetic")
-    return command
+    return Facectl(link_models(models_folder, tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from conftest import Facectl, free_port
+from conftest import Facectl, free_port, link_models
 
 from facectl.aws import Clients
 from facectl.context import Deployment
@@ -12,10 +15,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def cloud(facectl: Facectl, tmp_path_factory: pytest.TempPathFactory):
+def cloud(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facectl]:
     """A local cloud of its own: destroy must not reach the one that other tests share."""
-    own = Facectl(tmp_path_factory.mktemp("own-home"))
-    (own.home / "data").symlink_to(facectl.home / "data")
+    own = Facectl(link_models(models_folder, tmp_path_factory.mktemp("own-home")))
     own("local", "up", "--port", free_port())
     yield own
     own("local", "down", expect=None)
@@ -63,7 +65,7 @@ def test_deployed_twice_changed_once_destroyed_whole(cloud: Facectl) -> None:
     assert "No deployment yet" in cloud("context", expect=2).stderr
 
 
-def test_after_a_restart_the_commands_say_what_to_do(cloud: Facectl) -> None:
+def test_ended_or_forgotten_the_commands_say_what_to_do(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     cloud("local", "down")
     told = cloud("deploy", expect=4)
@@ -71,10 +73,15 @@ def test_after_a_restart_the_commands_say_what_to_do(cloud: Facectl) -> None:
     assert "facectl local up" in told.stderr
 
     cloud("local", "up", "--port", free_port())
-    anew = cloud.json("deploy")
-    assert len(anew["steps"]) == 14
+    assert cloud("deploy").stdout.startswith("Nothing to change")
 
     cloud("local", "down")
+    assert "facectl local up" in cloud("destroy", expect=4).stderr
+    cloud("local", "down", "--forget")
+    cloud("local", "up", "--port", free_port())
+    assert len(cloud.json("deploy")["steps"]) == 14
+
+    cloud("local", "down", "--forget")
     assert "nothing of it is left" in cloud("destroy").stdout
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Facectl, free_port
+from conftest import free_port, link_models
+from driver import isolate
 from typer.testing import CliRunner
 
 from facectl.aws import Clients
@@ -42,26 +43,37 @@ def handler(event, context):
 """
 
 
+@pytest.fixture(scope="module")
+def deployment(
+    models_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Deployment]]:
+    """The pipeline on a local cloud that evaluates IAM, and its home; another queue and bucket."""
+    home = link_models(models_folder, tmp_path_factory.mktemp("iam-home"))
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, home)
+        cloud = process.start(LocalSettings(port=free_port(), evaluate_iam=True))
+        try:
+            wanted = Deployment(asu_id="iam", target="local", endpoint_url=cloud.endpoint_url)
+            work = deployer.draft(wanted, store.find(), Options(auth="iam"))
+            deployer.perform(work)
+            made = deployer.finish(work)
+            # Both answer: what they have to do, their roles allow.
+            deployer.check(work, made)
+            clients = Clients(made)
+            clients.sqs.create_queue(QueueName="another")
+            clients.s3.create_bucket(Bucket="another")
+            clients.s3.put_object(Bucket="another", Key="gallery/current.json", Body=b"x")
+            yield home, made
+        finally:
+            process.stop()
+
+
 @pytest.fixture
-def strict(facectl: Facectl, monkeypatch: pytest.MonkeyPatch, isolated: Any) -> Iterator[Clients]:
-    """A local cloud that evaluates IAM, with the pipeline deployed and another queue and bucket."""
-    isolated.mkdir(parents=True, exist_ok=True)
-    (isolated / "data").symlink_to(facectl.home / "data")
-    cloud = process.start(LocalSettings(port=free_port(), evaluate_iam=True))
-    try:
-        deployment = Deployment(asu_id="iam", target="local", endpoint_url=cloud.endpoint_url)
-        work = deployer.draft(deployment, store.find(), Options(auth="iam"))
-        deployer.perform(work)
-        made = deployer.finish(work)
-        # Both answer: what they have to do, their roles allow.
-        deployer.check(work, made)
-        clients = Clients(made)
-        clients.sqs.create_queue(QueueName="another")
-        clients.s3.create_bucket(Bucket="another")
-        clients.s3.put_object(Bucket="another", Key="gallery/current.json", Body=b"x")
-        yield clients
-    finally:
-        process.stop()
+def strict(deployment: tuple[Path, Deployment], monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """The clients of that deployment, which is the one that commands talk to."""
+    home, made = deployment
+    monkeypatch.setenv("FACECTL_HOME", str(home))
+    return Clients(made)
 
 
 def call_as(clients: Clients, role: str, service: str, call: str, **arguments: Any) -> str:
@@ -138,8 +150,15 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
 
     assert call_as(strict, recognition, "s3", "get_object", **gallery) == "allowed"
     assert call_as(strict, recognition, "s3", "get_object", **part) == "allowed"
+    attempt = {"Bucket": bucket, "Key": "attempts/a-message"}
+    for call in ("put_object", "get_object", "delete_object"):
+        assert call_as(strict, recognition, "s3", call, **attempt) == "allowed", call
     for role, call, arguments in (
         (detection, "get_object", gallery),
+        (detection, "put_object", attempt),
+        (recognition, "put_object", gallery),
+        (recognition, "put_object", {"Bucket": bucket, "Key": "gallery/parts/a"}),
+        (recognition, "put_object", {"Bucket": "another", "Key": "attempts/a-message"}),
         (recognition, "get_object", {"Bucket": bucket, "Key": "secret"}),
         (recognition, "get_object", {"Bucket": "another", "Key": "gallery/current.json"}),
         (recognition, "list_objects_v2", {"Bucket": "another"}),

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from conftest import Facectl, free_port
+from conftest import Facectl, free_port, link_models
+from driver import eventually
 
 from facectl.aws import Clients
 from facectl.context import Deployment
@@ -30,12 +30,17 @@ from lambda_src.vision.crops import encode_crops
 pytestmark = pytest.mark.e2e
 
 NAME = "Eileen Collins"
+# Of the functions, in seconds. The longest request here needs a tenth of it, so that none
+# is ended by a busy machine; what a worker leaves is back on the queue after six of them.
+TIMEOUT = 6
+# Seconds after which something counts as hung; no measure of how long it may take.
+HUNG = 900.0
 # Enough faces to keep a worker busy until it is caught at it.
 FACES = 20
 
 
 class Bench:
-    """A deployment whose functions may take two seconds, and hands that reach its processes."""
+    """A deployment whose functions may take TIMEOUT, and hands that reach its processes."""
 
     def __init__(self, facectl: Facectl) -> None:
         self.facectl = facectl
@@ -72,7 +77,7 @@ class Bench:
         before = {process: _cpu(process) for process in self.workers(function)}
         assert before, f"no worker of {function} is warm"
         start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HUNG
         while time.monotonic() < deadline:
             for process, idle in before.items():
                 if _cpu(process) - idle > 0.08:
@@ -81,7 +86,7 @@ class Bench:
             time.sleep(0.005)
         pytest.fail(f"no worker of {function} began to compute")
 
-    def trace(self, request_id: str, state: str, *, within: float = 40) -> Any:
+    def trace(self, request_id: str, state: str, *, within: float = HUNG) -> Any:
         """The trace as soon as it has that state."""
         deadline = time.monotonic() + within
         while True:
@@ -110,15 +115,13 @@ def texts(traced: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def bench(facectl: Facectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    own = Facectl(tmp_path_factory.mktemp("logs-home"))
-    (own.home / "data").mkdir()
-    (own.home / "data" / "models").symlink_to(facectl.home / "data" / "models")
+def bench(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    own = Facectl(link_models(models_folder, tmp_path_factory.mktemp("logs-home")))
     own("local", "up", "--port", free_port())
     try:
-        own("deploy", "--asu-id", "logs", "--target", "local", "--timeout", 2)
+        own("deploy", "--asu-id", "logs", "--target", "local", "--timeout", TIMEOUT)
         bench = Bench(own)
-        # It dies of its third delivery, twenty seconds later: begun before everything else.
+        # It dies of its fifth delivery, a minute later: begun before everything else.
         bench.put(json.dumps({"request_id": "poisoned-1", "faces": 7}))
         yield bench
     finally:
@@ -130,38 +133,34 @@ def test_an_answered_frame_from_its_arrival_to_its_name(
 ) -> None:
     bench.facectl("gallery", "enroll", NAME, portrait)
     follower = subprocess.Popen(
-        [Path(sys.executable).with_name("facectl"), "logs", "--follow", "--since", "0s", "--json"],
+        [Path(sys.executable).with_name("facectl"), "logs", "--follow", "--since", "10m", "--json"],
         env=bench.facectl.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    seen: list[tuple[float, dict[str, Any]]] = []
+    seen: list[dict[str, Any]] = []
     thread = threading.Thread(
-        target=lambda: seen.extend(
-            (time.time(), json.loads(line)) for line in follower.stdout or ()
-        ),
+        target=lambda: seen.extend(json.loads(line) for line in follower.stdout or ()), daemon=True
     )
     thread.start()
-    time.sleep(1)
     out = tmp_path / "results.jsonl"
     bench.facectl("send", portrait, "--out", out)
     sent = json.loads(out.read_text())
-    deadline = time.monotonic() + 10
     own = sent["request_id"]
-    while sum(line["request_id"] == own for _, line in seen) < 5 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    # While it follows: nothing but these lines ends the waiting.
+    eventually(
+        lambda: [line for line in list(seen) if line["request_id"] == own],
+        lambda lines: len(lines) >= 5,
+    )
+    eventually(lambda: list(seen), lambda lines: any(line["kind"] == "report" for line in lines))
     follower.send_signal(signal.SIGINT)
-    thread.join(20)
-    assert follower.wait(20) == 0
+    thread.join()
+    assert follower.wait() == 0
     assert "Stopped after" in (follower.stderr.read() if follower.stderr else "")
 
-    stages = [line["fields"]["stage"] for _, line in seen if line["request_id"] == own]
+    stages = [line["fields"]["stage"] for line in seen if line["request_id"] == own]
     assert sorted(stages) == sorted(["received", "detection", "request", "received", "recognition"])
-    reports = [(at, line) for at, line in seen if line["kind"] == "report"]
-    logged = [at - float(_seconds(line["time"])) for at, line in reports]
-    assert logged
-    assert max(logged) < 5
 
     traced = bench.trace(sent["request_id"], "answered")
     assert events(traced) == [
@@ -169,7 +168,7 @@ def test_an_answered_frame_from_its_arrival_to_its_name(
         *("delivered", "embedded", "matched", "answered"),
     ]
     assert traced["result"] == sent["result"]
-    assert "delivery 1 of 3" in texts(traced)
+    assert "delivery 1 of 5" in texts(traced)
     assert re.search(rf"matched: ({NAME}|Unknown) \(", texts(traced))
     assert sum(traced["spent_ms"].values()) == pytest.approx(traced["total_ms"], abs=2)
     assert bench.facectl.json("trace", "--last")["request_id"] == sent["request_id"]
@@ -187,12 +186,13 @@ def test_a_refused_frame(bench: Bench) -> None:
     assert "unsupported_image" in traced["now"]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_at_work_and_one_that_never_ended(bench: Bench) -> None:
     bench.put_faces("warm-1", 1)
     bench.trace("warm-1", "answered")
     bench.catch("face-recognition", lambda: bench.put_faces("killed-1", FACES), signal.SIGKILL)
     killed = bench.trace("killed-1", "in flight")
-    assert "delivery 1 of 3" in texts(killed)
+    assert "delivery 1 of 5" in texts(killed)
     bench.put_faces("warm-2", 1)
     bench.trace("warm-2", "answered")
     bench.catch("face-recognition", lambda: bench.put_faces("stopped-1", FACES), signal.SIGSTOP)
@@ -200,12 +200,12 @@ def test_a_worker_killed_at_work_and_one_that_never_ended(bench: Bench) -> None:
     killed = bench.trace("killed-1", "answered")
     assert events(killed)[:2] == ["delivered", "killed"]
     assert "lost its worker" in texts(killed)
-    assert "delivery 2 of 3" in texts(killed)
+    assert "delivery 2 of 5" in texts(killed)
     assert killed["spent_ms"]["waiting for the next delivery"] > 5000
 
     stopped = bench.trace("stopped-1", "answered")
     assert events(stopped)[:2] == ["delivered", "timeout"]
-    assert "face-recognition timed out after 2 s" in texts(stopped)
+    assert f"face-recognition timed out after {TIMEOUT} s" in texts(stopped)
 
     report = {r["function"]: r for r in bench.facectl.json("logs", "report")["functions"]}
     recognition = report["face-recognition"]
@@ -216,17 +216,19 @@ def test_a_worker_killed_at_work_and_one_that_never_ended(bench: Bench) -> None:
     assert recognition["cost"] > 0
 
 
+@pytest.mark.slow
 def test_a_worker_of_detection_killed_and_the_frame_sent_again(
     bench: Bench, portrait: Path, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.jpg"
     cv2.imwrite(str(large), cv2.resize(cv2.imread(str(portrait)), (2000, 2000)))
     out = tmp_path / "results.jsonl"
+    bench.facectl("send", portrait)
     sending = threading.Thread(
         target=lambda: bench.facectl("send", large, "--out", out, expect=None)
     )
     bench.catch("face-detection", sending.start, signal.SIGKILL)
-    sending.join(60)
+    sending.join()
     request_id = json.loads(out.read_text())["request_id"]
     traced = bench.trace(request_id, "answered")
     assert events(traced)[:4] == ["arrived", "received", "killed", "arrived"]
@@ -234,17 +236,18 @@ def test_a_worker_of_detection_killed_and_the_frame_sent_again(
     assert "cold start" in texts(traced)
 
 
+@pytest.mark.slow
 def test_a_poisoned_message_dies_and_tells_why(bench: Bench) -> None:
-    traced = bench.trace("poisoned-1", "dead-letter queue", within=60)
+    traced = bench.trace("poisoned-1", "dead-letter queue")
     assert traced["result"] == "Error"
-    assert [step["text"].count("MessageError") for step in traced["steps"]].count(1) == 3
-    assert "delivery 3 of 3" in texts(traced)
+    assert [step["text"].count("MessageError") for step in traced["steps"]].count(1) == 5
+    assert "delivery 5 of 5" in texts(traced)
     assert "not a message of face-detection" in traced["now"]
 
     [dead] = bench.facectl.json("dlq", "list")["dead"]
     assert (dead["request_id"], dead["deliveries"], dead["answered_error"]) == (
         "poisoned-1",
-        3,
+        5,
         True,
     )
     assert "MessageError" in dead["why"]
@@ -254,11 +257,12 @@ def test_a_poisoned_message_dies_and_tells_why(bench: Bench) -> None:
 
     assert bench.facectl.json("dlq", "redrive", "--all") == {"done": 1, "failures": []}
     assert bench.facectl.json("dlq", "list")["dead"] == []
-    again = bench.trace("poisoned-1", "answered")
+    again = bench.trace("poisoned-1", "answered", within=240)
     assert "redriven" in texts(again)
     assert "not in the dead-letter queue any more" not in again["now"]
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said(bench: Bench) -> None:
     told = bench.facectl("trace", "nobody", expect=2).stderr
     assert "No request 'nobody' in the logs of face-detection and face-recognition from" in told
@@ -271,20 +275,20 @@ def test_what_is_not_there_is_said(bench: Bench) -> None:
 def test_without_names_the_logs_hold_none(bench: Bench, portrait: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     begun = time.time()
-    bench.facectl("deploy", "--timeout", 2, "--no-names")
+    bench.facectl("deploy", "--timeout", TIMEOUT, "--no-names")
     bench.facectl("send", portrait, "--out", out)
     sent = json.loads(out.read_text())
-    time.sleep(0.5)
-    since = f"{time.time() - begun:.0f}s"
-    logged = bench.facectl("logs", "--since", since, "--raw").stdout
-    assert sent["request_id"] in logged
+
+    def logged_since() -> str:
+        since = f"{time.time() - begun:.0f}s"
+        return bench.facectl("logs", "--since", since, "--raw").stdout
+
+    logged = eventually(
+        logged_since, lambda text: '"recognition"' in text and sent["request_id"] in text
+    )
     assert NAME not in logged
     assert sent["result"] == NAME or '"known": false' in logged
     traced = bench.trace(sent["request_id"], "answered")
     assert traced["result"] is None
     assert "the logs hold no names" in traced["now"]
     assert re.search(r"matched: (someone known|Unknown) \(distance [\d.]+\)", texts(traced))
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 from conftest import Facectl, sample
+from driver import eventually
 from PIL import Image
 
 pytestmark = pytest.mark.e2e
@@ -60,13 +60,14 @@ def test_the_enrolled_has_a_name_and_the_stranger_none(
     stranger = rendering.with_name("2-stranger.jpg")
     _frame_with_a_face(sample("faces-1080p.mp4"), stranger)
     out = tmp_path / "results.jsonl"
-    # The running function notices a new gallery within its refresh interval.
-    deadline = time.monotonic() + 30
-    by_name: dict[str, str] = {}
-    while by_name.get("1-rendering.jpg") != "Eileen Collins" and time.monotonic() < deadline:
+
+    def by_name() -> dict[str, str]:
         deployed("send", rendering.parent, "--out", out)
-        by_name = {Path(line["name"]).name: line["result"] for line in results(out)}
-    assert by_name == {"1-rendering.jpg": "Eileen Collins", "2-stranger.jpg": "Unknown"}
+        return {Path(line["name"]).name: line["result"] for line in results(out)}
+
+    # The running function notices a new gallery within its refresh interval.
+    named = eventually(by_name, lambda names: names["1-rendering.jpg"] == "Eileen Collins")
+    assert named == {"1-rendering.jpg": "Eileen Collins", "2-stranger.jpg": "Unknown"}
     deployed("gallery", "remove", "Eileen Collins")
 
 

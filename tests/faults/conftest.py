@@ -1,35 +1,40 @@
-"""A local cloud to break things in, and the table of what came of it."""
+"""A local cloud to break things in, and the rows of what came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import pytest
-from driver import Facectl, free_port
-from hands import ASU_ID, LONG, PEOPLE, TIMEOUT, Hands, Outcome, looks
-
-_outcomes: list[Outcome] = []
-_notes: list[str] = []
+from driver import Facectl, free_port, link_models
+from fault_table import NOTE, ROW
+from hands import ASU_ID, PEOPLE, TIMEOUT, Hands, Outcome, looks
 
 
-@pytest.fixture(scope="session")
-def table() -> list[Outcome]:
-    return _outcomes
+@pytest.fixture
+def table(request: pytest.FixtureRequest) -> Iterator[list[Outcome]]:
+    """Rows for the table that is printed at the end."""
+    rows: list[Outcome] = []
+    yield rows
+    request.node.user_properties += [
+        (ROW, {**asdict(row), "recovered": row.recovered}) for row in rows
+    ]
 
 
-@pytest.fixture(scope="session")
-def notes() -> list[str]:
+@pytest.fixture
+def notes(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Sentences for below the table."""
-    return _notes
+    sentences: list[str] = []
+    yield sentences
+    request.node.user_properties += [(NOTE, sentence) for sentence in sentences]
 
 
 @pytest.fixture(scope="session")
-def hands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hands]:
+def hands(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Iterator[Hands]:
     folder = tmp_path_factory.mktemp("faults")
-    facectl = Facectl(tmp_path_factory.mktemp("home"))
-    facectl("models", "build", "--weights", "synthetic")
+    facectl = Facectl(link_models(models_folder, tmp_path_factory.mktemp("home")))
     facectl("local", "up", "--port", free_port())
     try:
         facectl("deploy", "--asu-id", ASU_ID, "--target", "local", "--timeout", TIMEOUT)
@@ -47,22 +52,3 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hands]:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "results.jsonl"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _outcomes:
-        return
-    columns = f"{'frames':>7}{'lost':>6}{'doubled':>9}{'wrong':>7}{'Error':>7}{'dropped':>9}"
-    terminalreporter.section(f"faults, {'long' if LONG else 'short'} form")
-    terminalreporter.line(f"{'fault':<52}{columns}{'recovered in':>14}")
-    for row in _outcomes:
-        terminalreporter.line(
-            f"{row.fault:<52}{row.frames:>7}{row.lost:>6}{row.doubled:>9}{row.wrong:>7}"
-            f"{row.errors:>7}{row.dropped:>9}{row.recovered:>12.1f} s"
-        )
-    terminalreporter.line(
-        "dropped: second copies that the reader did not count; "
-        "recovered in: from the fault's end to the last answer that it held up"
-    )
-    for note in _notes:
-        terminalreporter.line(note)

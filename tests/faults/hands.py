@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,11 @@ LONG = os.environ.get("FACECTL_FAULTS") == "long"
 ASU_ID = "faults"
 # Of the functions, in seconds: a killed worker's messages are back after six of them, and
 # an answer is sent again for about as long. Deployments have 60 unless told otherwise.
-TIMEOUT = 6 if LONG else 3
+# A tenth of it is enough for any batch here: a busy machine does not end one by itself.
+TIMEOUT = 6
 VISIBILITY = 6 * TIMEOUT
+# Seconds after which something counts as hung; no measure of how long it may take.
+HUNG = 1500.0
 # Frames in their order are of these, and each shows who it is by its very pixels:
 # an answer that belongs to another frame is seen at once.
 PEOPLE = ("Ann", "Bob", "Cy", "No-Face")
@@ -148,7 +151,7 @@ class Hands:
             text=True,
         )
 
-    def report(self, client: subprocess.Popen[str], *, within: float = 600) -> dict[str, Any]:
+    def report(self, client: subprocess.Popen[str], *, within: float = HUNG) -> dict[str, Any]:
         """What a client says at its end."""
         stdout, stderr = client.communicate(timeout=within)
         assert client.returncode == 0, f"exit {client.returncode}\n{stdout}\n{stderr}"
@@ -163,17 +166,22 @@ class Hands:
                     found.append(process)
         return found
 
-    def busy(self, function: str, *, within: float = 60) -> psutil.Process:
-        """A worker of the function that computes just now."""
-        deadline = time.monotonic() + within
-        before: dict[psutil.Process, float] = {}
-        while time.monotonic() < deadline:
+    def busy(
+        self, function: str, *, instead: Callable[[], bool] = lambda: False
+    ) -> psutil.Process | None:
+        """A worker of the function that computes just now, or None once `instead` is true."""
+        deadline = time.monotonic() + HUNG
+        # What each worker had used at the last few looks: a busy machine gives it little at once.
+        looks: dict[psutil.Process, deque[float]] = {}
+        while time.monotonic() < deadline and not instead():
             for process in self.workers(function):
-                now = _cpu(process)
-                if process in before and now - before[process] >= 0.02:
+                used = looks.setdefault(process, deque(maxlen=20))
+                used.append(_cpu(process))
+                if len(used) > 1 and used[-1] > used[-2] and used[-1] - used[0] >= 0.02:
                     return process
-                before[process] = now
             time.sleep(0.01)
+        if instead():
+            return None
         raise AssertionError(f"no worker of {function} computes")
 
     def message(self, request_id: str, person: str, *, faces: int = 1) -> str:
@@ -186,7 +194,7 @@ class Hands:
     def queue(self, name: str) -> str:
         return self.clients.sqs.get_queue_url(QueueName=f"{ASU_ID}-{name}")["QueueUrl"]
 
-    def answers(self, count: int, *, within: float) -> list[dict[str, Any]]:
+    def answers(self, count: int, *, within: float = HUNG) -> list[dict[str, Any]]:
         """So many messages of the response queue, taken off it."""
         found: list[dict[str, Any]] = []
         deadline = time.monotonic() + within
@@ -203,7 +211,7 @@ class Hands:
     def settle(self) -> None:
         """Wait until nothing of the last fault is under way, and empty the queues."""
 
-        wait_for(lambda: not self._messages("req-queue"), 3 * VISIBILITY)
+        wait_for(lambda: not self._messages("req-queue"))
         if self._messages("resp-queue") or self._messages("req-dlq"):
             self.facectl("purge", "--yes")
 
@@ -214,7 +222,7 @@ class Hands:
         return sum(int(n) for name, n in counts.items() if name.startswith("ApproximateNumber"))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = HUNG) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

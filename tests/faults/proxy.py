@@ -20,6 +20,8 @@ class Proxy:
         self.doubles: str | None = None
         self.refused = 0
         self.doubled = 0
+        self.passes = 0
+        self._lock = threading.Lock()
         self._local = threading.local()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -27,9 +29,12 @@ class Proxy:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @contextlib.contextmanager
-    def refusing(self, queue: str) -> Iterator[None]:
-        """Nothing can be sent to that queue: the connection is closed without an answer."""
-        self.refuses = queue
+    def refusing(self, queue: str, *, after: int = 0) -> Iterator[None]:
+        """Nothing can be sent to that queue: the connection is closed without an answer.
+
+        The first `after` messages of the block still arrive.
+        """
+        self.passes, self.refuses = after, queue
         try:
             yield
         finally:
@@ -54,8 +59,7 @@ class Proxy:
         queue = ""
         if target.startswith("AmazonSQS.SendMessage"):
             queue = str(json.loads(body)["QueueUrl"])
-        if self.refuses is not None and self.refuses in queue:
-            self.refused += 1
+        if self._refused(queue):
             handler.close_connection = True
             return
         status, headers, answer = self._forward(handler, body)
@@ -69,6 +73,16 @@ class Proxy:
         handler.send_header("content-length", str(len(answer)))
         handler.end_headers()
         handler.wfile.write(answer)
+
+    def _refused(self, queue: str) -> bool:
+        with self._lock:
+            if self.refuses is None or self.refuses not in queue:
+                return False
+            if self.passes > 0:
+                self.passes -= 1
+                return False
+            self.refused += 1
+            return True
 
     def _forward(
         self, handler: BaseHTTPRequestHandler, body: bytes
@@ -89,7 +103,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             with contextlib.suppress(ConnectionError):
                 proxy.take(self)
 
-        do_POST = do_GET = do_PUT = do_HEAD = _take  # noqa: N815 - http.server's names
+        do_POST = do_GET = do_PUT = do_HEAD = do_DELETE = _take  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

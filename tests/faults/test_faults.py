@@ -11,16 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hands import LONG, PEOPLE, VISIBILITY, Hands, Outcome, judge, wait_for
+from driver import eventually
+from hands import LONG, PEOPLE, Hands, Outcome, judge, wait_for
 
 from lambda_src.gallery.parts import manifest_key
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500 if LONG else 300)]
+pytestmark = pytest.mark.faults
 
 FRAMES = 500 if LONG else 40
 PAUSE = 20.0 if LONG else 5.0
 # Longer than any frame of these is held up.
-PATIENCE = ("--timeout", "240")
+PATIENCE = ("--timeout", "1200")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def settled(hands: Hands) -> None:
 
 def begun(out: Path, answers: int) -> None:
     """Wait until a client has so many answers."""
-    wait_for(lambda: out.exists() and len(out.read_bytes().splitlines()) >= answers, 120)
+    wait_for(lambda: out.exists() and len(out.read_bytes().splitlines()) >= answers)
 
 
 def passed(outcome: Outcome, table: list[Outcome]) -> None:
@@ -46,10 +47,10 @@ def test_recognition_workers_are_killed_at_work(
     moment = random.Random(8)
     kills = 0
     while client.poll() is None and kills < (20 if LONG else 2):
-        try:
-            hands.busy("face-recognition", within=10).send_signal(signal.SIGKILL)
-        except AssertionError:
+        worker = hands.busy("face-recognition", instead=lambda: client.poll() is not None)
+        if worker is None:
             break
+        worker.send_signal(signal.SIGKILL)
         kills += 1
         time.sleep(moment.uniform(1, 4))
     report = hands.report(client)
@@ -116,7 +117,7 @@ def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
         QueueUrl=hands.queue("req-queue"),
         Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies.values())],
     )
-    found = hands.answers(10, within=60)
+    found = hands.answers(10)
     held = time.monotonic() - began
     extra = hands.answers(1, within=3)
     times = Counter(answer["request_id"] for answer in found + extra)
@@ -131,40 +132,9 @@ def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
         held=held,
     )
     assert results["poison"] == "Error"
-    wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == 1, 60)
+    wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == 1)
     [dead] = hands.facectl.json("dlq", "list")["dead"]
     assert (dead["request_id"], dead["answered_error"]) == ("poison", True)
-    passed(outcome, table)
-
-
-def test_messages_that_end_every_worker(hands: Hands, table: list[Outcome]) -> None:
-    """Nobody lives to say what became of them; they are answered all the same."""
-    names = {f"killer-{n}" for n in range(4)}
-    began = time.monotonic()
-    hands.clients.sqs.send_message_batch(
-        QueueUrl=hands.queue("req-queue"),
-        Entries=[
-            {"Id": name, "MessageBody": hands.message(name, "Ann", faces=25)}
-            for name in sorted(names)
-        ],
-    )
-    for silence in (0.0, 0.8 * VISIBILITY):
-        # A worker that starts in another's place computes, too.
-        time.sleep(silence)
-        hands.busy("face-recognition", within=2 * VISIBILITY).send_signal(signal.SIGKILL)
-    found = hands.answers(len(names), within=4 * VISIBILITY)
-    held = time.monotonic() - began
-    times = Counter(answer["request_id"] for answer in found + hands.answers(1, within=3))
-    results = [answer["result"] for answer in found]
-    outcome = Outcome(
-        "messages at which every worker is killed",
-        len(names),
-        lost=len(names - times.keys()),
-        doubled=sum(times.values()) - len(times),
-        errors=results.count("Error"),
-        held=held,
-    )
-    assert outcome.errors
     passed(outcome, table)
 
 
@@ -178,12 +148,11 @@ def test_messages_that_end_every_worker(hands: Hands, table: list[Outcome]) -> N
 def test_a_queue_is_out_of_reach(
     hands: Hands, out: Path, table: list[Outcome], queue: str, what: str
 ) -> None:
-    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
-    begun(out, 5)
     before = hands.proxy.refused
-    with hands.proxy.refusing(queue):
+    with hands.proxy.refusing(queue, after=5):
+        client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+        wait_for(lambda: hands.proxy.refused > before)
         time.sleep(PAUSE)
-    assert hands.proxy.refused > before
     report = hands.report(client)
     outcome = judge(f"{what} for {PAUSE:.0f} s", FRAMES, [out], lasted=PAUSE)
     outcome.dropped = report["duplicates"]
@@ -196,7 +165,9 @@ def test_the_function_times_out_in_the_middle_of_a_batch(
 ) -> None:
     client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
     begun(out, 3)
-    hands.busy("face-recognition").suspend()
+    worker = hands.busy("face-recognition")
+    assert worker is not None
+    worker.suspend()
     report = hands.report(client)
     outcome = judge("function times out in the middle of a batch", FRAMES, [out])
     outcome.dropped = report["duplicates"]
@@ -233,11 +204,19 @@ def test_the_gallery_is_deleted_under_a_running_function(
     begun(out, 3)
     hands.clients.s3.delete_object(Bucket=bucket, Key=key)
     report = hands.report(client)
-    hands.clients.s3.put_object(Bucket=bucket, Key=key, Body=kept)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
+
+    def more() -> list[str]:
+        later = out.with_name("later.jsonl")
+        hands.report(hands.start(hands.frames(8), later, *PATIENCE))
+        lines.extend(json.loads(line) for line in later.read_text().splitlines())
+        return [line["result"] for line in lines]
+
+    # The function asks when a frame comes and its time has come: on whose clock is its affair.
+    eventually(more, lambda results: "Unknown" in results)
+    hands.clients.s3.put_object(Bucket=bucket, Key=key, Body=kept)
     for line in lines:
         assert line["result"] in {PEOPLE[line["frame"] % len(PEOPLE)], "Unknown"}
-    assert any(line["result"] == "Unknown" for line in lines)
     outcome = judge("gallery object deleted under a running function", FRAMES, [out])
     outcome.wrong, outcome.dropped = 0, report["duplicates"]
     passed(outcome, table)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from moto.awslambda import urls
 from moto_account import clients, context, wish
 from stream_stub import Emulator, Pipeline, answering
 
@@ -27,3 +30,11 @@ def pipeline(isolated: object, emulator: Emulator) -> Iterator[Pipeline]:
 
 # Fixtures of a deployment in moto, for the tests of this folder.
 __all__ = ["clients", "context", "wish"]
+
+
+def _account_settings(*_: Any) -> tuple[int, dict[str, str], str]:
+    return 200, {}, json.dumps({"AccountLimit": {"ConcurrentExecutions": 1000}})
+
+
+# moto has everything that a deployment asks Lambda for, but this.
+urls.url_paths[r"{0}/(?P<api_version>[^/]+)/account-settings/?$"] = _account_settings

@@ -19,8 +19,9 @@ from typing import Any
 
 import boto3
 import httpx
+from driver import free_port
 
-from facectl import context
+from facectl import records
 from facectl.context import Deployment
 
 
@@ -50,6 +51,15 @@ def result(request: dict[str, Any], name: str = "Eileen") -> str:
 def answering(request: dict[str, Any], _: int) -> Reply:
     """The healthy pipeline: every frame shows Eileen."""
     return Reply(results=[result(request)])
+
+
+def until(condition: Callable[[], bool], *, within: float = 120.0) -> None:
+    """Wait until the condition holds; the limit is there against hanging alone."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(0.01)
 
 
 class Pipeline:
@@ -90,7 +100,7 @@ class Pipeline:
         self.deployment = Deployment(
             asu_id=asu_id, target="local", endpoint_url=endpoint_url, function_url=self.url
         )
-        context.remember(self.deployment)
+        records.remember(self.deployment)
 
     def put(self, body: str) -> None:
         """Put a message on the response queue."""
@@ -99,7 +109,7 @@ class Pipeline:
     def left(self) -> list[str]:
         """The bodies on the response queue, taken off it; waits for those that are out of sight."""
         bodies = []
-        while self._total():
+        while self.total():
             messages = self.sqs.receive_message(
                 QueueUrl=self.responses, MaxNumberOfMessages=10, WaitTimeSeconds=1
             ).get("Messages", [])
@@ -110,7 +120,8 @@ class Pipeline:
                 )
         return bodies
 
-    def _total(self) -> int:
+    def total(self) -> int:
+        """How many messages the response queue holds, whether they are in sight or not."""
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.responses, AttributeNames=["All"])[
             "Attributes"
         ]
@@ -165,9 +176,7 @@ class Emulator:
     """A MiniStack that serves SQS alone, at a port of its own."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen(
@@ -185,18 +194,16 @@ class Emulator:
                 "TMPDIR": self._folder.name,
             },
         )
-        deadline = time.monotonic() + 60
-        while not self._healthy():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                self.stop()
-                raise RuntimeError("MiniStack did not start")
-            time.sleep(0.05)
+        until(lambda: self._healthy() or self.process.poll() is not None)
+        if self.process.poll() is not None:
+            self.stop()
+            raise RuntimeError("MiniStack did not start")
 
     def stop(self) -> None:
         """End it at once, as a crash does."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(600)
         self._folder.cleanup()
 
     def _healthy(self) -> bool:

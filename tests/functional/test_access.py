@@ -122,7 +122,7 @@ def command(environment: dict[str, str], *arguments: object) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     return done.stdout + done.stderr

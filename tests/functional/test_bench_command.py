@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from stream_stub import Emulator, Pipeline, Reply, answering, result
+from stream_stub import Emulator, Pipeline, Reply, answering, result, until
 from typer.testing import CliRunner, Result
 
 from facectl.cli.app import app
@@ -55,8 +55,8 @@ def test_json_has_figures_conditions_and_every_request(pipeline: Pipeline, photo
     assert figures["asked_fps"] == pytest.approx(20, rel=0.01)
     assert data["conditions"]["source"].endswith("photos")
     assert data["conditions"]["facectl"]
-    assert abs(data["clock"]["client_minus_sqs_ms"]) < 50
-    assert data["clock"]["uncertainty_ms"] < 50
+    # It is one clock, and SQS's stamps are whole milliseconds.
+    assert abs(data["clock"]["client_minus_sqs_ms"]) <= data["clock"]["uncertainty_ms"] + 1
     assert [row["index"] for row in data["requests"]] == list(range(6))
     assert data["met"] is True
 
@@ -138,7 +138,7 @@ def test_duplicate_and_missing_answers_are_counted(pipeline: Pipeline, photos: P
         return Reply(results=[] if number == 1 else [result(request)] * (2 if number == 0 else 1))
 
     pipeline.script = script
-    done = run("bench", photos, "-n", 4, "--rate", 10, "--timeout", 2, "--json")
+    done = run("bench", photos, "-n", 4, "--rate", 10, "--timeout", 5, "--json")
     assert done.exit_code == 1
     figures = json.loads(done.stdout)["figures"]
     assert (figures["answered"], figures["unanswered"], figures["duplicates"]) == (3, 1, 1)
@@ -192,11 +192,9 @@ def test_ctrl_c_leaves_an_incomplete_report(pipeline: Pipeline, photos: Path) ->
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 30
-    while len(pipeline.requests) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: len(pipeline.requests) >= 8 and pipeline.total() == 0)
     process.send_signal(signal.SIGINT)
-    out, told = process.communicate(timeout=60)
+    out, told = process.communicate(timeout=120)
     assert process.returncode == 3, told
     assert "stopped by Ctrl-C" in told
     data = json.loads(out)

@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import policies
-from facectl.deploy.access import check_roles, reserved_for_public
+from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
 from facectl.deploy.executor import carry_out
 from facectl.deploy.models import Account, Alias, Create, Function, Trigger, Update
 from facectl.deploy.options import Options, parse_pollers
@@ -53,10 +53,10 @@ def test_nothing_is_allowed_everywhere(policy: Any) -> None:
     for statement in json.loads(policy(NAMES, ACCOUNT))["Statement"]:
         resources = statement["Resource"]
         for resource in [resources] if isinstance(resources, str) else resources:
-            # The two stars that are needed: a log group's streams have names of Lambda's
-            # choosing, and galleries' manifests and parts are named by digests.
+            # The stars that are needed: a log group's streams have names of Lambda's choosing,
+            # galleries' manifests and parts are named by digests, attempts by SQS' ids.
             named = resource.removesuffix(":*").removesuffix("/gallery/*parts/*")
-            named = named.removesuffix("/gallery/*current.json")
+            named = named.removesuffix("/gallery/*current.json").removesuffix("/attempts/*")
             assert named.count("*") == 0, resource
             assert "1225754101" in resource or "/aws/lambda/face-" in resource
         actions = statement["Action"]
@@ -114,6 +114,37 @@ def test_a_public_url_is_bounded_where_the_account_lets_us(
     stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
     with stub:
         assert reserved_for_public(clients) == reserved
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [(1000, 10), (20, 10), (19, 9), (10, 5), (5, 2), (3, 2), (1, 2)]
+)
+def test_the_trigger_takes_half_of_the_accounts_limit_at_most(limit: int, most: int) -> None:
+    clients, stub = stubbed("functions")
+    stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+    with stub:
+        assert recognition_concurrency(clients, None, 10) == most
+
+
+def test_an_account_whose_limit_may_not_be_asked_for_is_taken_for_a_new_one() -> None:
+    clients, stub = stubbed("functions")
+    stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
+    with stub:
+        assert recognition_concurrency(clients, None, 10) == 5
+
+
+def test_a_chosen_concurrency_stays_unless_the_account_can_not_have_it() -> None:
+    answer = {"AccountLimit": {"ConcurrentExecutions": 10}}
+    clients, stub = stubbed("functions")
+    stub.add_response("get_account_settings", answer)
+    stub.add_response("get_account_settings", answer)
+    stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
+    with stub:
+        assert recognition_concurrency(clients, 10, 10) == 10
+        with pytest.raises(InputError, match="10 functions may run at once") as caught:
+            recognition_concurrency(clients, 11, 10)
+        assert recognition_concurrency(clients, 500, 10) == 500
+    assert caught.value.hint == "facectl deploy --max-concurrency 5"
 
 
 FUNCTION = Function(

@@ -66,7 +66,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch, built: Path) -> Iterator[Clients]:
 
         def push(_docker: Docker, uri: str, _login: Any, _tell: Any) -> None:
             repository, _, tag = uri.partition("/")[2].partition(":")
-            clients.ecr.put_image(
+            # The registry's host name has the region in it.
+            there = Clients(Deployment(asu_id="42", target="aws", region=uri.split(".")[3]))
+            there.ecr.put_image(
                 repositoryName=repository,
                 imageManifest=json.dumps({"schemaVersion": 2, "config": {"digest": "sha256:0"}}),
                 imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",

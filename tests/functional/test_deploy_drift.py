@@ -109,7 +109,7 @@ DRIFTS: dict[str, tuple[Drift, str]] = {
                 }
             ),
         ),
-        f"update queue {REQUESTS} (max receives 9 → 3)",
+        f"update queue {REQUESTS} (max receives 9 → 5)",
     ),
     "queue policy": (
         set_queue(RESPONSES, "Policy", ""),

@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from facectl import context
+from facectl import records
 from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
@@ -193,7 +193,7 @@ def test_a_name_that_is_none(queues: Queues) -> None:
 
 
 def run(*arguments: str, code: int = 0, answer: str | None = None) -> str:
-    context.remember(DEPLOYMENT)
+    records.remember(DEPLOYMENT)
     result = CliRunner().invoke(app, list(arguments), input=answer)
     assert result.exit_code == code, (result.output, result.exception)
     return result.stdout

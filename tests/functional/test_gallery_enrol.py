@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gallery_data import FakeEye, made, photo
 
-from facectl.errors import GalleryError, IncompleteError, InputError
+from facectl.errors import IncompleteError, InputError
 from facectl.gallery.enrol import Enrolment, Outcome, Task, check, tasks_below, tasks_for
 from facectl.gallery.photographs import Sample
 from facectl.gallery.store import Store
@@ -126,7 +126,7 @@ def test_strict_makes_them_errors(tmp_path: Path, store: Store, fault: dict[str,
     bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
     outcome = run(store, [Task("Ada", bad)], strict=True)
     assert store.people() == {}
-    with pytest.raises(GalleryError, match="nobody was enrolled"):
+    with pytest.raises(InputError, match="nobody was enrolled"):
         check(outcome, strict=True)
 
 
@@ -134,7 +134,7 @@ def test_several_faces_are_taken_only_when_asked(tmp_path: Path, store: Store) -
     group = photo(tmp_path / "group.jpg", 0, faces=6)
     outcome = run(store, [Task("Ada", group)])
     assert kinds(outcome) == [("several_faces", True)]
-    with pytest.raises(GalleryError, match="6 faces were found") as caught:
+    with pytest.raises(InputError, match="6 faces were found") as caught:
         check(outcome, strict=False)
     assert "--largest" in (caught.value.hint or "")
     assert store.people() == {}
@@ -188,7 +188,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(
         check(outcome, strict=False)
 
 
-@pytest.mark.parametrize(("content", "error"), [("blank", GalleryError), ("broken", InputError)])
+@pytest.mark.parametrize(("content", "error"), [("blank", InputError), ("broken", InputError)])
 def test_alone_they_are_errors(
     tmp_path: Path, store: Store, content: str, error: type[Exception]
 ) -> None:

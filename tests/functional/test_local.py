@@ -13,21 +13,27 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from driver import free_port
 from typer.testing import CliRunner
 
 from facectl.cli.app import app
 from facectl.errors import CloudError, InputError
 from facectl.local import process
-from facectl.local.settings import LocalSettings, environment, folder, log_file, temporary_folder
+from facectl.local.settings import (
+    LocalSettings,
+    environment,
+    folder,
+    log_file,
+    services_folder,
+    temporary_folder,
+)
 
 run = CliRunner().invoke
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture
@@ -129,7 +135,7 @@ def test_down_ends_workers_whose_parent_was_killed(cloud: process.LocalCloud) ->
     main = psutil.Process(cloud.pid)
     try:
         main.kill()
-        main.wait(5)
+        main.wait(600)
         # Popen has waited for exec, and the mark is in the environment from then on.
         assert process.stop() == 1
         assert orphan.poll() is not None
@@ -160,12 +166,14 @@ def test_a_damaged_state_file_counts_as_no_cloud(text: str) -> None:
 def test_the_users_settings_do_not_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.example")
     monkeypatch.setenv("AUTH", "true")
-    monkeypatch.setenv("PERSIST_STATE", "1")
+    monkeypatch.setenv("STATE_DIR", "/elsewhere")
+    monkeypatch.setenv("LAMBDA_EXECUTOR", "docker")
     started_with = environment(LocalSettings(port=4600))
     assert started_with["AUTH"] == "false"
     assert started_with["BIND_HOST"] == "127.0.0.1"
     assert not {name for name in started_with if name.startswith("AWS_")}
-    assert "PERSIST_STATE" not in started_with
+    assert started_with["STATE_DIR"] == str(services_folder())
+    assert "LAMBDA_EXECUTOR" not in started_with
 
 
 def test_status_says_where_and_how_many(cloud: process.LocalCloud) -> None:
@@ -199,9 +207,9 @@ def test_healthy_is_false_for_another_server(port: int) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(100):
+        for _ in range(2000):
             try:
-                httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+                httpx.get(f"http://127.0.0.1:{port}/", timeout=60)
                 break
             except httpx.TransportError:
                 time.sleep(0.05)

@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner, Result
 
-from facectl import context
+from facectl import records
 from facectl.aws import Clients
 from facectl.cli.app import app, main
 from facectl.context import Deployment
@@ -62,7 +62,7 @@ class Cloud:
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     with mock_aws():
-        context.remember(DEPLOYMENT)
+        records.remember(DEPLOYMENT)
         yield Cloud()
 
 
@@ -220,7 +220,7 @@ def test_bad_arguments(cloud: Cloud, arguments: tuple[str, str], words: str) -> 
 
 def test_before_the_first_run_there_is_no_log() -> None:
     with mock_aws():
-        context.remember(DEPLOYMENT)
+        records.remember(DEPLOYMENT)
         result = run("logs")
         assert isinstance(result.exception, CloudError)
         assert "There is no log of face-detection yet" in str(result.exception)
@@ -277,7 +277,7 @@ def test_the_report(frame: Cloud) -> None:
 def test_live_tail_brings_what_is_logged(frame: Cloud) -> None:
     # One function: whatever groups are asked for, moto takes the one made last for each.
     live = LiveTail(frame.clients, (RECOGNITION_FUNCTION,))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 600
     while live.alive and time.monotonic() < deadline:
         time.sleep(0.01)
     found = list(live.arrived())

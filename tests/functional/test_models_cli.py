@@ -20,13 +20,9 @@ from lambda_src.vision.store import Model, file_digest
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(models_folder: Path) -> Path:
     """A FACECTL_HOME with a synthetic model in it."""
-    folder = tmp_path_factory.mktemp("models")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACECTL_HOME", str(folder))
-        models.build("synthetic", "facenet")
-    return folder
+    return models_folder
 
 
 @pytest.fixture(scope="module")

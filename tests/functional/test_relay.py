@@ -57,7 +57,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.usefixtures("ended")
 def test_bytes_go_both_ways_until_down(port: int) -> None:
     relay.ensure(BRIDGE, port)
-    with socket.create_connection((BRIDGE, port), timeout=5) as client:
+    with socket.create_connection((BRIDGE, port), timeout=600) as client:
         sent = b"a" * 1_000_000
         threading.Thread(target=client.sendall, args=(sent,), daemon=True).start()
         received = b""
@@ -68,7 +68,7 @@ def test_bytes_go_both_ways_until_down(port: int) -> None:
     relay.ensure(BRIDGE, port)
     assert process.stop() == 1
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection((BRIDGE, port), timeout=5)
+        socket.create_connection((BRIDGE, port), timeout=600)
 
 
 @pytest.mark.usefixtures("ended")

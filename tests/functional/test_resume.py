@@ -11,22 +11,24 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from stream_stub import Pipeline, Reply, answering, result
+from stream_stub import Pipeline, Reply, answering, result, until
 from typer.testing import CliRunner, Result
 
 from facectl.cli.app import app
 from facectl.errors import InputError
 from facectl.stream.frames import Encoding
 from facectl.stream.journal import Journal, Task, open_journal
-from facectl.stream.ledger import Delivery, Ledger
+from facectl.stream.ledger import Delivery, Ledger, Outcome
 from facectl.stream.selection import Selection
 from facectl.stream.sender import Asking
+from lambda_src.contract import FrameResult
 
 
 @pytest.fixture
@@ -52,16 +54,15 @@ def killed_after(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and (
-        len(pipeline.requests) < frames
-        or not out.exists()
-        or len(out.read_bytes().splitlines()) < answered
-    ):
-        time.sleep(0.002)
+    until(
+        lambda: (
+            len(pipeline.requests) >= frames
+            and out.exists()
+            and len(out.read_bytes().splitlines()) >= answered
+        )
+    )
     client.send_signal(signal.SIGKILL)
     client.wait()
-    assert len(pipeline.requests) >= frames
 
 
 def journals(isolated: Path) -> list[Path]:
@@ -74,17 +75,21 @@ def outcomes(path: Path) -> dict[int, dict[str, Any]]:
     return {line["frame"]: line for line in lines}
 
 
-def named(request: dict[str, Any], _: int) -> Reply:
-    time.sleep(0.1)
-    return Reply(results=[result(request, f"person {request['filename']}")])
-
-
 def test_a_killed_run_is_gone_on_with(
     pipeline: Pipeline, folder: Path, isolated: Path, tmp_path: Path
 ) -> None:
+    killed = threading.Event()
+
+    def named(request: dict[str, Any], number: int) -> Reply:
+        # The client is killed while its last four frames are being taken.
+        if number >= 12:
+            killed.wait(120)
+        return Reply(results=[result(request, f"person {request['filename']}")])
+
     pipeline.script = named
     out = tmp_path / "r.jsonl"
-    killed_after(pipeline, 12, folder, out, answered=5)
+    killed_after(pipeline, 14, folder, out, answered=5)
+    killed.set()
     [journal] = journals(isolated)
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
     before = len(pipeline.requests)
@@ -113,7 +118,7 @@ def test_a_frame_that_never_arrived_is_sent_again(
 
     def swallowed(request: dict[str, Any], number: int) -> Reply:
         if number >= 10 and not gone.is_set():
-            gone.wait(20)
+            gone.wait(120)
             return Reply(hang_up=True)
         return answering(request, number)
 
@@ -210,6 +215,108 @@ def test_a_line_that_was_cut_off_is_no_line(isolated: Path) -> None:
     assert ledger.run == journal.run
     assert (ledger.counts.opened, ledger.counts.waiting) == (3, 1)
     assert ledger.unsure(0) == {1, 2}
+
+
+WHOLE = [
+    b'{"run": "abc", "source": ["x"]}',
+    b'{"frame": 0, "name": "a", "timestamp": 0.0}',
+    b'{"frame": 0, "faces": 1, "attempts": 1, "seconds": 0.1}',
+    b'{"frame": 0, "name": "a", "request_id": "abc-000000", "timestamp": 0.0, "status": '  # noqa: ISC004
+    b'"answered", "latency": 0.5, "error": null, "answer": "{\\"request_id\\": '
+    b'\\"abc-000000\\", \\"result\\": \\"Ann\\"}", "delivery": null}',
+    b'{"frame": 1, "name": "b", "timestamp": 1.0}',
+]
+
+
+def written(isolated: Path, lines: list[bytes], end: bytes = b"\n") -> Path:
+    """The journal of a run that was cut off, with these lines."""
+    Journal.begin(task("x")).close(finished=False)
+    [path] = journals(isolated)
+    path.write_bytes(b"\n".join(lines) + end)
+    return path
+
+
+def restored(journal: Journal) -> tuple[int, int, int]:
+    """Frames that are known, that are finished, and that are waited for."""
+    ledger = Ledger(record=journal)
+    journal.restore(ledger)
+    return ledger.counts.opened, ledger.counts.earlier, ledger.counts.waiting
+
+
+def test_a_whole_journal_is_read(isolated: Path) -> None:
+    written(isolated, WHOLE)
+    assert restored(Journal.resume(task("x"))) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\0\0\0\0",
+        b"",
+        b"[1, 2]",
+        b"\xff",
+        b"{}",
+        b'{"frame": [], "attempts": 1}',
+        b'{"frame": 7, "faces": 1, "attempts": 1, "seconds": 0.1}',
+        b'{"frame": 0, "faces": 1e999, "attempts": 1, "seconds": 0.1}',
+        b'{"frame": 0, "attempts": 1}',
+        b'{"frame": 0, "name": 5, "timestamp": 0}',
+        b'{"frame": 0, "name": "a", "timestamp": null}',
+        b'{"frame": 0, "name": "a", "status": "answered"}',
+        WHOLE[3].replace(b'"answered"', b'"eaten"'),
+        WHOLE[3].replace(b'\\"result', b'\\"resul'),
+        b"[" * 100_000,
+    ],
+)
+def test_a_damaged_line_is_named_with_what_to_do(isolated: Path, damage: bytes) -> None:
+    path = written(isolated, [*WHOLE[:3], damage, *WHOLE[3:]])
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(InputError) as found:
+            Journal.resume(task("x"))
+        assert str(found.value).startswith(f"{path} is damaged in line 4: ")
+        assert found.value.hint == "facectl send without --resume begins a new run"
+    assert path.read_bytes() == before
+    # As the hint says.
+    Journal.begin(task("x")).close(finished=True)
+
+
+@pytest.mark.parametrize("head", [b"", b"{}", b'{"run": 5}', b'{"run": "abc"'])
+def test_a_journal_without_its_head_is_damaged(isolated: Path, head: bytes) -> None:
+    written(isolated, [head], b"\n" if head else b"")
+    with pytest.raises(InputError, match="is damaged in line 1: "):
+        Journal.resume(task("x"))
+
+
+@pytest.mark.parametrize("torn", [WHOLE[4][:20], WHOLE[4], b"\0" * 500, b"\xff\n", b'{"fr\n'])
+def test_a_last_line_that_is_torn_is_dropped_and_the_rest_is_kept(
+    isolated: Path, torn: bytes
+) -> None:
+    path = written(isolated, [*WHOLE[:4], torn], b"")
+    journal = Journal.resume(task("x"))
+    assert restored(journal) == (1, 1, 0)
+    assert not journal.knows(1, "b")
+    journal.sent(1, "b", 1.0)
+    journal.close(finished=False)
+    assert path.read_bytes() == b"\n".join(WHOLE) + b"\n"
+
+
+def test_a_late_answer_is_written_down_as_an_answer(isolated: Path) -> None:
+    journal = Journal.begin(task("x"))
+    journal.sent(0, "a", 0.0)
+    journal.accepted(0, Delivery(1, 1, 0.1))
+    late = Outcome(0, "a", "r-0", 0.0, "late", FrameResult("r-0", "Ann"), 75.0)
+    journal.done(replace(late, status="unanswered", answer=None, latency=None))
+    journal.done(late)
+    journal.close(finished=False)
+    assert restored(Journal.resume(task("x"))) == (1, 1, 0)
+
+
+def test_a_folder_that_can_not_be_written_is_named(isolated: Path) -> None:
+    isolated.mkdir(parents=True)
+    (isolated / "state").write_text("no folder")
+    with pytest.raises(InputError, match=r"runs/.*jsonl can't be written: "):
+        Journal.begin(task("x"))
 
 
 def test_a_frame_of_another_name_is_another_source() -> None:

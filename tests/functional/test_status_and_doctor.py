@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from facectl import context as deployments
+from facectl import records
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer, doctor
 from facectl.deploy.desired import resources
-from facectl.deploy.doctor import ACTIONS, Finding, examine
+from facectl.deploy.doctor import Finding, examine
 from facectl.deploy.executor import carry_out
+from facectl.deploy.models import Alias, Delete, key
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.planner import plan
 from facectl.deploy.probe import Probed
-from facectl.deploy.status import LastError, Status, inspect, last_error
+from facectl.deploy.status import LastError, Status, _superfluous, inspect, last_error
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
 from facectl.models import store
@@ -99,6 +100,17 @@ def test_what_differs_is_missing_or_anothers(deployed: Clients, model: Model) ->
         "log group /aws/lambda/face-recognition": "foreign",
         "permission face-detection/facectl-public-url": "superfluous",
     }
+
+
+def test_an_alias_that_is_no_longer_wanted_is_superfluous(clients: Clients, model: Model) -> None:
+    wish = deployer.wished(clients, model, OPTIONS)
+    there = [*resources(wish), Alias("face-detection", "live", 2)]
+    found = {key(each): each for each in there}
+    # What a deploy would do about it is what status tells.
+    assert [type(step) for step in plan(resources(wish), found)] == [Delete]
+    assert [(each.kind, each.name, each.state) for each in _superfluous(wish, found)] == [
+        ("alias", "face-detection:live", "superfluous")
+    ]
 
 
 def test_the_options_of_the_last_deploy_are_the_plan(deployed: Clients, model: Model) -> None:
@@ -191,6 +203,14 @@ def test_a_region_that_is_none() -> None:
     assert found["region"].next == "--region us-east-1"
 
 
+@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+def test_the_credentials_of_another_account() -> None:
+    with mock_aws():
+        found = examined(Deployment(asu_id="42", target="aws", account="210987654321"))
+    assert found["credentials"].verdict == "problem"
+    assert "these credentials are of account 123456789012" in found["credentials"].text
+
+
 def test_no_model() -> None:
     finding = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
     assert finding["model"].verdict == "problem"
@@ -223,22 +243,44 @@ class _Simulated:
         with self.iam:
             return doctor._permissions(self.clients.deployment)
 
-    def decide(self, principal: str, **denied: str) -> None:
-        results = [
-            {"EvalActionName": action, "EvalDecision": denied.get(action.split(":")[1], "allowed")}
-            for action in ACTIONS
-        ]
+    def decide(self, principal: str, **denied: str) -> list[str]:
+        """Have IAM decide on whatever it is asked about; returns what that is."""
+        asked: list[str] = []
+
+        def ask(params: dict[str, Any], **_: Any) -> None:
+            asked.extend(params["ActionNames"])
+            results["EvaluationResults"] = [
+                {"EvalActionName": name, "EvalDecision": denied.get(name.split(":")[1], "allowed")}
+                for name in asked
+            ]
+
+        results: dict[str, Any] = {"EvaluationResults": []}
+        events = self.clients.iam.meta.events
+        events.register("before-parameter-build.iam.SimulatePrincipalPolicy", ask)
         self.iam.add_response(
             "simulate_principal_policy",
-            {"EvaluationResults": results},
-            {"PolicySourceArn": principal, "ActionNames": list(ACTIONS)},
+            results,
+            {"PolicySourceArn": principal, "ActionNames": ANY},
         )
+        return asked
 
 
 def test_permissions_that_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
     session = _Simulated("arn:aws:sts::123456789012:assumed-role/admin/ada")
-    session.decide("arn:aws:iam::123456789012:role/admin")
+    asked = session.decide("arn:aws:iam::123456789012:role/admin")
+    found = session.finding(monkeypatch)
+    assert (found.verdict, found.text) == ("ok", f"all {len(asked)} that a deploy needs")
+    # What these are is held against the calls that are made, in test_permissions.py.
+    assert {"iam:CreateRole", "iam:PassRole", "s3:ListBucket", "ecr:PutImage"} <= set(asked)
+    assert not {"s3:ListObjectsV2", "sts:GetCallerIdentity"} & set(asked)
+
+
+def test_a_given_role_needs_no_permission_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    remember("42", "aws", Options(role_arn="arn:aws:iam::123456789012:role/LabRole"))
+    session = _Simulated(USER)
+    asked = session.decide(USER)
     assert session.finding(monkeypatch).verdict == "ok"
+    assert {name for name in asked if name.startswith("iam:")} == {"iam:GetRole", "iam:PassRole"}
 
 
 def test_permissions_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +306,28 @@ def test_quotas(limit: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> No
         assert doctor._quotas(clients.deployment).verdict == verdict
 
 
+@pytest.mark.parametrize(("limit", "next_"), [(20, "--max-concurrency 10"), (100, None)])
+def test_a_trigger_that_leaves_too_little_to_the_other_function(
+    limit: int, next_: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember("42", "aws", Options(max_concurrency=50))
+    clients = Clients(Deployment(asu_id="42", target="aws"))
+    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
+    with Stubber(clients.functions) as stub:
+        stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+        found = doctor._quotas(clients.deployment)
+    assert found.next == (next_ and f"facectl deploy {next_}")
+
+
+def test_a_limit_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = Clients(Deployment(asu_id="42", target="aws"))
+    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
+    with Stubber(clients.functions) as stub:
+        stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
+        found = doctor._quotas(clients.deployment)
+    assert (found.verdict, found.next) == ("warning", "have lambda:GetAccountSettings allowed")
+
+
 @pytest.mark.usefixtures("unsimulated")
 def test_a_deployment_that_does_not_answer(
     deployed: Clients, monkeypatch: pytest.MonkeyPatch
@@ -272,7 +336,7 @@ def test_a_deployment_that_does_not_answer(
         raise CloudError("face-detection did not answer", hint="facectl logs")
 
     monkeypatch.setattr(doctor, "check", silent)
-    remember("42", "aws", OPTIONS)
+    remember(deployed.deployment, OPTIONS)
     found = examined(
         dataclasses.replace(deployed.deployment, function_url="https://x.lambda-url.on.aws/")
     )
@@ -293,24 +357,31 @@ def test_messages_that_wait_are_told(deployed: Clients, monkeypatch: pytest.Monk
 
 def test_options_are_remembered_for_their_target() -> None:
     said = Options(memory=4096, auth="none", image_uris=("face-detection=x",), adopt=True)
-    remember("42", "aws", said)
-    assert recall("42", "aws") == Options(memory=4096, auth="none")
-    assert recall("42", "local") == Options()
-    assert Options(memory=2048).over(recall("42", "aws")) == Options(memory=2048, auth="none")
+    here = Deployment("42", "aws")
+    remember(here, said)
+    assert recall(here) == Options(memory=4096, auth="none")
+    assert recall(Deployment("42", "local")) == Options()
+    assert recall(Deployment("42", "aws", "eu-west-1")) == Options()
+    assert Options(memory=2048).over(recall(here)) == Options(memory=2048, auth="none")
 
 
-def test_damaged_options_are_named(isolated: Path) -> None:
-    remember("42", "aws", Options())
-    file = isolated / "state" / "deployments" / "42.options.json"
-    file.write_text("{")
+def test_damaged_options_are_named() -> None:
+    here = Deployment("42", "aws", account="123456789012")
+    file = records.remember(here, {"pollers": 5})
+    with pytest.raises(InputError, match=r"options of 42 on aws, us-east-1, .* are damaged"):
+        recall(here)
+    file.write_text(file.read_text().replace('{\n    "pollers": 5\n  }', '"x"'))
     with pytest.raises(InputError, match="damaged") as caught:
-        recall("42", "aws")
-    assert caught.value.hint == f"rm {file}"
+        recall(here)
+    assert caught.value.hint == (
+        f"rm '{file}'; facectl deploy --asu-id 42 --target aws --region us-east-1 "
+        "--account 123456789012"
+    )
 
 
-def test_a_deployment_that_is_gone_is_forgotten() -> None:
-    deployments.remember(Deployment(asu_id="42", target="local"))
-    remember("42", "local", Options(memory=4096))
-    deployer.forget("42")
-    assert deployments.recall("42") is None
-    assert recall("42", "local") == Options()
+def test_a_deployment_that_is_gone_is_forgotten_with_its_options() -> None:
+    here = Deployment(asu_id="42", target="local")
+    remember(here, Options(memory=4096))
+    records.forget(here.key)
+    assert records.recall(here.key) is None
+    assert recall(here) == Options()

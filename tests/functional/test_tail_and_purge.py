@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 
 import boto3
 import pytest
 from moto import mock_aws
 from moto.sqs import models
-from stream_stub import Pipeline
+from stream_stub import Pipeline, until
 from test_send_command import command
 from typer.testing import CliRunner, Result
 
-from facectl import context
+from facectl import records
 from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
@@ -53,7 +52,6 @@ def test_tail_keeps_when_told_and_prints_each_once(pipeline: Pipeline) -> None:
     assert sorted(json.loads(line)["request_id"] for line in done.stdout.splitlines()) == [
         "r-0", "r-1", "r-2",
     ]  # fmt: skip
-    time.sleep(2)
     assert len(pipeline.left()) == 3
 
 
@@ -63,7 +61,6 @@ def test_tail_leaves_what_is_no_result_and_says_so(pipeline: Pipeline) -> None:
     done = run("tail", "--timeout", 2)
     assert len(done.stdout.splitlines()) == 1
     assert "1 messages there are no results; they were left alone.\n" in done.stderr
-    time.sleep(4)
     assert pipeline.left() == ["not json"]
 
 
@@ -77,11 +74,12 @@ def test_tail_ends_well_by_ctrl_c(pipeline: Pipeline) -> None:
     tailing = command("tail")
     assert tailing.stdout is not None
     assert "r-0" in tailing.stdout.readline()
-    time.sleep(0.5)
+    until(lambda: pipeline.total() == 0)
     tailing.send_signal(signal.SIGINT)
-    _, stderr = tailing.communicate(timeout=10)
+    _, stderr = tailing.communicate(timeout=60)
     assert tailing.returncode == 0
-    assert stderr == "Stopped after 1 results.\n"
+    where = f"Deployment: ASU ID {pipeline.deployment.key}\n"
+    assert stderr == f"{where}Stopped after 1 results.\n"
     assert pipeline.left() == []
 
 
@@ -91,11 +89,10 @@ def test_tail_ends_quietly_when_its_reader_does(pipeline: Pipeline) -> None:
     assert tailing.stdout is not None
     tailing.stdout.readline()
     tailing.stdout.close()
-    time.sleep(0.5)
     pipeline.put('{"request_id": "r-late", "result": "Ann"}')
-    assert tailing.wait(10) == 0
+    assert tailing.wait(60) == 0
     assert tailing.stderr is not None
-    assert tailing.stderr.read() == ""
+    assert tailing.stderr.read() == f"Deployment: ASU ID {pipeline.deployment.key}\n"
     assert len(pipeline.left()) == 1
 
 
@@ -148,7 +145,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """moto's AWS with the three queues."""
     with mock_aws():
         deployment = Deployment(asu_id="x", target="aws")
-        context.remember(deployment)
+        records.remember(deployment)
         sqs = boto3.client("sqs", region_name="us-east-1")
         names = deployment.names
         for name in (names.request_queue, names.dead_letter_queue, names.response_queue):

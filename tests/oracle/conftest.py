@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from driver import SAMPLES, models_home
 
-from facectl import models
-from facectl.models import oracle, synthetic
+from facectl.models import oracle, store, synthetic
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.store import Model
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+__all__ = ["SAMPLES"]
 
 
 @pytest.fixture(scope="session", params=["facenet", "cse546"])
@@ -23,11 +23,14 @@ def preprocessing(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+def built(shared_folder: Path) -> dict[str, Model]:
     """An installed synthetic model of each preprocessing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACECTL_HOME", str(tmp_path_factory.mktemp("oracle")))
-        return {name: models.build("synthetic", name) for name in ("facenet", "cse546")}
+    found = {}
+    for name in ("facenet", "cse546"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FACECTL_HOME", str(models_home(shared_folder, name)))
+            found[name] = store.find()
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from lambda_src.vision.detector import Detector
 from lambda_src.vision.faces import Face
 from lambda_src.vision.image import decode_image
 
-pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.oracle
 
 SURE = 0.95
 # At most one picture in this many may differ.
@@ -82,12 +83,20 @@ def test_scenes(detector: Detector, mtcnn: Any) -> None:
     compare(detector, mtcnn, pasted())
 
 
-@pytest.mark.parametrize("width", [640, None])
-def test_video(detector: Detector, mtcnn: Any, width: int | None) -> None:
+@pytest.mark.parametrize(
+    ("width", "every"),
+    [
+        (640, 10),
+        (None, 26),
+        pytest.param(640, 1, marks=pytest.mark.slow),
+        pytest.param(None, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_video(detector: Detector, mtcnn: Any, width: int | None, every: int) -> None:
     video = SAMPLES / "faces-1080p.mp4"
     if not video.exists():
         pytest.skip(f"no sample video at {video}")
-    compare(detector, mtcnn, frames(video, width))
+    compare(detector, mtcnn, islice(frames(video, width), 0, None, every))
 
 
 def test_six_faces(detector: Detector, mtcnn: Any) -> None:

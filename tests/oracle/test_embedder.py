@@ -20,7 +20,7 @@ from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.preprocessing import CSE546, crop_size
 
-pytestmark = [pytest.mark.oracle, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.oracle
 
 
 def pictures() -> list[Picture]:

@@ -35,6 +35,7 @@ LIMITS = Settings()
 # Of a 50,000 x 50,000 PNG 7.5 GB; of the largest image that is taken, 40 megapixels,
 # the pixels and their copy in RGB.
 MOST_MB = 400
+# Of computing, whatever else the machine does.
 MOST_SECONDS = 5.0
 
 CODES = {
@@ -65,9 +66,9 @@ def answer(body: str | bytes) -> tuple[int, str | None]:
 
 @pytest.mark.parametrize("bad", list(corpus()), ids=lambda bad: bad.name)
 def test_a_documented_answer_in_time(bad: Bad) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert answer(bad.body) in bad.answers
-    assert time.perf_counter() - began < MOST_SECONDS
+    assert time.thread_time() - began < MOST_SECONDS
 
 
 PROBE = """

@@ -26,6 +26,7 @@ from facectl.cli.bench import report as bench_report
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.prices import CURRENT
+from facectl.stream.ledger import Counts
 from facectl.stream.sender import Asking
 
 
@@ -79,6 +80,15 @@ def test_a_cold_start_counts_in_the_verdict_and_so_does_a_lost_frame() -> None:
     assert report_of(run_with([answered(0, 0.1), lost(1)])).exit_code == 1
     allowed = Targets(max_unanswered=1)
     assert report_of(run_with([answered(0, 0.1), lost(1)]), targets=allowed).exit_code == 0
+
+
+def test_a_late_answer_is_told_and_still_a_frame_without_one() -> None:
+    report = report_of(run_with([answered(0, 0.1), lost(1)], counts=Counts(late=1)))
+    figures = report.as_dict()["figures"]
+    assert (figures["answered"], figures["unanswered"], figures["late"]) == (1, 1, 1)
+    assert figures["without_answer"] == 1
+    assert report.exit_code == 1
+    assert "1 unanswered, 0 duplicate, 1 answered too late" in printed(report)
 
 
 def test_a_run_that_ended_early_is_incomplete_whatever_was_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,8 +19,10 @@ from facectl.stream.ledger import Delivery
 from facectl.stream.sender import Asking
 from lambda_src.contract import FrameRequest
 
-# What a loaded machine adds to a stall of known length.
-SLACK = 0.06
+# These stages are measured in this process, so a loaded machine adds to them; the others are
+# told by the functions and by SQS's stamps, which are whole milliseconds.
+CLIENT = ("wait", "encode", "post", "poll")
+CUT_OFF = 0.0011
 
 
 def run(pipeline: FakePipeline, workload: Workload, **more: Any) -> Run:
@@ -38,8 +41,9 @@ def test_a_stall_is_found_in_its_stage(stage: str) -> None:
     pipeline = FakePipeline(lambda _: Stalls(**{stage: 0.15}))
     done = run(pipeline, Workload(4, concurrency=2))
     shares = breakdown(done).shares
-    assert shares.pop(stage) == pytest.approx(0.15, abs=0.02)
-    assert max(shares.values()) < SLACK
+    assert shares.pop(stage) == pytest.approx(0.15, abs=CUT_OFF)
+    others = [seconds for name, seconds in shares.items() if name not in CLIENT]
+    assert others == pytest.approx([0, 0, 0], abs=CUT_OFF)
 
 
 @pytest.mark.parametrize(("stall", "stage"), [("way_in", "post"), ("poll", "poll")])
@@ -51,10 +55,11 @@ def test_a_stall_on_the_way_is_found_as_well_as_the_clocks_are_known(
     done = run(pipeline, Workload(9, concurrency=1))
     assert done.offset is not None
     assert done.offset.seconds == pytest.approx(-7.0, abs=done.offset.uncertainty + 0.001)
-    assert done.offset.uncertainty < SLACK
+    # The quickest of nine frames bounds it, and the stall is not in it.
+    assert done.offset.uncertainty < 0.15
     shares = breakdown(done).shares
-    assert shares.pop(stage) == pytest.approx(0.2, abs=SLACK)
-    assert max(shares.values()) < SLACK
+    assert max(shares, key=lambda name: shares[name]) == stage
+    assert shares[stage] > 0.2 - done.offset.uncertainty - CUT_OFF
 
 
 def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
@@ -67,13 +72,15 @@ def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
 
     done = run(FakePipeline(lambda _: Stalls()), Workload(4, rate=20), source=SlowSource(4))
     waits = [sample.opened - sample.due for sample in done.samples]
-    # Frame 2 was due at 0.1 s and read at 0.45; latency says so.
-    assert waits[2] > 0.25
-    assert waits[0] < SLACK
+    # Frame 2 was due at 0.1 s and read at 0.4 at the earliest; latency says so.
+    assert waits[2] > 0.29
     latency = done.samples[2].latency
     assert latency is not None
-    assert latency > 0.25
-    assert breakdown(done).shares["wait"] == pytest.approx(sum(waits) / 4, abs=0.01)
+    assert latency > 0.29
+    put_off = [sample.post.put_off for sample in done.samples if sample.post is not None]
+    assert breakdown(done).shares["wait"] == pytest.approx(
+        sum(waits) / 4, abs=sum(put_off) / 4 + 1e-6
+    )
 
 
 def test_what_a_post_was_put_off_is_waiting_and_not_the_post() -> None:
@@ -84,8 +91,8 @@ def test_what_a_post_was_put_off_is_waiting_and_not_the_post() -> None:
 
     done = run(Gated(lambda _: Stalls(way_in=0.02)), Workload(3, concurrency=1))
     shares = breakdown(done).shares
-    assert shares["wait"] == pytest.approx(0.2, abs=0.04)
-    assert shares["post"] + shares["poll"] < 0.1
+    assert shares["wait"] >= 0.2
+    assert shares["post"] < shares["wait"]
 
 
 def test_the_stages_add_up_to_the_end_to_end_time() -> None:
@@ -105,21 +112,25 @@ def test_an_open_loop_sees_the_queue_that_a_closed_loop_hides() -> None:
 
     closed = run(FakePipeline(stalls), Workload(20, concurrency=1))
     open_ = run(FakePipeline(stalls), Workload(20, rate=20))
-    slow_closed = [s for s in closed.samples if (s.latency or 0) > 0.3]
-    slow_open = [s for s in open_.samples if (s.latency or 0) > 0.3]
-    assert len(slow_closed) == 1
-    assert len(slow_open) >= 10
-    mean_closed, mean_open = (
-        sum(s.latency or 0 for s in done.samples) / 20 for done in (closed, open_)
+    slow_closed, slow_open = (
+        sum((sample.latency or 0) > 0.3 for sample in done.samples) for done in (closed, open_)
     )
-    # By arithmetic: closed (19 * 0.03 + 0.9) / 20 = 0.07; open about 0.4.
-    assert mean_closed == pytest.approx(0.0735, abs=0.04)
-    assert mean_open > 3 * mean_closed
+    # A frame due k / 20 s after the stalled one waits for at least 0.9 - k / 20 s: about twelve
+    # of them for 0.3 s and more however fast the machine is. On a slow one more do, in both loops.
+    assert slow_open >= 10
+    assert 1 <= slow_closed < slow_open
+    assert all(sample.opened == sample.due for sample in closed.samples)
 
 
 def test_a_closed_loop_never_has_more_on_the_way_than_it_says() -> None:
-    pipeline = FakePipeline(lambda _: Stalls(detect=0.02, embed=0.05))
-    done = run(pipeline, Workload(12, concurrency=3))
+    together = threading.Barrier(3, timeout=120)
+
+    class InThrees(FakePipeline):
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+            together.wait()
+            return super().post(request, sleep=sleep)
+
+    done = run(InThrees(lambda _: Stalls()), Workload(12, concurrency=3))
     edges = sorted(
         [(s.opened, 1) for s in done.samples] + [(s.answered or 0.0, -1) for s in done.samples]
     )
@@ -138,10 +149,11 @@ def test_frames_to_warm_up_are_sent_and_not_counted() -> None:
     assert [sample.cold for sample in done.samples] == [True, False, False, False]
 
 
-def test_a_frame_without_an_answer_is_unanswered() -> None:
+@pytest.mark.parametrize("workload", [Workload(4, rate=50), Workload(4, concurrency=1)])
+def test_a_frame_without_an_answer_is_unanswered_and_the_rest_is_sent(workload: Workload) -> None:
     pipeline = FakePipeline(lambda _: Stalls())
     pipeline.silent = {1}
-    done = run(pipeline, Workload(4, rate=50), timeout=0.5)
+    done = run(pipeline, workload, timeout=3)
     assert [sample.status for sample in done.samples] == [
         "answered",
         "unanswered",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from facectl.bench import statistics
 from facectl.bench.statistics import (
     Bin,
     Interval,
@@ -58,6 +63,25 @@ def test_a_summary_of_known_samples_is_exact() -> None:
     assert summary == Summary(4, 0.25, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4)
 
 
+def test_a_summary_has_the_percentiles_that_it_names() -> None:
+    summary = Summary.of([float(n) for n in range(1000, 0, -1)])
+    assert summary == Summary(1000, 500.5, 1.0, 500.0, 900.0, 950.0, 990.0, 1000.0)
+
+
+def test_a_summary_is_rounded_for_json() -> None:
+    figures = Summary.of([1 / 3, 2 / 3]).as_dict()
+    assert (figures["count"], figures["least"], figures["most"]) == (2, 0.333333, 0.666667)
+    assert isinstance(figures["count"], int)
+
+
+@pytest.mark.parametrize("value", [Summary(0), Bin(0, 1, 0), Interval(0, 1)])
+def test_a_figure_never_changes_and_has_no_other_attributes(value: object) -> None:
+    name = dataclasses.fields(value)[0].name  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, 1)
+    assert not hasattr(value, "__dict__")
+
+
 def test_a_summary_of_nothing_has_no_figures() -> None:
     assert Summary.of([]).as_dict() == {
         "count": 0,
@@ -70,9 +94,21 @@ def test_a_histogram_counts_every_sample_once_in_round_bins() -> None:
     assert bins == [Bin(0, 1, 2), Bin(1, 2, 2), Bin(2, 3, 0), Bin(3, 4, 2)]
 
 
+def test_a_histogram_begins_at_the_bin_of_its_least_sample() -> None:
+    bins = histogram([11.0, 11.5, 12.6, 13.0, 13.0], 4)
+    assert bins == [Bin(11, 11.5, 1), Bin(11.5, 12, 1), Bin(12, 12.5, 0), Bin(12.5, 13, 3)]
+
+
+def test_a_sample_on_an_edge_counts_above_it_whatever_floating_point_says() -> None:
+    # 0.3 / 0.1 is 2.9999999999999996, and 0.7 / 0.1 is 6.999999999999999.
+    assert [b.count for b in histogram([0.3, 0.4, 0.6, 0.7, 0.8], 5)] == [1, 1, 0, 1, 2]
+    assert [b.count for b in histogram([0.1, 0.2, 0.3], 2)] == [1, 2]
+
+
 def test_a_histogram_of_one_value_and_of_none() -> None:
-    assert [b.count for b in histogram([0.3, 0.3], 10)] == [2]
-    assert [b.count for b in histogram([0.0], 10)] == [1]
+    assert histogram([0.3, 0.3], 10) == [Bin(0.0, 0.5, 2)]
+    assert histogram([0.0], 10) == [Bin(0.0, 0.001, 1)]
+    assert histogram([2.0], 10) == [Bin(2.0, 4.0, 1)]
     assert histogram([], 10) == []
 
 
@@ -84,7 +120,8 @@ def test_a_histogram_loses_nothing(samples: list[float], bins: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("least", "step"), [(0.011, 0.02), (0.02, 0.02), (0.3, 0.5), (6, 10), (1, 1), (123, 200)]
+    ("least", "step"),
+    [(0.011, 0.02), (0.02, 0.02), (0.3, 0.5), (6, 10), (9.5, 10), (1, 1), (123, 200), (2000, 2000)],
 )
 def test_steps_are_round(least: float, step: float) -> None:
     assert round_step(least) == pytest.approx(step)
@@ -118,3 +155,63 @@ def test_the_bootstrap_gives_the_same_for_the_same_seed() -> None:
 def test_the_bootstrap_of_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="both sides"):
         bootstrap_difference([], [1.0], means)
+    with pytest.raises(ValueError, match="both sides"):
+        bootstrap_difference([1.0], [], means)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds"),
+    [(-2, -0.5, False), (-1, 0, True), (-0.5, 0.5, True), (0, 1, True), (0.5, 2, False)],
+)
+def test_an_interval_holds_zero_up_to_its_ends(low: float, high: float, holds: bool) -> None:
+    assert Interval(low, high).holds_zero is holds
+
+
+def test_a_statistic_is_taken_of_each_row() -> None:
+    rows = np.array([[1.0, 3.0, 8.0], [5.0, 6.0, 7.0]])
+    assert means(rows).tolist() == [4.0, 6.0]
+    assert percentiles(50)(rows).tolist() == [3.0, 6.0]
+
+
+def test_the_interval_leaves_two_and_a_half_per_cent_on_each_side() -> None:
+    def numbered(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.arange(len(rows)) * rows[:, 0]
+
+    assert bootstrap_difference([0.0], [1.0], numbered, rounds=1001) == Interval(25.0, 975.0)
+
+
+def test_two_thousand_rounds_of_seed_zero_are_the_default() -> None:
+    default = bootstrap_difference(TEN, [2.0, 9.0, 4.0], means)
+    assert default == bootstrap_difference(TEN, [2.0, 9.0, 4.0], means, rounds=2000, seed=0)
+    assert default != bootstrap_difference(TEN, [2.0, 9.0, 4.0], means, rounds=2000, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("cells", "rows"), [(30, [3, 3, 1]), (5, [1] * 7), (69, [6, 1]), (70, [7]), (10_000, [7])]
+)
+def test_a_bootstrap_resamples_no_more_than_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, cells: int, rows: list[int]
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def recorded(resamples: NDArray[np.float64]) -> NDArray[np.float64]:
+        shapes.append(resamples.shape)
+        return means(resamples)
+
+    whole = bootstrap_difference(TEN, TEN, means, rounds=7)
+    monkeypatch.setattr(statistics, "_CELLS", cells)
+    assert bootstrap_difference(TEN, TEN, recorded, rounds=7) == whole
+    assert shapes == [(each, 10) for each in rows] * 2
+
+
+def test_every_sample_is_as_likely_to_be_drawn() -> None:
+    drawn: list[float] = []
+
+    def recorded(resamples: NDArray[np.float64]) -> NDArray[np.float64]:
+        drawn.extend(resamples.ravel())
+        return means(resamples)
+
+    bootstrap_difference([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], recorded)
+    assert len(drawn) == 2 * 2000 * 4
+    shares = [drawn.count(value) / len(drawn) for value in (0.0, 1.0, 2.0, 3.0)]
+    assert shares == pytest.approx([0.25] * 4, abs=0.02)

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from facectl import context, paths
-from facectl.context import Deployment, Overrides, recall, remember, resolve
+from facectl import aws, paths, records
+from facectl.context import LOCAL_ACCOUNT, Deployment, Key, Overrides, resolve
 from facectl.errors import InputError
 from facectl.naming import Names
+from facectl.records import current, recall, remember
 
-LOCAL = Deployment("alice", "local", endpoint_url="http://127.0.0.1:4566", function_url="http://u")
+LOCAL = Deployment(
+    "alice",
+    "local",
+    endpoint_url="http://127.0.0.1:4566",
+    function_url="http://u",
+    account=LOCAL_ACCOUNT,
+)
+AWS = Deployment("alice", "aws", "eu-west-1", profile="school", auth="none", account="123456789012")
+OTHER_ACCOUNT = "210987654321"
+
+
+@pytest.fixture(autouse=True)
+def no_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the shell says a region."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "FACECTL_ACCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def refusal(overrides: Overrides, *, new: bool = False) -> InputError:
+    with pytest.raises(InputError) as caught:
+        resolve(overrides, new=new)
+    return caught.value
 
 
 def test_without_a_deployment_the_error_says_how_to_make_one() -> None:
-    with pytest.raises(InputError, match="No deployment yet") as caught:
-        resolve(Overrides())
-    assert caught.value.hint is not None
-    assert "facectl deploy" in caught.value.hint
+    error = refusal(Overrides())
+    assert str(error).startswith("No deployment yet")
+    assert error.hint is not None
+    assert "facectl deploy" in error.hint
 
 
 def test_the_last_remembered_is_current() -> None:
@@ -31,9 +54,10 @@ def test_the_last_remembered_is_current() -> None:
 
 def test_flags_override_what_is_remembered() -> None:
     remember(LOCAL)
-    changed = resolve(Overrides(region="eu-west-1", endpoint_url="http://127.0.0.1:9"))
-    assert (changed.region, changed.endpoint_url) == ("eu-west-1", "http://127.0.0.1:9")
-    assert changed.function_url == "http://u"
+    changed = resolve(Overrides(endpoint_url="http://127.0.0.1:9"))
+    assert changed == replace(LOCAL, endpoint_url="http://127.0.0.1:9")
+    remember(AWS)
+    assert resolve(Overrides(profile="mine")) == replace(AWS, profile="mine")
 
 
 def test_another_target_shares_nothing_with_the_remembered_one() -> None:
@@ -42,33 +66,224 @@ def test_another_target_shares_nothing_with_the_remembered_one() -> None:
 
 
 def test_a_named_deployment_need_not_be_remembered() -> None:
-    assert resolve(Overrides(asu_id="carol", profile="p")) == Deployment(
-        "carol", "aws", profile="p"
+    assert resolve(Overrides(asu_id="carol")) == Deployment("carol", "aws")
+
+
+def test_each_target_keeps_its_own() -> None:
+    """AWS in eu-west-1, then local, then `--target aws` was us-east-1, no profile, no auth."""
+    remember(AWS)
+    remember(LOCAL)
+    assert resolve(Overrides(asu_id="alice", target="aws")) == AWS
+    assert resolve(Overrides(target="aws")) == AWS
+    assert resolve(Overrides(asu_id="alice", target="local")) == LOCAL
+
+
+def test_forgetting_one_target_leaves_the_other() -> None:
+    """`destroy --target local` erased the record of the deployment on AWS."""
+    remember(AWS)
+    remember(LOCAL)
+    records.forget(LOCAL.key)
+    assert records.known() == [AWS.key]
+    assert resolve(Overrides(asu_id="alice")) == AWS
+
+
+def test_an_id_on_two_targets_is_not_guessed() -> None:
+    remember(AWS)
+    remember(LOCAL)
+    error = refusal(Overrides(asu_id="alice"))
+    assert str(error) == (
+        "ASU ID alice is deployed in 2 places; say which one:\n"
+        "  alice on aws, eu-west-1, account 123456789012: "
+        "--asu-id alice --target aws --region eu-west-1 --account 123456789012\n"
+        "  alice on local, us-east-1, account 000000000000: "
+        "--asu-id alice --target local --region us-east-1"
     )
+    assert error.hint == "--target aws   or   --target local"
+
+
+def test_an_id_in_two_regions_or_accounts_is_not_guessed() -> None:
+    remember(AWS)
+    remember(replace(AWS, region="us-west-2"))
+    assert refusal(Overrides("alice", "aws")).hint == "--region eu-west-1   or   --region us-west-2"
+    remember(replace(AWS, account=OTHER_ACCOUNT))
+    error = refusal(Overrides("alice", "aws", "eu-west-1"))
+    assert error.hint == f"--account 123456789012   or   --account {OTHER_ACCOUNT}"
+    assert resolve(Overrides("alice", "aws", "eu-west-1", account=AWS.account)) == AWS
+
+
+def test_the_current_one_needs_no_flag() -> None:
+    remember(AWS)
+    remember(LOCAL)
+    assert resolve(Overrides()) == LOCAL
+    records.use(AWS.key)
+    assert resolve(Overrides()) == AWS
+    assert resolve(Overrides(region="eu-west-1")) == AWS
+
+
+def test_what_speaks_against_the_current_one_means_another() -> None:
+    remember(replace(AWS, region="us-west-2"))
+    remember(AWS)
+    assert resolve(Overrides(region="us-west-2")).region == "us-west-2"
+    assert refusal(Overrides(region="us-east-1")).hint is not None
+
+
+def test_another_region_than_the_records_is_refused() -> None:
+    remember(AWS)
+    error = refusal(Overrides(asu_id="alice", region="us-east-1"))
+    assert (
+        "ASU ID alice is deployed elsewhere, not in us-east-1:\n  alice on aws, eu-west-1"
+        in str(error)
+    )
+    assert error.hint == ("--asu-id alice --target aws --region eu-west-1 --account 123456789012")
+    error = refusal(Overrides(asu_id="alice", account=OTHER_ACCOUNT))
+    assert f"not in account {OTHER_ACCOUNT}" in str(error)
+
+
+def test_a_second_region_has_to_be_named_whole_where_one_is_deployed() -> None:
+    remember(AWS)
+    error = refusal(Overrides(region="us-east-1"), new=True)
+    assert error.hint is not None
+    assert error.hint.endswith(
+        "or, for a second deployment: --asu-id alice --target aws --region us-east-1"
+    )
+    whole = Overrides("alice", "aws", "us-east-1")
+    assert resolve(whole, new=True) == Deployment("alice", "aws")
+    assert "elsewhere" in str(refusal(whole))
+
+
+def test_a_second_account_has_to_be_named_whole() -> None:
+    remember(AWS)
+    other = Overrides("alice", "aws", "eu-west-1", account=OTHER_ACCOUNT)
+    expected = Deployment("alice", "aws", "eu-west-1", account=OTHER_ACCOUNT)
+    assert resolve(other, new=True) == expected
+
+
+def test_another_account_than_the_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws.Clients, "account", OTHER_ACCOUNT)
+    with pytest.raises(InputError) as caught:
+        aws.with_account(replace(AWS, profile=None))
+    assert str(caught.value) == (
+        "ASU ID alice on aws, eu-west-1, account 123456789012 is meant, "
+        f"but these credentials are of account {OTHER_ACCOUNT}"
+    )
+    assert caught.value.hint is not None
+    assert f"--account {OTHER_ACCOUNT}" in caught.value.hint
+    asked = aws.with_account(replace(AWS, profile=None, account=None))
+    assert asked.account == OTHER_ACCOUNT
+    assert aws.with_account(replace(LOCAL, account=None)) == LOCAL
+
+
+def test_the_region_is_that_of_the_flag_the_record_the_shell_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[profile school]\nregion = ap-south-1\n[default]\nregion = sa-east-1\n")
+
+    def region(**said: str) -> str:
+        return resolve(Overrides(asu_id="new", **said)).region  # type: ignore[arg-type]
+
+    assert region() == "us-east-1"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert region() == "sa-east-1"
+    assert region(profile="school") == "ap-south-1"
+    # The local cloud has no profiles.
+    assert region(profile="school", target="local") == "us-east-1"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert region(profile="school") == "eu-central-1"
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert region(profile="school") == "eu-north-1"
+    assert region(region="us-west-1") == "us-west-1"
+    remember(AWS)
+    assert resolve(Overrides(asu_id="alice")).region == "eu-west-1"
+
+
+@pytest.mark.parametrize("region", ["../x", "", "US-EAST-1", "a" * 41])
+def test_what_is_no_region_is_refused(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="is not the name of a region"):
+        Overrides(region=region)
+    if region:
+        monkeypatch.setenv("AWS_REGION", region)
+        assert "AWS_REGION" in str(refusal(Overrides(asu_id="new")))
+
+
+def test_a_profile_that_is_none() -> None:
+    error = refusal(Overrides(asu_id="new", profile="nobody"))
+    assert str(error) == "No AWS profile is called 'nobody'"
+
+
+def test_what_is_no_account_is_refused() -> None:
+    with pytest.raises(InputError, match="twelve digits"):
+        Overrides(account="12")
+
+
+def test_a_record_takes_the_account_when_it_is_known() -> None:
+    remember(replace(AWS, account=None), {"memory": 4096})
+    remember(AWS)
+    assert records.known() == [AWS.key]
+    assert records.options(AWS.key) == {"memory": 4096}
+    assert current() == AWS.key
 
 
 def test_forgetting_the_current_one_leaves_none() -> None:
     remember(LOCAL)
-    context.forget("alice")
-    assert recall() is None
-    assert recall("alice") is None
+    records.forget(LOCAL.key)
+    assert current() is None
+    assert recall(LOCAL.key) is None
+
+
+def test_without_a_current_one_the_others_are_listed() -> None:
+    remember(AWS)
+    remember(LOCAL)
+    records.forget(LOCAL.key)
+    error = refusal(Overrides())
+    assert "No deployment is the current one" in str(error)
+    assert "alice on aws, eu-west-1" in str(error)
+    assert error.hint == "facectl context use alice --target aws"
 
 
 def test_a_damaged_file_is_named_with_what_to_do() -> None:
+    remember(AWS)
     file = remember(LOCAL)
     file.write_text("{")
-    with pytest.raises(InputError, match=r"alice\.json is damaged"):
-        resolve(Overrides())
+    error = refusal(Overrides())
+    assert str(error).startswith(f"{file} is damaged")
+    assert error.hint == (
+        f"rm '{file}'; facectl deploy --asu-id alice --target local --region us-east-1"
+    )
+    # The others are not in its way.
+    assert resolve(Overrides("alice", "aws")) == AWS
+
+
+@pytest.mark.parametrize(
+    "change", [("eu-west-1", "us-west-2"), ('"aws"', "5"), ('"alice"', '"a b"')]
+)
+def test_a_record_of_another_deployment_is_damaged(change: tuple[str, str]) -> None:
+    file = remember(AWS)
+    file.write_text(file.read_text().replace(*change))
+    assert "is damaged" in str(refusal(Overrides()))
+
+
+@pytest.mark.parametrize("text", ["", "alice/", "../../x", "alice/aws-x", "\0", "alice"])
+def test_a_damaged_current_is_none(text: str, isolated: Path) -> None:
+    remember(AWS)
+    remember(LOCAL)
+    (isolated / "state" / "deployments" / "current").write_text(text)
+    assert current() is None
 
 
 def test_a_file_of_a_later_version_is_read() -> None:
     file = remember(LOCAL)
     file.write_text(file.read_text().replace("{", '{"added_later": 1,', 1))
-    assert recall() == LOCAL
+    assert recall(LOCAL.key) == LOCAL
 
 
 def test_the_file_is_its_owners_alone() -> None:
     assert stat.S_IMODE(remember(LOCAL).stat().st_mode) == 0o600
+
+
+def test_a_name_is_parsed_back() -> None:
+    for key in (LOCAL.key, AWS.key, Key("a", "aws", "us-gov-west-1")):
+        assert Key.parse(key.name) == key
 
 
 @pytest.mark.parametrize("asu_id", ["", "a b", "ä", "-a", "x" * 25, "a/b", "a.fifo", "a\n"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from lambda_src.contract import (
     NamedFace,
     RequestError,
     joined_names,
+    salvaged_request_id,
 )
 
 GOOD = {
@@ -73,6 +76,38 @@ def test_what_can_never_work_gets_400(change: dict[str, object], code: str) -> N
     assert (error.status, error.code) == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("field", "largest"),
+    [("request_id", "x" * 128), ("filename", "x" * 512), ("max_faces", 100), ("max_faces", 1)],
+)
+def test_the_largest_value_is_accepted(field: str, largest: object) -> None:
+    request = FrameRequest.parse(json.dumps({**GOOD, field: largest}), max_image_bytes=1000)
+    assert getattr(request, field) == largest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"request_id": "x" * 129}, "request_id must be at most 128 printable characters"),
+        ({"request_id": None}, "request_id must be text and not empty"),
+        ({"filename": "x" * 513}, "filename must be text of at most 512 characters"),
+        ({"max_faces": 101}, "max_faces must be a whole number from 1 to 100"),
+        ({"detail": "yes"}, "detail must be true or false"),
+        ({"content": 7}, "content must be the image file's bytes in base64"),
+    ],
+)
+def test_a_refusal_says_what_is_allowed(change: dict[str, object], message: str) -> None:
+    error = refused({**GOOD, **change})
+    assert (error.status, error.message) == (400, message)
+
+
+@pytest.mark.parametrize("content", ["QUJD!", "QUJD\n", "QU-D"])
+def test_characters_outside_base64_are_refused_and_not_skipped(content: str) -> None:
+    error = refused({**GOOD, "content": content})
+    assert (error.status, error.code) == (400, "bad_content")
+    assert error.message.startswith("content is not base64: ")
+
+
 def test_a_refusal_carries_the_request_id_once_it_is_known() -> None:
     error = refused({**GOOD, "content": "!"})
     assert error.body()["request_id"] == "frame-1"
@@ -95,6 +130,25 @@ def test_too_large_is_413_and_known_before_decoding() -> None:
         len(FrameRequest.parse(json.dumps({**GOOD, "content": fits}), max_image_bytes=1000).image)
         == 1000
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "limit", "status"),
+    [
+        ("=" * 2000, 1000, 413),
+        ("A" * 1332 + "====", 999, 413),
+    ],
+)
+def test_padding_does_not_make_an_image_smaller(content: str, limit: int, status: int) -> None:
+    error = refused({**GOOD, "content": content}, max_image_bytes=limit)
+    assert error.status == status
+
+
+def test_a_plain_request_has_exactly_three_fields() -> None:
+    request = FrameRequest("frame-1", "frame-1.jpg", b"image bytes")
+    assert json.loads(request.serialise()) == GOOD
+    asked = dataclasses.replace(request, max_faces=2, detail=True)
+    assert json.loads(asked.serialise()) == {**GOOD, "max_faces": 2, "detail": True}
 
 
 @given(
@@ -143,6 +197,76 @@ def test_a_foreign_message_is_refused(body: str) -> None:
         FaceMessage.parse(body)
 
 
+def face_message(**changes: object) -> str:
+    face = {"box": [1, 2, 3, 4], "probability": 0.5, "image": "QUJD"}
+    fields = {"request_id": "r", "filename": "f", "space": "s", "detail": False, "faces": [face]}
+    for name, value in changes.items():
+        (face if name in face else fields)[name] = value
+    return json.dumps(fields)
+
+
+def test_a_face_message_without_extras_has_the_defaults() -> None:
+    face = CroppedFace((1.0, 2.0, 3.0, 4.0), 0.5, b"ABC")
+    assert FaceMessage.parse(face_message()) == FaceMessage("r", "f", "s", (face,))
+    assert FaceMessage("r", "f", "s", (face,)).detail is False
+    assert FaceMessage.parse(face_message(detail=1)).detail is False
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"box": [1, 2, 3]}, "a box is four numbers: x0 y0 x1 y1"),
+        ({"box": [1, 2, 3, 4, 5]}, "a box is four numbers: x0 y0 x1 y1"),
+        ({"box": "1234"}, "a box is four numbers: x0 y0 x1 y1"),
+        ({"probability": True}, "a number is missing"),
+        ({"probability": "0.5"}, "a number is missing"),
+        ({"probability": None}, "a number is missing"),
+        ({"probability": math.nan}, "a number is out of range"),
+        ({"probability": math.inf}, "a number is out of range"),
+        ({"probability": 10**400}, "a number is out of range"),
+        ({"probability": 1e15 + 0.5}, "a number is out of range"),
+        ({"probability": -1e15 - 0.5}, "a number is out of range"),
+        ({"timings_ms": [1]}, "timings_ms is an object"),
+        ({"timings_ms": {"decode": "1"}}, "a number is missing"),
+        ({"request_id": ""}, "request_id must be text and not empty"),
+        ({"image": "QUJD!"}, ""),
+        ({"faces": []}, "a message without a face"),
+    ],
+)
+def test_a_face_message_is_refused_with_the_reason(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        FaceMessage.parse(face_message(**change))
+    assert str(caught.value).endswith(reason)
+
+
+@pytest.mark.parametrize("number", [1e15, -1e15, 0, 7])
+def test_numbers_up_to_the_limit_are_accepted(number: float) -> None:
+    assert FaceMessage.parse(face_message(probability=number)).faces[0].probability == number
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        FrameRequest("r", "f", b"image"),
+        CroppedFace((0, 0, 1, 1), 1.0, b"png"),
+        FaceMessage("r", "f", "s", ()),
+        NamedFace((0, 0, 1, 1), 1.0, "Ada", 0.1),
+        FrameResult("r", "Unknown"),
+    ],
+)
+def test_a_message_never_changes_and_has_no_other_attributes(message: object) -> None:
+    name = dataclasses.fields(message)[0].name  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(message, name, None)
+    assert not hasattr(message, "__dict__")
+
+
+def test_a_request_and_a_result_have_the_contracts_defaults() -> None:
+    request, result = FrameRequest("r", "f", b"image"), FrameResult("r", "Unknown")
+    assert (request.max_faces, request.detail) == (1, False)
+    assert (result.faces, result.timings_ms) == (None, None)
+
+
 def test_a_plain_answer_has_exactly_two_fields() -> None:
     assert json.loads(FrameResult("r", "Unknown").serialise()) == {
         "request_id": "r",
@@ -155,6 +279,59 @@ def test_a_detailed_answer_survives_the_wire() -> None:
         "r", "Ada", (NamedFace((1.0, 2.0, 3.0, 4.0), 0.5, "Ada", 0.25),), {"embed": 2.0}
     )
     assert FrameResult.parse(result.serialise()) == result
+
+
+def test_a_detailed_answer_is_rounded() -> None:
+    faces = (
+        NamedFace((1.23456, 2.0, 3.0, 4.0), 0.123456789, "Ada", 0.987654321),
+        NamedFace((5.0, 2.0, 7.0, 4.0), 1.0, "Unknown", None),
+    )
+    assert json.loads(FrameResult("r", "Ada,Unknown", faces, {"embed": 2.3456}).serialise()) == {
+        "request_id": "r",
+        "result": "Ada,Unknown",
+        "faces": [
+            {
+                "box": [1.23, 2.0, 3.0, 4.0],
+                "probability": 0.123457,
+                "name": "Ada",
+                "distance": 0.987654,
+            },
+            {"box": [5.0, 2.0, 7.0, 4.0], "probability": 1.0, "name": "Unknown", "distance": None},
+        ],
+        "timings_ms": {"embed": 2.35},
+    }
+
+
+def test_an_answer_of_an_empty_gallery_survives_the_wire() -> None:
+    result = FrameResult("r", "Unknown", (NamedFace((1.0, 2.0, 3.0, 4.0), 0.5, "Unknown", None),))
+    assert FrameResult.parse(result.serialise()) == result
+    timed = FrameResult("r", "No-Face", timings_ms={"decode": 1.5})
+    assert FrameResult.parse(timed.serialise()) == timed
+
+
+@pytest.mark.parametrize(
+    "body", ['{"request_id":1,"result":"x"}', '{"request_id":"r","result":null}']
+)
+def test_an_answer_is_text(body: str) -> None:
+    with pytest.raises(MessageError, match="request_id and result must be text"):
+        FrameResult.parse(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "request_id"),
+    [
+        ('{"request_id":"r"}', "r"),
+        ('{"request_id":"r","faces":7}', "r"),
+        ('{"request_id":""}', None),
+        ('{"request_id":7}', None),
+        ("{}", None),
+        ("[]", None),
+        ("{", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_request_id_of_an_unusable_message(body: str, request_id: str | None) -> None:
+    assert salvaged_request_id(body) == request_id
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"request_id":1,"result":"x"}', "null", "[1]"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+from typing import Any, cast
 
 import pytest
 
@@ -12,16 +13,19 @@ from facectl.deploy.models import (
     Account,
     Alias,
     Bucket,
+    Change,
     Create,
     Delete,
     Function,
     FunctionUrl,
+    Image,
     LogGroup,
     Package,
     Packages,
     Permission,
     Queue,
     Replace,
+    Repository,
     Resource,
     Role,
     Sizing,
@@ -29,7 +33,8 @@ from facectl.deploy.models import (
     Update,
     key,
 )
-from facectl.deploy.planner import plan, plan_removal
+from facectl.deploy.planner import differences, owner_of, plan, plan_removal
+from facectl.deploy.recipe import Recipe
 from facectl.deploy.report import step_facts, step_line
 from facectl.errors import CloudError
 from facectl.naming import Names
@@ -97,7 +102,7 @@ def test_the_queues_are_as_the_contract_says() -> None:
         only(Queue, "req-dlq"),
     )
     assert request.visibility_timeout == 6 * 60
-    assert request.max_receives == 3
+    assert request.max_receives == 5
     assert request.dead_letters_to == "arn:aws:sqs:us-east-1:123456789012:42-req-dlq"
     assert (responses.visibility_timeout, responses.receive_wait) == (1, 20)
     assert [queue.retention // 86400 for queue in (request, responses, dead)] == [4, 4, 14]
@@ -139,7 +144,7 @@ def test_an_environment_differs_variable_by_variable() -> None:
         "kind": "function",
         "name": "face-detection",
         "changes": [
-            {"attribute": "FACECTL_MAX_RECEIVES", "before": "none", "after": "3"},
+            {"attribute": "FACECTL_MAX_RECEIVES", "before": "none", "after": "5"},
             {"attribute": "FACECTL_MODEL_DIR", "before": "/models/b", "after": "/models/a"},
             {"attribute": "STRAY", "before": "1", "after": "none"},
         ],
@@ -323,3 +328,125 @@ def test_pollers_that_are_paid_for_replace_the_limit() -> None:
     paid = resources(wish(sizing=Sizing(pollers=(2, 20))))
     (step,) = plan(paid, there(WANTED))
     assert step_line(step).endswith("(max concurrency 2 → none, pollers none → 2, 20)")
+
+
+def test_the_alias_of_a_changed_function_says_which_version_it_had() -> None:
+    larger = resources(wish(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
+    alias = next(each for each in WARM if isinstance(each, Alias))
+    found = {**there(WARM), key(alias): dataclasses.replace(alias, version="7")}
+    lines = [step_line(step) for step in plan(larger, found)]
+    assert "update alias face-detection:live (version 7 → current)" in lines
+
+
+def test_a_changed_function_without_its_alias_gets_one() -> None:
+    larger = resources(wish(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
+    found = there(WARM)
+    del found[Alias.kind, "face-detection:live"]
+    assert "create alias face-detection:live" in [step_line(step) for step in plan(larger, found)]
+
+
+def test_a_warm_deployment_as_wanted_needs_no_step() -> None:
+    assert plan(WARM, there(WARM)) == ()
+
+
+def test_a_replaced_function_takes_its_superfluous_statements_and_aliases_with_it() -> None:
+    image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
+    wanted = resources(wish(packages=Packages(image, ZIP), auth="iam"))
+    assert [step_line(step).partition(" (")[0] for step in plan(wanted, there(WARM))] == [
+        "replace function face-detection",
+        "create function URL face-detection",
+        "update trigger 42-req-queue → face-recognition",
+        "delete alias face-recognition:live",
+    ]
+
+
+def test_a_trigger_that_is_missing_beside_a_replaced_function_is_made() -> None:
+    image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
+    found = there(WANTED)
+    del found[key(only(Trigger))]
+    steps = plan(resources(wish(packages=Packages(image, image))), found)
+    assert [step_line(step) for step in steps][-1] == (
+        "create trigger 42-req-queue → face-recognition"
+    )
+
+
+@pytest.mark.parametrize("owner", ["41", "43"])
+def test_what_another_deployment_has_is_neither_changed_nor_removed(owner: str) -> None:
+    theirs = {
+        place: dataclasses.replace(resource, owner=owner)
+        for place, resource in there(WANTED).items()
+        if hasattr(resource, "owner") and not isinstance(resource, Trigger)
+    }
+    for resource in theirs.values():
+        with pytest.raises(CloudError, match=f"belongs to the deployment of ASU ID {owner}"):
+            plan(WANTED, {key(resource): resource}, adopt=True)
+    assert plan_removal({**there(WANTED), **theirs}, "42") == ()
+
+
+def test_removal_takes_a_trigger_that_outlived_its_function() -> None:
+    trigger = only(Trigger)
+    assert plan_removal({key(trigger): trigger}, "42") == (Delete(trigger),)
+
+
+def test_removal_leaves_images_to_their_repository() -> None:
+    repository, image = Repository("face-detection", "42"), Image("face-detection", "abc")
+    found = {key(each): each for each in (image, repository)}
+    assert plan_removal(found, "42") == (Delete(repository),)
+
+
+def test_the_owner_of_a_resource_is_told_where_it_has_a_tag() -> None:
+    owners = {owner_of(each) for each in WANTED if isinstance(each, (Bucket, Queue, Function))}
+    assert owners == {"42"}
+    assert [owner_of(only(kind)) for kind in (Trigger, FunctionUrl, Permission)] == [None] * 3
+
+
+def test_what_is_not_compared_is_no_difference() -> None:
+    function = only(Function)
+    other = dataclasses.replace(function, archive=b"packed at another time")
+    assert differences(function, other) == ()
+    assert differences(function, dataclasses.replace(other, memory=128)) == (
+        Change("memory", "128", "3008"),
+    )
+    recipe = cast("Recipe", object())
+    assert differences(Image("r", "t", recipe), Image("r", "t")) == ()
+
+
+def test_several_attributes_that_differ_are_all_told() -> None:
+    queue = only(Queue, "req-queue")
+    found = dataclasses.replace(queue, visibility_timeout=1, encrypted=False, max_receives=9)
+    assert differences(queue, found) == (
+        Change("visibility timeout", "1", "360"),
+        Change("encrypted", "no", "yes"),
+        Change("max receives", "9", str(queue.max_receives)),
+    )
+
+
+def statement(**fields: str) -> dict[str, str]:
+    return {"Effect": "Allow", **fields}
+
+
+def role(*statements: dict[str, str]) -> Role:
+    return Role("r", "42", trust="", policy=json.dumps({"Statement": statements}))
+
+
+def test_policies_differ_statement_by_statement() -> None:
+    before = role(statement(Sid="Read", Action="s3:Get"), statement(Action="sqs:Send"))
+    after = role(statement(Sid="Read", Action="s3:Get"), statement(Action="sqs:SendMessage"))
+    assert differences(after, before) == (
+        Change(
+            "policy statement 2",
+            '{"Action":"sqs:Send","Effect":"Allow"}',
+            '{"Action":"sqs:SendMessage","Effect":"Allow"}',
+        ),
+    )
+    assert [change.attribute for change in differences(role(), before)] == [
+        "policy statement 2",
+        "policy statement Read",
+    ]
+
+
+def test_a_policy_of_one_statement_may_be_no_list() -> None:
+    single = Role("r", "42", trust=json.dumps({"Statement": statement(Sid="Take")}), policy="")
+    assert differences(single, dataclasses.replace(single, trust="")) == (
+        Change("trust statement Take", "none", '{"Effect":"Allow","Sid":"Take"}'),
+    )

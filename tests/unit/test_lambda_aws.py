@@ -72,6 +72,15 @@ def botocores_authorization(
                 {"If-None-Match": '"abc"'},
             ),
         ),
+        (
+            "s3",
+            Request(
+                "PUT",
+                urllib.parse.urlsplit("https://bucket.s3.us-east-1.amazonaws.com"),
+                "/attempts/0a1b",
+                {},
+            ),
+        ),
     ],
 )
 def test_signatures_equal_botocores(
@@ -119,7 +128,7 @@ def script() -> Iterator[tuple[Script, str]]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST  # noqa: N815 - the name that http.server asks for
+        do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             return
@@ -220,6 +229,21 @@ def test_an_object_comes_with_its_etag_and_only_when_it_changed(
         aws.get_object("bucket", "gone")
     assert caught.value.code == "NoSuchKey"
     assert server.seen[0][1] == "/bucket/a%20key"
+
+
+def test_objects_are_written_and_deleted(script: tuple[Script, str]) -> None:
+    server, url = script
+    server.answers = [(200, ""), (204, ""), (403, "<Error><Code>AccessDenied</Code></Error>")]
+    aws = client(url, [])
+    aws.put_object("bucket", "a key")
+    aws.delete_object("bucket", "a key")
+    with pytest.raises(AwsError, match="AccessDenied"):
+        aws.put_object("bucket", "denied")
+    assert [(method, path) for method, path, _ in server.seen] == [
+        ("PUT", "/bucket/a%20key"),
+        ("DELETE", "/bucket/a%20key"),
+        ("PUT", "/bucket/denied"),
+    ]
 
 
 @given(st.lists(st.integers(0, 400_000), max_size=40))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
 from facectl.stream.ledger import Delivery, Ledger, Outcome
 from lambda_src.contract import FrameResult
@@ -19,6 +21,24 @@ class Clock:
         return self.now
 
 
+class Notebook:
+    """A record that gives the run its name, and remembers what is written down."""
+
+    run = "run"
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, int]] = []
+
+    def sent(self, index: int, name: str, timestamp: float) -> None:
+        self.lines.append(("sent", index))
+
+    def accepted(self, index: int, delivery: Delivery) -> None:
+        self.lines.append(("accepted", index))
+
+    def done(self, outcome: Outcome) -> None:
+        self.lines.append((outcome.status, outcome.index))
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -26,7 +46,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(clock: Clock) -> Ledger:
-    return Ledger(run="run", window=3, clock=clock)
+    return Ledger(record=Notebook(), window=3, timeout=60, clock=clock)
 
 
 @pytest.fixture
@@ -95,7 +115,7 @@ def test_an_answer_still_counts_after_every_attempt_failed(
 
 
 def test_closing_decides_the_fate_of_the_rest(clock: Clock) -> None:
-    ledger = Ledger(run="run", clock=clock)
+    ledger = Ledger(record=Notebook(), clock=clock)
     found: list[Outcome] = []
     ledger.listen(found.append)
     ids = [opened(ledger, n) for n in range(4)]
@@ -163,7 +183,7 @@ def test_two_runs_do_not_own_each_others_answers() -> None:
 def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> None:
     for resent in (False, True):
         for answered_first in (False, True):
-            ledger = Ledger(run="run", clock=clock)
+            ledger = Ledger(record=Notebook(), clock=clock)
             found: list[Outcome] = []
             ledger.listen(found.append)
             ledger.restore(0, "f0", 0.0, None)
@@ -183,7 +203,7 @@ def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> N
 
 
 def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
-    ledger = Ledger(run="run", clock=clock)
+    ledger = Ledger(record=Notebook(), clock=clock)
     found: list[Outcome] = []
     ledger.listen(found.append)
     ledger.replay(Outcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
@@ -195,3 +215,308 @@ def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
     assert (counts.opened, counts.accepted, counts.answered, counts.refused) == (3, 2, 2, 1)
     assert (counts.duplicates, counts.earlier, counts.waiting) == (1, 2, 0)
     assert [o.index for o in found] == [0, 1, 2]
+
+
+def statuses(outcomes: list[Outcome]) -> list[tuple[int, str]]:
+    return [(outcome.index, outcome.status) for outcome in outcomes]
+
+
+def test_a_frame_whose_deadline_passes_is_unanswered_and_leaves_the_window(
+    ledger: Ledger, outcomes: list[Outcome], clock: Clock
+) -> None:
+    for index in range(3):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+        clock.now += 1
+    assert ledger.full
+    clock.now = 160.0
+    ledger.expire()
+    assert outcomes == []
+    clock.now = 160.5
+    assert opened(ledger, 3) == "run-000003"
+    assert statuses(outcomes) == [(0, "unanswered")]
+    assert outcomes[0].latency is None
+    assert ledger.counts.waiting == 2
+    assert ledger.full
+
+
+def test_a_closed_loop_goes_on_after_its_first_loss(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), window=1, timeout=5, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    for index in range(20):
+        request_id = opened(ledger, index)
+        ledger.accepted(request_id, DELIVERY)
+        if index % 4:
+            ledger.answered(answer(request_id), clock.now)
+        else:
+            clock.now += 5.1
+    assert [o.status for o in found] == ["unanswered", *["answered"] * 3] * 5
+    assert not ledger.hopeless
+
+
+def test_a_late_answer_is_counted_and_handed_on_once(clock: Clock) -> None:
+    book = Notebook()
+    ledger = Ledger(record=book, timeout=60, clock=clock)
+    found: list[Outcome] = []
+    late: list[Outcome] = []
+    ledger.listen(found.append, late=late.append)
+    request_id = opened(ledger, 0)
+    ledger.accepted(request_id, DELIVERY)
+    clock.now = 161.0
+    # Decided by when it arrived, not by when somebody looked.
+    ledger.answered(answer(request_id), 161.0)
+    assert ledger.owns(request_id)
+    ledger.answered(answer(request_id), 161.5)
+    assert statuses(found) == [(0, "unanswered")]
+    assert [(o.status, o.answer, o.latency) for o in late] == [("late", answer(request_id), 61.0)]
+    assert book.lines == [("sent", 0), ("accepted", 0), ("unanswered", 0), ("late", 0)]
+    counts = ledger.counts
+    assert (counts.late, counts.duplicates, counts.answered, counts.accepted) == (1, 1, 0, 1)
+    ledger.close(interrupted=False)
+    assert len(found) == 1
+
+
+def test_an_answer_at_the_deadline_is_in_time(
+    ledger: Ledger, outcomes: list[Outcome], clock: Clock
+) -> None:
+    request_id = opened(ledger, 0)
+    ledger.accepted(request_id, DELIVERY)
+    ledger.answered(answer(request_id), 160.0)
+    assert [(o.status, o.latency) for o in outcomes] == [("answered", 60.0)]
+
+
+def test_a_long_queue_before_a_frame_is_not_held_against_it(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    ids = [opened(ledger, index) for index in range(10)]
+    for request_id in ids:
+        ledger.accepted(request_id, DELIVERY)
+    for request_id in ids:
+        clock.now += 50
+        ledger.answered(answer(request_id), clock.now)
+    assert {o.status for o in found} == {"answered"}
+
+
+def test_answers_to_later_frames_give_an_overtaken_frame_no_more_time(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    ledger.accepted(opened(ledger, 0), DELIVERY)
+    for index in range(1, 8):
+        request_id = opened(ledger, index)
+        ledger.accepted(request_id, DELIVERY)
+        clock.now += 10
+        ledger.answered(answer(request_id), clock.now)
+    # The answer at 161 decides it.
+    assert statuses(found)[5:] == [(6, "answered"), (0, "unanswered"), (7, "answered")]
+
+
+def test_a_late_answer_gives_those_behind_it_more_time(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    first, second = (opened(ledger, index) for index in range(2))
+    ledger.accepted(first, DELIVERY)
+    clock.now += 5
+    ledger.accepted(second, DELIVERY)
+    clock.now = 162.0
+    ledger.answered(answer(first), 162.0)
+    clock.now = 220.0
+    ledger.answered(answer(second), 220.0)
+    assert statuses(found) == [(0, "unanswered"), (1, "answered")]
+
+
+def test_a_frame_that_failed_leaves_the_window_at_once_and_is_decided_later(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), window=2, timeout=60, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    for index in range(2):
+        ledger.undelivered(opened(ledger, index), "503: busy")
+        assert not ledger.full
+        clock.now += 1
+    assert found == []
+    assert ledger.expecting(0)
+    assert ledger.settle(0)
+    # Of failed frames too no more are held than the window has.
+    ledger.undelivered(opened(ledger, 2), "503: busy")
+    assert [(o.index, o.status, o.error) for o in found] == [(0, "failed", "503: busy")]
+    ledger.answered(answer("run-000001"), clock.now)
+    clock.now = 163.0
+    ledger.expire()
+    assert statuses(found)[1:] == [(1, "answered"), (2, "failed")]
+    assert not ledger.expecting(0)
+    ledger.answered(answer("run-000002"), clock.now)
+    counts = ledger.counts
+    # An answer proves that the frame was taken after all.
+    assert (counts.late, counts.answered, counts.accepted) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("verdict", ["refused", "undelivered"])
+def test_a_frame_that_was_answered_was_taken_whatever_its_post_says(
+    ledger: Ledger, outcomes: list[Outcome], verdict: str
+) -> None:
+    request_id = opened(ledger, 0)
+    ledger.answered(answer(request_id), 100.1)
+    getattr(ledger, verdict)(request_id, "the connection broke")
+    assert [o.status for o in outcomes] == ["answered"]
+    assert (ledger.counts.accepted, ledger.counts.answered) == (1, 1)
+
+
+def test_the_late_are_known_for_the_latest_frames_only(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), window=20_000, clock=clock)
+    late: list[int] = []
+    ledger.listen(lambda _: None, late=lambda outcome: late.append(outcome.index))
+    ids = [opened(ledger, index) for index in range(10_001)]
+    for request_id in ids:
+        ledger.accepted(request_id, DELIVERY)
+    clock.now += 61
+    for request_id in ids:
+        ledger.answered(answer(request_id), clock.now)
+    assert late == list(range(1, 10_001))
+    assert (ledger.counts.late, ledger.counts.duplicates) == (10_000, 1)
+
+
+def test_by_default_a_thousand_frames_have_a_minute(clock: Clock) -> None:
+    ledger = Ledger(clock=clock)
+    for index in range(1000):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+    assert ledger.open(Frame(1000, "f", 0.0), None, stop=lambda: True) is None
+    clock.now = 160.0
+    assert not ledger.settle(0)
+    clock.now = 160.1
+    assert ledger.settle(0)
+
+
+def lose(ledger: Ledger, clock: Clock, first: int, count: int) -> None:
+    """Let frames pass their deadlines, a second apart, 60.5 s after they were accepted."""
+    for index in range(first, first + count):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+        clock.now += 1
+    clock.now += 60.5 - count
+    for _ in range(count):
+        ledger.expire()
+        clock.now += 1
+    clock.now -= 1
+
+
+def test_a_run_is_hopeless_after_eight_in_a_row_and_another_timeout(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    lose(ledger, clock, 0, 7)
+    clock.now += 500
+    assert not ledger.hopeless, "seven"
+
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    clock.now = 100.0
+    lose(ledger, clock, 0, 8)
+    # The first of them was given up at 160.5.
+    clock.now = 220.5
+    assert not ledger.hopeless
+    clock.now = 220.6
+    assert ledger.hopeless
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_any_answer_gives_hope(clock: Clock, late: bool) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    lose(ledger, clock, 0, 8)
+    if not late:
+        ledger.accepted(opened(ledger, 100), DELIVERY)
+    clock.now += 59
+    ledger.answered(answer("run-000003" if late else "run-000100"), clock.now)
+    clock.now += 500
+    assert not ledger.hopeless
+    lose(ledger, clock, 10, 7)
+    clock.now += 500
+    assert not ledger.hopeless, "seven since then"
+    lose(ledger, clock, 20, 1)
+    clock.now += 500
+    assert ledger.hopeless
+
+
+def test_second_copies_are_expected_while_the_ledger_lingers(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, float | None, bool]] = []
+    wait_for = ledger._changed.wait_for
+
+    def waiting(predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        monkeypatch.setattr(ledger._changed, "wait_for", wait_for)
+        seen.append((predicate(), timeout, ledger.expecting(0)))
+        return False
+
+    monkeypatch.setattr(ledger._changed, "wait_for", waiting)
+    ledger.linger(2.5)
+    assert seen == [(False, 2.5, True)]
+    assert not ledger.expecting(0)
+
+
+def test_closing_tells_everyone_what_it_can_and_raises_the_first_error(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), clock=clock)
+    found: list[Outcome] = []
+    attempts: list[int] = []
+
+    def full(outcome: Outcome) -> None:
+        attempts.append(outcome.index)
+        raise FacectlError(f"disk full at {outcome.index}")
+
+    ledger.listen(full)
+    ledger.listen(found.append)
+    for index in range(3):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+    with pytest.raises(FacectlError, match="disk full at 0"):
+        ledger.close(interrupted=False)
+    assert attempts == [0, 1, 2]
+    assert statuses(found) == [(0, "unanswered"), (1, "unanswered"), (2, "unanswered")]
+    assert ledger.counts.waiting == 0
+
+
+def test_each_listener_gets_one_outcome_even_if_another_failed_in_between(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), clock=clock)
+    first: list[Outcome] = []
+    last: list[Outcome] = []
+    broken = [True]
+
+    def sometimes(_: Outcome) -> None:
+        if broken[0]:
+            raise OSError("disk full")
+
+    for listener in (first.append, sometimes, last.append):
+        ledger.listen(listener)
+    request_id = opened(ledger, 0)
+    ledger.accepted(request_id, DELIVERY)
+    with pytest.raises(OSError, match="disk full"):
+        ledger.answered(answer(request_id), 100.1)
+    assert ledger.counts.waiting == 1
+    broken[0] = False
+    ledger.close(interrupted=False)
+    assert (len(first), len(last)) == (1, 1)
+
+
+def test_after_closing_nothing_counts_and_nothing_is_owned(
+    ledger: Ledger, outcomes: list[Outcome]
+) -> None:
+    ids = [opened(ledger, index) for index in range(3)]
+    ledger.close(interrupted=True)
+    ledger.accepted(ids[0], DELIVERY)
+    ledger.refused(ids[1], "400")
+    ledger.undelivered(ids[2], "503")
+    assert statuses(outcomes) == [(0, "unsent"), (1, "unsent"), (2, "unsent")]
+    assert (ledger.counts.accepted, ledger.counts.refused) == (0, 0)
+    assert not ledger.owns(ids[0])
+    assert ledger.open(Frame(9, "f9", 0.0), None, stop=lambda: False) is None
+
+
+def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) -> None:
+    """A run that is resumed would wait for ever, where many of them were left."""
+    ledger = Ledger(record=Notebook(), window=2, clock=clock)
+    for index in range(5):
+        ledger.restore(index, f"f{index}", 0.0, None)
+    assert ledger.unsure(0) == set(range(5))
+    assert ledger.expecting(0)
+    for index in (5, 0):
+        ledger.accepted(opened(ledger, index), DELIVERY)
+    assert ledger.full
+    assert ledger.unsure(0) == {1, 2, 3, 4}
+    ledger.answered(answer("run-000004"), 100.0)
+    assert (ledger.counts.opened, ledger.counts.accepted) == (6, 3)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from facectl.errors import InputError
+from facectl.logs import autopsy
 from facectl.logs.events import LogEvent
 from facectl.logs.evidence import Evidence
 from facectl.logs.letters import Letter
@@ -324,10 +325,41 @@ def test_deliveries_that_left_no_line() -> None:
     traced = followed(lines, strays=[stray])
     assert events(traced)[6:8] == ["lost", "delivered"]
     assert traced.steps[6].text == (
-        "delivery 1: face-recognition timed out after 2 s before it said a word"
+        "delivery 1: face-recognition timed out after 2 s before it received the message"
     )
-    unexplained = followed(lines)
-    assert "delivery 1 left no line" in unexplained.steps[6].text
+
+
+def test_a_delivery_that_no_worker_received_was_throttled() -> None:
+    third = delivered(40.0, 3)
+    traced = followed([*post(), third, answered(40.1, third)])
+    assert events(traced)[6:9] == ["throttled", "throttled", "delivered"]
+    assert [step.text for step in traced.steps[6:8]] == [
+        "delivery 1 was throttled: no worker received the message",
+        "delivery 2 was throttled: no worker received the message",
+    ]
+    assert "lost" not in json.dumps(as_dict(traced))
+
+
+def test_a_worker_that_received_the_message_and_logged_no_more_was_lost() -> None:
+    first, third = delivered(0.25), delivered(40.0, 3)
+    traced = followed([*post(), first, third, answered(40.1, third)])
+    assert events(traced)[6:10] == ["delivered", "lost", "throttled", "delivered"]
+    assert traced.steps[7].text == "delivery 1: its worker received the message and was lost"
+
+
+def test_a_message_that_was_throttled_until_it_died() -> None:
+    traced = followed(post(), letter=letter())
+    assert traced.state == "dead-letter queue"
+    assert traced.now == (
+        "in the dead-letter queue, never answered: throttled: no worker ever received it"
+    )
+    assert traced.steps[-1].text == "every delivery was throttled: no worker received the message"
+
+
+def test_a_message_that_was_throttled_after_its_worker_was_lost() -> None:
+    traced = followed([*post(), delivered(0.25, 2)], letter=letter())
+    assert events(traced)[-4:] == ["throttled", "delivered", "lost", "throttled"]
+    assert "the worker of delivery 2 received it and was lost" in traced.now
 
 
 def test_a_message_whose_every_worker_died_silently() -> None:
@@ -336,6 +368,24 @@ def test_a_message_whose_every_worker_died_silently() -> None:
     assert traced.state == "dead-letter queue"
     assert "never answered: face-recognition lost its worker" in traced.now
     assert events(traced).count("lost") == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "strays", "why"),
+    [
+        ([], [], "throttled: no worker ever received it"),
+        ([delivered(0.25)], [], "a worker received it and was lost"),
+        (
+            [],
+            [fault(RECOGNITION_FUNCTION, 1.0, "x", "killed")],
+            "face-recognition lost its worker: the process was killed or ran out of memory",
+        ),
+    ],
+)
+def test_why_a_message_without_an_error_died(
+    lines: list[Line], strays: list[Line], why: str
+) -> None:
+    assert autopsy._death(letter(), lines, [], strays).why == why
 
 
 def test_a_redriven_message() -> None:

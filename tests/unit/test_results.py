@@ -91,6 +91,19 @@ def test_lost_frames_are_counted_beyond_those_that_are_named() -> None:
     assert tally.statuses["unanswered"] == MOST_NAMED + 5
 
 
+def test_a_late_answer_has_a_second_line_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    results = ResultsFile(path, synthetic=False)
+    results(outcome(0, None))
+    results(outcome(0, status="late", latency=75.0))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(x["frame"], x["status"], x["result"]) for x in lines] == [
+        (0, "unanswered", None),
+        (0, "late", "Ann"),
+    ]
+    assert lines[1]["latency"] == 75.0
+
+
 @pytest.mark.parametrize(
     ("indices", "text"), [([], ""), ([3], "3"), ([5, 3, 4, 9], "3-5, 9"), ([1, 3], "1, 3")]
 )
@@ -110,4 +123,22 @@ def test_the_spool_gives_back_what_it_got_in_order() -> None:
     assert spool.outcome(7) is None
     assert spool.sent() == 2
     assert [(f.index, f.file) for f in spool.frames()] == [(0, b"\x00"), (2, b"\x02")]
+    spool.close()
+
+
+def test_a_spool_that_has_no_room_is_an_error_that_says_what_to_do() -> None:
+    spool = Spool()
+    spool._database.execute("PRAGMA max_page_count = 3")
+    with pytest.raises(FacectlError, match="can't be kept: database or disk is full") as told:
+        spool.keep_image(0, bytes(100_000))
+    assert "--annotate" in (told.value.hint or "")
+    spool.close()
+
+
+def test_a_late_answer_takes_the_place_of_none() -> None:
+    spool = Spool()
+    spool(outcome(0, None))
+    spool(outcome(0, status="late"))
+    assert spool.outcome(0) == ("late", outcome(0).answer)
+    assert spool.sent() == 1
     spool.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +15,8 @@ from facectl.stream.ledger import Delivery, Ledger, Outcome
 from facectl.stream.sender import Asking, Sender
 from lambda_src.contract import FrameRequest
 
+# Against hanging alone.
+LONG = 120.0
 ASKING = Asking(Encoding(max_side=16), max_faces=3, detail=True)
 
 
@@ -52,7 +53,7 @@ class Run:
 
     def __init__(self, endpoint: Endpoint, concurrency: int = 2, **kwargs: object) -> None:
         self.outcomes: dict[int, Outcome] = {}
-        self.ledger = Ledger(wait=False, run="run")
+        self.ledger = Ledger(wait=False)
         self.ledger.listen(lambda o: self.outcomes.__setitem__(o.index, o))
         self.sender = Sender(
             endpoint,
@@ -70,7 +71,8 @@ def test_every_frame_is_sent_once_as_asked() -> None:
     endpoint = Endpoint()
     run = Run(endpoint, concurrency=4)
     run.sender.run(frames(40))
-    assert sorted(r.request_id for r in endpoint.requests) == [f"run-{n:06d}" for n in range(40)]
+    name = run.ledger.run
+    assert sorted(r.request_id for r in endpoint.requests) == [f"{name}-{n:06d}" for n in range(40)]
     first = min(endpoint.requests, key=lambda r: r.request_id)
     assert (first.filename, first.max_faces, first.detail) == ("f0", 3, True)
     assert first.image.startswith(b"\xff\xd8\xff")
@@ -79,45 +81,57 @@ def test_every_frame_is_sent_once_as_asked() -> None:
 
 def test_no_more_requests_at_once_than_threads_and_no_frames_far_ahead() -> None:
     gate = threading.Event()
-    endpoint = Endpoint(lambda _: gate.wait(5) and None)
-    run = Run(endpoint, concurrency=3)
-    taken = 0
+    posting = threading.Semaphore(0)
+    taken = threading.Semaphore(0)
+    looked = threading.Semaphore(0)
+
+    def held(_: FrameRequest) -> None:
+        posting.release()
+        assert gate.wait(LONG)
 
     def counted() -> Iterator[Frame]:
-        nonlocal taken
         for frame in frames(50):
-            taken += 1
+            taken.release()
             yield frame
 
-    sending = threading.Thread(target=run.sender.run, args=(counted(),))
+    endpoint = Endpoint(held)
+    run = Run(endpoint, concurrency=3)
+    sending = threading.Thread(
+        target=run.sender.run, args=(counted(),), kwargs={"check": looked.release}
+    )
     sending.start()
-    time.sleep(0.4)
     # Three with the threads, two waiting, one that the loop holds.
-    assert taken == 6
+    for _ in range(3):
+        assert posting.acquire(timeout=LONG)
+    for _ in range(6):
+        assert taken.acquire(timeout=LONG)
+    while looked.acquire(blocking=False):
+        pass
+    # The loop tries again and again to hand its frame over, and takes no other.
+    for _ in range(3):
+        assert looked.acquire(timeout=LONG)
+    assert not taken.acquire(blocking=False)
     gate.set()
-    sending.join(10)
+    sending.join(LONG)
     assert endpoint.most_at_once == 3
     assert len(run.outcomes) == 50
 
 
 def test_a_schedule_paces_frames_and_latency_counts_from_it() -> None:
-    dues: list[float] = []
-    ledger = Ledger(wait=False, run="run")
-    original = ledger.open
+    now = 50.0
 
-    def spy(frame: Frame, due: float | None, *, stop: Callable[[], bool]) -> str | None:
-        assert due is not None
-        dues.append(due)
-        return original(frame, due, stop=stop)
+    def stalls(request: FrameRequest) -> None:
+        # The first POST stalls; the others stay due when they were due.
+        nonlocal now
+        now += 0.3 if request.filename == "f0" else 0.0
 
-    ledger.open = spy  # type: ignore[method-assign]
-    # The first POST stalls; the others stay due when they were due.
-    endpoint = Endpoint(lambda r: time.sleep(0.3) if r.request_id.endswith("0") else None)
-    sender = Sender(endpoint, ledger, ASKING, concurrency=1)
-    began = time.perf_counter()
+    ledger = Ledger(wait=False, clock=lambda: now)
+    outcomes: list[Outcome] = []
+    ledger.listen(outcomes.append)
+    sender = Sender(Endpoint(stalls), ledger, ASKING, concurrency=1, clock=lambda: now)
     sender.run(frames(4), schedule=lambda frame: frame.timestamp)
-    assert time.perf_counter() - began >= 0.3
-    assert [due - dues[0] for due in dues] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert [o.due - 50 for o in outcomes] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert [o.opened - 50 for o in outcomes] == pytest.approx([0, 0.3, 0.3, 0.3])
 
 
 def test_a_refused_frame_does_not_stop_the_others() -> None:
@@ -181,16 +195,29 @@ def test_a_check_that_raises_ends_the_run() -> None:
 
 
 def test_stop_begins_nothing_new_and_waits_for_what_is_under_way() -> None:
-    endpoint = Endpoint(lambda _: time.sleep(0.3))
+    gate = threading.Event()
+    posting = threading.Semaphore(0)
+
+    def held(_: FrameRequest) -> None:
+        posting.release()
+        assert gate.wait(LONG)
+
+    endpoint = Endpoint(held)
     run = Run(endpoint, concurrency=2)
 
     def interrupted() -> Iterator[Frame]:
         yield from frames(4)
+        for _ in range(2):
+            assert posting.acquire(timeout=LONG)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run.sender.run(interrupted())
-    run.sender.stop()
+    stopping = threading.Thread(target=run.sender.stop, kwargs={"grace": LONG})
+    stopping.start()
+    assert run.sender.stopping.wait(LONG)
+    gate.set()
+    stopping.join(LONG)
     run.ledger.close(interrupted=True)
     assert len(endpoint.requests) == 2
     assert set(run.statuses().values()) == {"accepted"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,6 +86,31 @@ def test_a_truncated_video_gives_what_can_be_read_and_names_the_rest(video: Path
         f"{video} is cut off or damaged: {read} of the 50 frames that it announces could be "
         f"read, {50 - read} are missing"
     )
+
+
+class Damaged:
+    """A capture whose frames can't be decoded from the given one on."""
+
+    def __init__(self, capture: Any, good: int) -> None:
+        self._capture = capture
+        self._good = good
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._capture, name)
+
+    def retrieve(self) -> tuple[bool, Any]:
+        self._good -= 1
+        return self._capture.retrieve() if self._good >= 0 else (False, None)
+
+
+def test_a_frame_that_cannot_be_decoded_is_told_even_where_it_is_the_last_wanted(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Video(video, Selection(limit=3))
+    original = source._open
+    monkeypatch.setattr(source, "_open", lambda: Damaged(original(), 2))
+    assert positions(source) == [0, 1]
+    assert "2 of the 50 frames that it announces could be read" in source.problems[0]
 
 
 def test_a_limit_below_the_damage_is_no_problem(video: Path) -> None:
@@ -169,6 +195,26 @@ def test_a_file_that_holds_no_image_is_named_and_the_others_are_sent(folder: Pat
 
 
 @pytest.mark.parametrize(
+    ("selection", "taken", "problems"),
+    [
+        (Selection(limit=2), ["shot1.png", "shot9.JPG"], 2),
+        (Selection(limit=1), ["shot1.png"], 1),
+        (Selection(limit=3), ["shot1.png", "shot9.JPG", "shot10.jpg"], 2),
+        (Selection(limit=9), ["shot1.png", "shot9.JPG", "shot10.jpg"], 2),
+        (Selection(every=2, limit=2), ["shot10.jpg"], 2),
+    ],
+)
+def test_a_limit_counts_the_images_that_can_be_read(
+    folder: Path, selection: Selection, taken: list[str], problems: int
+) -> None:
+    for name in ("shot0.bmp", "shot5.bmp"):
+        (folder / name).write_bytes(b"dear diary")
+    source = open_source([str(folder)], selection)
+    assert [(f.index, f.name) for f in source] == list(enumerate(taken))
+    assert len(source.problems) == problems
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (["nowhere.mp4"], "No such file or folder: nowhere.mp4"),
@@ -195,10 +241,15 @@ def test_natural_order_counts() -> None:
 
 
 class Camera:
-    """Frames of growing brightness; each waits until the test lets it come."""
+    """Frames of growing brightness; each waits until the test lets it come.
+
+    `asked` counts the reads that were begun: a reader that asks for the next
+    frame has published the one before.
+    """
 
     def __init__(self, frames: int) -> None:
         self.permits = threading.Semaphore(0)
+        self.asked = threading.Semaphore(0)
         self.given = 0
         self.released = threading.Event()
         self._frames = frames
@@ -210,6 +261,7 @@ class Camera:
         return 30.0
 
     def read(self) -> tuple[bool, np.ndarray | None]:
+        self.asked.release()
         self.permits.acquire()
         if self.given == self._frames:
             return False, None
@@ -220,33 +272,41 @@ class Camera:
         self.released.set()
 
 
+class Endless(Camera):
+    """Gives frames as fast as they are read, and never ends."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.given += 1
+        return True, shade(self.given % 256)
+
+
 def test_of_a_camera_the_newest_frame_wins_and_its_end_is_told() -> None:
     camera = Camera(12)
     source = Live(0, ALL, capture=lambda: camera)
     frames = iter(source)
     camera.permits.release()
     first = next(frames)
-    for _ in range(10):
-        camera.permits.release()
-    while camera.given < 11:
-        threading.Event().wait(0.005)
-    threading.Event().wait(0.05)
+    camera.permits.release(10)
+    for _ in range(12):
+        assert camera.asked.acquire(timeout=60)
     second = next(frames)
     assert (first.name, second.name) == ("live-000000.jpg", "live-000010.jpg")
     assert (first.index, second.index) == (0, 1)
     camera.permits.release(5)
     assert len(list(frames)) == 1
     assert source.problems == ["camera 0 ended after 3 frames"]
-    assert camera.released.wait(2)
+    assert camera.released.wait(60)
 
 
 def test_a_camera_is_let_go_when_enough_was_taken() -> None:
-    camera = Camera(1000)
-    camera.permits.release(1000)
+    camera = Endless()
     source = Live(0, Selection(limit=3), capture=lambda: camera)
     assert len(list(source)) == 3
     assert source.problems == []
-    assert camera.released.wait(2)
+    assert camera.released.wait(60)
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="the sample video is not here")

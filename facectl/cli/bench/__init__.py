@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from facectl.aws import Clients
 from facectl.cli.bench import options as option
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment
 from facectl.context import Deployment
 
 
@@ -36,7 +36,7 @@ def bench() -> None:
 
 
 @app.command("run")
-@with_deployment
+@changes_deployment
 def run(
     deployment: Deployment,
     source: option.Source = None,
@@ -111,7 +111,7 @@ def run(
 
 
 @app.command("sweep")
-@with_deployment
+@changes_deployment
 def sweep(
     deployment: Deployment,
     source: option.Source = None,

@@ -246,6 +246,8 @@ def _counts(figures: Figures) -> str:
         )
         if figures.statuses.get(status)
     ]
+    if figures.late:
+        parts.append(f"{figures.late} answered too late")
     if figures.retried:
         parts.append(f"{figures.retried} posted again after a 429, a 5xx or a broken connection")
     return ", ".join(parts)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 30
 
 
-@with_deployment
+@changes_deployment
 def enroll(
     deployment: Deployment,
     name: Annotated[

@@ -9,12 +9,12 @@ import typer
 
 from facectl.cli.gallery import shared
 from facectl.cli.gallery.enrol import run
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment, with_deployment
 from facectl.console import err
 from facectl.context import Deployment
 
 
-@with_deployment
+@changes_deployment
 def import_(
     deployment: Deployment,
     source: Annotated[

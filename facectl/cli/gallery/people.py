@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, changes_deployment, with_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 
@@ -77,7 +77,7 @@ def show(deployment: Deployment, name: Person, json: Json = False) -> None:
         out.print(f"{other['distance']:.2f} from {other['name']}", markup=False)
 
 
-@with_deployment
+@changes_deployment
 def remove(
     deployment: Deployment,
     name: Person,
@@ -113,7 +113,7 @@ def remove(
         shared.report(store, f"{word} {name}.", json=json)
 
 
-@with_deployment
+@changes_deployment
 def rename(
     deployment: Deployment,
     name: Person,
@@ -134,7 +134,7 @@ def rename(
         shared.report(store, f"{name} is now {new}.", json=json)
 
 
-@with_deployment
+@changes_deployment
 def merge(
     deployment: Deployment,
     name: Person,

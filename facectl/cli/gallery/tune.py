@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, announced, with_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 
@@ -40,6 +40,8 @@ def settings(
     """
     from facectl.gallery import people
 
+    if (threshold, metric, matching) != (None, None, None):
+        deployment = announced(deployment)
     with shared.opened(deployment) as store:
         if people.configure(store, threshold=threshold, metric=metric, matching=matching):
             shared.publish_change(deployment, store)
@@ -74,6 +76,8 @@ def calibrate(
     """
     from facectl.gallery import reports
 
+    if not dry_run:
+        deployment = announced(deployment)
     with shared.opened(deployment) as store:
         with err.status("Measuring distances"):
             found = reports.calibrate(store, far, html)

@@ -10,7 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, Yes, with_deployment, with_overrides
+from facectl.cli.options import (
+    Json,
+    Yes,
+    announced,
+    changes_deployment,
+    with_deployment,
+    with_overrides,
+)
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Overrides, resolve
 
@@ -105,7 +112,7 @@ def rollback(overrides: Overrides, version: Number, yes: Yes = False, json: Json
     from facectl.deploy import deployer
     from facectl.gallery import people
 
-    deployment = resolve(overrides)
+    deployment = announced(resolve(overrides))
     with shared.opened(deployment) as store:
         space = store.space_of(version)
         if deployment.space in (None, space.id):
@@ -118,7 +125,7 @@ def rollback(overrides: Overrides, version: Number, yes: Yes = False, json: Json
         shared.report(store, text, json=json)
 
 
-@with_deployment
+@changes_deployment
 def publish(
     deployment: Deployment,
     replace: Annotated[
@@ -151,7 +158,7 @@ def status(deployment: Deployment, json: Json = False) -> None:
     facectl gallery status --json
     """
     from facectl.aws import Clients
-    from facectl.errors import GalleryError
+    from facectl.errors import ExitCode
     from facectl.gallery import serving
 
     facts = serving.state(Clients(deployment))
@@ -167,7 +174,7 @@ def status(deployment: Deployment, json: Json = False) -> None:
         for problem in facts["problems"]:
             err.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
     if facts["problems"]:
-        raise typer.Exit(GalleryError.exit_code)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _line(facts: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from facectl.aws import ClientError, WaiterError, unless_missing
 from facectl.deploy.models import Function
 from facectl.deploy.writers.base import Writer, tags
 from facectl.errors import CloudError
+from facectl.naming import DEMO_TAG_KEY
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import (
@@ -33,7 +34,7 @@ class FunctionWriter(Writer[Function]):
             "MemorySize": wanted.memory,
             "Timeout": wanted.timeout,
             "Environment": {"Variables": wanted.environment},
-            "Tags": tags(wanted.owner),
+            "Tags": _tags(wanted),
         }
         if wanted.packaging == "zip":
             request["Handler"] = wanted.handler
@@ -53,9 +54,11 @@ class FunctionWriter(Writer[Function]):
             self.context.patiently(lambda: functions.update_function_configuration(**request))
             self._wait("function_updated_v2", wanted.name)
         self._reserve(wanted, found.reserved_concurrency)
-        if wanted.owner != found.owner:
-            arn = self.context.account.function_arn(wanted.name)
-            functions.tag_resource(Resource=arn, Tags=tags(wanted.owner))
+        arn = self.context.account.function_arn(wanted.name)
+        if _tags(wanted) != _tags(found):
+            functions.tag_resource(Resource=arn, Tags=_tags(wanted))
+        if found.demo and not wanted.demo:
+            functions.untag_resource(Resource=arn, TagKeys=[DEMO_TAG_KEY])
 
     def delete(self, found: Function) -> None:
         functions = self.context.clients.functions
@@ -106,6 +109,10 @@ class FunctionWriter(Writer[Function]):
             raise CloudError(f"{name} did not become ready: {reason}", hint="facectl status") from (
                 error
             )
+
+
+def _tags(function: Function) -> dict[str, str]:
+    return {**tags(function.owner), **({DEMO_TAG_KEY: "true"} if function.demo else {})}
 
 
 def _configuration(function: Function) -> UpdateFunctionConfigurationRequestTypeDef:

@@ -1,0 +1,154 @@
+"""The IAM actions that deploying, watching and removing need: those of the calls made.
+
+`OPERATIONS` are the calls of facectl/deploy and facectl/gallery as botocore names them;
+a test records what is called and compares. Most actions have their operation's name.
+Source of the exceptions: AWS Service Authorization Reference.
+"""
+
+from __future__ import annotations
+
+# By service, as IAM names it.
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "ecr": (
+        "BatchDeleteImage",
+        "CreateRepository",
+        "DeleteRepository",
+        "DescribeImages",
+        "DescribeRepositories",
+        "GetAuthorizationToken",
+        "GetLifecyclePolicy",
+        "ListTagsForResource",
+        "PutImageTagMutability",
+        "PutLifecyclePolicy",
+        "TagResource",
+    ),
+    "iam": (
+        "CreateRole",
+        "DeleteRole",
+        "DeleteRolePolicy",
+        "GetRole",
+        "GetRolePolicy",
+        "PutRolePolicy",
+        "TagRole",
+        "UpdateAssumeRolePolicy",
+    ),
+    "lambda": (
+        "AddPermission",
+        "CreateAlias",
+        "CreateEventSourceMapping",
+        "CreateFunction",
+        "CreateFunctionUrlConfig",
+        "DeleteAlias",
+        "DeleteEventSourceMapping",
+        "DeleteFunction",
+        "DeleteFunctionConcurrency",
+        "DeleteFunctionUrlConfig",
+        "DeleteProvisionedConcurrencyConfig",
+        "GetAccountSettings",
+        "GetAlias",
+        "GetFunction",
+        "GetFunctionConfiguration",
+        "GetFunctionUrlConfig",
+        "GetPolicy",
+        "GetProvisionedConcurrencyConfig",
+        "ListEventSourceMappings",
+        "ListTags",
+        "PublishVersion",
+        "PutFunctionConcurrency",
+        "PutProvisionedConcurrencyConfig",
+        "RemovePermission",
+        "TagResource",
+        "UpdateAlias",
+        "UpdateEventSourceMapping",
+        "UpdateFunctionCode",
+        "UpdateFunctionConfiguration",
+        "UpdateFunctionUrlConfig",
+    ),
+    "logs": (
+        "CreateLogGroup",
+        "DeleteLogGroup",
+        "DescribeLogGroups",
+        "FilterLogEvents",
+        "ListTagsForResource",
+        "PutRetentionPolicy",
+        "TagResource",
+    ),
+    "s3": (
+        "CreateBucket",
+        "DeleteBucket",
+        "DeleteObjects",
+        "GetBucketLocation",
+        "GetBucketTagging",
+        "GetObject",
+        "GetPublicAccessBlock",
+        "ListObjectVersions",
+        "ListObjectsV2",
+        "PutBucketTagging",
+        "PutObject",
+        "PutPublicAccessBlock",
+    ),
+    "sqs": (
+        "ChangeMessageVisibilityBatch",
+        "CreateQueue",
+        "DeleteMessageBatch",
+        "DeleteQueue",
+        "GetQueueAttributes",
+        "GetQueueUrl",
+        "ListQueueTags",
+        "ReceiveMessage",
+        "SendMessage",
+        "SetQueueAttributes",
+        "TagQueue",
+    ),
+}
+# Where one action of the same name is not what an operation needs.
+_ACTIONS: dict[str, tuple[str, ...]] = {
+    # Made with their tags, and the functions with their role.
+    "ecr:CreateRepository": ("ecr:CreateRepository", "ecr:TagResource"),
+    "iam:CreateRole": ("iam:CreateRole", "iam:TagRole"),
+    "lambda:CreateFunction": ("lambda:CreateFunction", "lambda:TagResource", "iam:PassRole"),
+    "lambda:UpdateFunctionConfiguration": ("lambda:UpdateFunctionConfiguration", "iam:PassRole"),
+    "lambda:CreateEventSourceMapping": ("lambda:CreateEventSourceMapping", "lambda:TagResource"),
+    "logs:CreateLogGroup": ("logs:CreateLogGroup", "logs:TagResource"),
+    "sqs:CreateQueue": ("sqs:CreateQueue", "sqs:TagQueue"),
+    "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
+    "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
+    "s3:HeadBucket": ("s3:ListBucket",),
+    "s3:HeadObject": ("s3:GetObject",),
+    "s3:ListObjectVersions": ("s3:ListBucketVersions",),
+    "s3:ListObjectsV2": ("s3:ListBucket",),
+    "s3:PutPublicAccessBlock": ("s3:PutBucketPublicAccessBlock",),
+    "sqs:ChangeMessageVisibilityBatch": ("sqs:ChangeMessageVisibility",),
+    "sqs:DeleteMessageBatch": ("sqs:DeleteMessage",),
+    "sqs:SendMessageBatch": ("sqs:SendMessage",),
+}
+# What the Docker engine asks the registry for when it pushes, and Lambda when it reads.
+# Source: Amazon ECR User Guide, "IAM permissions for pushing an image".
+_PUSH = (
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+)
+# The probe frame calls the Function URL, which needs both since October 2025.
+_PROBE = ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl")
+# Of a role that was made by others.
+_OF_GIVEN_ROLES = frozenset({"iam:GetRole", "iam:PassRole"})
+
+
+def actions(*, makes_roles: bool = True) -> tuple[str, ...]:
+    """The IAM actions, sorted; without those on roles where a role is given instead."""
+    found = {*_PUSH, *_PROBE}
+    for service, operations in OPERATIONS.items():
+        for operation in operations:
+            name = f"{service}:{operation}"
+            found.update(_ACTIONS.get(name, (name,)))
+    kept = (
+        name
+        for name in found
+        if makes_roles or not name.startswith("iam:") or name in _OF_GIVEN_ROLES
+    )
+    return tuple(sorted(kept))

@@ -1,0 +1,249 @@
+"""Saves MiniStack's state: soon after a resource was changed, when asked, and at its end.
+
+Runs inside MiniStack's process. MiniStack saves at its end alone, and where it
+can't it only logs that; here every failure is counted and `saved.json` written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from facectl.local import inventory, state
+from facectl.local.guarded import App, Receive, Scope, Send
+
+SAVE_PATH = "/_facectl/save"
+INVENTORY_PATH = "/_facectl/inventory"
+
+# A deploy is many changes: they are saved once it pauses for this long, in seconds.
+_SETTLE_SECONDS = 2.0
+# A service whose state another thread changes while it is copied is tried again.
+_ATTEMPTS = 5
+# Operations that change no resource, or messages and log lines alone.
+_UNCHANGING = re.compile(
+    r"Get|List|Describe|BatchGet|BatchCheck|Filter|Receive|Send|DeleteMessage"
+    r"|ChangeMessage|PutLogEvents|StartLiveTail|StartQuery|CancelMessage"
+)
+_MANAGEMENT = re.compile(r"/20\d\d-\d\d-\d\d/(?!.*/(?:invocations|invoke-async)/?$)")
+_BUCKET = re.compile(r"/[a-z0-9][a-z0-9.-]{2,62}/?")
+
+States = Mapping[str, Callable[[], Any]]
+
+
+class _Errors(logging.Handler):
+    """Collects what MiniStack's persistence reports as failed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().removeprefix("Persistence: "))
+
+
+class Saver:
+    """Saves the states that `states` gives, by MiniStack's `save_all`."""
+
+    def __init__(
+        self,
+        states: Callable[[], States],
+        save_all: Callable[[dict[str, Callable[[], Any]]], None],
+        *,
+        folder: Path,
+        port: int,
+        objects: S3Objects | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._states = states
+        self._save_all = save_all
+        self._folder = folder
+        self._port = port
+        self._objects = objects
+        self._clock = clock
+        self._restored: inventory.Inventory = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def inventory(self) -> inventory.Inventory:
+        """What is there; of a queue's messages also those that were answered since the start."""
+        now = inventory.take(self._states(), self._count)
+        return {label: max(held, self._restored.get(label, 0)) for label, held in now.items()}
+
+    def loading(self, load: Callable[[str], Any]) -> Callable[[str], Any]:
+        """MiniStack's `load_state` for a start that a damaged file can't prevent."""
+
+        def load_state(service: str) -> Any:
+            try:
+                data = load(service)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                # It is JSON, but no state.
+                logging.getLogger("persistence").exception("%s.json is no state", service)
+                return None
+            if isinstance(data, dict):
+                self._restored.update(inventory.take({service: lambda: data}))
+                _release(data.get("queues"), self._clock())
+            return data
+
+        return load_state
+
+    def save(self, *, ended: bool = False) -> tuple[str, ...]:
+        """Save everything; returns what could not be saved."""
+        states = self._states()
+        failed = [line for name in states for line in self._save_one(name, states[name])]
+        if self._objects is not None:
+            failed += self._objects.flush()
+        held = inventory.take(states, self._count)
+        try:
+            for file in self._folder.glob("*.json"):
+                _flush(file)
+            saved = state.Saved(self._clock(), self._port, ended, tuple(failed), held)
+            state.write(saved, self._folder.parent / state.SAVED_NAME)
+        except OSError as error:
+            failed.append(str(error))
+        return tuple(failed)
+
+    def _count(self, bucket: str) -> int:
+        return 0 if self._objects is None else self._objects.count(bucket)
+
+    def _save_one(self, name: str, read: Callable[[], Any]) -> list[str]:
+        logger = logging.getLogger("persistence")
+        for _ in range(_ATTEMPTS):
+            errors = _Errors()
+            logger.addHandler(errors)
+            try:
+                self._save_all({name: read})
+            finally:
+                logger.removeHandler(errors)
+            if not errors.lines:
+                break
+        return errors.lines
+
+    def at_end(self, states: object = None) -> None:
+        """What MiniStack calls when it ends."""
+        del states
+        if self._timer is not None:
+            self._timer.cancel()
+        self.save(ended=True)
+
+    def changed(self) -> None:
+        """A resource was changed: save soon."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self.save)
+
+    def watching(self, app: App) -> App:
+        """The ASGI application, of which every change of a resource is saved."""
+
+        async def watch(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"] == SAVE_PATH:
+                await _answer(send, {"failed": self.save()})
+            elif scope["type"] == "http" and scope["path"] == INVENTORY_PATH:
+                await _answer(send, self.inventory())
+            else:
+                await app(scope, receive, send)
+                if scope["type"] == "http" and changes(scope):
+                    self.changed()
+
+        return watch
+
+
+def changes(scope: Scope) -> bool:
+    """Whether the request changes a resource, not only messages, objects or log lines."""
+    headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    method, path = scope["method"], scope["path"]
+    target = headers.get(b"x-amz-target")
+    if target is not None:
+        return _UNCHANGING.match(target.rpartition(".")[2]) is None
+    if method in {"GET", "HEAD", "OPTIONS"}:
+        return False
+    if "/iam/" in headers.get(b"authorization", ""):
+        return True
+    bucket = method in {"PUT", "DELETE"} and _BUCKET.fullmatch(path) is not None
+    return bucket or _MANAGEMENT.match(path) is not None
+
+
+def _flush(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _answer(send: Send, body: object) -> None:
+    data = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
+
+
+def of_ministack(ministack: Any) -> Saver:
+    """The saver of MiniStack's module `app`, in whose place it saves and restores from now on."""
+    from ministack.core import persistence, responses
+
+    saver = Saver(
+        ministack._build_persistence_save_dict,
+        persistence.save_all,
+        folder=Path(persistence.STATE_DIR),
+        port=int(os.environ["GATEWAY_PORT"]),
+        objects=S3Objects(
+            lambda: sys.modules.get("ministack.services.s3"), responses.set_request_account_id
+        ),
+    )
+    ministack.save_all = saver.at_end
+    ministack.load_state = saver.loading(ministack.load_state)
+    return saver
+
+
+class S3Objects:
+    """The objects in MiniStack's S3, which writes each as it comes, and keeps what it can't write.
+
+    `s3` is MiniStack's module.
+    """
+
+    def __init__(self, s3: Callable[[], Any], as_account: Callable[[str], None]) -> None:
+        self._s3 = s3
+        self._as_account = as_account
+
+    def count(self, bucket: str) -> int:
+        return sum(1 for _, name, _, _ in self._all() if name == bucket)
+
+    def flush(self) -> list[str]:
+        """Write what is in memory alone; returns what could not be written."""
+        kept = [place for place in self._all() if place[-1].get("body") is not None]
+        for place in kept:
+            # The account is a variable of the context, in which the caller goes on.
+            contextvars.copy_context().run(self._write, *place)
+        return [
+            f"failed to save object {name} of bucket {bucket}"
+            for _, bucket, name, record in kept
+            if record.get("body") is not None
+        ]
+
+    def _write(self, account: str, bucket: str, name: str, record: dict[str, Any]) -> None:
+        self._as_account(account)
+        self._s3()._persist_object(bucket, name, record)
+
+    def _all(self) -> list[tuple[str, str, str, dict[str, Any]]]:
+        s3 = self._s3()
+        return [
+            (account, bucket, name, record)
+            for (account, bucket), held in ([] if s3 is None else list(s3._buckets._data.items()))
+            for name, record in list(held["objects"].items())
+        ]
+
+
+def _release(queues: Any, now: float) -> None:
+    """Make messages visible that were in flight: whoever had received them has ended as well."""
+    for queue in getattr(queues, "_data", {}).values():
+        for message in queue.get("messages", ()):
+            if message.get("receive_count") and message.get("visible_at", now) > now:
+                message["visible_at"] = now

@@ -1,0 +1,84 @@
+"""What can become of a frame, and how many frames came to what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from lambda_src.contract import FrameResult
+
+# answered     the one answer came
+# unanswered   accepted, no answer by its deadline
+# late         unanswered or failed, and its answer came after that; never a first outcome
+# in-flight    accepted, no answer yet when the run was stopped
+# accepted     accepted, and no answer was waited for
+# refused      the function will never take it (4xx)
+# failed       every attempt to send it failed
+# unsent       the run was stopped before it was accepted
+Status = Literal[
+    "answered", "unanswered", "late", "in-flight", "accepted", "refused", "failed", "unsent"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A POST that was answered 200: faces found, attempts needed, seconds of the last attempt."""
+
+    faces: int
+    attempts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one frame.
+
+    `latency` is in seconds from the moment the frame was due to the moment its
+    answer arrived here; `timestamp` in seconds of the source. `due` and `opened`
+    are the clock's readings when the frame should have been, and was, taken up.
+    """
+
+    index: int
+    name: str
+    request_id: str
+    timestamp: float
+    status: Status
+    answer: FrameResult | None = None
+    latency: float | None = None
+    delivery: Delivery | None = None
+    error: str | None = None
+    due: float = 0.0
+    opened: float = 0.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many frames so far; `waiting` were accepted and have no answer yet.
+
+    `late`: answered after their deadline. `earlier`: finished before this
+    process resumed the run.
+    """
+
+    opened: int = 0
+    accepted: int = 0
+    answered: int = 0
+    refused: int = 0
+    waiting: int = 0
+    late: int = 0
+    duplicates: int = 0
+    earlier: int = 0
+
+
+class Record(Protocol):
+    """What a run is written down in as it goes on."""
+
+    run: str
+
+    def sent(self, index: int, name: str, timestamp: float) -> None:
+        """The frame is about to be sent."""
+
+    def accepted(self, index: int, delivery: Delivery) -> None:
+        """The function took the frame."""
+
+    def done(self, outcome: Outcome) -> None:
+        """The frame's fate."""

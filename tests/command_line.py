@@ -1,0 +1,23 @@
+"""Every command of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from facectl.cli.app import app
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every command below this one, with all that has to be typed for it."""
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield name, command
+        return
+    for child, sub in children.items():
+        yield from commands(sub, f"{name} {child}")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app), "facectl"))

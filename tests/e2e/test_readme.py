@@ -1,0 +1,78 @@
+"""README's blocks in README's order: the demo, then a deployment of one's own beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import Facectl, free_port, sample
+from readme import block
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.demo import clip
+
+pytestmark = pytest.mark.e2e
+
+# What README's commands need of this computer: weights that need no download, and a port
+# that nobody else has.
+SYNTHETIC = ["--weights", "synthetic"]
+
+
+@pytest.fixture
+def stranger(tmp_path_factory: pytest.TempPathFactory):
+    """The command in a home in which nothing ever ran."""
+    command = Facectl(tmp_path_factory.mktemp("stranger"), timeout=300)
+    yield command
+    command("local", "down", expect=None)
+
+
+@pytest.mark.timeout(900)
+def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
+    port = free_port()
+    demo = stranger("demo", *SYNTHETIC, "--port", port)
+    assert demo.stderr.startswith("Deployment: ASU ID demo on local, us-east-1, account 0000")
+    assert functions(stranger) == {"facectl:asu-id": "demo", "facectl:demo": "true"}
+
+    clip.portrait_file(stranger.home)
+    shutil.copy(sample("faces-1080p.mp4"), stranger.home / "video.mp4")
+    commands = block("Your own video")
+    names = [" ".join(command[:2]) for command in commands]
+    assert names[:3] == ["models build", "local up", "deploy --asu-id"]
+    assert names[-1] == "local down"
+    outputs = {}
+    for command in commands[:-1]:
+        extra = SYNTHETIC if command[:2] == ["models", "build"] else []
+        outputs[" ".join(command[:2])] = stranger(*command, *extra)
+    deployed = outputs["deploy --asu-id"]
+    assert "The demo demo on local, us-east-1, account 000000000000 gives way" in deployed.stderr
+    assert functions(stranger) == {"facectl:asu-id": "1225754101"}
+    [context] = stranger.json("context", "list")
+    assert (context["asu_id"], context["target"], context["current"]) == (
+        "1225754101",
+        "local",
+        True,
+    )
+    assert (stranger.home / "seen.mp4").stat().st_size > 0
+
+    # One's own is not the demo's to destroy.
+    refused = stranger("demo", *SYNTHETIC, expect=4)
+    assert "belongs to the deployment of ASU ID 1225754101 on local" in refused.stderr
+    again = stranger("demo", *SYNTHETIC, "--replace", "--yes")
+    assert "Boxes and names are drawn in" in again.stdout
+    assert functions(stranger) == {"facectl:asu-id": "demo", "facectl:demo": "true"}
+    assert [each["asu_id"] for each in stranger.json("context", "list")] == ["demo"]
+    stranger(*commands[-1])
+
+
+def functions(command: Facectl) -> dict[str, str]:
+    """The tags of both functions, which are the same."""
+    endpoint = command.json("local", "status")["endpoint_url"]
+    aws = Clients(Deployment("x", "local", endpoint_url=endpoint)).functions
+    tags = [
+        aws.get_function(FunctionName=name)["Tags"]
+        for name in ("face-detection", "face-recognition")
+    ]
+    assert tags[0] == tags[1], json.dumps(tags)
+    return tags[0]

@@ -1,0 +1,86 @@
+"""The demo on a real MiniStack, in the region of the shell, and who takes its place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from stream_stub import Emulator
+from typer.testing import CliRunner, Result
+
+from facectl import records
+from facectl.aws import Clients
+from facectl.cli.app import app
+from facectl.context import LOCAL_ACCOUNT, Key
+from facectl.demo import run
+from facectl.deploy import deployer
+from facectl.deploy.probe import Probed
+from facectl.errors import CloudError
+from facectl.models import store
+from lambda_src.vision.store import NETWORKS
+
+REGION = "eu-west-1"
+DEMO = Key("demo", "local", REGION, LOCAL_ACCOUNT)
+MINE = Key("mine", "local", REGION, LOCAL_ACCOUNT)
+
+
+@pytest.fixture
+def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """The local cloud with the demo, as `facectl demo` deploys it; no function is ever called."""
+    with store.installation("tiny") as folder:
+        for name in NETWORKS:
+            (folder / name).write_text(name)
+        facts = {"preprocessing": "facenet", "synthetic": True, "weights": "synthetic"}
+        store.write_manifest(folder, {"space": "abc/facenet", **facts})
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("FACECTL_ENDPOINT_URL", emulator.url)
+    monkeypatch.setattr(deployer, "check", lambda *_: Probed(1.0, 2.0))
+    deployment = run.meant("demo")
+    here = Clients(deployer.replace(deployment, endpoint_url=emulator.url))
+    work = deployer.draft(here.deployment, store.find())
+    deployer.perform(work)
+    deployer.finish(work)
+    return here
+
+
+def facectl(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=text)
+
+
+def tags(cloud: Clients) -> list[dict[str, str]]:
+    return [
+        cloud.functions.get_function(FunctionName=name)["Tags"]
+        for name in ("face-detection", "face-recognition")
+    ]
+
+
+def queues(cloud: Clients) -> list[str]:
+    found: list[Any] = cloud.sqs.list_queues().get("QueueUrls", [])
+    return sorted(url.rpartition("/")[2] for url in found)
+
+
+def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) -> None:
+    assert tags(cloud) == [{"facectl:asu-id": "demo", "facectl:demo": "true"}] * 2
+    assert records.known() == [DEMO]
+    assert records.read(DEMO).demo
+
+    mine = facectl("deploy", "--asu-id", "mine", "--target", "local")
+    assert mine.exit_code == 0, (mine.output, mine.exception)
+    assert mine.stderr.startswith(f"Deployment: ASU ID {MINE}\n")
+    assert f"The demo {DEMO} gives way: 12 resources\n" in mine.stderr
+    assert tags(cloud) == [{"facectl:asu-id": "mine"}] * 2
+    assert queues(cloud) == ["mine-req-dlq", "mine-req-queue", "mine-resp-queue"]
+    assert records.known() == [MINE]
+    assert json.loads(facectl("status", "--json").stdout)["drift"] is False
+
+    demo = deployer.replace(cloud.deployment, demo=True)
+    with pytest.raises(CloudError, match="belongs to the deployment of ASU ID mine on local"):
+        deployer.draft(demo, store.find())
+    work = deployer.draft(demo, store.find(), takes_over=True)
+    assert [removal.clients.deployment.key for removal in work.removals] == [MINE]
+
+    gone = facectl("destroy", "--asu-id", "mine", "--target", "local")
+    assert gone.exit_code == 0, gone.output
+    assert queues(cloud) == []
+    assert records.known() == []

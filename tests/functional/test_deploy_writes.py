@@ -1,0 +1,94 @@
+"""Which calls change an account: the executor's alone, and none of a command that only looks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from moto_account import apply, found, steps_of
+
+from facectl.aws import Clients
+from facectl.deploy import deployer, executor, status
+from facectl.deploy.deployer import Draft
+from facectl.deploy.desired import Wish
+from facectl.deploy.options import Options
+from facectl.deploy.writers.base import Context
+from facectl.models import store
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from lambda_src.vision.store import NETWORKS
+
+FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
+# AWS names the operations that change nothing so.
+READING = ("Get", "List", "Describe", "Head", "BatchGet", "Filter")
+
+
+class Calls:
+    """The operations that change something: those within `carry_out`, and the others."""
+
+    def __init__(self) -> None:
+        self.carried_out: list[str] = []
+        self.elsewhere: list[str] = []
+
+    def record(self, operation: str) -> None:
+        if operation.startswith(READING):
+            return
+        frame: Any = sys._getframe()
+        while frame is not None and frame.f_code is not executor.carry_out.__code__:
+            frame = frame.f_back
+        (self.elsewhere if frame is None else self.carried_out).append(operation)
+
+
+@pytest.fixture
+def calls(clients: Clients, wish: Wish, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Every call of every client from now on, to whatever service."""
+    calls = Calls()
+    original = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def call(client: Any, operation: str, arguments: Any) -> Any:
+        calls.record(operation)
+        return original(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    return calls
+
+
+def drafted(context: Context, wish: Wish) -> Draft:
+    return Draft(context.clients, Options(), wish, found(context, wish), steps_of(context, wish))
+
+
+def test_planning_and_looking_change_nothing(context: Context, wish: Wish, calls: Calls) -> None:
+    assert drafted(context, wish).steps
+    assert calls.carried_out == []
+    apply(context, wish)
+    made = list(calls.carried_out)
+    assert "CreateFunction" in made
+
+    larger = replace(wish, sizing=replace(wish.sizing, memory=1769, timeout=30))
+    assert drafted(context, larger).steps
+    given = Options(image_uris=tuple(f"{name}=registry.test/{name}:1" for name in FUNCTIONS))
+    with store.installation("tiny") as folder:
+        for name in NETWORKS:
+            (folder / name).write_text(name)
+        facts = {"preprocessing": "facenet", "synthetic": False, "weights": "vggface2"}
+        store.write_manifest(folder, {"space": "abc/facenet", **facts})
+    assert status.inspect(context.clients, store.find(), given).drift
+    assert deployer.draft_removal(context.clients.deployment).steps
+    assert (calls.carried_out, calls.elsewhere) == (made, [])
+
+
+def test_what_a_deploy_and_a_destroy_change_the_executor_changes(
+    context: Context, wish: Wish, calls: Calls
+) -> None:
+    work = drafted(context, wish)
+    deployer.perform(work)
+    deployer.finish(work)
+    larger = replace(wish, sizing=replace(wish.sizing, memory=1769, timeout=30))
+    deployer.perform(drafted(context, larger))
+    assert "UpdateFunctionConfiguration" in calls.carried_out
+    deployer.perform(deployer.draft_removal(context.clients.deployment))
+    assert "DeleteFunction" in calls.carried_out
+    assert calls.elsewhere == []
+    assert drafted(context, wish).steps == work.steps

@@ -1,0 +1,409 @@
+"""What comes back after `local down` and `local up`: every kind of resource, without models."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from facectl import paths
+from facectl.aws import Clients
+from facectl.cli.app import app
+from facectl.context import Deployment
+from facectl.deploy import deployer
+from facectl.deploy.desired import Wish, cloud, resources
+from facectl.deploy.executor import carry_out
+from facectl.deploy.models import Function, Packages, Repository, Resource, Sizing, key
+from facectl.deploy.packages import zip_package
+from facectl.deploy.planner import plan
+from facectl.deploy.reader import Reader
+from facectl.deploy.writers.base import Context
+from facectl.errors import CloudError
+from facectl.local import process, state
+from facectl.local.saving import INVENTORY_PATH
+from facectl.local.settings import services_folder, state_folder
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
+
+run = CliRunner().invoke
+ASU_ID = "kept"
+HANDLERS = {
+    DETECTION_FUNCTION: "lambda_src.noop.detection",
+    RECOGNITION_FUNCTION: "lambda_src.noop.recognition",
+}
+REPOSITORY = "mine"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    yield
+    process.stop(save=False)
+
+
+def clients() -> Clients:
+    running = process.find()
+    assert running is not None
+    return Clients(Deployment(ASU_ID, "local", endpoint_url=running.endpoint_url))
+
+
+def record(asu_id: str) -> Path:
+    """The file of a remembered deployment."""
+    return paths.state_dir() / "deployments" / f"{asu_id}.json"
+
+
+def remember(deployment: Deployment) -> None:
+    record(deployment.asu_id).parent.mkdir(parents=True, exist_ok=True)
+    record(deployment.asu_id).write_text(json.dumps(dataclasses.asdict(deployment)))
+
+
+def recall(asu_id: str) -> Deployment:
+    return Deployment(**json.loads(record(asu_id).read_text()))
+
+
+def wanted(aws: Clients, sizing: Sizing) -> tuple[Wish, tuple[Resource, ...]]:
+    """The pipeline of functions that only pass messages on, and a repository beside it."""
+    package = zip_package()
+    wish = Wish(
+        Names(ASU_ID),
+        deployer.account_of(aws),
+        cloud("local"),
+        Packages(package, package),
+        sizing=sizing,
+        environment={"FACECTL_MODEL_DIR": "/models/a"},
+        auth="none",
+    )
+    pipeline = (
+        dataclasses.replace(each, handler=HANDLERS[each.name])
+        if isinstance(each, Function)
+        else each
+        for each in resources(wish)
+    )
+    return wish, (Repository(REPOSITORY, ASU_ID), *pipeline)
+
+
+def deploy(sizing: Sizing) -> str:
+    """Deploy the pipeline and write it down; returns its Function URL."""
+    aws = clients()
+    wish, resources_wanted = wanted(aws, sizing)
+    context = Context(aws, wish.account)
+    for step in plan(resources_wanted, {}):
+        carry_out(step, context)
+    url = Reader(aws, wish.account).address(DETECTION_FUNCTION)
+    assert url is not None
+    remember(dataclasses.replace(aws.deployment, function_url=url))
+    return url
+
+
+def found(sizing: Sizing) -> dict[tuple[str, str], Resource]:
+    aws = clients()
+    wish, resources_wanted = wanted(aws, sizing)
+    return dict(Reader(aws, wish.account).read(resources_wanted))
+
+
+def answer_of(url: str, request_id: str) -> str:
+    """What the pipeline puts on the response queue for a request."""
+    asked = httpx.post(
+        url, json={"request_id": request_id, "content": "", "filename": ""}, trust_env=False,
+        timeout=60,
+    )  # fmt: skip
+    assert asked.status_code == 200, asked.text
+    aws, deadline = clients(), time.monotonic() + 60
+    queue = aws.sqs.get_queue_url(QueueName=f"{ASU_ID}-resp-queue")["QueueUrl"]
+    while time.monotonic() < deadline:
+        received = aws.sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=0
+        )
+        for message in received.get("Messages", []):
+            if json.loads(message["Body"])["request_id"] == request_id:
+                return message["Body"]
+    raise AssertionError(f"no answer to {request_id}")
+
+
+@pytest.mark.parametrize("sizing", [Sizing(), Sizing(provisioned_concurrency=1)])
+def test_every_kind_of_resource_is_as_it_was_and_works(sizing: Sizing) -> None:
+    run(app, ["local", "up", "--port", str(free_port())])
+    url = deploy(sizing)
+    answer_of(url, "before")
+    before = found(sizing)
+    assert before.keys() == {key(each) for each in wanted(clients(), sizing)[1]}
+    bucket = next(name for kind, name in before if kind == "bucket")
+    clients().s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"whole")
+
+    assert run(app, ["local", "down"]).exit_code == 0
+    up = run(app, ["local", "up", "--json"])
+
+    assert json.loads(up.stdout)["restored"]["problems"] == [], up.stdout
+    assert found(sizing) == before
+    content = clients().s3.get_object(Bucket=bucket, Key="gallery/current.json")["Body"].read()
+    assert content == b"whole"
+    assert answer_of(url, "before")
+    assert answer_of(url, "after")
+
+
+def test_at_another_port_addresses_are_moved() -> None:
+    run(app, ["local", "up", "--port", str(free_port())])
+    deploy(Sizing())
+    run(app, ["local", "down"])
+    port = free_port()
+    up = run(app, ["local", "up", "--port", str(port), "--json"])
+    assert json.loads(up.stdout)["restored"]["problems"] == []
+    remembered = recall(ASU_ID)
+    assert remembered.endpoint_url == f"http://127.0.0.1:{port}"
+    assert found(Sizing()) == {key(each): each for each in wanted(clients(), Sizing())[1]}
+    assert answer_of(remembered.function_url, "moved")
+
+
+def saved_after_a_change(port: int) -> None:
+    """Wait until the cloud has saved a change by itself."""
+    deadline = time.monotonic() + 60
+    while not (saved := state.read()) or not saved.at or "queue mine" not in saved.inventory:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def start_with_queue(*messages: str) -> int:
+    port = free_port()
+    run(app, ["local", "up", "--port", str(port)])
+    url = clients().sqs.create_queue(QueueName="mine")["QueueUrl"]
+    for message in messages:
+        clients().sqs.send_message(QueueUrl=url, MessageBody=message)
+    return port
+
+
+def kill() -> None:
+    victim = psutil.Process(process.find().pid)
+    victim.kill()
+    victim.wait(10)
+
+
+def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None:
+    port = start_with_queue()
+    saved_after_a_change(port)
+    kill()
+    up = run(app, ["local", "up"])
+    assert up.exit_code == 0
+    assert f"http://127.0.0.1:{port}" in up.stdout
+    assert "There again: 1 resources, 0 messages" in up.stdout
+    assert "was not ended by 'facectl local down': its queues and logs are as they" in up.stderr
+    assert len(clients().sqs.list_queues()["QueueUrls"]) == 1
+
+
+def test_killed_before_anything_was_saved_it_says_so() -> None:
+    run(app, ["local", "up", "--port", str(free_port())])
+    kill()
+    up = run(app, ["local", "up"])
+    assert "nothing of it had been saved" in up.stderr
+    assert "Run: facectl deploy --asu-id ID --target local" in up.stderr
+
+
+def half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def not_text(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00")
+
+
+def other_json(file: Path) -> None:
+    file.write_text("[1, 2]")
+
+
+def not_a_state(file: Path) -> None:
+    file.write_text('{"queues": {"__scoped__": true, "data": {"no separator": 1}}}')
+
+
+@pytest.mark.parametrize("damage", [half, not_a_state])
+def test_a_damaged_state_is_said_and_the_cloud_starts(damage: Callable[[Path], None]) -> None:
+    start_with_queue("one")
+    run(app, ["local", "down"])
+    damage(services_folder() / "sqs.json")
+    up = run(app, ["local", "up"])
+    assert up.exit_code == 0, up.output
+    assert "Not there again: queue mine" in up.stderr
+    assert "Run: facectl deploy --asu-id ID --target local" in up.stderr
+    assert "Traceback" not in up.output
+    assert clients().sqs.list_queues().get("QueueUrls", []) == []
+
+
+@pytest.mark.parametrize("damage", [half, empty, not_text, other_json])
+def test_a_damaged_file_is_set_aside_before_the_cloud_starts(
+    damage: Callable[[Path], None],
+) -> None:
+    services_folder().mkdir(parents=True)
+    for name in ("sqs.json", "iam.json"):
+        (services_folder() / name).write_text('{"__ministack_format__": 2, "payload": {}}')
+    damage(services_folder() / "sqs.json")
+    damaged = (services_folder() / "sqs.json").read_bytes()
+
+    assert state.prepare(4566).damaged == ("sqs.json",)
+
+    assert [file.name for file in services_folder().iterdir()] == ["iam.json"]
+    assert [file.read_bytes() for file in state.damaged_folder().iterdir()] == [damaged]
+    assert state.prepare(4566).damaged == ()
+
+
+def test_a_bucket_without_its_owner_is_set_aside_with_its_objects() -> None:
+    services_folder().mkdir(parents=True)
+    (services_folder() / "s3.json").write_text("{")
+    (state_folder() / "objects").mkdir()
+    assert state.prepare(4566).damaged == ("s3.json",)
+    assert not (state_folder() / "objects").exists()
+
+
+def test_a_remembered_address_moves_where_it_is_this_clouds() -> None:
+    addresses = [f"http://127.0.0.1:{port}" for port in (4566, 45660, 9999)]
+    for number, address in enumerate(addresses):
+        remember(Deployment(f"d{number}", "local", endpoint_url=address))
+    other = Deployment("on-aws", "aws", endpoint_url=addresses[0])
+    remember(other)
+    damaged = record("damaged")
+    damaged.write_bytes(b"\xff")
+    services_folder().mkdir(parents=True)
+    state.write(state.Saved(1.0, 4566, True))
+
+    state.prepare(4600)
+
+    moved = [recall(f"d{number}").endpoint_url for number in range(3)]
+    assert moved == ["http://127.0.0.1:4600", *addresses[1:]]
+    assert recall("on-aws") == other
+    assert damaged.read_bytes() == b"\xff"
+
+
+def test_a_damaged_record_of_what_was_saved_is_said() -> None:
+    start_with_queue("one")
+    run(app, ["local", "down"])
+    state.saved_file().write_text("{")
+    up = run(app, ["local", "up", "--port", str(free_port())])
+    assert "set aside" in up.stderr
+    assert "saved.json" in up.stderr
+
+
+def test_code_that_is_damaged_takes_its_functions_with_it() -> None:
+    run(app, ["local", "up", "--port", str(free_port())])
+    deploy(Sizing())
+    run(app, ["local", "down"])
+    for blob in (services_folder() / "lambda-blobs").iterdir():
+        half(blob)
+    up = run(app, ["local", "up"])
+    assert "function face-detection" in up.stderr
+    assert f"Run: facectl deploy --asu-id {ASU_ID} --target local" in up.stderr
+    assert clients().functions.list_functions()["Functions"] == []
+
+
+def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
+    start_with_queue("one")
+    for file in services_folder().iterdir():
+        file.unlink()
+    services_folder().rmdir()
+    services_folder().write_text("in the way")
+    down = run(app, ["local", "down"])
+    assert isinstance(down.exception, CloudError)
+    assert "still runs, because its state can't be saved" in str(down.exception)
+    assert "facectl local down --forget" in str(down.exception.hint)
+    assert process.find().healthy()
+    assert run(app, ["local", "down", "--forget"]).exit_code == 0
+    assert process.find() is None
+
+
+def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
+    start_with_queue("one")
+    psutil.Process(process.find().pid).suspend()
+    down = run(app, ["local", "down"])
+    assert "ended before all of its last state was saved" in str(down.exception)
+    assert down.exception.hint == "facectl local up"
+    assert process.find() is None
+    assert "was not ended by" in run(app, ["local", "up"]).stderr
+
+
+def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
+    start_with_queue()
+    s3 = clients().s3
+    s3.create_bucket(Bucket="mine")
+    s3.put_object(Bucket="mine", Key="a", Body=b"old")
+    account = next((state_folder() / "objects").glob("0*"))
+    account.rename(account.with_suffix(".away"))
+    account.write_text("in the way")
+    s3.put_object(Bucket="mine", Key="a", Body=b"new")
+    down = run(app, ["local", "down"])
+    assert "failed to save object a of bucket mine" in str(down.exception)
+
+    account.unlink()
+    account.with_suffix(".away").rename(account)
+    assert run(app, ["local", "down"]).exit_code == 0
+    assert run(app, ["local", "up"]).stderr == ""
+    assert clients().s3.get_object(Bucket="mine", Key="a")["Body"].read() == b"new"
+
+
+def test_forgotten_it_starts_empty_at_the_usual_port() -> None:
+    start_with_queue("one")
+    down = run(app, ["local", "down", "--forget"])
+    assert "What was deployed there is deleted" in down.stdout
+    assert not state_folder().exists()
+    up = run(app, ["local", "up", "--port", str(free_port())])
+    assert up.stderr == ""
+    assert clients().sqs.list_queues().get("QueueUrls", []) == []
+    assert run(app, ["local", "down"]).exit_code == 0
+    assert run(app, ["local", "down", "--forget"]).exit_code == 0
+    assert not state_folder().exists()
+
+
+def test_a_start_that_failed_leaves_the_state_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_with_queue("one")
+    run(app, ["local", "down"])
+    (tmp_path / "ministack.py").write_text("raise SystemExit('the disk is on fire')")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        assert isinstance(run(app, ["local", "up"]).exception, CloudError)
+    up = run(app, ["local", "up", "--json"])
+    assert json.loads(up.stdout)["restored"]["problems"] == []
+    assert json.loads(up.stdout)["restored"]["messages"] == 1
+
+
+def test_a_message_in_flight_is_delivered_at_once_after_a_restart() -> None:
+    start_with_queue("one")
+    queue = clients().sqs.get_queue_url(QueueName="mine")["QueueUrl"]
+    taken = clients().sqs.receive_message(QueueUrl=queue, VisibilityTimeout=3600)
+    assert len(taken["Messages"]) == 1
+    run(app, ["local", "down"])
+    run(app, ["local", "up"])
+    again = clients().sqs.receive_message(
+        QueueUrl=queue, AttributeNames=["ApproximateReceiveCount"]
+    )
+    [message] = again["Messages"]
+    assert (message["Body"], message["Attributes"]["ApproximateReceiveCount"]) == ("one", "2")
+
+
+def test_files_are_nobody_elses() -> None:
+    start_with_queue("one")
+    run(app, ["local", "down"])
+    files = list(state_folder().rglob("*"))
+    assert services_folder() / "sqs.json" in files
+    assert not [file for file in (state_folder(), *files) if file.stat().st_mode & 0o077]
+
+
+def test_the_inventory_is_told_by_the_cloud_that_runs() -> None:
+    start_with_queue("one", "two")
+    assert process.find().ask(INVENTORY_PATH)["queue mine"] == 2

@@ -1,0 +1,118 @@
+"""Every command that changes something says where, before it does; and not in another account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import COMMANDS
+from moto import mock_aws
+from typer.testing import CliRunner
+
+from facectl import records
+from facectl.aws import Clients
+from facectl.cli.app import app
+from facectl.context import Deployment
+from facectl.errors import FacectlError, InputError
+
+ACCOUNT = "123456789012"
+HERE = Deployment("42", "aws", "eu-west-1", function_url="https://x/", account=ACCOUNT)
+LINE = "Deployment: ASU ID 42 on aws, eu-west-1, account 123456789012\n"
+CHANGES = {
+    "facectl deploy": ["--dry-run"],
+    "facectl destroy": ["--yes"],
+    "facectl send": ["{image}"],
+    "facectl tail": ["--max", "1", "--timeout", "0"],
+    "facectl purge": ["--yes"],
+    "facectl bench run": ["{image}", "-n", "1"],
+    "facectl bench sweep": ["{image}", "-n", "1"],
+    "facectl dlq redrive": ["--all"],
+    "facectl dlq drop": ["--all", "--yes"],
+    "facectl gallery enroll": ["Ada", "{image}"],
+    "facectl gallery remove": ["Ada"],
+    "facectl gallery rename": ["Ada", "Eve"],
+    "facectl gallery merge": ["Ada", "Eve"],
+    "facectl gallery import": ["{image}.npz"],
+    "facectl gallery rollback": ["1"],
+    "facectl gallery publish": [],
+    "facectl gallery settings": ["--threshold", "1"],
+    "facectl gallery calibrate": [],
+    # It changes nothing, but in another account everything would seem to be missing.
+    "facectl status": [],
+}
+# They change nothing, or nothing but this computer's own files and processes.
+READS = {
+    "facectl demo",  # of the local cloud alone: tests/e2e/test_readme.py
+    "facectl doctor",
+    "facectl context show",
+    "facectl context list",
+    "facectl context use",
+    "facectl logs report",
+    "facectl trace",
+    "facectl dlq list",
+    "facectl dlq show",
+    "facectl gallery list",
+    "facectl gallery show",
+    "facectl gallery history",
+    "facectl gallery diff",
+    "facectl gallery status",
+    "facectl gallery evaluate",
+    "facectl gallery export",
+    "facectl local up",
+    "facectl local down",
+    "facectl local status",
+    "facectl models build",
+    "facectl models list",
+    "facectl models path",
+    "facectl models verify",
+}
+
+
+def test_every_command_is_known_to_change_something_or_not() -> None:
+    assert set(COMMANDS) == {*CHANGES, *READS}
+
+
+def invoke(command: str, image: Path) -> Any:
+    arguments = [each.format(image=image) for each in CHANGES[command]]
+    return CliRunner().invoke(app, [*command.split()[1:], *arguments])
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A file that is there, and no image."""
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"")
+    return file
+
+
+@pytest.mark.parametrize("command", CHANGES)
+def test_it_is_the_first_thing_that_is_said(
+    command: str, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes of it in an empty account."""
+    monkeypatch.setattr("facectl.stream.session.Session.run", _not_reached)
+    with mock_aws():
+        records.remember(HERE)
+        done = invoke(command, image)
+    assert done.stderr.startswith(LINE), (done.stderr, done.exception)
+    assert isinstance(done.exception, (FacectlError, SystemExit, type(None))), done.exception
+
+
+def _not_reached(*_: Any, **__: Any) -> None:
+    raise InputError("nothing is sent in this test")
+
+
+@pytest.mark.parametrize("command", CHANGES)
+def test_nothing_is_changed_in_another_account(
+    command: str, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clients, "account", "210987654321")
+    records.remember(HERE)
+    done = invoke(command, image)
+    assert isinstance(done.exception, InputError), done.output
+    assert str(done.exception) == (
+        "ASU ID 42 on aws, eu-west-1, account 123456789012 is meant, "
+        "but these credentials are of account 210987654321"
+    )
+    assert LINE not in done.stderr

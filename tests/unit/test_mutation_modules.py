@@ -1,0 +1,17 @@
+"""What `make mutation` names exists, so that a renamed file is not left out unnoticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_modules_to_mutate_and_their_tests_exist() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
+    text = (ROOT / "tests/mutation/modules.toml").read_text(encoding="utf-8")
+    modules = tomllib.loads(text)["modules"]
+    named = {*modules, *(path for module in modules.values() for path in module["tests"])}
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []

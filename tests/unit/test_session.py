@@ -1,0 +1,185 @@
+"""A run between two ends in this process: losses, late answers, a full disk."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from facectl.cli.run_report import warnings
+from facectl.errors import CloudError, FacectlError, IncompleteError
+from facectl.stream.frames import Frame
+from facectl.stream.ledger import Delivery, Outcome
+from facectl.stream.responses import Received
+from facectl.stream.results import Tally
+from facectl.stream.sender import Asking
+from facectl.stream.session import Ends, Plan, Session
+from lambda_src.contract import FrameRequest, FrameResult
+
+JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"
+
+
+class Cloud:
+    """Both ends; `answers` says which frames are answered when a frame is posted.
+
+    Its clock moves by a second with each poll that finds nothing.
+    """
+
+    def __init__(self, answers: Callable[[int], Sequence[int]]) -> None:
+        self.now = 100.0
+        self.posted: list[int] = []
+        self.deleted: list[str] = []
+        self.ends = Ends(self, self)
+        self._answers = answers
+        self._messages: queue.Queue[Received] = queue.Queue()
+
+    def clock(self) -> float:
+        return self.now
+
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        run, _, index = request.request_id.rpartition("-")
+        self.posted.append(int(index))
+        for other in self._answers(int(index)):
+            result = FrameResult(f"{run}-{other:06d}", "Ann")
+            self._messages.put(Received(f"m{other}", f"r{other}", "", 0.0, 0.0, result))
+        return Delivery(1, 1, 0.01)
+
+    def receive(self, *, wait: int = 20) -> list[Received]:
+        try:
+            return [self._messages.get(timeout=0.01)]
+        except queue.Empty:
+            self.now += 1
+            return []
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        self.deleted += [message.message_id for message in messages]
+
+    def give_back(self, messages: Sequence[Received]) -> float:
+        return 0.0
+
+
+class Frames:
+    """Frames of nothing."""
+
+    live = False
+
+    def __init__(self, count: int) -> None:
+        self.problems: list[str] = []
+        self._count = count
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._count):
+            yield Frame(index, f"f{index}", index / 10, file=JPEG)
+
+
+def session(cloud: Cloud, **plan: object) -> Session:
+    fields: dict[str, object] = {"concurrency": 1, "window": 1, "timeout": 30.0, **plan}
+    return Session(cloud.ends, Plan(Asking(), **fields), Tally(0), clock=cloud.clock)  # type: ignore[arg-type]
+
+
+def test_a_closed_loop_of_one_goes_on_after_a_loss() -> None:
+    cloud = Cloud(lambda index: [] if index in {0, 3} else [index])
+    report = session(cloud).run(Frames(6))
+    assert cloud.posted == list(range(6))
+    assert report.tally.statuses == {"answered": 4, "unanswered": 2}
+    assert report.failure is None
+    assert report.exit_code == 1
+    assert not report.finished
+
+
+def test_a_late_answer_is_told_taken_off_the_queue_and_no_duplicate() -> None:
+    # The answer to frame 0 comes when its deadline has let frame 1 through.
+    cloud = Cloud(lambda index: [[], [0, 1], [2]][index])
+    run = session(cloud)
+    late: list[Outcome] = []
+    run.ledger.listen(lambda _: None, late=late.append)
+    report = run.run(Frames(3))
+    assert report.tally.statuses == {"answered": 2, "unanswered": 1}
+    assert (report.counts.late, report.counts.duplicates) == (1, 0)
+    assert [(o.index, o.status) for o in late] == [(0, "late")]
+    assert late[0].latency is not None
+    assert late[0].latency > 30
+    assert cloud.deleted == ["m0", "m1", "m2"]
+    # It missed its deadline, and nothing is left to wait for.
+    assert report.exit_code == 1
+    assert report.finished
+    assert report.as_dict()["late"] == 1
+    assert warnings(report) == [
+        "1 unanswered: frames 0",
+        "1 answered after their deadline: --out has the answers",
+    ]
+
+
+def test_a_pipeline_that_answers_nothing_any_more_ends_the_run() -> None:
+    cloud = Cloud(lambda index: [index] if index < 5 else [])
+    report = session(cloud).run(Frames(100))
+    assert isinstance(report.failure, IncompleteError)
+    assert "no answer for 60 s while" in str(report.failure)
+    assert report.exit_code == 3
+    assert report.counts.answered == 5
+    assert 13 <= len(cloud.posted) < 100
+
+
+def full(*statuses: str) -> Callable[[Outcome], None]:
+    def listener(outcome: Outcome) -> None:
+        if outcome.status in statuses:
+            raise FacectlError("r.jsonl can't be written any more: No space left on device")
+
+    return listener
+
+
+def test_a_disk_that_is_full_at_the_end_costs_neither_report_nor_exit_code() -> None:
+    cloud = Cloud(lambda index: [] if index == 2 else [index])
+    run = session(cloud, window=10)
+    run.ledger.listen(full("unanswered"))
+    report = run.run(Frames(3))
+    assert report.tally.statuses == {"answered": 2, "unanswered": 1}
+    assert report.exit_code == 3
+    assert "can't be written any more" in str(report.incomplete())
+
+
+def test_a_disk_that_is_full_in_the_middle_counts_each_frame_once() -> None:
+    cloud = Cloud(lambda index: [index])
+    run = session(cloud)
+    run.ledger.listen(full("answered", "unanswered"))
+    report = run.run(Frames(3))
+    assert report.exit_code == 3
+    assert report.tally.statuses == {"unanswered": 1}
+    assert cloud.deleted == []
+
+
+def test_a_disk_that_is_full_when_a_run_is_resumed_ends_it_with_a_report() -> None:
+    class Journal:
+        run = "run"
+
+        def restore(self, ledger: object) -> None:
+            raise FacectlError("r.jsonl can't be written any more: No space left on device")
+
+        def done(self, outcome: Outcome) -> None:
+            """Nothing is done."""
+
+    cloud = Cloud(lambda index: [index])
+    run = Session(cloud.ends, Plan(Asking()), Tally(0), journal=Journal())  # type: ignore[arg-type]
+    report = run.run(Frames(3))
+    assert report.exit_code == 3
+    assert cloud.posted == []
+
+
+def test_an_error_of_the_cloud_is_told_before_one_of_the_disk() -> None:
+    class Broken(Cloud):
+        def receive(self, *, wait: int = 20) -> list[Received]:
+            raise CloudError("access denied")
+
+    run = session(Broken(lambda index: [index]), window=10)
+    run.ledger.listen(full("unanswered"))
+    report = run.run(Frames(3))
+    assert str(report.failure) == "access denied"
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_without_losses_all_is_well(wait: bool) -> None:
+    cloud = Cloud(lambda index: [index])
+    report = session(cloud, wait=wait, window=3).run(Frames(5))
+    assert report.exit_code == 0
+    assert report.finished

@@ -1,0 +1,372 @@
+"""Messages that come back without a report: throttled, or given to a worker that was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_stages import (
+    SETTINGS,
+    Embedder,
+    Queues,
+    answers,
+    logged,
+    recognise_stage,
+    record,
+)
+
+from lambda_src.aws import AwsError
+from lambda_src.stages.recognise import RecogniseStage, Record
+
+TIMEOUT, VISIBILITY = 60, 360
+DEPLOYED = replace(SETTINGS, visibility_timeout=VISIBILITY)
+# The crop of a message at which a worker ends.
+DEADLY = 99
+
+
+class WorkerLostError(BaseException):
+    """What the process ends of; nothing of ours catches it."""
+
+
+class Fragile(Embedder):
+    def embed(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        if any(crop[0, 0, 0] == DEADLY for crop in crops):
+            raise WorkerLostError
+        return super().embed(crops)
+
+
+def stage(queues: Queues, **more: Any) -> RecogniseStage:
+    return replace(recognise_stage(queues, settings=DEPLOYED), embedder=Fragile(), **more)
+
+
+def back(request_id: str, value: int = 10, *, receives: int, held_s: float) -> Record:
+    return replace(record(request_id, value, receives=receives), held_s=held_s)
+
+
+def test_a_frame_that_no_worker_saw_is_looked_at_on_its_last_delivery() -> None:
+    queues = Queues()
+    unseen = replace(
+        recognise_stage(queues, settings=replace(DEPLOYED, max_receives=3)), embedder=Fragile()
+    )
+    assert unseen.process([back("a", receives=3, held_s=725)], seconds=TIMEOUT) == []
+    assert answers(queues) == {"a": "Ada"}
+
+
+@pytest.mark.parametrize("held_s", [725, 1441])
+def test_a_frame_at_which_a_worker_was_lost_is_answered_error_without_another_look(
+    held_s: float,
+) -> None:
+    queues = Queues()
+    queues.objects = {"bucket/attempts/m-k"}
+    looks = stage(queues)
+    killer = back("k", DEADLY, receives=5, held_s=held_s)
+    batch = [record("a", 10), killer, back("b", 20, receives=5, held_s=held_s)]
+    assert looks.process(batch, seconds=TIMEOUT) == ["m-k"]
+    # The given-up one first, in case that the rest of the batch ends this worker too.
+    assert [body["request_id"] for _, body in queues.sent] == ["k", "a", "b"]
+    assert answers(queues) == {"a": "Ada", "k": "Error", "b": "Grace"}
+    assert queues.objects == set()
+    # The given-up one is deleted by the dead-letter queue's redrive alone.
+    assert queues.deleted == [("requests", "h-a")]
+
+
+def test_evidence_counts_on_the_last_delivery_alone() -> None:
+    queues = Queues()
+    queues.objects = {"bucket/attempts/m-a"}
+    assert stage(queues).process([back("a", receives=4, held_s=900)], seconds=TIMEOUT) == []
+    assert answers(queues) == {"a": "Ada"}
+    assert queues.objects == set()
+
+
+def test_a_lost_worker_leaves_evidence_and_its_suspects_come_back_one_by_one() -> None:
+    queues = Queues()
+    now = [1000.0]
+    looks = stage(queues, clock=lambda: now[0])
+    batch = [
+        record("a", 20),
+        back("b", receives=2, held_s=361),
+        back("k", DEADLY, receives=3, held_s=722),
+        back("last", receives=5, held_s=1500),
+    ]
+    with pytest.raises(WorkerLostError):
+        looks.process(batch, seconds=TIMEOUT)
+    assert answers(queues) == {"a": "Grace", "last": "Ada"}
+    assert queues.deleted == [("requests", "h-a"), ("requests", "h-last")]
+    # Of the one that was looked at alone; "b" was only in the same batch.
+    assert queues.objects == {"bucket/attempts/m-k"}
+    # Once this invocation must be over; the others in a slot of 30 seconds each, at a moment
+    # that depends on message and delivery.
+    assert queues.hidden == [
+        ("requests", "h-last", 65),
+        ("requests", "h-k", 65 + 30 - 25),
+        ("requests", "h-b", 65 + 60 - 12),
+    ]
+
+
+def test_the_slots_fit_into_the_visibility_timeout() -> None:
+    queues = Queues()
+    looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=80))
+    looks.process(
+        [
+            back("b", receives=2, held_s=999),
+            back("k", receives=3, held_s=999),
+            back("last", receives=5, held_s=999),
+        ],
+        seconds=TIMEOUT,
+    )
+    # 15 seconds for three of them.
+    assert [seconds for _, _, seconds in queues.hidden] == [65, 70 - 0, 75 - 2]
+    assert queues.objects == set()
+
+
+def test_each_lost_worker_leaves_evidence_of_another_message() -> None:
+    queues = Queues()
+    queues.objects = {"bucket/attempts/m-known"}
+    batch = [back(name, DEADLY, receives=4, held_s=999) for name in ("known", "new")]
+    with pytest.raises(WorkerLostError):
+        stage(queues).process(batch, seconds=TIMEOUT)
+    assert queues.objects == {"bucket/attempts/m-known", "bucket/attempts/m-new"}
+
+
+def test_what_several_lost_workers_had_comes_back_at_different_moments() -> None:
+    moments = set()
+    for name in "abcdefgh":
+        queues = Queues()
+        with pytest.raises(WorkerLostError):
+            stage(queues).process(
+                [back("k", DEADLY, receives=3, held_s=999), back(name, receives=2, held_s=999)],
+                seconds=TIMEOUT,
+            )
+        moments.add(queues.hidden[-1][2])
+    assert len(moments) > 4
+
+
+def test_the_look_at_a_last_delivery_leaves_no_evidence() -> None:
+    queues = Queues()
+    with pytest.raises(WorkerLostError):
+        stage(queues).process([back("k", DEADLY, receives=5, held_s=999)], seconds=TIMEOUT)
+    assert queues.objects == set()
+
+
+def test_a_suspect_never_comes_back_later_than_it_would_by_itself() -> None:
+    queues = Queues()
+    looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=20))
+    looks.process([back("a", receives=2, held_s=30)], seconds=TIMEOUT)
+    assert queues.hidden == [("requests", "h-a", 20)]
+
+
+def test_without_a_known_end_the_queue_decides_when_a_suspect_comes_back() -> None:
+    queues = Queues()
+    assert stage(queues).process([back("a", receives=2, held_s=400)]) == []
+    assert queues.hidden == []
+    assert answers(queues) == {"a": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("receives", "held_s", "suspect"),
+    [(1, 900, False), (2, 323, False), (2, 324, True), (4, 0, False)],
+)
+def test_who_is_a_suspect(receives: int, held_s: float, suspect: bool) -> None:
+    queues = Queues()
+    kept: list[str] = []
+    queues.put_object = lambda bucket, key: kept.append(key)  # type: ignore[method-assign]
+    looks = stage(queues)
+    looks.process([back("a", receives=receives, held_s=held_s), record("b", 20)], seconds=TIMEOUT)
+    assert bool(kept) is suspect
+    assert looks.embedder.batches == ([1, 1] if suspect else [2])  # type: ignore[attr-defined]
+    assert bool(queues.hidden) is suspect
+
+
+def test_the_healthy_case_costs_no_call() -> None:
+    class NoBucket(Queues):
+        put_object = delete_object = get_object = hide = delete = None  # type: ignore[assignment]
+
+    queues = NoBucket()
+    assert stage(queues).process([record("a", 10), record("b", 20)], seconds=TIMEOUT) == []
+
+
+def test_a_caught_failure_is_no_evidence() -> None:
+    queues = Queues()
+    assert stage(queues).process([back("b", 0, receives=2, held_s=400)], seconds=60) == ["m-b"]
+    assert queues.objects == set()
+    # Back soon, as any failed record: a retry after what was prepared for a lost worker.
+    assert queues.hidden[-1] == ("requests", "h-b", 5)
+
+
+class BrokenBucket(Queues):
+    """A bucket that can't be reached, after many seconds each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def put_object(self, bucket: str, key: str) -> None:
+        self.calls += 1
+        raise AwsError("no route")
+
+    def delete_object(self, bucket: str, key: str) -> None:
+        self.put_object(bucket, key)
+
+    def get_object(self, bucket: str, key: str) -> tuple[bytes, str]:
+        self.put_object(bucket, key)
+        raise AssertionError
+
+
+def test_without_a_bucket_everything_is_looked_at_and_it_is_asked_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    queues = BrokenBucket()
+    batch = [back(name, receives=n, held_s=999) for name, n in (("a", 5), ("b", 5), ("c", 3))]
+    assert stage(queues).process(batch, seconds=TIMEOUT) == []
+    assert answers(queues) == {"a": "Ada", "b": "Ada", "c": "Ada"}
+    assert queues.calls == 1
+    [told] = [line for line in logged(capsys) if line["stage"] == "attempts"]
+    assert (told["level"], told["message"]) == ("ERROR", "no route")
+
+
+def test_a_refusal_of_the_bucket_is_no_evidence() -> None:
+    class Refusing(Queues):
+        def get_object(self, bucket: str, key: str) -> tuple[bytes, str]:
+            raise AwsError("denied", status=403, code="AccessDenied")
+
+    queues = Refusing()
+    assert stage(queues).process([back("a", receives=5, held_s=999)], seconds=TIMEOUT) == []
+    assert answers(queues) == {"a": "Ada"}
+
+
+def test_a_visibility_that_can_not_be_changed_stops_nothing() -> None:
+    class Unchanging(Queues):
+        def hide(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
+            raise AwsError("no such handle")
+
+    queues = Unchanging()
+    assert stage(queues).process([back("a", receives=2, held_s=999)], seconds=TIMEOUT) == []
+    assert answers(queues) == {"a": "Ada"}
+
+
+@dataclass
+class Message:
+    """A message of the simulated queue; times in seconds."""
+
+    record: Record
+    visible_at: float = 0.0
+    receives: int = 0
+    first: float | None = None
+
+
+@dataclass
+class Life:
+    """SQS and Lambda, simulated: what was sent is delivered until it is deleted or dead."""
+
+    names: dict[str, int]
+    queues: Queues = field(default_factory=Queues)
+    now: float = 0.0
+    dead: list[str] = field(default_factory=list)
+
+    def run(self, throttled: Sequence[bool]) -> None:
+        """Deliver until nothing is left; `throttled` tells of each batch, in order."""
+        waiting = {f"h-{name}": Message(record(name, v)) for name, v in self.names.items()}
+        reached = iter(throttled)
+        while waiting:
+            self.now = max(self.now, min(message.visible_at for message in waiting.values()))
+            batch: list[Message] = []
+            for handle, message in list(waiting.items()):
+                if message.visible_at > self.now or len(batch) == 10:
+                    continue
+                if message.receives == DEPLOYED.max_receives:
+                    self.dead.append(message.record.message_id)
+                    del waiting[handle]
+                    continue
+                message.receives += 1
+                message.first = self.now if message.first is None else message.first
+                message.visible_at = self.now + VISIBILITY
+                batch.append(message)
+            if batch and not next(reached, False):
+                self._invoke(batch, waiting)
+
+    def _invoke(self, batch: list[Message], waiting: dict[str, Message]) -> None:
+        looks = stage(self.queues, clock=lambda: self.now)
+        records = [
+            replace(each.record, receives=each.receives, held_s=self.now - (each.first or 0.0))
+            for each in batch
+        ]
+        try:
+            failed = looks.process(records, seconds=TIMEOUT)
+        except WorkerLostError:
+            pass
+        else:
+            for each in records:
+                if each.message_id not in failed:
+                    waiting.pop(each.receipt_handle, None)
+        for _, handle in self.queues.deleted:
+            waiting.pop(handle, None)
+        for _, handle, seconds in self.queues.hidden:
+            if handle in waiting:
+                waiting[handle].visible_at = self.now + seconds
+        self.queues.hidden.clear()
+        self.queues.deleted.clear()
+
+
+KINDS = {"good": 10, "deadly": DEADLY, "bad": 0}
+
+
+def lived(kinds: Sequence[str], throttled: Sequence[bool] = ()) -> Life:
+    life = Life({f"{kind}-{n}": KINDS[kind] for n, kind in enumerate(kinds)})
+    life.run(throttled)
+    return life
+
+
+def expected(kinds: Sequence[str]) -> dict[str, str]:
+    return {f"{kind}-{n}": "Ada" if kind == "good" else "Error" for n, kind in enumerate(kinds)}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=40))
+def test_every_message_is_answered_and_only_what_can_not_be_done_ends_as_error(
+    kinds: list[str],
+) -> None:
+    life = lived(kinds)
+    assert answers(life.queues) == expected(kinds)
+    assert sorted(life.dead) == sorted(f"m-{n}" for n, r in expected(kinds).items() if r != "Ada")
+    assert life.queues.objects == set()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(["good", "bad"]), min_size=1, max_size=25),
+    throttled=st.lists(st.booleans(), max_size=12),
+)
+def test_throttling_alone_makes_nothing_an_error(kinds: list[str], throttled: list[bool]) -> None:
+    # A message that is throttled five times goes to the dead-letter queue unseen.
+    life = lived(kinds, _at_most(throttled, 4))
+    assert answers(life.queues).items() <= expected(kinds).items()
+    good = {name for name in expected(kinds) if name.startswith("good")}
+    assert good <= answers(life.queues).keys()
+    assert not any(name.startswith("m-good") for name in life.dead)
+
+
+def _at_most(throttled: list[bool], count: int) -> list[bool]:
+    seen = 0
+    kept = []
+    for each in throttled:
+        seen += each
+        kept.append(each and seen <= count)
+    return kept
+
+
+def test_what_ends_every_worker_is_answered_within_ten_minutes_of_deliveries() -> None:
+    life = lived(["deadly", "good"])
+    assert answers(life.queues) == {"deadly-0": "Error", "good-1": "Ada"}
+    # One visibility timeout, then the length of an invocation each, then the redrive.
+    assert life.now == VISIBILITY + 3 * (TIMEOUT + 5) + 15
+
+
+def test_a_batch_of_messages_that_end_every_worker() -> None:
+    """Each has a batch of its own before its last delivery, and so leaves evidence of its own."""
+    life = lived(["deadly"] * 10)
+    assert answers(life.queues) == {f"deadly-{n}": "Error" for n in range(10)}
