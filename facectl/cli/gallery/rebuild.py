@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, Yes, with_deployment
+from facectl.cli.options import Json, Yes, changes_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 from facectl.errors import FacectlError, GalleryError, ModelError
@@ -30,7 +30,7 @@ _SHOWN = 30
 _NAMES = 10
 
 
-@with_deployment
+@changes_deployment
 def rebuild(
     deployment: Deployment,
     model: Annotated[
