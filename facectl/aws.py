@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import boto3
 from botocore import exceptions as boto
@@ -83,7 +83,15 @@ class _Once(Generic[T]):
     def __set_name__(self, _owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, clients: Clients, _owner: type) -> T:
+    @overload
+    def __get__(self, clients: None, _owner: type) -> _Once[T]: ...
+
+    @overload
+    def __get__(self, clients: Clients, _owner: type) -> T: ...
+
+    def __get__(self, clients: Clients | None, _owner: type) -> T | _Once[T]:
+        if clients is None:
+            return self
         # Once made, the instance's own attribute is found first and this is not called.
         with clients.lock:
             if self._name not in clients.__dict__:

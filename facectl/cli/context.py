@@ -14,7 +14,7 @@ from facectl import records
 from facectl.cli.options import Json, with_deployment, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Key, Overrides, resolve
-from facectl.errors import InputError
+from facectl.errors import ExitCode, InputError
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -84,7 +84,7 @@ def list_(json: Json = False) -> None:
     for problem in problems:
         err.print(f"{problem}\n  Next: {problem.hint}", style="red", markup=False, soft_wrap=True)
     if problems:
-        raise typer.Exit(InputError.exit_code)
+        raise typer.Exit(ExitCode.INPUT)
 
 
 @app.command()

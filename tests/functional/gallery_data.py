@@ -10,7 +10,7 @@ import numpy as np
 from facectl.context import Deployment
 from facectl.gallery.changes import Reference
 from facectl.gallery.photographs import PhotographError, Sample
-from facectl.gallery.store import Store
+from facectl.gallery.store import Store, path
 
 SPACE = "0123/facenet"
 DEPLOYMENT = Deployment("alice", "aws", space=SPACE)
@@ -42,6 +42,13 @@ def put(store: Store, **people: int) -> None:
                 sha256 = hashlib.sha256(f"{name}{index}".encode()).hexdigest()
                 vector = face(int(sha256[:8], 16))
                 change.add(name, Reference(vector, sha256, f"/photos/{name}{index}.jpg"))
+
+
+def set_aside(asu_id: str = "alice") -> Path:
+    """Move a gallery away, as facectl 1 did at a change of model; where it is now."""
+    file = path(asu_id)
+    count = len(list(file.parent.glob(f"{asu_id}*.db")))
+    return file.rename(file.with_name(f"{asu_id}.aside-{count}.db"))
 
 
 class FakeEye:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gallery_data import DEPLOYMENT, SPACE, made, put, unit
+from gallery_data import DEPLOYMENT, SPACE, made, put, set_aside, unit
 from memory_s3 import MemoryClients, MemoryS3
 from moto import mock_aws
 
@@ -21,7 +21,7 @@ from facectl.errors import CloudError, GalleryError
 from facectl.gallery import exchange, forgetting, parts, people, publish, serving, tidy
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket
 from facectl.gallery.changes import Reference
-from facectl.gallery.store import Store, set_aside
+from facectl.gallery.store import Store
 from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import Matcher
 from lambda_src.gallery.parts import Manifest, manifest_key

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from gallery_data import FakeEye, photo, unit
 from test_deploy_command import FIRST, built, cloud, facectl
+from test_gallery_publish import served
 
 from facectl.aws import Clients
 from facectl.cli.gallery.rebuild import model_of
@@ -146,6 +147,40 @@ def test_the_new_gallery_is_published_before_the_functions_change(
     monkeypatch.setattr(deployer, "carry_out", stepping)
     done("deploy", "--model", "other")
     assert order.index(f"publish {NEW}") < order.index("update function")
+
+
+def named(space: str, axis: int) -> str:
+    """What a cold function with the model of a space answers for the face of that axis."""
+    clients = Clients(deployer.Deployment(asu_id="42", target="aws", space=space))
+    gallery = served(clients)
+    assert gallery.space == space
+    return gallery.match(unit(axis + SHIFT[space])[None])[0].name
+
+
+def test_a_cold_function_of_the_old_model_knows_everybody_until_it_is_replaced(
+    people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = deployer.carry_out
+    changed: list[str] = []
+
+    def stepping(step: Any, context: Any) -> None:
+        # Before, between and after the changes of the two functions.
+        assert (named(OLD, 0), named(OLD, 10)) == ("Ada", "Grace")
+        if step.resource.kind == "function":
+            changed.append(step.resource.name)
+            assert (named(NEW, 0), named(NEW, 10)) == ("Ada", "Grace")
+        real(step, context)
+
+    monkeypatch.setattr(deployer, "carry_out", stepping)
+    done("deploy", "--model", "other")
+    assert changed == ["face-detection", "face-recognition"]
+    assert named(NEW, 0) == "Ada"
+    changed.clear()
+    done("gallery", "enroll", "Eve", str(photo(people / "eve.jpg", 40)))
+    assert named(NEW, 40) == "Eve"
+    monkeypatch.setattr(deployer, "carry_out", real)
+    done("gallery", "rollback", "1", "--yes")
+    assert (named(OLD, 0), named(OLD, 10), named(OLD, 40)) == ("Ada", "Grace", "Unknown")
 
 
 def test_a_deploy_that_dies_before_the_gallery_leaves_it_and_is_finished_by_the_next(
