@@ -208,13 +208,14 @@ def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
     ledger.listen(found.append)
     ledger.replay(Outcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
     ledger.replay(Outcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    ledger.replay(Outcome(3, "f3", "run-000003", 0.0, "accepted"))
     ledger.restore(2, "f2", 0.0, DELIVERY)
     ledger.answered(answer("run-000000"), 101.0)
     ledger.answered(answer("run-000002"), 101.0)
     counts = ledger.counts
-    assert (counts.opened, counts.accepted, counts.answered, counts.refused) == (3, 2, 2, 1)
-    assert (counts.duplicates, counts.earlier, counts.waiting) == (1, 2, 0)
-    assert [o.index for o in found] == [0, 1, 2]
+    assert (counts.opened, counts.accepted, counts.answered, counts.refused) == (4, 3, 2, 1)
+    assert (counts.duplicates, counts.earlier, counts.waiting) == (1, 3, 0)
+    assert [o.index for o in found] == [0, 1, 3, 2]
 
 
 def statuses(outcomes: list[Outcome]) -> list[tuple[int, str]]:
