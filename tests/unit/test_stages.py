@@ -457,6 +457,9 @@ def test_an_unsent_answer_comes_back_later_than_a_failed_record() -> None:
     hasty = recognise_stage(queues, settings=replace(PATIENT, visibility_timeout=24))
     hasty.process([record("a", 10, receives=2)])
     assert queues.hidden[-1][2] == 12
+    at_once = recognise_stage(queues, settings=replace(PATIENT, visibility_timeout=1))
+    at_once.process([record("a", 10, receives=2)])
+    assert queues.hidden[-1][2] == 1
 
 
 def test_a_last_delivery_sends_its_answer_as_soon_as_the_queue_is_back() -> None:

@@ -127,7 +127,7 @@ def test_the_slots_fit_into_the_visibility_timeout() -> None:
 def test_each_lost_worker_leaves_evidence_of_another_message() -> None:
     queues = Queues()
     queues.objects = {"bucket/attempts/m-known"}
-    batch = [back(name, DEADLY, receives=4, held_s=999) for name in ("known", "new")]
+    batch = [back(name, DEADLY, receives=3, held_s=999) for name in ("known", "new")]
     with pytest.raises(WorkerLostError):
         stage(queues).process(batch, seconds=TIMEOUT)
     assert queues.objects == {"bucket/attempts/m-known", "bucket/attempts/m-new"}
@@ -156,8 +156,45 @@ def test_the_look_at_a_last_delivery_leaves_no_evidence() -> None:
 def test_a_suspect_never_comes_back_later_than_it_would_by_itself() -> None:
     queues = Queues()
     looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=20))
-    looks.process([back("a", receives=2, held_s=30)], seconds=TIMEOUT)
-    assert queues.hidden == [("requests", "h-a", 20)]
+    looks.process(
+        [back("a", receives=2, held_s=30), back("b", receives=2, held_s=30)], seconds=TIMEOUT
+    )
+    assert queues.hidden == [("requests", "h-a", 20), ("requests", "h-b", 20)]
+
+
+def test_without_a_visibility_timeout_nobody_is_a_suspect() -> None:
+    queues = Queues()
+    looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=0))
+    looks.process([back("a", receives=2, held_s=999)], seconds=TIMEOUT)
+    assert (queues.hidden, answers(queues)) == ([], {"a": "Ada"})
+
+
+def test_evidence_is_asked_for_from_the_third_delivery_on() -> None:
+    asked: list[str] = []
+
+    class Asked(Queues):
+        def get_object(self, bucket: str, key: str) -> tuple[bytes, str]:
+            asked.append(f"{bucket}/{key}")
+            return super().get_object(bucket, key)
+
+    batch = [back(name, receives=n, held_s=999) for name, n in (("a", 2), ("b", 3), ("c", 4))]
+    stage(Asked()).process([record("d", 20), *batch], seconds=TIMEOUT)
+    assert asked == ["bucket/attempts/m-b", "bucket/attempts/m-c"]
+
+
+def test_fewer_deliveries_end_the_same_way() -> None:
+    queues = Queues()
+    queues.objects = {"bucket/attempts/m-k"}
+    looks = replace(stage(queues), settings=replace(DEPLOYED, max_receives=3))
+    assert looks.process([back("k", DEADLY, receives=3, held_s=725)], seconds=TIMEOUT) == ["m-k"]
+    assert answers(queues) == {"k": "Error"}
+
+
+def test_a_failed_suspect_is_tried_again_as_soon_as_any_other() -> None:
+    for receives, seconds in ((2, 5), (3, 15), (4, 15), (5, 15)):
+        queues = Queues()
+        stage(queues).process([back("b", 0, receives=receives, held_s=999)], seconds=TIMEOUT)
+        assert queues.hidden[-1] == ("requests", "h-b", seconds)
 
 
 def test_without_a_known_end_the_queue_decides_when_a_suspect_comes_back() -> None:
