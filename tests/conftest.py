@@ -30,10 +30,11 @@ SHARED_FIXTURES = ("faults", "test_models_cli")
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the commands that tests run, also where this run ignores it.
-
-    A shell starts what it puts into the background so, and children inherit it.
-    """
+    """Have the commands that tests run depend neither on the terminal nor on the shell."""
+    # A console that is made while they are set keeps that width for good.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+    # A shell has what it puts into the background ignore Ctrl-C, and children inherit it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
