@@ -35,7 +35,7 @@ demo: install
 
 # How many tests run at once; those that share a local cloud stay on one worker.
 WORKERS ?= 2
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 REST    := faults or slow
 
 test: check

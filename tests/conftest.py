@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from driver import isolate, models_home
 from fault_table import print_table
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # The same examples in every run, however long each takes: what a run finds, the next finds
 # too. `pytest --hypothesis-profile=default` looks at others.
@@ -25,37 +27,46 @@ settings.load_profile("suite")
 # Seconds after which a test counts as hung. They are no measure of speed: on two cores
 # with much other work every one of these tests takes several times longer than alone.
 HUNG_SECONDS = {"e2e": 1800, "faults": 1800, "oracle": 1800, "container": 1800}
-# Folders and modules whose tests share what is costly to make: each runs on one worker.
-SHARED_FIXTURES = ("faults", "test_models_cli")
+# Tests that share what is costly to make run on one worker. The modules of e2e that only
+# use a deployment share one local cloud; each of the others has its own.
+ON_ONE_WORKER = {"test_models_cli", "test_bench_html"}
+USE_ONE_CLOUD = {"test_bad_requests", "test_bench", "test_gallery", "test_pipeline"}
+
+
+class Scheduler(LoadScopeScheduling):
+    """Gives each worker the next test, or the next group of tests that share something."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = PurePosixPath(nodeid.partition("::")[0])
+        folder, module = path.parent.name, path.stem
+        if folder in {"faults", "container"}:
+            return folder
+        if folder == "e2e":
+            return folder if module in USE_ONE_CLOUD else module
+        return module if module in ON_ONE_WORKER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler | None:
+    return Scheduler(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the commands that tests run, also where this run ignores it.
-
-    A shell starts what it puts into the background so, and children inherit it.
-    """
+    """Have the commands that tests run depend neither on the terminal nor on the shell."""
+    # A console that is made while they are set keeps that width for good.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+    # A shell has what it puts into the background ignore Ctrl-C, and children inherit it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its limit against hanging, and the group of those that it shares with."""
+    """Give each test its limit against hanging."""
     for item in items:
-        folder, module = item.path.parent.name, item.path.stem
+        folder = item.path.parent.name
         if item.get_closest_marker("timeout") is None and folder in HUNG_SECONDS:
             item.add_marker(pytest.mark.timeout(HUNG_SECONDS[folder]))
-        group = _group(item, folder, module)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _group(item: pytest.Item, folder: str, module: str) -> str | None:
-    if folder in SHARED_FIXTURES:
-        return folder
-    if folder == "e2e":
-        # One local cloud for all that only use a deployment; the others have one of their own.
-        return "e2e" if "deployed" in getattr(item, "fixturenames", ()) else module
-    return module if module in SHARED_FIXTURES else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -115,7 +115,9 @@ def texts(traced: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def bench(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(
+    models_folder: Path, portrait: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
     own = Facectl(link_models(models_folder, tmp_path_factory.mktemp("logs-home")))
     own("local", "up", "--port", free_port())
     try:
@@ -123,6 +125,7 @@ def bench(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         bench = Bench(own)
         # It dies of its fifth delivery, a minute later: begun before everything else.
         bench.put(json.dumps({"request_id": "poisoned-1", "faces": 7}))
+        own("gallery", "enroll", NAME, portrait)
         yield bench
     finally:
         own("local", "down", expect=None)
@@ -131,7 +134,6 @@ def bench(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_an_answered_frame_from_its_arrival_to_its_name(
     bench: Bench, portrait: Path, tmp_path: Path
 ) -> None:
-    bench.facectl("gallery", "enroll", NAME, portrait)
     follower = subprocess.Popen(
         [Path(sys.executable).with_name("facectl"), "logs", "--follow", "--since", "10m", "--json"],
         env=bench.facectl.environment(),

@@ -19,10 +19,13 @@ def results(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_every_frame_of_a_real_video_gets_one_answer(deployed: Facectl, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [("--max-side", 640), pytest.param((), marks=pytest.mark.slow)])
+def test_every_frame_of_a_real_video_gets_one_answer(
+    deployed: Facectl, tmp_path: Path, options: tuple[object, ...]
+) -> None:
     video = sample("faces-1080p.mp4")
     out, drawn = tmp_path / "results.jsonl", tmp_path / "drawn.mp4"
-    deployed("send", video, "--out", out, "--annotate", drawn, "--max-faces", 5)
+    deployed("send", video, "--out", out, "--annotate", drawn, "--max-faces", 5, *options)
     answered = results(out)
     assert len(answered) == 105
     assert len({line["request_id"] for line in answered}) == 105

@@ -31,7 +31,8 @@ class Cloud:
 
     def __init__(self) -> None:
         self.clients = Clients(DEPLOYMENT)
-        self.now = time.time() - 60
+        # A whole second: events keep milliseconds, and differences between them are compared.
+        self.now = float(int(time.time()) - 60)
         for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
             group = Names.log_group(function)
             self.clients.logs.create_log_group(logGroupName=group)
@@ -43,7 +44,7 @@ class Cloud:
         self.clients.logs.put_log_events(
             logGroupName=Names.log_group(function),
             logStreamName="s",
-            logEvents=[{"timestamp": int((self.now + at) * 1000), "message": message}],
+            logEvents=[{"timestamp": round((self.now + at) * 1000), "message": message}],
         )
 
     def say(self, function: str, at: float, stage: str, request_id: str, **fields: Any) -> None:
