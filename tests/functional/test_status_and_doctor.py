@@ -276,7 +276,7 @@ def test_permissions_that_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_given_role_needs_no_permission_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember("42", "aws", Options(role_arn="arn:aws:iam::123456789012:role/LabRole"))
+    remember(Deployment("42", "aws"), Options(role_arn="arn:aws:iam::123456789012:role/LabRole"))
     session = _Simulated(USER)
     asked = session.decide(USER)
     assert session.finding(monkeypatch).verdict == "ok"
@@ -310,7 +310,7 @@ def test_quotas(limit: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_trigger_that_leaves_too_little_to_the_other_function(
     limit: int, next_: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remember("42", "aws", Options(max_concurrency=50))
+    remember(Deployment("42", "aws"), Options(max_concurrency=50))
     clients = Clients(Deployment(asu_id="42", target="aws"))
     monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
     with Stubber(clients.functions) as stub:
