@@ -12,6 +12,7 @@ import pytest
 
 from lambda_src.aws import AwsError
 from lambda_src.gallery import GalleryFormatError, GallerySource
+from lambda_src.gallery.loading import load
 from lambda_src.gallery.parts import FLOAT32, Manifest, PartRef, manifest_key, part_key, write_part
 
 SPACE = "0123/facenet"
@@ -323,3 +324,134 @@ def test_galleries_of_two_spaces_never_meet() -> None:
         folder, _, name = manifest_key(space).rpartition("/")
         assert name == "current.json"
         assert re.fullmatch(r"gallery/[0-9a-f]{16}", folder)
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [{key: line[key] for key in line if key not in ("time", "function")} for line in lines]
+
+
+def test_a_version_that_is_taken_is_logged_with_what_it_cost(
+    source: GallerySource,
+    bucket: Bucket,
+    clock: Clock,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket.publish("Ada", "Grace", etag="v1")
+    [size] = [len(data) for data in bucket.parts.values()]
+
+    def slow(*arguments: object) -> object:
+        clock.now += 0.1234567
+        return load(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("lambda_src.gallery.source.load", slow)
+    assert seen(source) == ("Ada", "Grace")
+    assert logged(capsys) == [
+        {
+            "level": "INFO", "stage": "gallery", "request_id": None, "version": 7, "space": SPACE,
+            "lineage": "lineage", "people": 2, "rows": 2, "fetched_bytes": size,
+            "duration_ms": 123.46,
+        }
+    ]  # fmt: skip
+
+
+def test_a_version_that_is_refused_is_logged_with_whether_another_serves(
+    source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for names, serving in ((None, False), (("Ada",), True)):
+        if names is not None:
+            bucket.publish(*names, etag="v1")
+            clock.now += 6
+            assert seen(source) == names
+        bucket.object = (b"broken", f"broken-{serving}")
+        clock.now += 6
+        source.begin()
+        assert source._ended.wait(60)
+        line = logged(capsys)[-1]
+        assert (line["level"], line["error"], line["serving"]) == ("ERROR", "refused", serving)
+
+
+def test_nobody_enrolled_lets_nobody_in(source: GallerySource) -> None:
+    source.begin()
+    gallery = source.current()
+    assert (gallery.threshold, gallery.space, len(gallery.names)) == (0.0, SPACE, 0)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
+def test_an_error_that_is_not_of_a_missing_object_is_no_empty_gallery(
+    source: GallerySource, bucket: Bucket, code: str
+) -> None:
+    bucket.object = AwsError(code, status=503, code=code)
+    source.begin()
+    with pytest.raises(GalleryFormatError, match=f"no gallery to use: {code}"):
+        source.current()
+
+
+@pytest.mark.parametrize("space", ["0000/facenet", "zzzz/facenet"])
+def test_no_other_space_is_taken(source: GallerySource, bucket: Bucket, space: str) -> None:
+    bucket.publish("Ada", etag="v1", space=space)
+    source.begin()
+    with pytest.raises(GalleryFormatError, match=f"is of space {space}, the model of {SPACE}"):
+        source.current()
+
+
+def test_it_is_time_again_after_exactly_the_seconds_between(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
+    bucket.publish("Ada", etag="v1")
+    for now, asked in ((100.0, 1), (104.5, 1), (105.0, 2), (203.0, 3)):
+        clock.now = now
+        assert seen(source) == ("Ada",)
+        assert source._ended.wait(60)
+        assert len(bucket.asked) == asked
+
+
+def test_a_part_that_is_missing_is_named_by_twelve_digits(
+    source: GallerySource, bucket: Bucket
+) -> None:
+    bucket.publish("Ada", etag="v1")
+    [key] = bucket.parts
+    bucket.parts.clear()
+    source.begin()
+    digits = key.rpartition("/")[2][:12]
+    with pytest.raises(GalleryFormatError, match=f"part {digits}: no such part"):
+        source.current()
+    bucket.get_object = lambda *_, **__: None  # type: ignore[method-assign]
+    with pytest.raises(AwsError, match="part 0123456789ab: an answer without"):
+        source._part("0123456789abcdef")
+
+
+@pytest.mark.parametrize(("total", "settles"), [(4_000_000, False), (4_000_001, True)])
+def test_what_is_large_is_not_waited_for(
+    source: GallerySource, bucket: Bucket, clock: Clock, total: int, settles: bool
+) -> None:
+    bucket.publish("Ada", etag="v0")
+    assert seen(source) == ("Ada",)
+    bucket.publish("Eve", etag="v1")
+    size = max(len(data) for data in bucket.parts.values())
+    bucket.publish("Eve", etag="v1", padding=total - size)
+    fetching = threading.Event()
+    bucket.part_gate.clear()
+    fetched = bucket.fetched
+    bucket.fetched = _Told(fetched, fetching)  # type: ignore[assignment]
+    clock.now += 6
+    source.begin()
+    assert fetching.wait(60)
+    assert source._settled.is_set() == settles
+    # A worker that ends must not be held up by a download.
+    assert source._asking is not None
+    assert source._asking.daemon
+    bucket.part_gate.set()
+
+
+class _Told(list):  # type: ignore[type-arg]
+    """Says when something is added."""
+
+    def __init__(self, before: list[str], event: threading.Event) -> None:
+        super().__init__(before)
+        self.event = event
+
+    def append(self, item: object) -> None:
+        super().append(item)
+        self.event.set()
