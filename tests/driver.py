@@ -91,11 +91,11 @@ def free_port() -> int:
 
 def isolate(patch: pytest.MonkeyPatch, home: Path) -> Path:
     """Set FACECTL_HOME and fake AWS credentials, and nothing of the user's own; returns `home`."""
+    deployment = ("ASU_ID", "TARGET", "REGION", "PROFILE", "ENDPOINT_URL", "ACCOUNT")
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name in {f"FACECTL_{option}" for option in deployment}:
+            patch.delenv(name)
     patch.setenv("FACECTL_HOME", str(home))
-    for name in ("FACECTL_ASU_ID", "FACECTL_TARGET", "FACECTL_REGION", "FACECTL_ENDPOINT_URL"):
-        patch.delenv(name, raising=False)
-    patch.delenv("FACECTL_PROFILE", raising=False)
-    patch.delenv("AWS_PROFILE", raising=False)
     patch.setenv("AWS_ACCESS_KEY_ID", "testing")
     patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     patch.setenv("AWS_SESSION_TOKEN", "testing")
