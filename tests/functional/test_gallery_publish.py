@@ -335,8 +335,9 @@ def test_publish_repairs_whatever_it_finds(moto: Clients, how: str) -> None:
         assert f"{FOLDER}versions/000001-{digest}.json" in keys(moto)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_of_two_computers_that_publish_at_once_one_is_told(
-    moto: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    moto: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overwrite: bool
 ) -> None:
     store = made()
     put(store, Ada=1)
@@ -357,7 +358,7 @@ def test_of_two_computers_that_publish_at_once_one_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(GalleryBucket, "swap", swap)
         with pytest.raises(GalleryError, match="does not know: version 1"):
-            publish.publish(moto, store)
+            publish.publish(moto, store, replace=overwrite)
     assert served(moto).names == ("Eve",)
 
 
