@@ -103,7 +103,7 @@ class Packer:
         return Manifest(
             lineage=self._store.lineage,
             version=self.version,
-            published=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            published=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             space=self._store.space,
             synthetic=self._store.synthetic,
             threshold=settings.threshold,

@@ -300,6 +300,9 @@ def test_manifests_of_an_earlier_gallery_do_not_outlive_a_new_one_that_begins_at
         put(again, **{name: 1})
         publish.publish(clients, again, replace=True)
         assert name in served(clients).names
+    # The last three publications, although earlier ones have higher numbers.
+    versions = sorted(keys(clients, f"{FOLDER}versions/"))
+    assert [name.rpartition("/")[2][:6] for name in versions] == ["000001", "000002", "000003"]
 
 
 def test_one_gallery_is_whole_in_each_of_two_buckets(clients: Clients) -> None:
@@ -332,8 +335,9 @@ def test_publish_repairs_whatever_it_finds(moto: Clients, how: str) -> None:
         assert f"{FOLDER}versions/000001-{digest}.json" in keys(moto)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_of_two_computers_that_publish_at_once_one_is_told(
-    moto: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    moto: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, overwrite: bool
 ) -> None:
     store = made()
     put(store, Ada=1)
@@ -354,7 +358,7 @@ def test_of_two_computers_that_publish_at_once_one_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(GalleryBucket, "swap", swap)
         with pytest.raises(GalleryError, match="does not know: version 1"):
-            publish.publish(moto, store)
+            publish.publish(moto, store, replace=overwrite)
     assert served(moto).names == ("Eve",)
 
 
@@ -628,3 +632,48 @@ def test_a_bucket_that_was_deleted_has_nothing_left_to_forget(clients: Clients) 
     clients.s3.buckets[ELSEWHERE].clear()  # type: ignore[attr-defined]
     publish.publish(other, store)
     assert forgetting.pending(store) == []
+
+
+def test_a_repaired_part_comes_with_another_manifest_for_functions_that_refused_it(
+    clients: Clients,
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    before = publish.inspect(clients).etag
+    publish.publish(clients, store)
+    assert publish.inspect(clients).etag == before
+    [part] = keys(clients, f"{FOLDER}parts/")
+    clients.s3.put_object(Bucket=BUCKET, Key=part, Body=b"broken")
+    publish.publish(clients, store)
+    assert publish.inspect(clients).etag != before
+
+
+def test_parts_are_there_before_a_manifest_names_them_in_another_bucket_too(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    other = at(clients, region="eu-west-1")
+    monkeypatch.setattr(GalleryBucket, "swap", cut_off)
+    with pytest.raises(CloudError, match="cut off"):
+        publish.publish(other, store)
+    listed = other.s3.list_objects_v2(Bucket=ELSEWHERE, Prefix=FOLDER)["Contents"]
+    assert [item["Key"].endswith(".part") for item in listed] == [True, False]
+
+
+def test_a_part_that_another_computer_deleted_meanwhile_is_sent_again(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = GalleryBucket.swap
+
+    def swap(bucket: GalleryBucket, key: str, data: bytes, etag: str | None) -> bool:
+        bucket.delete([item.key for item in bucket.listed(f"{FOLDER}parts/")])
+        return real(bucket, key, data, etag)
+
+    monkeypatch.setattr(GalleryBucket, "swap", swap)
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    assert served(clients).names == ("Ada",)
