@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 import psutil
 import pytest
-from hands import PEOPLE, VISIBILITY, Hands, Outcome, wait_for
+from fault_injection import PEOPLE, VISIBILITY, Hands, Outcome, wait_for
 
 from lambda_src.stages.attempts import PREFIX
 
@@ -23,12 +23,14 @@ GOOD = 5
 
 
 @contextlib.contextmanager
-def killing(hands: Hands, message_ids: set[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def killing(
+    fault_injection: Hands, message_ids: set[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Each worker that begins to look at one of the messages alone is killed.
 
     The function itself tells when that is: it writes it down first, through the proxy.
     """
-    forward = hands.proxy._forward
+    forward = fault_injection.proxy._forward
 
     def kill(
         handler: BaseHTTPRequestHandler, body: bytes
@@ -37,36 +39,39 @@ def killing(hands: Hands, message_ids: set[str], monkeypatch: pytest.MonkeyPatch
         _, _, message_id = handler.path.partition(f"/{PREFIX}")
         if handler.command == "PUT" and message_id in message_ids:
             port = handler.client_address[1]
-            for worker in hands.workers(RECOGNITION):
+            for worker in fault_injection.workers(RECOGNITION):
                 with contextlib.suppress(psutil.Error):
                     if any(each.laddr.port == port for each in worker.net_connections()):
                         worker.send_signal(signal.SIGKILL)
         return answer
 
-    monkeypatch.setattr(hands.proxy, "_forward", kill)
+    monkeypatch.setattr(fault_injection.proxy, "_forward", kill)
     yield
 
 
 def test_messages_that_end_every_worker(
-    hands: Hands, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
+    fault_injection: Hands, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hands.settle()
-    killers = {f"killer-{n}": hands.message(f"killer-{n}", "Ann", faces=25) for n in range(KILLERS)}
-    good = {f"good-{n}": hands.message(f"good-{n}", PEOPLE[n % 3]) for n in range(GOOD)}
+    fault_injection.settle()
+    killers = {
+        f"killer-{n}": fault_injection.message(f"killer-{n}", "Ann", faces=25)
+        for n in range(KILLERS)
+    }
+    good = {f"good-{n}": fault_injection.message(f"good-{n}", PEOPLE[n % 3]) for n in range(GOOD)}
     began = time.monotonic()
-    sent = hands.clients.sqs.send_message_batch(
-        QueueUrl=hands.queue("req-queue"),
+    sent = fault_injection.clients.sqs.send_message_batch(
+        QueueUrl=fault_injection.queue("req-queue"),
         Entries=[{"Id": name, "MessageBody": body} for name, body in (killers | good).items()],
     )["Successful"]
     ids = {each["MessageId"] for each in sent if each["Id"] in killers}
-    with killing(hands, ids, monkeypatch):
+    with killing(fault_injection, ids, monkeypatch):
         # The first delivery of most of them, which leaves no evidence.
-        worker = hands.busy(RECOGNITION)
+        worker = fault_injection.busy(RECOGNITION)
         assert worker is not None
         worker.send_signal(signal.SIGKILL)
-        found = hands.answers(KILLERS + GOOD, within=20 * VISIBILITY)
+        found = fault_injection.answers(KILLERS + GOOD, within=20 * VISIBILITY)
     held = time.monotonic() - began
-    times = Counter(answer["request_id"] for answer in found + hands.answers(1, within=3))
+    times = Counter(answer["request_id"] for answer in found + fault_injection.answers(1, within=3))
     results = {answer["request_id"]: answer["result"] for answer in found}
     errors = [name for name, result in results.items() if result == "Error"]
     table.append(
@@ -88,7 +93,10 @@ def test_messages_that_end_every_worker(
     # A batch of some of them may have been over before the first worker was killed.
     assert errors
     assert set(errors) <= set(killers)
-    wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == len(errors), 10 * VISIBILITY)
-    dead = hands.facectl.json("dlq", "list")["dead"]
+    wait_for(
+        lambda: len(fault_injection.facectl.json("dlq", "list")["dead"]) == len(errors),
+        10 * VISIBILITY,
+    )
+    dead = fault_injection.facectl.json("dlq", "list")["dead"]
     assert {each["request_id"] for each in dead} == set(errors)
     assert all(each["answered_error"] for each in dead)

@@ -1,4 +1,4 @@
-"""A deployment whose frames are known one by one, and hands that reach its processes."""
+"""A deployment whose frames are known one by one, and fault_injection that reach its processes."""
 
 from __future__ import annotations
 
