@@ -222,7 +222,7 @@ def test_a_page_of_very_many_frames_stays_small_and_keeps_what_stands_out() -> N
 def test_a_real_run_through_all_of_it(tmp_path: Path) -> None:
     pipeline = FakePipeline(lambda n: Stalls(detect=0.02, embed=0.01, cold={0}))
     load = Load(Clip(5), 10, RequestOptions(detail=True), Workload(12, concurrency=3))
-    run = measure(pipeline.ends, load)
+    run = measure(pipeline.transport, load)
     report = report_of(run)
     assert report.exit_code == 0
     assert report.figures.cold.count == 1

@@ -139,7 +139,7 @@ def test_large_galleries_are_sampled_where_there_is_something_to_learn() -> None
 def test_without_second_photographs_there_is_nothing_to_calibrate(photographs: list[int]) -> None:
     names = [f"p{i}" for i, count in enumerate(photographs) for _ in range(count)]
     measured = leave_one_out(
-        names, np.encoder(len(names), 512, dtype=np.float32), "euclidean", "best"
+        names, np.eye(len(names), 512, dtype=np.float32), "euclidean", "best"
     )
     with pytest.raises(GalleryError, match="more than one photograph") as caught:
         calibrate(measured, far=0.001)

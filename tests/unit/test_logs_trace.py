@@ -371,7 +371,7 @@ def test_a_message_whose_every_worker_died_silently() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "strays", "why"),
+    ("lines", "unmatched", "why"),
     [
         ([], [], "throttled: no worker ever received it"),
         ([delivered(0.25)], [], "a worker received it and was lost"),
