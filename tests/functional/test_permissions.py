@@ -33,7 +33,13 @@ FACECTL = Path(facectl.__file__).parent
 # Nobody needs a permission for the first; the others are of doctor's own questions.
 NOT_OF_A_DEPLOY = {"sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy", "sqs:ListQueues"}
 # Of other services, under the same Python name.
-NAMESAKES = {"iam:GetPolicy", "sqs:AddPermission", "sqs:RemovePermission"}
+NAMESAKES = {
+    "ecr:UntagResource",
+    "iam:GetPolicy",
+    "logs:UntagResource",
+    "sqs:AddPermission",
+    "sqs:RemovePermission",
+}
 
 
 @pytest.fixture
