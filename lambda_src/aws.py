@@ -160,7 +160,7 @@ class Aws:
                 failed[int(entry["Id"])] = f"{entry.get('Code')}: {entry.get('Message')}"
         return failed
 
-    def hide(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
+    def change_visibility(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
         """Let a received message become visible again after `seconds`; raises AwsError."""
         self._sqs(
             "ChangeMessageVisibility",

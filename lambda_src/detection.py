@@ -16,7 +16,7 @@ from typing import Any
 from lambda_src import log
 from lambda_src.aws import Aws
 from lambda_src.contract import FrameRequest, RequestError
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
 from lambda_src.timing import Stopwatch, peak_memory_mb, process_age_ms
 from lambda_src.vision.detector import Detector
@@ -25,7 +25,7 @@ from lambda_src.vision.store import DETECTION, Model
 
 def _load() -> DetectStage:
     watch = Stopwatch()
-    settings = Settings.from_environment(os.environ)
+    settings = FunctionSettings.from_environment(os.environ)
     with watch.stage("init"):
         model = Model.open(settings.model_dir, DETECTION)
         detector = Detector(

@@ -15,13 +15,13 @@ from typing import Any
 from lambda_src import log
 from lambda_src.aws import Aws
 from lambda_src.contract import DETECTION_INIT, RECOGNITION_INIT, UNKNOWN, FrameResult
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 from lambda_src.timing import Stopwatch, process_age_ms
 
 # One crop in base64, as measured: a PNG of 160x160 pixels has some 22 kB.
 _CROP = "x" * 30_000
 
-_settings = Settings.from_environment(os.environ)
+_settings = FunctionSettings.from_environment(os.environ)
 _aws = Aws.from_environment(os.environ)
 _init_ms = process_age_ms() or 0.0
 _cold = True

@@ -14,8 +14,8 @@ from typing import Any
 from lambda_src import log
 from lambda_src.aws import Aws
 from lambda_src.gallery import GallerySource
-from lambda_src.settings import Settings
-from lambda_src.stages.recognise import RecogniseStage, Record
+from lambda_src.settings import FunctionSettings
+from lambda_src.stages.recognise import QueueRecord, RecogniseStage
 from lambda_src.timing import Stopwatch, peak_memory_mb, process_age_ms
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.store import RECOGNITION, Model
@@ -23,7 +23,7 @@ from lambda_src.vision.store import RECOGNITION, Model
 
 def _load() -> RecogniseStage:
     watch = Stopwatch()
-    settings = Settings.from_environment(os.environ)
+    settings = FunctionSettings.from_environment(os.environ)
     aws = Aws.from_environment(os.environ)
     with watch.stage("init"):
         model = Model.open(settings.model_dir, RECOGNITION)
@@ -80,11 +80,11 @@ def _seconds(context: object) -> float:
     return 0.0 if left is None else float(left()) / 1e3
 
 
-def _record(record: dict[str, Any]) -> Record:
+def _record(record: dict[str, Any]) -> QueueRecord:
     attributes = record["attributes"]
     sent_ms = float(attributes["SentTimestamp"])
     first_ms = float(attributes.get("ApproximateFirstReceiveTimestamp", "inf"))
-    return Record(
+    return QueueRecord(
         message_id=record["messageId"],
         receipt_handle=record["receiptHandle"],
         body=record["body"],

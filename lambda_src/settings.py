@@ -14,7 +14,7 @@ _MB_PER_VCPU = 1769
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FunctionSettings:
     """What a deployed function was told. Sizes in bytes and pixels, times in seconds."""
 
     model_dir: Path = DEFAULT_MODEL_DIR
@@ -37,7 +37,7 @@ class Settings:
     log_names: bool = True
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str]) -> Settings:
+    def from_environment(cls, env: Mapping[str, str]) -> FunctionSettings:
         """Read FACECTL_* variables; raises ValueError naming the one that is wrong."""
         default = cls()
         return cls(

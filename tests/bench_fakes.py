@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from facectl.stream.frames import Frame
-from facectl.stream.ledger import Delivery
+from facectl.stream.in_flight import AcceptedPost
 from facectl.stream.responses import Received
-from facectl.stream.session import Ends
+from facectl.stream.session import Transport
 from lambda_src.contract import FrameRequest, FrameResult
 
 JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"
@@ -47,10 +47,10 @@ class FakePipeline:
         self._news = threading.Condition()
         self._one = threading.Lock()
 
-    def ends(self) -> Ends:
-        return Ends(self, self)
+    def transport(self) -> Transport:
+        return Transport(self, self)
 
-    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
         index = int(request.request_id.rpartition("-")[2])
         stalls = self.stalls(index)
         self.posts += 1
@@ -62,7 +62,7 @@ class FakePipeline:
             time.sleep(stalls.way_in + stalls.detect)
         if index not in self.silent:
             self._answer(index, request, stalls)
-        return Delivery(1, 1, time.perf_counter() - began)
+        return AcceptedPost(1, 1, time.perf_counter() - began)
 
     def _answer(self, index: int, request: FrameRequest, stalls: Stalls) -> None:
         timings = {

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from facectl.bench.clocks import Readings
-from facectl.bench.recorder import Post, Sample, Stamps
-from facectl.bench.report import Figures, Report, Targets
+from facectl.bench.recorder import FrameTiming, PostTiming, Stamps
+from facectl.bench.report import BenchmarkReport, Figures, Targets
 from facectl.bench.run import Run
 from facectl.bench.workload import Workload
-from facectl.stream.ledger import Counts
+from facectl.stream.in_flight import FrameCounts
 
 READINGS = Readings(0.0, 0.0)
 
 
-def answered(index: int, latency: float, **more: Any) -> Sample:
+def answered(index: int, latency: float, **more: Any) -> FrameTiming:
     """Due at `index` seconds, posted when due, in the functions for a tenth of a second."""
     due = float(index)
     fields: dict[str, Any] = {
@@ -27,23 +27,23 @@ def answered(index: int, latency: float, **more: Any) -> Sample:
         "opened": due,
         "result": "Ann",
         "latency": latency,
-        "post": Post(due, due + 0.05, 1, 0.05),
+        "post": PostTiming(due, due + 0.05, 1, 0.05),
         "stamps": Stamps(due + latency - 0.02, due + latency - 0.01),
         "timings_ms": {"detect": 60.0, "request_queue": 5.0, "embed": 40.0},
         "faces": 1,
     }
-    return Sample(**{**fields, **more})
+    return FrameTiming(**{**fields, **more})
 
 
-def lost(index: int, status: Any = "unanswered") -> Sample:
-    return Sample(index, f"f{index}.jpg", f"r-{index}", status, index, index, error="no route")
+def lost(index: int, status: Any = "unanswered") -> FrameTiming:
+    return FrameTiming(index, f"f{index}.jpg", f"r-{index}", status, index, index, error="no route")
 
 
-def run_with(samples: Sequence[Sample], **more: Any) -> Run:
+def run_with(samples: Sequence[FrameTiming], **more: Any) -> Run:
     fields: dict[str, Any] = {
         "samples": samples,
         "workload": Workload(),
-        "counts": Counts(duplicates=2),
+        "counts": FrameCounts(duplicates=2),
         "readings": READINGS,
         "began": 0.0,
         "seconds": 10.0,
@@ -51,7 +51,7 @@ def run_with(samples: Sequence[Sample], **more: Any) -> Run:
     return Run(**{**fields, **more})
 
 
-def report_of(run: Run, **more: Any) -> Report:
+def report_of(run: Run, **more: Any) -> BenchmarkReport:
     fields: dict[str, Any] = {
         "run": run,
         "figures": Figures.of(run),
@@ -59,4 +59,4 @@ def report_of(run: Run, **more: Any) -> Report:
         "conditions": {"source": "clip.mp4", "workload": "open loop", "target": "nowhere"},
         "synthetic": False,
     }
-    return Report(**{**fields, **more})
+    return BenchmarkReport(**{**fields, **more})

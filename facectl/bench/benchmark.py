@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Protocol
 
 from facectl.aws import Clients
-from facectl.bench import billing, clocks, conditions, floor
+from facectl.bench import baseline, billing, clocks, conditions
 from facectl.bench.clocks import Bounds
 from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import cost_of
-from facectl.bench.report import Figures, Report, Targets
+from facectl.bench.report import BenchmarkReport, Figures, Targets
 from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
 from facectl.bench.truth import Truth, check_labels, load_labels
 from facectl.errors import CloudError, IncompleteError
 from facectl.prices import Prices
 from facectl.stream.responses import ResponseQueue
-from facectl.stream.session import Ends
+from facectl.stream.session import Transport
 
 # So many frames are looked at to see whether labels name any.
 _LOOKED_AT = 1000
@@ -42,7 +42,7 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BenchmarkOptions:
     """What is to be measured, and what the result is held against."""
 
     load: Load
@@ -55,9 +55,9 @@ class Settings:
     compare: Path | None = None
 
 
-def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
+def benchmark(clients: Clients, settings: BenchmarkOptions, watch: Watch) -> BenchmarkReport:
     """Measure the deployment; raises InputError where it can't be begun, CloudError."""
-    ends = pipeline_ends(clients, settings.load)
+    transport = pipeline_transport(clients, settings.load)
     earlier = None if settings.compare is None else load_run(settings.compare)
     labels = _labels(settings)
     names = clients.deployment.names
@@ -67,7 +67,7 @@ def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
         **conditions.deployed(clients),
         **conditions.sent(settings.load, settings.source_name),
     }
-    platform, run = _measured(clients, settings, watch, ends)
+    platform, run = _measured(clients, settings, watch, transport)
     report = reported(clients, settings, run, watch, facts=facts, labels=labels)
     report = replace(report, floor=platform)
     if earlier is None or not report.figures.warm.count:
@@ -76,7 +76,7 @@ def benchmark(clients: Clients, settings: Settings, watch: Watch) -> Report:
 
 
 def _measured(
-    clients: Clients, settings: Settings, watch: Watch, ends: Callable[[], Ends]
+    clients: Clients, settings: BenchmarkOptions, watch: Watch, transport: Callable[[], Transport]
 ) -> tuple[Figures | None, Run]:
     """The floor, if it is wanted, and the pipeline, one right after the other."""
     platform: Figures | None = None
@@ -87,7 +87,7 @@ def _measured(
                 platform = _floor(clients, settings.load, watch, stack)
             bounds = compared(clients, ResponseQueue(clients), watch)
             with watch.frames(settings.load, "pipeline") as progress:
-                run = measure(ends, settings.load, bounds=bounds, progress=progress)
+                run = measure(transport, settings.load, bounds=bounds, progress=progress)
     except CloudError as error:
         # A target that died takes its floor with it, not what was measured until then.
         if run is None:
@@ -102,22 +102,25 @@ def _measured(
 def _floor(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:
     """The platform alone under the same load, warm; its functions stand as long as the stack."""
     with watch.status("Deploying no-op functions beside the pipeline"):
-        standing = stack.enter_context(floor.standing(clients))
+        standing = stack.enter_context(baseline.standing(clients))
     warmup = max(load.workload.warmup, _FLOOR_WARMUP)
     warmed = replace(load, workload=replace(load.workload, warmup=warmup))
     bounds = compared(clients, standing.queue(), watch)
     with watch.frames(warmed, "platform alone") as progress:
         run = measure(
-            lambda: standing.ends(load.workload.threads), warmed, bounds=bounds, progress=progress
+            lambda: standing.transport(load.workload.threads),
+            warmed,
+            bounds=bounds,
+            progress=progress,
         )
     if run.ended is not None:
         raise IncompleteError(f"The floor's measurement ended early: {run.ended}")
     return Figures.of(run)
 
 
-def pipeline_ends(clients: Clients, load: Load) -> Callable[[], Ends]:
+def pipeline_transport(clients: Clients, load: Load) -> Callable[[], Transport]:
     """What makes the ends of the deployment's own pipeline, one session each."""
-    return lambda: Ends.of(clients, connections=load.workload.threads)
+    return lambda: Transport.of(clients, connections=load.workload.threads)
 
 
 def prepare(clients: Clients, queues: tuple[str, ...], watch: Watch, *, purge: bool) -> None:
@@ -136,13 +139,13 @@ def compared(clients: Clients, queue: ResponseQueue, watch: Watch) -> Bounds:
 
 def reported(
     clients: Clients,
-    settings: Settings,
+    settings: BenchmarkOptions,
     run: Run,
     watch: Watch,
     *,
     facts: Mapping[str, object],
     labels: Mapping[str, str],
-) -> Report:
+) -> BenchmarkReport:
     """The report of a run, with what the functions were billed for it."""
     figures = Figures.of(run)
     with watch.status("Reading what was billed") as tell:
@@ -150,7 +153,7 @@ def reported(
     faces = [sample.faces for sample in run.samples if sample.faces is not None]
     workload = settings.load.workload
     rate = settings.load.source_rate if workload.realtime else workload.asked_rate or 1.0
-    return Report(
+    return BenchmarkReport(
         run=run,
         figures=figures,
         targets=settings.targets,
@@ -163,7 +166,7 @@ def reported(
     )
 
 
-def _labels(settings: Settings) -> dict[str, str]:
+def _labels(settings: BenchmarkOptions) -> dict[str, str]:
     if settings.labels is None:
         return {}
     labels = load_labels(settings.labels)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from facectl.bench.recorder import Sample
-from facectl.bench.report import Report
+from facectl.bench.recorder import FrameTiming
+from facectl.bench.report import BenchmarkReport
 from facectl.bench.stages import FUNCTIONS, STAGES, WORDS
 from facectl.bench.statistics import histogram, round_step
 from facectl.bench.svg import WIDTH, Axis, Chart, linear, milliseconds, plain, svg
@@ -23,12 +23,12 @@ _LABELS = 140.0
 _VALUES = 58.0
 
 
-def latencies(report: Report) -> list[float]:
+def latencies(report: BenchmarkReport) -> list[float]:
     """Seconds end to end of what was answered, ascending."""
     return sorted(s.latency for s in report.run.samples if s.latency is not None)
 
 
-def distribution(report: Report) -> str:
+def distribution(report: BenchmarkReport) -> str:
     """How many frames took how long."""
     ordered = latencies(report)
     bins = histogram(ordered, _BINS)
@@ -47,7 +47,7 @@ def distribution(report: Report) -> str:
     return chart.drawn()
 
 
-def percentile_curve(report: Report) -> str:
+def percentile_curve(report: BenchmarkReport) -> str:
     """The time that a share of the frames did not exceed; the axis stretches the slowest."""
     ordered = latencies(report)
     most = max(_stretched(99), _stretched(100 * (1 - 1 / len(ordered))))
@@ -69,7 +69,7 @@ def percentile_curve(report: Report) -> str:
     return chart.drawn()
 
 
-def timeline(report: Report) -> str:
+def timeline(report: BenchmarkReport) -> str:
     """Each frame when it was due, and how long it took: warm, cold, or without an answer."""
     samples = report.run.samples
     start = min(sample.due for sample in samples)
@@ -92,7 +92,7 @@ def timeline(report: Report) -> str:
     return chart.drawn()
 
 
-def flow(report: Report) -> str:
+def flow(report: BenchmarkReport) -> str:
     """Frames a second that were sent, and that were answered; cold starts where they were due."""
     samples = report.run.samples
     start = min(sample.due for sample in samples)
@@ -129,7 +129,7 @@ def _rates(times: Sequence[float], width: float, end: float) -> list[tuple[float
     return points
 
 
-def waterfall(report: Report) -> str:
+def waterfall(report: BenchmarkReport) -> str:
     """The mean warm frame, stage after stage; beneath each the platform's own where known."""
     shares = report.figures.stages.shares
     floor = None if report.floor is None else report.floor.stages.shares
@@ -170,7 +170,7 @@ def _right(ended: float, total: float) -> float:
     return _LABELS + ended / total * (WIDTH - _LABELS - _VALUES) + 5
 
 
-def _thinned(samples: Sequence[Sample]) -> list[Sample]:
+def _thinned(samples: Sequence[FrameTiming]) -> list[FrameTiming]:
     """All samples, or those that must be seen and evenly chosen ones of the rest."""
     if len(samples) <= _MOST_DOTS:
         return list(samples)

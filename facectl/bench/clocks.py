@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from facectl.aws import Clients, cloud_errors
-from facectl.bench.recorder import Sample
+from facectl.bench.recorder import FrameTiming
 from facectl.stream.responses import ResponseQueue
 
 # SQS's stamps are whole milliseconds, cut off.
@@ -85,7 +85,7 @@ class Offset:
         }
 
 
-def from_samples(samples: Sequence[Sample], readings: Readings) -> Bounds:
+def from_samples(samples: Sequence[FrameTiming], readings: Readings) -> Bounds:
     """What the frames themselves say: none was answered before it was sent, nor given out late.
 
     What the functions measured counts as a duration, the request queue's too,
@@ -94,7 +94,7 @@ def from_samples(samples: Sequence[Sample], readings: Readings) -> Bounds:
     return Bounds().narrowed(_of_frame(sample, readings) for sample in samples)
 
 
-def _of_frame(sample: Sample, readings: Readings) -> Bounds:
+def _of_frame(sample: FrameTiming, readings: Readings) -> Bounds:
     if sample.stamps is None or sample.answered is None or sample.post is None:
         return Bounds()
     timings = sample.timings_ms or {}

@@ -64,11 +64,12 @@ def functions(clients: Clients) -> dict[str, Function]:
 
 def sent(load: Load, source: str) -> dict[str, Any]:
     """What was sent, and how."""
-    encoding = load.asking.encoding
+    encoding = load.request_options.encoding
     side = "as they are" if encoding.max_side is None else f"at most {encoding.max_side} px"
     return {
         "source": source,
-        "frames": f"{side}, JPEG quality {encoding.quality}, max faces {load.asking.max_faces}",
+        "frames": f"{side}, JPEG quality {encoding.quality}, "
+        f"max faces {load.request_options.max_faces}",
         "workload": str(load.workload),
     }
 

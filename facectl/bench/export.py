@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl import paths
-from facectl.bench.report import Report, rows
+from facectl.bench.report import BenchmarkReport, rows
 from facectl.bench.stages import STAGES
 from facectl.errors import InputError
 
@@ -34,7 +34,7 @@ _COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_csv(report: Report, file: Path) -> None:
+def write_csv(report: BenchmarkReport, file: Path) -> None:
     """Write one row for each request; raises InputError where the file can't be written."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facectl.bench import charts
 from facectl.bench.export import write
-from facectl.bench.report import Figures, Report
+from facectl.bench.report import BenchmarkReport, Figures
 from facectl.bench.stages import STAGES, WORDS
 from facectl.bench.statistics import Summary
 
@@ -21,12 +21,12 @@ _SUMMARY = ("n", "mean", "min", "p50", "p90", "p95", "p99", "max")
 _MOST_CONFUSIONS = 60
 
 
-def write_html(report: Report, file: Path) -> None:
+def write_html(report: BenchmarkReport, file: Path) -> None:
     """Write the page; raises InputError where the file can't be written."""
     write(file, page(report))
 
 
-def page(report: Report) -> str:
+def page(report: BenchmarkReport) -> str:
     """The whole page."""
     style = resources.files("facectl.bench").joinpath(_STYLE).read_text(encoding="utf-8")
     sections = [_head(report), _tiles(report), *_charts(report), *_tables(report)]
@@ -40,7 +40,7 @@ def page(report: Report) -> str:
     )
 
 
-def _head(report: Report) -> str:
+def _head(report: BenchmarkReport) -> str:
     state, word = ("met", "targets met")
     if not report.run.complete:
         state, word = ("missed", "incomplete")
@@ -64,7 +64,7 @@ def _head(report: Report) -> str:
     )
 
 
-def _tiles(report: Report) -> str:
+def _tiles(report: BenchmarkReport) -> str:
     figures, cost = report.figures, report.cost
     everything = figures.everything
     tiles = [
@@ -88,10 +88,10 @@ def _tiles(report: Report) -> str:
     )
 
 
-def _charts(report: Report) -> list[str]:
+def _charts(report: BenchmarkReport) -> list[str]:
     if not report.figures.answered:
         return [_verdict(report)]
-    drawn: list[tuple[str, str, Callable[[Report], str]]] = [
+    drawn: list[tuple[str, str, Callable[[BenchmarkReport], str]]] = [
         ("Distribution", "frames by time end to end", charts.distribution),
         (
             "Percentiles",
@@ -117,7 +117,7 @@ def _charts(report: Report) -> list[str]:
     return [f'<section class="charts">{figures}{_verdict(report)}</section>']
 
 
-def _key(report: Report) -> str:
+def _key(report: BenchmarkReport) -> str:
     words = ['<span class="key warm">●</span> answered, when it was due']
     if report.figures.cold.count:
         words.append('<span class="key cold">●</span> met a cold start')
@@ -126,14 +126,14 @@ def _key(report: Report) -> str:
     return "ms of each frame: " + ", ".join(words)
 
 
-def _key_of_flow(report: Report) -> str:
+def _key_of_flow(report: BenchmarkReport) -> str:
     words = ['<span class="key sent">━</span> sent', '<span class="key warm">━</span> answered']
     if report.figures.cold.count:
         words.append('<span class="key cold">✕</span> cold start')
     return "frames a second: " + ", ".join(words)
 
 
-def _tables(report: Report) -> list[str]:
+def _tables(report: BenchmarkReport) -> list[str]:
     figures = report.figures
     parts = [
         _table("End to end, ms", ("", *_SUMMARY), _end_to_end(figures)),
@@ -155,7 +155,7 @@ def _tables(report: Report) -> list[str]:
     return parts
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: BenchmarkReport) -> str:
     rows = (
         (
             check.what,
@@ -168,7 +168,7 @@ def _verdict(report: Report) -> str:
     return _table("Verdict", ("", "measured", "at most", ""), rows, words=True)
 
 
-def _optional_tables(report: Report) -> list[str]:
+def _optional_tables(report: BenchmarkReport) -> list[str]:
     parts = []
     if report.comparison is not None:
         rows = (
@@ -199,7 +199,7 @@ def _optional_tables(report: Report) -> list[str]:
     return parts
 
 
-def _cost_rows(report: Report) -> Iterable[Sequence[str]]:
+def _cost_rows(report: BenchmarkReport) -> Iterable[Sequence[str]]:
     cost = report.cost
     if cost is None:
         return
@@ -223,7 +223,7 @@ def _end_to_end(figures: Figures) -> Iterable[Sequence[str]]:
         yield f"start of {name}", *_summary(summary, unit=1e-3)
 
 
-def _stages(report: Report) -> Iterable[Sequence[str]]:
+def _stages(report: BenchmarkReport) -> Iterable[Sequence[str]]:
     stages = report.figures.stages
     floor = None if report.floor is None else report.floor.stages.shares
     for stage in STAGES:

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from facectl.errors import FacectlError
-from facectl.stream.ledger import Delivery, Outcome, Status
-from facectl.stream.responses import LONG_POLL, Queue, Received
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, Status
+from facectl.stream.responses import LONG_POLL, MessageQueue, Received
 from facectl.stream.sender import Endpoint
-from facectl.stream.session import Ends
+from facectl.stream.session import Transport
 from lambda_src.contract import DETECTION_INIT, RECOGNITION_INIT, FrameRequest
 
 COLD_KEYS = (DETECTION_INIT, RECOGNITION_INIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PostTiming:
     """One POST by the client's clock, from its first attempt to its end.
 
     `last`: seconds of the attempt that got through; None, and 0 attempts, where
@@ -35,14 +35,14 @@ class Post:
     last: float | None = None
 
     @property
-    def put_off(self) -> float:
+    def retry_delay(self) -> float:
         """Seconds until the attempt that got through: others before it, and waits between them."""
         return 0.0 if self.last is None else max(0.0, self.ended - self.began - self.last)
 
     @property
     def sent(self) -> float:
         """When the attempt began that got through, or the first where none did."""
-        return self.began + self.put_off
+        return self.began + self.retry_delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Stamps:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class FrameTiming:
     """One frame. Times in seconds of the client's monotonic clock, durations in seconds.
 
     `latency` counts from `due`; `timings_ms` are the functions' own; `faces` is
@@ -70,7 +70,7 @@ class Sample:
     result: str | None = None
     error: str | None = None
     latency: float | None = None
-    post: Post | None = None
+    post: PostTiming | None = None
     stamps: Stamps | None = None
     timings_ms: Mapping[str, float] | None = None
     faces: int | None = None
@@ -87,31 +87,31 @@ class Sample:
 
 
 class Recorder:
-    """Stands before both ends and listens to the ledger; `samples` when the run is over."""
+    """Stands before both ends and listens to the tracker; `samples` when the run is over."""
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._outcomes: list[Outcome] = []
-        self._posts: dict[str, Post] = {}
+        self._outcomes: list[FrameOutcome] = []
+        self._posts: dict[str, PostTiming] = {}
         self._stamps: dict[str, Stamps] = {}
         self._lock = threading.Lock()
 
-    def before(self, ends: Ends) -> Ends:
+    def before(self, transport: Transport) -> Transport:
         """The same ends, watched."""
-        return Ends(
-            _WatchedEndpoint(ends.endpoint, self._posted, self._clock),
-            _WatchedQueue(ends.queue, self._received),
-            ends.close,
+        return Transport(
+            _WatchedEndpoint(transport.endpoint, self._posted, self._clock),
+            _WatchedQueue(transport.queue, self._received),
+            transport.close,
         )
 
-    def __call__(self, outcome: Outcome) -> None:
-        """Take a frame's outcome from the ledger."""
+    def __call__(self, outcome: FrameOutcome) -> None:
+        """Take a frame's outcome from the tracker."""
         self._outcomes.append(outcome)
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[FrameTiming]:
         """The frames in the order in which they were due."""
         return [
-            Sample(
+            FrameTiming(
                 index=outcome.index,
                 name=outcome.name,
                 request_id=outcome.request_id,
@@ -129,7 +129,7 @@ class Recorder:
             for outcome in sorted(self._outcomes, key=lambda outcome: outcome.index)
         ]
 
-    def _posted(self, request_id: str, post: Post) -> None:
+    def _posted(self, request_id: str, post: PostTiming) -> None:
         with self._lock:
             self._posts[request_id] = post
 
@@ -144,7 +144,7 @@ class Recorder:
                     )
 
 
-def _faces(outcome: Outcome) -> int | None:
+def _faces(outcome: FrameOutcome) -> int | None:
     if outcome.answer is None or outcome.answer.faces is None:
         return None
     return len(outcome.answer.faces)
@@ -152,27 +152,28 @@ def _faces(outcome: Outcome) -> int | None:
 
 class _WatchedEndpoint:
     def __init__(
-        self, inner: Endpoint, tell: Callable[[str, Post], None], clock: Callable[[], float]
+        self, inner: Endpoint, tell: Callable[[str, PostTiming], None], clock: Callable[[], float]
     ) -> None:
         self._inner = inner
         self._tell = tell
         self._clock = clock
 
-    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
         began = self._clock()
         try:
             delivery = self._inner.post(request, sleep=sleep)
         except FacectlError:
-            self._tell(request.request_id, Post(began, self._clock(), 0))
+            self._tell(request.request_id, PostTiming(began, self._clock(), 0))
             raise
         self._tell(
-            request.request_id, Post(began, self._clock(), delivery.attempts, delivery.seconds)
+            request.request_id,
+            PostTiming(began, self._clock(), delivery.attempts, delivery.seconds),
         )
         return delivery
 
 
 class _WatchedQueue:
-    def __init__(self, inner: Queue, tell: Callable[[Sequence[Received]], None]) -> None:
+    def __init__(self, inner: MessageQueue, tell: Callable[[Sequence[Received]], None]) -> None:
         self._inner = inner
         self._tell = tell
 

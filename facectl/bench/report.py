@@ -10,7 +10,7 @@ from typing import Any
 from facectl.bench import clocks
 from facectl.bench.compare import FORMAT, Comparison
 from facectl.bench.cost import Cost
-from facectl.bench.recorder import COLD_KEYS, Sample
+from facectl.bench.recorder import COLD_KEYS, FrameTiming
 from facectl.bench.run import Run
 from facectl.bench.stages import Breakdown, stages_of
 from facectl.bench.statistics import Summary
@@ -171,7 +171,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchmarkReport:
     """A run and all that is said about it.
 
     `conditions` name what it was measured on. `floor`: the platform alone.
@@ -246,7 +246,7 @@ def rows(run: Run, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     return [_row(sample, run, start, labels) for sample in run.samples]
 
 
-def _row(sample: Sample, run: Run, start: float, labels: Mapping[str, str]) -> dict[str, Any]:
+def _row(sample: FrameTiming, run: Run, start: float, labels: Mapping[str, str]) -> dict[str, Any]:
     label = labels.get(stem(sample.name))
     post = sample.post
     stages = stages_of(sample, run.readings, run.offset) or {}
@@ -270,12 +270,12 @@ def _row(sample: Sample, run: Run, start: float, labels: Mapping[str, str]) -> d
     }
 
 
-def _breakdown(run: Run, samples: Sequence[Sample]) -> Breakdown:
+def _breakdown(run: Run, samples: Sequence[FrameTiming]) -> Breakdown:
     found = (stages_of(sample, run.readings, run.offset) for sample in samples)
     return Breakdown.of([stages for stages in found if stages is not None])
 
 
-def _starts(cold: Sequence[Sample]) -> dict[str, Summary]:
+def _starts(cold: Sequence[FrameTiming]) -> dict[str, Summary]:
     """How long the functions' processes took to be ready, in ms."""
     functions = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
     found = {

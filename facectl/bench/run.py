@@ -9,28 +9,28 @@ from dataclasses import dataclass, field, replace
 from facectl.aws import Clients
 from facectl.bench import clocks
 from facectl.bench.clocks import Bounds, Offset, Readings
-from facectl.bench.recorder import Recorder, Sample
+from facectl.bench.recorder import FrameTiming, Recorder
 from facectl.bench.workload import Repeated, Workload
 from facectl.errors import InputError
 from facectl.stream import purge
-from facectl.stream.ledger import Counts
+from facectl.stream.in_flight import FrameCounts
 from facectl.stream.purge import Purge
-from facectl.stream.results import Tally
-from facectl.stream.sender import Asking
-from facectl.stream.session import Ends, Frames, Plan, Report, Session
+from facectl.stream.results import RunStats
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import FrameSource, RunOptions, RunReport, Session, Transport
 
 # An open loop is not to be held up by its own accounting.
 _OPEN_WINDOW = 100_000
-Progress = Callable[[Counts], None]
+Progress = Callable[[FrameCounts], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """What is sent: a source with its frames a second, how it is asked for, and when."""
 
-    source: Frames
+    source: FrameSource
     source_rate: float
-    asking: Asking
+    request_options: RequestOptions
     workload: Workload
     timeout: float = 60.0
 
@@ -43,9 +43,9 @@ class Run:
     seconds of the epoch.
     """
 
-    samples: Sequence[Sample]
+    samples: Sequence[FrameTiming]
     workload: Workload
-    counts: Counts
+    counts: FrameCounts
     readings: Readings
     began: float
     seconds: float
@@ -60,25 +60,25 @@ class Run:
 
 
 def measure(
-    ends: Callable[[], Ends],
+    transport: Callable[[], Transport],
     load: Load,
     *,
     bounds: Bounds | None = None,
     progress: Progress = lambda _: None,
 ) -> Run:
-    """Send the load and measure it; `ends` makes the ends of one session.
+    """Send the load and measure it; `transport` makes the ends of one session.
 
     `bounds` is what is known already of SQS's clock. A target that dies, or
     Ctrl-C, ends the run early; one that dies while it warms up raises its error.
     """
     if load.workload.warmup:
-        _, warm = _session(ends(), replace(load, workload=load.workload.warming()), progress)
+        _, warm = _session(transport(), replace(load, workload=load.workload.warming()), progress)
         if warm.failure is not None:
             raise warm.failure
         if warm.interrupted:
             raise KeyboardInterrupt
     readings = Readings.now()
-    recorder, report = _session(ends(), load, progress)
+    recorder, report = _session(transport(), load, progress)
     samples = recorder.samples()
     found, known = clocks.from_samples(samples, readings), bounds or Bounds()
     ended = "stopped by Ctrl-C" if report.interrupted else None
@@ -99,18 +99,18 @@ def measure(
     )
 
 
-def _session(ends: Ends, load: Load, progress: Progress) -> tuple[Recorder, Report]:
+def _session(transport: Transport, load: Load, progress: Progress) -> tuple[Recorder, RunReport]:
     workload = load.workload
-    plan = Plan(
-        asking=load.asking,
+    plan = RunOptions(
+        request_options=load.request_options,
         concurrency=workload.threads,
         schedule=workload.schedule(),
         timeout=load.timeout,
         window=_OPEN_WINDOW if workload.concurrency is None else workload.concurrency,
     )
     recorder = Recorder()
-    session = Session(recorder.before(ends), plan, Tally(0))
-    session.ledger.listen(recorder)
+    session = Session(recorder.before(transport), plan, RunStats(0))
+    session.tracker.listen(recorder)
     frames = Repeated(load.source, workload, rate=load.source_rate)
     return recorder, session.run(frames, progress=progress)
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facectl.bench.clocks import Offset, Readings
-from facectl.bench.recorder import Sample
+from facectl.bench.recorder import FrameTiming
 from facectl.bench.statistics import Summary
 
 STAGES = (
@@ -56,7 +56,9 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 FUNCTIONS = ("detect", "embed")
 
 
-def stages_of(sample: Sample, readings: Readings, offset: Offset | None) -> dict[str, float] | None:
+def stages_of(
+    sample: FrameTiming, readings: Readings, offset: Offset | None
+) -> dict[str, float] | None:
     """Seconds by stage, in order; None for a frame that has no answer with timings.
 
     A frame without a face has no `request_queue` and no `embed`. Without an
@@ -80,9 +82,9 @@ def stages_of(sample: Sample, readings: Readings, offset: Offset | None) -> dict
             found["poll"] = readings.at(sample.answered) - given_out
     post = (sample.answered - sample.due) - sum(found.values())
     # An attempt that seemed to fail may be the one that was answered.
-    put_off = min(sample.post.put_off, max(0.0, post))
-    found["wait"] += put_off
-    found["post"] = post - put_off
+    retry_delay = min(sample.post.retry_delay, max(0.0, post))
+    found["wait"] += retry_delay
+    found["post"] = post - retry_delay
     return {stage: found[stage] for stage in STAGES if stage in found}
 
 

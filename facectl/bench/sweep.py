@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from facectl.aws import Clients, cloud_errors
-from facectl.bench.benchmark import Settings, Watch, benchmark
-from facectl.bench.report import Report
+from facectl.bench.benchmark import BenchmarkOptions, Watch, benchmark
+from facectl.bench.report import BenchmarkReport
 from facectl.bench.signals import ended_in_order, undisturbed
 from facectl.deploy.deployer import account_of
-from facectl.deploy.executor import carry_out
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account, Change, Function, Update
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
@@ -50,7 +50,7 @@ class Swept:
     """One size, in MB, and what was measured with it."""
 
     memory: int
-    report: Report
+    report: BenchmarkReport
 
     def as_dict(self) -> dict[str, Any]:
         return {"memory_mb": self.memory, **self.report.as_dict()}
@@ -59,10 +59,10 @@ class Swept:
 def sweep(
     clients: Clients,
     sizes: Sequence[int],
-    settings: Settings,
+    settings: BenchmarkOptions,
     watch: Watch,
     *,
-    measure: Callable[[Clients, Settings, Watch], Report] = benchmark,
+    measure: Callable[[Clients, BenchmarkOptions, Watch], BenchmarkReport] = benchmark,
 ) -> list[Swept]:
     """Measure with each size; ends early, with what there is, when a run does.
 
@@ -120,4 +120,4 @@ def _resize(clients: Clients, account: Account, wanted: Sequence[Function]) -> N
             change = Change("memory", str(found.memory), str(function.memory))
             # All but the memory as it is now: nothing else is undone with it.
             step = Update(replace(found, memory=function.memory), found, (change,))
-            carry_out(step, context)
+            apply_step(step, context)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from facectl.bench.recorder import Sample
+from facectl.bench.recorder import FrameTiming
 from facectl.errors import InputError
 
 _COLUMNS = ("Image", "Results")
@@ -72,7 +72,7 @@ class Truth:
     confusion: Mapping[tuple[str, str], int]
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], labels: Mapping[str, str]) -> Truth:
+    def of(cls, samples: Sequence[FrameTiming], labels: Mapping[str, str]) -> Truth:
         """Of the frames that were answered."""
         confusion: Counter[tuple[str, str]] = Counter()
         unlabelled = 0

@@ -17,7 +17,7 @@ from typing import Literal
 
 from facectl.errors import InputError
 from facectl.stream.frames import Frame
-from facectl.stream.session import Frames
+from facectl.stream.session import FrameSource
 
 Arrivals = Literal["uniform", "poisson"]
 DEFAULT_FRAMES = 100
@@ -129,7 +129,7 @@ class Repeated:
 
     def __init__(
         self,
-        source: Frames,
+        source: FrameSource,
         workload: Workload,
         *,
         rate: float,

@@ -45,13 +45,13 @@ def demo(
     from facectl.cli.deploy import confirm_removals
     from facectl.demo import clip, run
     from facectl.stream.files import Files
-    from facectl.stream.selection import Selection
-    from facectl.stream.sender import Asking
-    from facectl.stream.session import Plan
+    from facectl.stream.sampling import Sampling
+    from facectl.stream.sender import RequestOptions
+    from facectl.stream.session import RunOptions
     from facectl.stream.sources import open_source
 
     if video is not None:
-        open_source([str(video)], Selection())
+        open_source([str(video)], Sampling())
     deployment = announced(run.meant(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
@@ -64,7 +64,7 @@ def demo(
             soft_wrap=True,
         )
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
-    run.enrol_portrait(asu_id, model, folder)
+    run.enroll_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
     work = run.draft(deployment, model, port, replace_others=replace)
     confirm_removals(work, yes=yes)
@@ -72,8 +72,10 @@ def demo(
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = Files(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
-    source = open_source([str(shown)], Selection())
-    report = send.run(deployment, source, Plan(Asking(max_faces=max_faces, detail=True)), files)
+    source = open_source([str(shown)], Sampling())
+    report = send.run(
+        deployment, source, RunOptions(RequestOptions(max_faces=max_faces, detail=True)), files
+    )
     send.finish(report)
     out.print(f"\nBoxes and names are drawn in {files.video}", soft_wrap=True)
     out.print("The pipeline goes on running; `facectl local down` ends it")

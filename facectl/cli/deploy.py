@@ -12,7 +12,7 @@ from facectl.console import err
 from facectl.context import Overrides, resolve
 
 if TYPE_CHECKING:
-    from facectl.deploy.deployer import Draft
+    from facectl.deploy.deployer import Plan
     from facectl.deploy.models import Step
 
 ModelName = Annotated[
@@ -162,7 +162,7 @@ def deploy(
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
-        work = deployer.draft(
+        work = deployer.prepare(
             deployment, store.find(model), options, reset=reset, replace_others=replace
         )
     report.warn(work)
@@ -174,14 +174,14 @@ def deploy(
     confirm_replacements(work.steps, yes=yes)
     rebuild.embed_for_deploy(work, asked=model is not None, yes=yes)
     with report.progress(work.steps) as progress:
-        deployer.perform(work, progress)
+        deployer.apply(work, progress)
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(work)
         probed = deployer.check(work, deployment)
     report.show_deployment(deployment, work, probed, json=json)
 
 
-def confirm_removals(work: Draft, *, yes: bool) -> None:
+def confirm_removals(work: Plan, *, yes: bool) -> None:
     """Say which deployment is removed first; ask, unless it is a demo's."""
     for removal in work.removals:
         other, count = removal.clients.deployment, len(removal.steps)

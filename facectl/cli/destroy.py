@@ -27,7 +27,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
     deployment = announced(resolve(overrides, new=True))
     try:
         with err.status("Reading what is deployed"):
-            work = deployer.draft_removal(deployer.located(deployment, overrides.endpoint_url))
+            work = deployer.prepare_removal(deployer.located(deployment, overrides.endpoint_url))
     except NotRunningError:
         # What `facectl local down` kept would be there again after `up`.
         if deployment.target != "local" or state_folder().exists():
@@ -42,7 +42,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         report.show_plan(work.steps)
         typer.confirm(f"Delete all this in {deployment.region}?", abort=True, err=True)
     with report.progress(work.steps) as progress:
-        deployer.perform(work, progress)
+        deployer.apply(work, progress)
     records.forget(deployment.key)
     if json:
         print_json(

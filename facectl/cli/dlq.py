@@ -16,8 +16,8 @@ from facectl.errors import IncompleteError, InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.logs.autopsy import Death
-    from facectl.logs.letters import DeadLetters, Letter, Outcome
+    from facectl.logs.dead_letters import DeadLetter, DeadLetterQueue, RedriveOutcome
+    from facectl.logs.failure_reasons import Failure
 
 app = typer.Typer(
     no_args_is_help=True, help="The dead-letter queue: what died, why; redrive or drop it."
@@ -38,15 +38,15 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
     facectl dlq list
     """
-    from facectl.cli.dlq_report import show_deaths
+    from facectl.cli.dlq_report import show_failures
 
     clients = Clients(deployment)
     with err.status("Reading the dead-letter queue and the logs"):
-        found = _deaths(clients, _queue(clients).peek())
+        found = _failures(clients, _queue(clients).peek())
     if json:
-        print_json({"dead": [death.as_dict() for death in found]})
+        print_json({"dead": [failure.as_dict() for failure in found]})
     else:
-        show_deaths(found)
+        show_failures(found)
 
 
 @app.command()
@@ -62,17 +62,17 @@ def show(
 
     facectl dlq show 3f2a-000017
     """
-    from facectl.cli.dlq_report import death_facts, show_death
-    from facectl.logs import autopsy
+    from facectl.cli.dlq_report import failure_facts, show_failure
+    from facectl.logs import failure_reasons
 
     clients = Clients(deployment)
     with err.status("Reading the dead-letter queue and the logs"):
-        deaths = _deaths(clients, autopsy.named(_queue(clients).peek(), name))
+        failures = _failures(clients, failure_reasons.named(_queue(clients).peek(), name))
     if json:
-        print_json({"dead": [death_facts(death) for death in deaths]})
+        print_json({"dead": [failure_facts(failure) for failure in failures]})
         return
-    for death in deaths:
-        show_death(death)
+    for failure in failures:
+        show_failure(failure)
 
 
 @app.command()
@@ -132,35 +132,37 @@ def drop(
     _report(outcome, "deleted", json)
 
 
-def _queue(clients: Clients) -> DeadLetters:
-    from facectl.logs.letters import DeadLetters
+def _queue(clients: Clients) -> DeadLetterQueue:
+    from facectl.logs.dead_letters import DeadLetterQueue
 
-    return DeadLetters(clients)
+    return DeadLetterQueue(clients)
 
 
-def _deaths(clients: Clients, letters: Sequence[Letter]) -> list[Death]:
-    from facectl.logs import autopsy
+def _failures(clients: Clients, dead_letters: Sequence[DeadLetter]) -> list[Failure]:
+    from facectl.logs import failure_reasons
     from facectl.logs.source import LogSource
 
-    return autopsy.deaths(LogSource(clients), letters, time.time())
+    return failure_reasons.failures(LogSource(clients), dead_letters, time.time())
 
 
-def _chosen(queue: DeadLetters, names: Sequence[str] | None, everything: bool) -> list[str] | None:
+def _chosen(
+    queue: DeadLetterQueue, names: Sequence[str] | None, everything: bool
+) -> list[str] | None:
     """The names, each of which is there; None for all. Raises InputError."""
-    from facectl.logs import autopsy
+    from facectl.logs import failure_reasons
 
     if bool(names) == everything:
         raise InputError("Say which messages: their ids, or --all", hint="facectl dlq list")
     if not names:
         return None
     with err.status("Reading the dead-letter queue"):
-        letters = queue.peek()
+        dead_letters = queue.peek()
     for name in names:
-        autopsy.named(letters, name)
+        failure_reasons.named(dead_letters, name)
     return list(names)
 
 
-def _report(outcome: Outcome, what: str, json: bool) -> None:
+def _report(outcome: RedriveOutcome, what: str, json: bool) -> None:
     if json:
         print_json({"done": outcome.done, "failures": list(outcome.failures)})
     else:

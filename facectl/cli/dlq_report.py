@@ -14,50 +14,50 @@ from facectl.logs.times import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.logs.autopsy import Death
+    from facectl.logs.failure_reasons import Failure
 
 
-def show_deaths(deaths: Sequence[Death]) -> None:
+def show_failures(failures: Sequence[Failure]) -> None:
     """One row a message."""
-    if not deaths:
+    if not failures:
         out.print("The dead-letter queue is empty.")
         return
     table = Table("request", "sent", "died", "deliveries", "faces", "why")
-    for death in deaths:
-        facts = death.as_dict()
+    for failure in failures:
+        facts = failure.as_dict()
         table.add_row(
-            _named(death),
-            shown(death.letter.sent_at),
-            "-" if death.at is None else shown(death.at),
-            str(death.deliveries or "-"),
+            _named(failure),
+            shown(failure.dead_letter.sent_at),
+            "-" if failure.at is None else shown(failure.at),
+            str(failure.deliveries or "-"),
             "-" if facts["faces"] is None else str(facts["faces"]),
-            Text(printable(death.why)),
+            Text(printable(failure.why)),
         )
     out.print(table)
-    out.print(f"{len(deaths)} dead. One frame's way: facectl trace REQUEST_ID")
+    out.print(f"{len(failures)} dead. One frame's way: facectl trace REQUEST_ID")
 
 
-def show_death(death: Death) -> None:
+def show_failure(failure: Failure) -> None:
     """What is known of one message; its images are not shown."""
     table = Table.grid(padding=(0, 2))
-    for key, value in death_facts(death).items():
+    for key, value in failure_facts(failure).items():
         if key != "crops":
             table.add_row(key.replace("_", " "), Text(_shown(key, value)))
     out.print(table)
-    for crop in death_facts(death)["crops"]:
+    for crop in failure_facts(failure)["crops"]:
         box = ", ".join(f"{edge:.0f}" for edge in crop["box"])
         out.print(
             Text(f"face at ({box}), probability {crop['probability']:.3f}, {crop['bytes']} bytes")
         )
-    if death.letter.request_id is not None:
-        out.print(Text(f"Its way: facectl trace {printable(death.letter.request_id)}"))
+    if failure.dead_letter.request_id is not None:
+        out.print(Text(f"Its way: facectl trace {printable(failure.dead_letter.request_id)}"))
 
 
-def death_facts(death: Death) -> dict[str, Any]:
+def failure_facts(failure: Failure) -> dict[str, Any]:
     """Everything about a death that can be told; of images their size."""
-    message = death.letter.message
+    message = failure.dead_letter.message
     return {
-        **death.as_dict(),
+        **failure.as_dict(),
         "space": None if message is None else message.space,
         "crops": [
             {"box": list(face.box), "probability": face.probability, "bytes": len(face.image)}
@@ -66,8 +66,10 @@ def death_facts(death: Death) -> dict[str, Any]:
     }
 
 
-def _named(death: Death) -> Text:
-    return Text(printable(death.letter.request_id or f"message {death.letter.message_id}"))
+def _named(failure: Failure) -> Text:
+    return Text(
+        printable(failure.dead_letter.request_id or f"message {failure.dead_letter.message_id}")
+    )
 
 
 def _shown(key: str, value: Any) -> str:

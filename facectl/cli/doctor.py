@@ -28,9 +28,9 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     facectl doctor --asu-id 1225754101 --target aws --json
     """
     from facectl.deploy import deployer
-    from facectl.deploy.doctor import Finding, examine
+    from facectl.deploy.doctor import CheckResult, examine
 
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     deployment = _meant(overrides)
     say_where(deployment)
     with err.status("Looking"):

@@ -13,8 +13,8 @@ from rich.table import Table
 from facectl.console import err, out
 
 if TYPE_CHECKING:
-    from facectl.stream.ledger import Counts, Outcome
-    from facectl.stream.session import Report
+    from facectl.stream.in_flight import FrameCounts, FrameOutcome
+    from facectl.stream.session import RunReport
 
 SYNTHETIC = (
     "Synthetic weights: the model has learned nothing, so the names it gives mean nothing. "
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[Counts], None]]:
+def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[FrameCounts], None]]:
     """A bar on stderr with the frames sent and answered; yields what brings it up to date."""
     columns = (
         SpinnerColumn(),
@@ -41,7 +41,7 @@ def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[Counts], Non
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("", total=total, state="sending")
 
-        def update(counts: Counts) -> None:
+        def update(counts: FrameCounts) -> None:
             of = "" if total is None else f" of {total}"
             answered = f", {counts.answered} answered" if wait else ""
             progress.update(
@@ -61,11 +61,11 @@ def drawing_bar(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda frames: progress.update(task, completed=frames)
 
 
-def print_report(report: Report, *, wait: bool) -> None:
+def print_report(report: RunReport, *, wait: bool) -> None:
     """The table on stdout; the summary's figures there too, its warnings on stderr."""
     if report.synthetic:
         out.print("[yellow]Synthetic weights: the names mean nothing[/yellow]")
-    if report.tally.first:
+    if report.stats.first:
         out.print(_table(report, wait=wait))
     _print_names(report)
     out.print(_figures(report, wait=wait), soft_wrap=True)
@@ -75,11 +75,11 @@ def print_report(report: Report, *, wait: bool) -> None:
         err.print(f"[yellow]{SYNTHETIC}[/yellow]", soft_wrap=True)
 
 
-def warnings(report: Report) -> list[str]:
+def warnings(report: RunReport) -> list[str]:
     """What did not go as it should, a sentence each."""
     from facectl.stream.results import ranges
 
-    statuses = report.tally.statuses
+    statuses = report.stats.statuses
     lines = list(report.problems)
     for status, words in (
         ("refused", "refused"),
@@ -88,17 +88,17 @@ def warnings(report: Report) -> list[str]:
         ("unsent", "not sent"),
     ):
         if statuses[status]:
-            named = [o.index for o in report.tally.lost if o.status == status]
+            named = [o.index for o in report.stats.lost if o.status == status]
             lines.append(f"{statuses[status]} {words}: frames {ranges(named)}")
     if report.counts.late:
         lines.append(f"{report.counts.late} answered after their deadline: --out has the answers")
     if report.interrupted:
-        flying = [o.index for o in report.tally.lost if o.status == "in-flight"]
+        flying = [o.index for o in report.stats.lost if o.status == "in-flight"]
         lines.append(
             f"Stopped. {statuses['in-flight']} still in flight"
             + (f": frames {ranges(flying)}. facectl tail shows their answers" if flying else "")
         )
-    reasons = [o for o in report.tally.lost if o.error is not None]
+    reasons = [o for o in report.stats.lost if o.error is not None]
     lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
     if len(reasons) > _MOST_LOST:
         lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
@@ -112,14 +112,14 @@ def warnings(report: Report) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def _table(report: Report, *, wait: bool) -> Table:
+def _table(report: RunReport, *, wait: bool) -> Table:
     table = Table()
     for column in ("frame", "result"):
         # Folded, not cut: a name in a pipe must come out whole.
         table.add_column(column, overflow="fold")
     if wait:
         table.add_column("latency", justify="right")
-    for outcome in sorted(report.tally.first, key=lambda o: o.index):
+    for outcome in sorted(report.stats.first, key=lambda o: o.index):
         row = [printable(outcome.name), _result(outcome)]
         if wait:
             row.append("" if outcome.latency is None else f"{outcome.latency:.3f} s")
@@ -127,25 +127,25 @@ def _table(report: Report, *, wait: bool) -> Table:
     return table
 
 
-def _result(outcome: Outcome) -> str:
+def _result(outcome: FrameOutcome) -> str:
     if outcome.answer is not None:
         return escape(printable(outcome.answer.result))
     return f"[red]{outcome.status}[/red]" if outcome.status != "accepted" else "sent"
 
 
-def _print_names(report: Report) -> None:
-    hidden = report.counts.opened - len(report.tally.first)
+def _print_names(report: RunReport) -> None:
+    hidden = report.counts.opened - len(report.stats.first)
     if hidden > 0:
         out.print(f"and {hidden} more frames: --rows shows more, --out writes all")
-    if report.tally.names:
+    if report.stats.names:
         names = ", ".join(
             f"{escape(printable(name))} ({frames})"
-            for name, frames in report.tally.by_frames().items()
+            for name, frames in report.stats.by_frames().items()
         )
         out.print(f"Seen (in so many frames): {names}", soft_wrap=True)
 
 
-def _figures(report: Report, *, wait: bool) -> str:
+def _figures(report: RunReport, *, wait: bool) -> str:
     counts = report.counts
     parts = [f"{counts.accepted} sent"]
     if wait:
@@ -157,7 +157,7 @@ def _figures(report: Report, *, wait: bool) -> str:
     parts.append(f"{report.seconds:.1f} s")
     rate = ((counts.answered if wait else counts.accepted) - counts.earlier) / report.seconds
     parts.append(f"{rate:.1f} frames/s")
-    latency = report.tally.latency
+    latency = report.stats.latency
     if latency.mean is not None:
         parts.append(
             f"latency mean {latency.mean:.3f} s ({latency.least:.3f} to {latency.most:.3f})"

@@ -18,7 +18,7 @@ from facectl.errors import FacectlError, InputError
 if TYPE_CHECKING:
     from facectl.stream.files import Files
     from facectl.stream.journal import Journal
-    from facectl.stream.session import Plan, Report
+    from facectl.stream.session import RunOptions, RunReport
     from facectl.stream.sources import Source
 
 _FRAMES = "Which frames"
@@ -129,21 +129,27 @@ def send(
     """
     from facectl.stream.files import Files
     from facectl.stream.frames import Encoding
-    from facectl.stream.journal import Task, open_journal
-    from facectl.stream.selection import Selection
-    from facectl.stream.sender import Asking
-    from facectl.stream.session import Plan, as_taken
+    from facectl.stream.journal import RunTask, open_journal
+    from facectl.stream.sampling import Sampling
+    from facectl.stream.sender import RequestOptions
+    from facectl.stream.session import RunOptions, as_taken
     from facectl.stream.sources import open_source
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, --no-wait does not wait for any")
-    selection = Selection(every, fps, max_frames)
-    frames = open_source(source, selection)
-    asking = Asking(Encoding(max_side, quality), max_faces, detail or annotate is not None)
-    plan = Plan(
-        asking, concurrency, schedule=as_taken if realtime else None, wait=wait, timeout=timeout
+    sampling = Sampling(every, fps, max_frames)
+    frames = open_source(source, sampling)
+    request_options = RequestOptions(
+        Encoding(max_side, quality), max_faces, detail or annotate is not None
     )
-    task = Task(deployment.key.name, tuple(source), selection, asking)
+    plan = RunOptions(
+        request_options,
+        concurrency,
+        schedule=as_taken if realtime else None,
+        wait=wait,
+        timeout=timeout,
+    )
+    task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
     journal = open_journal(task, live=frames.live, resume=resume)
     report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows, journal=journal)
     finish(report, wait=wait, json=json)
@@ -152,28 +158,30 @@ def send(
 def run(
     deployment: Deployment,
     source: Source,
-    plan: Plan,
+    plan: RunOptions,
     files: Files,
     *,
     rows: int = 200,
     journal: Journal | None = None,
-) -> Report:
+) -> RunReport:
     """Send the source's frames with a bar on stderr, and write the files that were asked for."""
     from facectl.stream.files import open_files
-    from facectl.stream.results import Tally
-    from facectl.stream.session import Ends, Session
+    from facectl.stream.results import RunStats
+    from facectl.stream.session import Session, Transport
 
-    ends = Ends.of(Clients(deployment), connections=plan.concurrency)
-    session = Session(ends, plan, Tally(rows), synthetic=deployment.synthetic, journal=journal)
+    transport = Transport.of(Clients(deployment), connections=plan.concurrency)
+    session = Session(
+        transport, plan, RunStats(rows), synthetic=deployment.synthetic, journal=journal
+    )
     with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
         for listener in opened.listeners:
-            session.ledger.listen(listener, late=listener)
+            session.tracker.listen(listener, late=listener)
         with run_bar(source.expected, wait=plan.wait) as update:
-            report = session.run(source, spool=opened.spool, progress=update)
+            report = session.run(source, cache=opened.cache, progress=update)
         if files.video is not None:
             try:
                 with drawing_bar(report.counts.accepted) as drawn:
-                    opened.draw(source, plan.asking.encoding, drawn)
+                    opened.draw(source, plan.request_options.encoding, drawn)
             except FacectlError as error:
                 # The frames were sent all the same: the report is made, and says what failed.
                 report = replace(report, failure=report.failure or error)
@@ -182,7 +190,7 @@ def run(
     return report
 
 
-def finish(report: Report, *, wait: bool = True, json: bool = False) -> None:
+def finish(report: RunReport, *, wait: bool = True, json: bool = False) -> None:
     """Print the report, and end the command as it says."""
     if json:
         print_json(report.as_dict())

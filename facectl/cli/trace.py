@@ -44,7 +44,7 @@ def trace(
     """
     from facectl.cli.trace_report import show_traces
     from facectl.logs import times
-    from facectl.logs.evidence import gather
+    from facectl.logs.request_events import gather
     from facectl.logs.trace import as_dict
     from facectl.logs.trace import trace as traced
 

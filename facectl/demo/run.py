@@ -11,9 +11,9 @@ from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
 from facectl.deploy import deployer, report
 from facectl.errors import ModelError
-from facectl.gallery import enrol, rebuild
+from facectl.gallery import enrollment, rebuild
 from facectl.gallery.changes import EmbeddingSpace
-from facectl.gallery.photographs import Enroller
+from facectl.gallery.photographs import PhotographEncoder
 from facectl.local import process
 from facectl.models import builder
 from facectl.naming import DEMO_ASU_ID
@@ -37,30 +37,30 @@ def meant(asu_id: str) -> Deployment:
 
 def draft(
     deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
-) -> deployer.Draft:
+) -> deployer.Plan:
     """What is left to do on the local cloud, which is started first where it does not run."""
     with err.status("Starting the local cloud"):
         process.ensure(port)
     with err.status("Reading what is deployed"):
-        return deployer.draft(deployer.located(deployment), chosen, replace_others=replace_others)
+        return deployer.prepare(deployer.located(deployment), chosen, replace_others=replace_others)
 
 
-def pipeline(work: deployer.Draft) -> Deployment:
+def pipeline(work: deployer.Plan) -> Deployment:
     """Deploy the pipeline, and wait until it answers."""
     with report.progress(work.steps) as watch:
-        deployer.perform(work, watch)
+        deployer.apply(work, watch)
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(work)
         deployer.check(work, deployment)
     return deployment
 
 
-def enrol_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
-    """Enrol the clip's person from her portrait, unless she is; deploying publishes it."""
+def enroll_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
+    """Enroll the clip's person from her portrait, unless she is; deploying publishes it."""
     photo = clip.portrait_file(folder)
     _rebuild(asu_id, chosen)
     with err.status(f"Enrolling {clip.NAME}"):
-        enrol.ensure(asu_id, chosen, clip.NAME, photo)
+        enrollment.ensure(asu_id, chosen, clip.NAME, photo)
 
 
 def _rebuild(asu_id: str, chosen: Model) -> None:
@@ -69,7 +69,7 @@ def _rebuild(asu_id: str, chosen: Model) -> None:
     if work is None:
         return
     with err.status("Embedding the gallery again for this model"):
-        work.embed(lambda: Enroller(chosen))
+        work.embed(lambda: PhotographEncoder(chosen))
         work.commit()
     if work.dropped:
         err.print(

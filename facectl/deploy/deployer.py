@@ -11,9 +11,9 @@ from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
-from facectl.deploy.desired import Wish, cloud, resources
+from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.docker import Docker
-from facectl.deploy.executor import carry_out
+from facectl.deploy.executor import apply_step
 from facectl.deploy.images import given_packages, image_package
 from facectl.deploy.models import Account, Function, Image, Package, Packages, Step, Update
 from facectl.deploy.models import Replace as ReplaceStep
@@ -26,11 +26,11 @@ from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, rebuild
 from facectl.gallery.changes import EmbeddingSpace
-from facectl.gallery.photographs import Enroller
+from facectl.gallery.photographs import PhotographEncoder
 from facectl.gallery.rebuild import Rebuild
 from facectl.local import process, relay
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
-from facectl.stream.delivery import FunctionUrl
+from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
 
@@ -49,7 +49,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Plan:
     """What is wished for, what was found, and the steps that are left between the two.
 
     `gallery` is the rebuild that the model needs, None where it needs none.
@@ -57,12 +57,12 @@ class Draft:
 
     clients: Clients
     options: Options
-    wish: Wish
+    desired: DesiredState
     found: Found
     steps: tuple[Step, ...]
     removes: bool = False
     # Of other deployments, which come first; `steps` begins with their steps.
-    removals: tuple[Draft, ...] = ()
+    removals: tuple[Plan, ...] = ()
     model: Model | None = None
     gallery: Rebuild | None = None
 
@@ -80,7 +80,7 @@ def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployme
     return replace(deployment, endpoint_url=running.endpoint_url)
 
 
-def draft(
+def prepare(
     deployment: Deployment,
     model: Model,
     options: Options | None = None,
@@ -88,7 +88,7 @@ def draft(
     reset: bool = False,
     replace_others: bool = False,
     rebuilds: bool = True,
-) -> Draft:
+) -> Plan:
     """Read what is there and plan the rest, with the options of earlier runs where none are said.
 
     A deployment of another ASU ID in this place is removed first where it is
@@ -101,20 +101,20 @@ def draft(
     options = earlier if options is None else options.over(earlier)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
-    wish = wished(clients, model, options)
-    found = read(clients, wish)
+    desired = desired_state(clients, model, options)
+    found = read(clients, desired)
     removals = _removals(clients, found, replace_others=replace_others)
     first = tuple(step for removal in removals for step in removal.steps)
-    steps = plan(resources(wish), without(found, first), adopt=options.adopt)
+    steps = plan(resources(desired), without(found, first), adopt=options.adopt)
     space = EmbeddingSpace.of(model)
     gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
-    return Draft(
-        clients, options, wish, found, (*first, *steps), removals=removals, model=model,
+    return Plan(
+        clients, options, desired, found, (*first, *steps), removals=removals, model=model,
         gallery=gallery,
     )  # fmt: skip
 
 
-def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[Draft, ...]:
+def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[Plan, ...]:
     """The removal of each other ASU ID's deployment whose functions have the same names."""
     here = clients.deployment
     drafts = []
@@ -131,11 +131,11 @@ def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[
                 hint=f"facectl deploy {here.key.flags} --replace   destroys it first   "
                 f"or   facectl destroy {other.key.flags}",
             )
-        drafts.append(draft_removal(replace(other, demo=demo)))
+        drafts.append(prepare_removal(replace(other, demo=demo)))
     return tuple(drafts)
 
 
-def wished(clients: Clients, model: Model, options: Options) -> Wish:
+def desired_state(clients: Clients, model: Model, options: Options) -> DesiredState:
     """The deployment that the options ask for."""
     deployment, account = clients.deployment, account_of(clients)
     target = cloud(deployment.target, options.packaging)
@@ -150,7 +150,7 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
         chosen, default = sizing.max_concurrency, target.recognition_concurrency
         most = recognition_concurrency(clients, chosen, default)
         sizing = replace(sizing, max_concurrency=most)
-    return Wish(
+    return DesiredState(
         names=deployment.names,
         account=account,
         cloud=target,
@@ -166,13 +166,13 @@ def wished(clients: Clients, model: Model, options: Options) -> Wish:
     )
 
 
-def read(clients: Clients, wish: Wish) -> Found:
+def read(clients: Clients, desired: DesiredState) -> Found:
     """What is there of what is wished for."""
     with cloud_errors("reading what is deployed", clients.deployment):
-        return Reader(clients, wish.account).read(resources(wish))
+        return Reader(clients, desired.account).read(resources(desired))
 
 
-def draft_removal(deployment: Deployment) -> Draft:
+def prepare_removal(deployment: Deployment) -> Plan:
     """Read what is there and plan the removal of all that carries the deployment's tag."""
     clients = Clients(deployment)
     # Whatever the functions run, there may be repositories.
@@ -180,18 +180,18 @@ def draft_removal(deployment: Deployment) -> Draft:
         Package("image", "", image=Image(function, "none"))
         for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
     )
-    wish = Wish(
+    desired = DesiredState(
         deployment.names,
         account_of(clients),
         cloud(deployment.target),
         Packages(detection, recognition),
     )
-    found = read(clients, wish)
+    found = read(clients, desired)
     steps = plan_removal(found, deployment.asu_id)
-    return Draft(clients, Options(), wish, found, steps, removes=True)
+    return Plan(clients, Options(), desired, found, steps, removes=True)
 
 
-def perform(work: Draft, progress: Progress | None = None) -> None:
+def apply(work: Plan, progress: Progress | None = None) -> None:
     """Carry the steps out in order; a second draft finds what an interruption left."""
     embed_gallery(work)
     if not work.removes:
@@ -200,34 +200,34 @@ def perform(work: Draft, progress: Progress | None = None) -> None:
     hears = Progress() if progress is None else progress
     own = work.steps
     for removal in work.removals:
-        perform(removal, progress)
+        apply(removal, progress)
         records.forget(removal.clients.deployment.key)
         own = own[len(removal.steps) :]
-    context = Context(work.clients, work.wish.account, tell=hears.tell, note=hears.note)
+    context = Context(work.clients, work.desired.account, tell=hears.tell, note=hears.note)
     waits = work.gallery is not None or any(map(_changes_function, own))
     for step in own:
         if waits and isinstance(step.resource, Function):
             waits = False
             _hand_over_gallery(work)
         hears(step, False)
-        carry_out(step, context)
+        apply_step(step, context)
         hears(step, True)
     if waits:
         _hand_over_gallery(work)
 
 
-def embed_gallery(work: Draft, progress: Callable[[], None] = lambda: None) -> None:
+def embed_gallery(work: Plan, progress: Callable[[], None] = lambda: None) -> None:
     """Embed what the rebuild of a draft asks for and is not embedded yet; in memory."""
     if work.gallery is not None and work.model is not None:
         model = work.model
-        work.gallery.embed(lambda: Enroller(model), progress)
+        work.gallery.embed(lambda: PhotographEncoder(model), progress)
 
 
 def _changes_function(step: Step) -> bool:
     return isinstance(step, (Update, ReplaceStep)) and isinstance(step.resource, Function)
 
 
-def _hand_over_gallery(work: Draft) -> None:
+def _hand_over_gallery(work: Plan) -> None:
     """Store the rebuilt gallery and publish it for the functions as they will be.
 
     Each embedding space has an object of its own in the bucket, so the
@@ -238,14 +238,14 @@ def _hand_over_gallery(work: Draft) -> None:
     publish.publish_local(work.clients, ahead=True)
 
 
-def finish(work: Draft) -> Deployment:
+def finish(work: Plan) -> Deployment:
     """Write the deployment's URL down, and publish the gallery where there is one."""
     before = work.clients.deployment
     with cloud_errors("asking for the Function URL", before):
-        url = Reader(work.clients, work.wish.account).address(DETECTION_FUNCTION)
+        url = Reader(work.clients, work.desired.account).address(DETECTION_FUNCTION)
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
-    deployment = replace(before, function_url=url, auth=work.wish.auth)
+    deployment = replace(before, function_url=url, auth=work.desired.auth)
     records.remember(deployment)
     publish.publish_local(work.clients)
     if not work.options.image_uris:
@@ -254,17 +254,17 @@ def finish(work: Draft) -> Deployment:
     return deployment
 
 
-def check(work: Draft, deployment: Deployment) -> Probed:
+def check(work: Plan, deployment: Deployment) -> Probed:
     """Have both functions answer a probe; raises CloudError where one does not."""
-    if work.wish.cloud.target == "local" and work.wish.cloud.packaging == "image":
+    if work.desired.cloud.target == "local" and work.desired.cloud.packaging == "image":
         open_way_for_containers(deployment)
     sign = work.clients.sign if deployment.signs else None
-    url = FunctionUrl(str(deployment.function_url), connections=1, sign=sign)
+    url = FunctionUrlClient(str(deployment.function_url), connections=1, sign=sign)
     try:
         return probe(
             url,
             ResponseQueue(work.clients),
-            request_queue(work.clients, work.wish.account),
+            request_queue(work.clients, work.desired.account),
             space=str(deployment.space),
         )
     finally:

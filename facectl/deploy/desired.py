@@ -14,7 +14,6 @@ from facectl.deploy.models import (
     Alias,
     Auth,
     Bucket,
-    Cloud,
     Function,
     FunctionUrl,
     Image,
@@ -28,6 +27,7 @@ from facectl.deploy.models import (
     Resource,
     Role,
     Sizing,
+    TargetCloud,
     Trigger,
 )
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
@@ -51,7 +51,7 @@ _RUNTIME = "python3.12"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """What is to be deployed, and where.
 
     `environment` are variables for both functions (where the model is).
@@ -60,7 +60,7 @@ class Wish:
 
     names: Names
     account: Account
-    cloud: Cloud
+    cloud: TargetCloud
     packages: Packages
     sizing: Sizing = field(default_factory=Sizing)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class Wish:
     demo: bool = False
 
 
-def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
+def cloud(target: Target, packaging: Packaging | None = None) -> TargetCloud:
     """What the target is like; `packaging` where it is not the target's own."""
     if target == "aws":
-        return Cloud(
+        return TargetCloud(
             target="aws",
             packaging=packaging or "image",
             auth="iam",
@@ -83,7 +83,7 @@ def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
             batches_by_name=False,
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Cloud(
+    return TargetCloud(
         target="local",
         packaging=packaging or "zip",
         auth="none",
@@ -97,71 +97,71 @@ def cloud(target: Target, packaging: Packaging | None = None) -> Cloud:
     )
 
 
-def resources(wish: Wish) -> tuple[Resource, ...]:
+def resources(desired: DesiredState) -> tuple[Resource, ...]:
     """Everything the wish needs; each resource after those it refers to."""
-    names, owner = wish.names, wish.names.asu_id
-    roles = () if wish.role_arn else _roles(wish)
+    names, owner = desired.names, desired.names.asu_id
+    roles = () if desired.role_arn else _roles(desired)
     return (
-        Bucket(names.bucket(wish.account.number, wish.account.region), owner),
-        *_queues(wish),
+        Bucket(names.bucket(desired.account.number, desired.account.region), owner),
+        *_queues(desired),
         *(
             LogGroup(Names.log_group(function), owner, _LOG_DAYS)
             for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
         ),
         *roles,
-        *_images(wish),
-        _detection(wish),
-        _recognition(wish),
-        *_aliases(wish),
-        FunctionUrl(DETECTION_FUNCTION, _auth(wish), _qualifier(wish)),
-        *(_public_access(_qualifier(wish)) if _auth(wish) == "none" else ()),
-        _trigger(wish),
+        *_images(desired),
+        _detection(desired),
+        _recognition(desired),
+        *_aliases(desired),
+        FunctionUrl(DETECTION_FUNCTION, _auth(desired), _qualifier(desired)),
+        *(_public_access(_qualifier(desired)) if _auth(desired) == "none" else ()),
+        _trigger(desired),
     )
 
 
-def _trigger(wish: Wish) -> Trigger:
-    sizing = wish.sizing
-    most = _given(sizing.max_concurrency, wish.cloud.recognition_concurrency)
+def _trigger(desired: DesiredState) -> Trigger:
+    sizing = desired.sizing
+    most = _given(sizing.max_concurrency, desired.cloud.recognition_concurrency)
     return Trigger(
         function=RECOGNITION_FUNCTION,
-        queue=wish.account.queue_arn(wish.names.request_queue),
-        owner=wish.names.asu_id,
+        queue=desired.account.queue_arn(desired.names.request_queue),
+        owner=desired.names.asu_id,
         batch_size=sizing.batch_size,
         # A window would hold back the first face of every batch.
         window=0,
         max_concurrency=None if sizing.pollers else most,
-        qualifier=_qualifier(wish),
+        qualifier=_qualifier(desired),
         pollers=sizing.pollers,
     )
 
 
-def _aliases(wish: Wish) -> Iterator[Alias]:
-    count = wish.sizing.provisioned_concurrency
+def _aliases(desired: DesiredState) -> Iterator[Alias]:
+    count = desired.sizing.provisioned_concurrency
     if count is not None:
         for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
             yield Alias(function, ALIAS, count)
 
 
-def _qualifier(wish: Wish) -> str:
+def _qualifier(desired: DesiredState) -> str:
     # Lambda keeps environments warm for versions alone.
-    return "" if wish.sizing.provisioned_concurrency is None else ALIAS
+    return "" if desired.sizing.provisioned_concurrency is None else ALIAS
 
 
-def _auth(wish: Wish) -> Auth:
-    return wish.auth or wish.cloud.auth
+def _auth(desired: DesiredState) -> Auth:
+    return desired.auth or desired.cloud.auth
 
 
 def _given(value: int | None, default: int | None) -> int | None:
     return default if value is None else value
 
 
-def _queues(wish: Wish) -> tuple[Queue, ...]:
-    names, account, owner = wish.names, wish.account, wish.names.asu_id
+def _queues(desired: DesiredState) -> tuple[Queue, ...]:
+    names, account, owner = desired.names, desired.account, desired.names.asu_id
 
     def policy(queue: str) -> str:
-        return policies.https_only(queue, account) if wish.cloud.https_only else ""
+        return policies.https_only(queue, account) if desired.cloud.https_only else ""
 
-    timeout = wish.sizing.timeout
+    timeout = desired.sizing.timeout
     return (
         Queue(
             name=names.dead_letter_queue,
@@ -190,72 +190,80 @@ def _queues(wish: Wish) -> tuple[Queue, ...]:
     )
 
 
-def _roles(wish: Wish) -> tuple[Role, ...]:
-    names, account = wish.names, wish.account
+def _roles(desired: DesiredState) -> tuple[Role, ...]:
+    names, account = desired.names, desired.account
     trust = policies.lambda_trust()
     detection = policies.detection(names, account)
-    recognition = policies.recognition(names, account, batches_by_name=wish.cloud.batches_by_name)
+    recognition = policies.recognition(
+        names, account, batches_by_name=desired.cloud.batches_by_name
+    )
     return (
         Role(names.detection_role, names.asu_id, trust, detection),
         Role(names.recognition_role, names.asu_id, trust, recognition),
     )
 
 
-def _images(wish: Wish) -> Iterator[Repository | Image]:
-    for package in (wish.packages.detection, wish.packages.recognition):
+def _images(desired: DesiredState) -> Iterator[Repository | Image]:
+    for package in (desired.packages.detection, desired.packages.recognition):
         if package.image is not None:
-            yield Repository(package.image.repository, wish.names.asu_id)
+            yield Repository(package.image.repository, desired.names.asu_id)
             yield package.image
 
 
-def _detection(wish: Wish) -> Function:
+def _detection(desired: DesiredState) -> Function:
     return _function(
-        wish,
+        desired,
         DETECTION_FUNCTION,
-        wish.packages.detection,
-        wish.names.detection_role,
-        _given(wish.sizing.reserved_concurrency, wish.cloud.detection_concurrency),
+        desired.packages.detection,
+        desired.names.detection_role,
+        _given(desired.sizing.reserved_concurrency, desired.cloud.detection_concurrency),
     )
 
 
-def _recognition(wish: Wish) -> Function:
+def _recognition(desired: DesiredState) -> Function:
     # Bounded by the trigger: a reserved concurrency below it would send messages back.
     return _function(
-        wish, RECOGNITION_FUNCTION, wish.packages.recognition, wish.names.recognition_role, None
+        desired,
+        RECOGNITION_FUNCTION,
+        desired.packages.recognition,
+        desired.names.recognition_role,
+        None,
     )
 
 
-def _function(wish: Wish, name: str, package: Package, role: str, reserved: int | None) -> Function:
+def _function(
+    desired: DesiredState, name: str, package: Package, role: str, reserved: int | None
+) -> Function:
     zipped = package.packaging == "zip"
     return Function(
         name=name,
-        owner=wish.names.asu_id,
+        owner=desired.names.asu_id,
         packaging=package.packaging,
         code=package.digest,
         handler=f"lambda_src.{name.removeprefix('face-')}.handler" if zipped else "",
         runtime=_RUNTIME if zipped else "",
-        role=wish.role_arn or wish.account.role_arn(role),
-        memory=wish.sizing.memory,
-        timeout=wish.sizing.timeout,
-        architecture=wish.sizing.architecture,
-        environment=_environment(wish),
+        role=desired.role_arn or desired.account.role_arn(role),
+        memory=desired.sizing.memory,
+        timeout=desired.sizing.timeout,
+        architecture=desired.sizing.architecture,
+        environment=_environment(desired),
         reserved_concurrency=reserved,
         archive=package.archive,
-        demo=wish.demo,
+        demo=desired.demo,
     )
 
 
-def _environment(wish: Wish) -> dict[str, str]:
-    names, account = wish.names, wish.account
-    threads = wish.cloud.threads
+def _environment(desired: DesiredState) -> dict[str, str]:
+    names, account = desired.names, desired.account
+    threads = desired.cloud.threads
     return {
         "FACECTL_REQUEST_QUEUE_URL": account.queue_url(names.request_queue),
         "FACECTL_RESPONSE_QUEUE_URL": account.queue_url(names.response_queue),
         "FACECTL_GALLERY_BUCKET": names.bucket(account.number, account.region),
         "FACECTL_MAX_RECEIVES": str(MAX_RECEIVES),
-        "FACECTL_VISIBILITY_TIMEOUT": str(_VISIBILITY_TIMEOUTS * wish.sizing.timeout),
+        "FACECTL_VISIBILITY_TIMEOUT": str(_VISIBILITY_TIMEOUTS * desired.sizing.timeout),
         **({} if threads is None else {"FACECTL_THREADS": str(threads)}),
-        **wish.environment,
+        **desired.environment,
     }
 
 

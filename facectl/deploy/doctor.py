@@ -19,7 +19,7 @@ from facectl.deploy.access import (
     half_of,
     is_learner_lab,
 )
-from facectl.deploy.deployer import Draft, check, wished
+from facectl.deploy.deployer import Plan, check, desired_state
 from facectl.deploy.docker import Docker
 from facectl.deploy.options import Options
 from facectl.deploy.permissions import actions
@@ -36,7 +36,7 @@ _ASSUMED = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The outcome of one check; `next` is what to do about it."""
 
     check: str
@@ -45,20 +45,20 @@ class Finding:
     next: str | None = None
 
 
-Check = Callable[[Deployment], Finding]
+Check = Callable[[Deployment], CheckResult]
 
 
-def examine(deployment: Deployment) -> Iterator[Finding]:
+def examine(deployment: Deployment) -> Iterator[CheckResult]:
     """Check one thing after another; each finding comes when it is made."""
     for name, look in _checks(deployment):
         yield _found(name, look, deployment)
 
 
-def _found(name: str, look: Check, deployment: Deployment) -> Finding:
+def _found(name: str, look: Check, deployment: Deployment) -> CheckResult:
     try:
         return look(deployment)
     except FacectlError as error:
-        return Finding(name, "problem", str(error), error.hint)
+        return CheckResult(name, "problem", str(error), error.hint)
 
 
 def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
@@ -80,54 +80,54 @@ def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
     return [*checks, ("queues", _queues), ("probe", _probe)]
 
 
-def _not_deployed(_deployment: Deployment) -> Finding:
-    return Finding("deployment", "warning", "nothing is deployed yet", "facectl deploy")
+def _not_deployed(_deployment: Deployment) -> CheckResult:
+    return CheckResult("deployment", "warning", "nothing is deployed yet", "facectl deploy")
 
 
-def _model(deployment: Deployment) -> Finding:
+def _model(deployment: Deployment) -> CheckResult:
     model = models.find(deployment.space)
     models.verify(model)
     if model.synthetic:
         text = f"{model.path.name} is synthetic: the names it gives mean nothing"
-        return Finding("model", "warning", text, "facectl models build --weights vggface2")
-    return Finding("model", "ok", f"{model.path.name}, every file as its manifest says")
+        return CheckResult("model", "warning", text, "facectl models build --weights vggface2")
+    return CheckResult("model", "ok", f"{model.path.name}, every file as its manifest says")
 
 
-def _gallery(deployment: Deployment) -> Finding:
+def _gallery(deployment: Deployment) -> CheckResult:
     space = models.find(deployment.space).space
     gallery = galleries.Store.find(deployment.asu_id)
     if gallery is None:
         text = "nobody is enrolled: every face will be Unknown"
-        return Finding("gallery", "warning", text, "facectl gallery enroll NAME IMAGE")
+        return CheckResult("gallery", "warning", text, "facectl gallery enroll NAME IMAGE")
     try:
         gallery.check_space(space)
-        return Finding("gallery", "ok", f"{len(gallery.people())} names")
+        return CheckResult("gallery", "ok", f"{len(gallery.people())} names")
     finally:
         gallery.close()
 
 
-def _credentials(deployment: Deployment) -> Finding:
+def _credentials(deployment: Deployment) -> CheckResult:
     clients = Clients(with_account(deployment))
     chosen = remembered.recall(deployment)
     if is_learner_lab(clients.identity) and chosen.role_arn is None:
         hint = MISSING_ROLE_HINT.format(account=clients.account)
         text = f"{clients.identity}: a learner lab can't create roles"
-        return Finding("credentials", "warning", text, hint)
-    return Finding("credentials", "ok", clients.identity)
+        return CheckResult("credentials", "warning", text, hint)
+    return CheckResult("credentials", "ok", clients.identity)
 
 
-def _region(deployment: Deployment) -> Finding:
+def _region(deployment: Deployment) -> CheckResult:
     known = Clients(deployment).regions()
     if deployment.region not in known:
         raise InputError(f"Lambda knows no region {deployment.region!r}", hint="--region us-east-1")
-    return Finding("region", "ok", deployment.region)
+    return CheckResult("region", "ok", deployment.region)
 
 
-def _permissions(deployment: Deployment) -> Finding:
+def _permissions(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
     principal = _principal(clients.identity)
     if principal is None:
-        return Finding("permissions", "ok", "the root user may do everything")
+        return CheckResult("permissions", "ok", "the root user may do everything")
     chosen = remembered.recall(deployment)
     needed = actions(makes_roles=chosen.role_arn is None)
     try:
@@ -139,61 +139,65 @@ def _permissions(deployment: Deployment) -> Finding:
     except FacectlError as error:
         if isinstance(error.__cause__, ClientError) and "Denied" in error_code(error.__cause__):
             text = "IAM does not let these credentials ask what they may do"
-            return Finding("permissions", "warning", text, "facectl deploy --dry-run")
+            return CheckResult("permissions", "warning", text, "facectl deploy --dry-run")
         raise
     denied = [each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed"]
     if denied:
         text = f"not allowed: {', '.join(sorted(denied))}"
-        return Finding("permissions", "problem", text, f"have them allowed for {principal}")
-    return Finding("permissions", "ok", f"all {len(needed)} that a deploy needs")
+        return CheckResult("permissions", "problem", text, f"have them allowed for {principal}")
+    return CheckResult("permissions", "ok", f"all {len(needed)} that a deploy needs")
 
 
-def _quotas(deployment: Deployment) -> Finding:
+def _quotas(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
     limit = concurrency_limit(clients)
     if limit is None:
         text = "these credentials may not ask how many functions may run at once"
-        return Finding("quotas", "warning", text, "have lambda:GetAccountSettings allowed")
+        return CheckResult("quotas", "warning", text, "have lambda:GetAccountSettings allowed")
     text = f"{limit} functions may run at once"
     chosen = remembered.recall(deployment).max_concurrency
     if chosen is not None and chosen > half_of(limit):
         text += f", and --max-concurrency {chosen} leaves face-detection fewer than half of them"
-        return Finding(
+        return CheckResult(
             "quotas", "warning", text, f"facectl deploy --max-concurrency {half_of(limit)}"
         )
     if limit <= PUBLIC_CONCURRENCY:
         hint = "ask for more: Service Quotas, AWS Lambda, Concurrent executions"
-        return Finding("quotas", "warning", text, hint)
-    return Finding("quotas", "ok", text)
+        return CheckResult("quotas", "warning", text, hint)
+    return CheckResult("quotas", "ok", text)
 
 
-def _local_cloud(deployment: Deployment) -> Finding:
+def _local_cloud(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
     with cloud_errors("asking the local cloud", deployment):
         clients.sqs.list_queues()
-    return Finding("local cloud", "ok", f"answers at {deployment.endpoint_url}")
+    return CheckResult("local cloud", "ok", f"answers at {deployment.endpoint_url}")
 
 
-def _docker(_deployment: Deployment) -> Finding:
+def _docker(_deployment: Deployment) -> CheckResult:
     docker = Docker.find()
     text = f"{docker.command} {docker.client_version}, engine {docker.server_version}"
     if docker.builder == "buildx":
-        return Finding("docker", "ok", f"{text}, buildx")
+        return CheckResult("docker", "ok", f"{text}, buildx")
     builds = "plain BuildKit" if docker.builder == "buildkit" else "its classic builder"
     hint = "install docker-buildx-plugin to build for other processors"
-    return Finding("docker", "ok", f"{text}, builds with {builds} for this computer alone", hint)
+    return CheckResult(
+        "docker", "ok", f"{text}, builds with {builds} for this computer alone", hint
+    )
 
 
-def _disk(_deployment: Deployment) -> Finding:
+def _disk(_deployment: Deployment) -> CheckResult:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free / 1e9
     text = f"{free:.1f} GB free for {folder}"
     if free < _DISK_GB:
-        return Finding("disk", "problem", text, f"make {_DISK_GB:.0f} GB free: docker system prune")
-    return Finding("disk", "ok", text)
+        return CheckResult(
+            "disk", "problem", text, f"make {_DISK_GB:.0f} GB free: docker system prune"
+        )
+    return CheckResult("disk", "ok", text)
 
 
-def _queues(deployment: Deployment) -> Finding:
+def _queues(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
     names = deployment.names
     held: list[str] = []
@@ -204,21 +208,23 @@ def _queues(deployment: Deployment) -> Finding:
         if total := sum(counts.values()):
             held.append(f"{name} holds {total}")
     if held:
-        return Finding("queues", "warning", "; ".join(held), "facectl tail   or   facectl purge")
-    return Finding("queues", "ok", "empty")
+        return CheckResult(
+            "queues", "warning", "; ".join(held), "facectl tail   or   facectl purge"
+        )
+    return CheckResult("queues", "ok", "empty")
 
 
-def _probe(deployment: Deployment) -> Finding:
+def _probe(deployment: Deployment) -> CheckResult:
     model = models.find(deployment.space)
     clients = Clients(replace(deployment, space=model.space))
     options = remembered.recall(deployment)
-    wish = wished(clients, model, options)
-    took = check(Draft(clients, Options(), wish, {}, ()), clients.deployment)
+    desired = desired_state(clients, model, options)
+    took = check(Plan(clients, Options(), desired, {}, ()), clients.deployment)
     text = (
         f"face-detection answered after {took.detection:.1f} s, "
         f"face-recognition after {took.recognition:.1f} s"
     )
-    return Finding("probe", "ok", text)
+    return CheckResult("probe", "ok", text)
 
 
 def _principal(identity: str) -> str | None:

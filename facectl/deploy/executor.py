@@ -65,7 +65,7 @@ _ALREADY = {
 }
 
 
-def carry_out(step: Step, context: Context) -> None:
+def apply_step(step: Step, context: Context) -> None:
     """Do what the step says and wait until it is done; raises CloudError.
 
     After an interruption a new plan from what is there then finishes the work.

@@ -321,7 +321,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class TargetCloud:
     """All that differs between the targets.
 
     `detection_concurrency`: reserved for face-detection. `recognition_concurrency`:

@@ -19,7 +19,7 @@ from PIL import Image
 from facectl.aws import Clients, cloud_errors
 from facectl.deploy.models import Account
 from facectl.errors import CloudError, FacectlError, NotRunningError, UnansweredError
-from facectl.stream.responses import Queue
+from facectl.stream.responses import MessageQueue
 from lambda_src.contract import ERROR, NO_FACE, CroppedFace, FaceMessage, FrameRequest
 
 _PATIENCE_SECONDS = 120.0
@@ -46,7 +46,7 @@ class Probed:
 
 def probe(
     url: Url,
-    responses: Queue,
+    responses: MessageQueue,
     send_face: Callable[[str], None],
     *,
     space: str,
@@ -91,7 +91,7 @@ def request_queue(clients: Clients, account: Account) -> Callable[[str], None]:
 
 
 def _expect(
-    responses: Queue,
+    responses: MessageQueue,
     request_id: str,
     function: str,
     results: tuple[str, ...] | None,

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 from facectl.deploy import deployer
-from facectl.deploy.deployer import Draft
+from facectl.deploy.deployer import Plan
 from facectl.deploy.models import Step, changes
 from facectl.deploy.probe import Probed
 from facectl.gallery.rebuild import Rebuild
@@ -96,7 +96,7 @@ def progress(steps: Sequence[Step]) -> Iterator[StepProgress]:
         yield StepProgress(bar, len(steps))
 
 
-def deployment_facts(deployment: Deployment, work: Draft, probed: Probed) -> dict[str, Any]:
+def deployment_facts(deployment: Deployment, work: Plan, probed: Probed) -> dict[str, Any]:
     """What was deployed, for machines."""
     names, steps = deployment.names, plan_facts(work.steps, work.gallery)
     return {
@@ -121,7 +121,7 @@ def deployment_facts(deployment: Deployment, work: Draft, probed: Probed) -> dic
 
 
 def show_deployment(
-    deployment: Deployment, work: Draft, probed: Probed, *, json: bool = False
+    deployment: Deployment, work: Plan, probed: Probed, *, json: bool = False
 ) -> None:
     """What was deployed, and how long the first answers took."""
     if json:
@@ -147,9 +147,9 @@ def show_deployment(
         )
 
 
-def idle_cost(work: Draft) -> str:
+def idle_cost(work: Plan) -> str:
     """What the deployment costs while nothing is sent, in words."""
-    sizing = work.wish.sizing
+    sizing = work.desired.sizing
     told = ["nothing, apart from $0.10 per GB of images and month"]
     if sizing.provisioned_concurrency is not None:
         # Of both functions.
@@ -160,16 +160,16 @@ def idle_cost(work: Draft) -> str:
     return ", and ".join(told)
 
 
-def warn(work: Draft) -> None:
+def warn(work: Plan) -> None:
     """Say on stderr what a URL that anyone may call can cost."""
-    wish = work.wish
-    if wish.cloud.target != "aws" or wish.auth != "none":
+    desired = work.desired
+    if desired.cloud.target != "aws" or desired.auth != "none":
         return
-    most = wish.sizing.reserved_concurrency
+    most = desired.sizing.reserved_concurrency
     if most is None:
         bound = "only the account's concurrency limit bounds it"
     else:
-        hourly = most * wish.sizing.memory / 1024 * 3600 * _GB_SECOND
+        hourly = most * desired.sizing.memory / 1024 * 3600 * _GB_SECOND
         bound = f"at most {most} frames at once, ${hourly:.2f} an hour for face-detection"
     err.print(
         f"[yellow]Warning:[/yellow] anyone who learns the URL can call it and spend your money: "

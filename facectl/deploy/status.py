@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from facectl.aws import Clients, cloud_errors, unless_missing
-from facectl.deploy.deployer import read, wished
-from facectl.deploy.desired import Wish, resources
+from facectl.deploy.deployer import desired_state, read
+from facectl.deploy.desired import DesiredState, resources
 from facectl.deploy.models import (
     Alias,
     Bucket,
@@ -82,21 +82,21 @@ def inspect(
     clients: Clients, model: Model, options: Options, *, clock: Callable[[], float] = time.time
 ) -> Status:
     """Compare what is there with what the options of the last deploy ask for; raises CloudError."""
-    wish = wished(clients, model, options)
-    found = read(clients, wish)
+    desired = desired_state(clients, model, options)
+    found = read(clients, desired)
     with cloud_errors("reading how the deployment is", clients.deployment):
         states = [
             ResourceStatus(
-                wanted.kind, wanted.name, *_state(wanted, found), _facts(clients, wish, wanted)
+                wanted.kind, wanted.name, *_state(wanted, found), _facts(clients, desired, wanted)
             )
-            for wanted in resources(wish)
+            for wanted in resources(desired)
         ]
         errors = [
             error
-            for wanted in resources(wish)
+            for wanted in resources(desired)
             if isinstance(wanted, Function) and (error := last_error(clients, wanted.name, clock()))
         ]
-    return Status((*states, *_superfluous(wish, found)), tuple(errors))
+    return Status((*states, *_superfluous(desired, found)), tuple(errors))
 
 
 def last_error(clients: Clients, function: str, now: float) -> LastError | None:
@@ -125,26 +125,26 @@ def _state(wanted: Resource, found: Found) -> tuple[State, tuple[Change, ...]]:
     return ("differs" if changes else "ok"), changes
 
 
-def _superfluous(wish: Wish, found: Found) -> Iterator[ResourceStatus]:
-    wanted = {key(resource) for resource in resources(wish)}
+def _superfluous(desired: DesiredState, found: Found) -> Iterator[ResourceStatus]:
+    wanted = {key(resource) for resource in resources(desired)}
     for place, resource in found.items():
         if isinstance(resource, (Alias, Permission)) and place not in wanted:
             yield ResourceStatus(resource.kind, resource.name, "superfluous")
 
 
-def _facts(clients: Clients, wish: Wish, resource: Resource) -> dict[str, Any]:
+def _facts(clients: Clients, desired: DesiredState, resource: Resource) -> dict[str, Any]:
     match resource:
         case Queue():
-            return queue_facts(clients, wish.account.queue_url(resource.name))
+            return queue_facts(clients, desired.account.queue_url(resource.name))
         case Function():
             return _function_facts(clients, resource.name)
         case Image():
             return _image_facts(clients, resource)
         case FunctionUrl():
-            url = Reader(clients, wish.account).address(resource.name)
+            url = Reader(clients, desired.account).address(resource.name)
             return {} if url is None else {"url": url}
         case Trigger():
-            mapping = Reader(clients, wish.account).mapping(resource.queue, resource.function)
+            mapping = Reader(clients, desired.account).mapping(resource.queue, resource.function)
             return (
                 {}
                 if mapping is None

@@ -1,1 +1,1 @@
-"""The gallery on this computer: enrol from photographs, keep every version, publish, measure."""
+"""The gallery on this computer: enroll from photographs, keep every version, publish, measure."""

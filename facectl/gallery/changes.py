@@ -25,7 +25,7 @@ _THRESHOLD = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class GallerySettings:
     """How probes are compared: part of every version.
 
     matching: `best` compares with every photograph, `centroid` with each person's mean.
@@ -86,7 +86,7 @@ class Version:
     number: int
     at: str
     action: str
-    settings: Settings
+    settings: GallerySettings
     added: int
     removed: int
     space: EmbeddingSpace
@@ -114,7 +114,7 @@ class Change:
         self,
         connection: sqlite3.Connection,
         number: int,
-        settings: Settings,
+        settings: GallerySettings,
         space: EmbeddingSpace,
         *,
         only: str | None = None,
@@ -152,7 +152,7 @@ class Change:
         """A vector of an earlier version under a name."""
         self._enter([(vector, name)])
 
-    def renew(self, space: EmbeddingSpace, settings: Settings) -> None:
+    def renew(self, space: EmbeddingSpace, settings: GallerySettings) -> None:
         """End every entry and go over to another space; what is added now is of that one."""
         self._end("1")
         self._only = None
@@ -179,7 +179,7 @@ class Change:
         self.changed = self.changed or settings != self.settings
         self.settings = settings
 
-    def restore(self, version: int, settings: Settings, space: EmbeddingSpace) -> None:
+    def restore(self, version: int, settings: GallerySettings, space: EmbeddingSpace) -> None:
         """Be what a version was: its entries, settings and space."""
         then = "born <= :then AND (died IS NULL OR died > :then)"
         now = "died IS NULL"

@@ -3,7 +3,7 @@
 One SQLite file per deployment. An entry says that an embedding carried a name
 from version `born` until version `died`, so every version can be read, and
 adding a photograph writes one row however many there are. A change is one
-transaction: a full disk, a crash or a second enrolment leaves it out or in.
+transaction: a full disk, a crash or a second enrollment leaves it out or in.
 A version and a vector each belong to one embedding space, by its row in `spaces`.
 """
 

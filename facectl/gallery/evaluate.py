@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import GalleryError
-from facectl.gallery.enrol import Eye, Progress, Task
+from facectl.gallery.enrollment import EnrollmentTask, FaceEncoder, Progress
 from facectl.gallery.photographs import PhotographError, digest
 from facectl.gallery.statistics import Floats
 from facectl.gallery.store import Store
@@ -31,7 +31,7 @@ class Answer:
     the nearest wrong person and the distance.
     """
 
-    task: Task
+    task: EnrollmentTask
     answer: str
     known: bool
     rank: int | None
@@ -104,7 +104,10 @@ class Evaluation:
 
 
 def evaluate(
-    store: Store, tasks: Sequence[Task], eye: Eye, progress: Progress = lambda: None
+    store: Store,
+    tasks: Sequence[EnrollmentTask],
+    encoder: FaceEncoder,
+    progress: Progress = lambda: None,
 ) -> Evaluation:
     """Ask the gallery about every photograph; raises GalleryError for an empty gallery.
 
@@ -120,7 +123,7 @@ def evaluate(
             if store.names_of(digest(task.photo)):
                 found.enrolled += 1
             else:
-                sample = eye.embed(task.photo, take_largest=True)
+                sample = encoder.embed(task.photo, take_largest=True)
                 found.answers.append(_answer(gallery, names, task, sample.embedding))
         except PhotographError as error:
             found.unusable[task.photo] = str(error)
@@ -129,7 +132,7 @@ def evaluate(
 
 
 def _answer(
-    gallery: Gallery, names: NDArray[np.str_], task: Task, embedding: NDArray[np.float32]
+    gallery: Gallery, names: NDArray[np.str_], task: EnrollmentTask, embedding: NDArray[np.float32]
 ) -> Answer:
     answer = gallery.match(embedding[None])[0].name
     nearest = gallery.nearest(embedding, _RANKS)

@@ -36,7 +36,7 @@ class PhotographError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class EncodedPhotograph:
     """The face of a photograph: its embedding (512,) and what the quality checks look at.
 
     face_px: the box's shorter side in the photograph's pixels. sharpness: the
@@ -63,7 +63,7 @@ class Sample:
         }
 
 
-class Enroller:
+class PhotographEncoder:
     """Finds the one face of a photograph and embeds it."""
 
     def __init__(self, model: Model) -> None:
@@ -72,7 +72,7 @@ class Enroller:
         self._detector = Detector(model, threads=threads)
         self._embedder = Embedder(model, threads=threads)
 
-    def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+    def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
         """The photograph's face; raises PhotographError, for several unless `take_largest`."""
         data = _read(photo)
         image = _decoded(data)
@@ -91,7 +91,7 @@ class Enroller:
         # The crop travels as a file in the pipeline, so it does here.
         sent = encode_crops([crop], preprocessing, max_total_bytes=1_000_000)[0]
         x0, y0, x1, y1 = face.box
-        return Sample(
+        return EncodedPhotograph(
             photo=photo,
             sha256=hashlib.sha256(data).hexdigest(),
             embedding=self._embedder.embed([decode_crop(sent, preprocessing)])[0],

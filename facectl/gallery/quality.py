@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facectl.gallery.photographs import Sample
+from facectl.gallery.photographs import EncodedPhotograph
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
 
 # MTCNN's windows are upsampled below this, and embeddings get vague.
@@ -23,7 +23,7 @@ _TOO_NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class QualityFinding:
     """One thing to look at. `refused` means that the photograph was not enrolled because of it."""
 
     kind: str
@@ -39,7 +39,7 @@ class Finding:
         return {**asdict(self), "photo": None if self.photo is None else str(self.photo)}
 
 
-def of_photograph(name: str, sample: Sample) -> list[Finding]:
+def of_photograph(name: str, sample: EncodedPhotograph) -> list[QualityFinding]:
     """What is wrong with the face itself."""
     measured = (
         ("small_face", "the face is only {:.0f} pixels wide", sample.face_px, MIN_FACE_PX),
@@ -48,13 +48,13 @@ def of_photograph(name: str, sample: Sample) -> list[Finding]:
          MIN_PROBABILITY),
     )  # fmt: skip
     found = [
-        Finding(kind, name, sample.photo, message.format(figure), round(figure, 3), limit)
+        QualityFinding(kind, name, sample.photo, message.format(figure), round(figure, 3), limit)
         for kind, message, figure, limit in measured
         if figure < limit
     ]
     if sample.faces > 1:
         message = f"the largest of {sample.faces} faces was taken"
-        found.append(Finding("several_faces", name, sample.photo, message, sample.faces, 1))
+        found.append(QualityFinding("several_faces", name, sample.photo, message, sample.faces, 1))
     return found
 
 
@@ -80,7 +80,7 @@ class Neighbours:
         self._names.append(name)
         self._count += 1
 
-    def check(self, name: str, sample: Sample) -> list[Finding]:
+    def check(self, name: str, sample: EncodedPhotograph) -> list[QualityFinding]:
         """Whether another name has nearly this face, and whether this name has another face."""
         if self._count == 0:
             return []
@@ -105,9 +105,9 @@ class Neighbours:
 
 
 def _finding(
-    kind: str, name: str, sample: Sample, message: str, figure: np.float32, limit: float
-) -> Finding:
+    kind: str, name: str, sample: EncodedPhotograph, message: str, figure: np.float32, limit: float
+) -> QualityFinding:
     # A name may hold braces, so only the last pair is filled in.
     head, _, tail = message.rpartition("{:.2f}")
     text = f"{head}{figure:.2f}{tail}"
-    return Finding(kind, name, sample.photo, text, round(float(figure), 4), round(limit, 4))
+    return QualityFinding(kind, name, sample.photo, text, round(float(figure), 4), round(limit, 4))

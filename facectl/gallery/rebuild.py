@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from facectl.errors import GalleryError, InputError
-from facectl.gallery.changes import EmbeddingSpace, Enrolled, Reference, Settings
-from facectl.gallery.enrol import Eye, Progress, reference_of
+from facectl.gallery.changes import EmbeddingSpace, Enrolled, GallerySettings, Reference
+from facectl.gallery.enrollment import FaceEncoder, Progress, reference_of
 from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
 from facectl.gallery.store import Store
 
@@ -51,7 +51,7 @@ class Rebuild:
     version: int
     old: EmbeddingSpace
     new: EmbeddingSpace
-    settings: tuple[Settings, Settings]
+    settings: tuple[GallerySettings, GallerySettings]
     _references: list[_Planned] = field(repr=False)
 
     @property
@@ -110,14 +110,14 @@ class Rebuild:
         kept = self._kept()
         return sorted({each.old.name for each in self._references} - kept)
 
-    def embed(self, eye: Callable[[], Eye], progress: Progress = lambda: None) -> None:
+    def embed(self, encoder: Callable[[], FaceEncoder], progress: Progress = lambda: None) -> None:
         """Embed the photographs; those that can't be are lost. Changes nothing on the disk."""
-        model: Eye | None = None
+        model: FaceEncoder | None = None
         for each in self._references:
             if each.photo is None or each.lost is not None or each.new is not None:
                 continue
             # Only now: a rebuild from known embeddings loads no model.
-            model = eye() if model is None else model
+            model = encoder() if model is None else model
             self._embed(each, each.photo, model)
             progress()
 
@@ -129,7 +129,7 @@ class Rebuild:
         store = Store.at(self.file)
         try:
             with store.change("rebuild") as change:
-                # A long enrolment adds to a version without a new number.
+                # A long enrollment adds to a version without a new number.
                 now = [each.old for each in self._references]
                 if store.version != self.version or store.enrolled() != now:
                     raise GalleryError(
@@ -147,7 +147,7 @@ class Rebuild:
         finally:
             store.close()
 
-    def _embed(self, each: _Planned, photo: Path, model: Eye) -> None:
+    def _embed(self, each: _Planned, photo: Path, model: FaceEncoder) -> None:
         # Enrolled from several faces only where the largest was asked for.
         largest = each.old.figures.get("faces", 1) > 1
         try:

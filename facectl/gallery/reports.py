@@ -13,9 +13,9 @@ from facectl.context import Deployment
 from facectl.errors import GalleryError
 from facectl.gallery import evaluate as evaluation
 from facectl.gallery import pages, statistics
-from facectl.gallery.enrol import Progress, Task
+from facectl.gallery.enrollment import EnrollmentTask, Progress
 from facectl.gallery.evaluate import Evaluation
-from facectl.gallery.photographs import Enroller, PhotographError
+from facectl.gallery.photographs import PhotographEncoder, PhotographError
 from facectl.gallery.statistics import Calibration
 from facectl.gallery.store import Store
 from facectl.models.store import find
@@ -62,17 +62,21 @@ def facts(found: Calibration, html: Path) -> dict[str, Any]:
 
 
 def evaluate(
-    deployment: Deployment, store: Store, tasks: Sequence[Task], html: Path, progress: Progress
+    deployment: Deployment,
+    store: Store,
+    tasks: Sequence[EnrollmentTask],
+    html: Path,
+    progress: Progress,
 ) -> Evaluation:
     """Ask about every photograph and write the report; raises GalleryError, ModelError."""
     model = find(deployment.space)
     store.check_space(model.space)
-    eye = Enroller(model)
-    found = evaluation.evaluate(store, tasks, eye, progress)
+    encoder = PhotographEncoder(model)
+    found = evaluation.evaluate(store, tasks, encoder, progress)
 
     def picture(photo: Path) -> Image.Image | None:
         try:
-            return Image.fromarray(eye.face(photo))
+            return Image.fromarray(encoder.face(photo))
         except PhotographError:
             return None
 

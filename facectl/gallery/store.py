@@ -24,8 +24,8 @@ from facectl.gallery.changes import (
     Change,
     EmbeddingSpace,
     Enrolled,
+    GallerySettings,
     Reference,
-    Settings,
     Version,
     default_threshold,
     space_row,
@@ -33,7 +33,7 @@ from facectl.gallery.changes import (
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings
 from lambda_src.gallery.model import Gallery
 
-_ENROL = "facectl gallery enroll NAME IMAGE"
+_ENROLL = "facectl gallery enroll NAME IMAGE"
 # An entry as it stood at version :v.
 _ALIVE = "born <= :v AND (died IS NULL OR died > :v)"
 
@@ -64,7 +64,7 @@ class Store:
         store = cls(file, database.connect(file))
         if store.get("lineage") is None:
             store.close()
-            raise GalleryError(f"{file} is an empty gallery: nobody is enrolled", hint=_ENROL)
+            raise GalleryError(f"{file} is an empty gallery: nobody is enrolled", hint=_ENROLL)
         return store
 
     @classmethod
@@ -72,7 +72,7 @@ class Store:
         """The gallery of a deployment; raises GalleryError where there is none."""
         store = cls.find(asu_id)
         if store is None:
-            raise GalleryError("nobody is enrolled", hint=_ENROL)
+            raise GalleryError("nobody is enrolled", hint=_ENROLL)
         return store
 
     @classmethod
@@ -101,7 +101,7 @@ class Store:
         return store
 
     def _make(self, space: EmbeddingSpace) -> None:
-        run, settings = self._connection.execute, json.dumps(asdict(Settings()))
+        run, settings = self._connection.execute, json.dumps(asdict(GallerySettings()))
         with self._transaction():
             run("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex,))
             first = (_now(), settings, space_row(self._connection, space))
@@ -143,18 +143,18 @@ class Store:
         return int(self._one("SELECT coalesce(max(number), 0) FROM versions"))
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> GallerySettings:
         """The settings of the newest version."""
         return self.settings_of(self.version)
 
-    def settings_of(self, version: int) -> Settings:
+    def settings_of(self, version: int) -> GallerySettings:
         """The settings of a version; raises GalleryError for one that there is not."""
         text = self._one("SELECT settings FROM versions WHERE number = :v", v=version)
         if text is None:
             raise _unknown(version)
-        return Settings(**json.loads(str(text)))
+        return GallerySettings(**json.loads(str(text)))
 
-    def settings_for(self, space: str) -> Settings:
+    def settings_for(self, space: str) -> GallerySettings:
         """The newest settings, with the threshold and metric that a space had last, if ever."""
         now = self.settings
         text = self._one(
@@ -164,7 +164,7 @@ class Store:
         )
         if text is None:
             return replace(now, threshold=default_threshold(now.metric))
-        then = Settings(**json.loads(str(text)))
+        then = GallerySettings(**json.loads(str(text)))
         return replace(now, threshold=then.threshold, metric=then.metric)
 
     def check_space(self, space: str) -> None:
@@ -268,7 +268,7 @@ class Store:
         )
         return [
             Version(
-                number, at, action, Settings(**json.loads(settings)),
+                number, at, action, GallerySettings(**json.loads(settings)),
                 born.get(number, 0), died.get(number, 0), _space(*of),
             )
             for number, at, action, settings, *of in rows
@@ -337,7 +337,7 @@ class Store:
         """A new version, made when the block ends well and changed anything.
 
         `extend` continues that version where it still is the newest and was not
-        published: a long enrolment is saved piece by piece.
+        published: a long enrollment is saved piece by piece.
         """
         with self._transaction():
             head = self.version
@@ -351,7 +351,7 @@ class Store:
                 self._insert_version(number, action, change.settings, change.space)
 
     def _insert_version(
-        self, number: int, action: str, settings: Settings, space: EmbeddingSpace
+        self, number: int, action: str, settings: GallerySettings, space: EmbeddingSpace
     ) -> None:
         row = space_row(self._connection, space)
         self._connection.execute(

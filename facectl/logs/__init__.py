@@ -9,5 +9,5 @@ search    a request's lines; the newest and the slowest requests
 evidence  what the lines tell of one request: POSTs, deliveries, ends
 trace     the way of one request, its gaps attributed, and where it is now
 report    what the platform's REPORT lines add up to
-letters   the dead-letter queue: look without taking, give back, drop
+dead letters   the dead-letter queue: look without taking, give back, drop
 """

@@ -36,14 +36,14 @@ _REMEMBERED = 50_000
 _RENEWAL = 5.0
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Where events are read."""
 
     def events(self, function: str, window: Window) -> Iterator[LogEvent]:
         """Those of a window."""
 
 
-class Live(Protocol):
+class LiveTailSession(Protocol):
     """A Live Tail session."""
 
     @property
@@ -58,14 +58,14 @@ class Live(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class LogConnections:
     """How to reach the logs; both are called again after credentials expired.
 
     `live` is None, or raises CloudError, where there is no Live Tail.
     """
 
-    source: Callable[[], Source]
-    live: Callable[[], Live] | None = None
+    source: Callable[[], EventSource]
+    live: Callable[[], LiveTailSession] | None = None
 
 
 class Follower:
@@ -73,7 +73,7 @@ class Follower:
 
     def __init__(
         self,
-        cloud: Cloud,
+        cloud: LogConnections,
         functions: Sequence[str],
         *,
         tell: Callable[[str], None] = lambda _: None,
@@ -88,8 +88,8 @@ class Follower:
         self._seen: OrderedDict[Identity, None] = OrderedDict()
         # What was told about each function's reading, until it works again.
         self._told: dict[str, str] = {}
-        self._source: Source | None = None
-        self._live: Live | None = None
+        self._source: EventSource | None = None
+        self._live: LiveTailSession | None = None
         self._live_wanted = cloud.live is not None
         # Live Tail has delivered, or has failed to.
         self._proven = False

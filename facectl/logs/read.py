@@ -10,7 +10,7 @@ from itertools import chain
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.logs.events import LogEvent
-from facectl.logs.follow import Cloud, Follower
+from facectl.logs.follow import Follower, LogConnections
 from facectl.logs.livetail import LiveTail
 from facectl.logs.parse import Line, Parser
 from facectl.logs.select import in_order
@@ -58,8 +58,8 @@ def followed(
 ) -> Iterator[Line]:
     """The lines from a point in time on, as they are logged; ends at the second, if at all."""
     follower = Follower(
-        Cloud(
-            source=lambda: LogSource(Clients(deployment), patience=0),
+        LogConnections(
+            source=lambda: LogSource(Clients(deployment), backoff=0),
             live=(lambda: LiveTail(Clients(deployment), functions)) if live else None,
         ),
         functions,
@@ -78,7 +78,7 @@ def lines_of_streams(
     return Parser().lines(source.events(function, window, streams=streams))
 
 
-def strays(source: LogSource, function: str, window: Window) -> list[Line]:
+def unmatched_failures(source: LogSource, function: str, window: Window) -> list[Line]:
     """The invocations that ended badly and never said which messages they had."""
     named: set[str | None] = set()
     bad: list[Line] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from facectl.errors import InputError
-from facectl.logs.evidence import Evidence
 from facectl.logs.parse import Line
+from facectl.logs.request_events import RequestEvents
 from facectl.logs.times import Window
 from facectl.logs.trace import trace
 
@@ -19,7 +19,7 @@ def slowest(requests: Mapping[str, Sequence[Line]], most: int, window: Window) -
     totals = {
         request_id: total
         for request_id, lines in requests.items()
-        if (total := trace(Evidence(request_id, lines, window.end)).total_ms) is not None
+        if (total := trace(RequestEvents(request_id, lines, window.end)).total_ms) is not None
     }
     if not totals:
         raise InputError(

@@ -11,7 +11,7 @@ from facectl.errors import CloudError
 from facectl.logs.events import LogEvent, event_of
 from facectl.logs.times import Window
 from facectl.naming import Names
-from facectl.stream.responses import Patience
+from facectl.stream.responses import Backoff
 
 # By the API's reference: the most events of a page, and the most streams of a call.
 PAGE = 10_000
@@ -25,18 +25,18 @@ class NoLogYetError(CloudError):
 
 
 class LogSource:
-    """The logs of a deployment's functions; passing failures are endured for `patience` seconds."""
+    """The logs of a deployment's functions; passing failures are endured for `backoff` seconds."""
 
     def __init__(
         self,
         clients: Clients,
         *,
-        patience: float = _PATIENCE,
+        backoff: float = _PATIENCE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._clients = clients
-        self._limit = patience
+        self._limit = backoff
         self._clock = clock
         self._sleep = sleep
 
@@ -89,12 +89,12 @@ class LogSource:
                 token, skip = following, 0
 
     def _page(self, function: str, request: dict[str, Any]) -> Any:
-        patience = Patience(limit=self._limit, clock=self._clock, sleep=self._sleep)
-        while (page := self._try(function, request, patience)) is None:
+        backoff = Backoff(limit=self._limit, clock=self._clock, sleep=self._sleep)
+        while (page := self._try(function, request, backoff)) is None:
             pass
         return page
 
-    def _try(self, function: str, request: dict[str, Any], patience: Patience) -> Any:
+    def _try(self, function: str, request: dict[str, Any], backoff: Backoff) -> Any:
         """A page, or None after a failure that may have passed by now."""
         try:
             with cloud_errors(f"reading the log of {function}", self._clients.deployment):
@@ -109,5 +109,5 @@ class LogSource:
                 raise CloudError(
                     str(error), hint=f"allow logs:FilterLogEvents on {Names.log_group(function)}"
                 ) from error
-            patience.endure(error)
+            backoff.wait_or_raise(error)
             return None

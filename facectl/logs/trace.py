@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from facectl.logs.evidence import Delivery, Evidence, Post, fault_words
 from facectl.logs.parse import Line
-from facectl.logs.whereabouts import State, whereabouts
+from facectl.logs.request_events import MessageDelivery, PostAttempt, RequestEvents, fault_words
+from facectl.logs.request_state import State, request_state
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.contract import ERROR
 
@@ -107,33 +107,35 @@ def _step(event: _Event, last: _Event) -> Step:
     )
 
 
-def trace(evidence: Evidence) -> Trace:
+def trace(events: RequestEvents) -> Trace:
     """Put the request's way together."""
     timeline = _Timeline()
-    for number, post in enumerate(evidence.posts, 1):
-        _post(timeline, evidence, post, number if len(evidence.posts) > 1 else None)
-    previous: Delivery | None = None
-    for delivery in evidence.deliveries:
-        _strays(timeline, evidence, delivery, previous)
+    for number, post in enumerate(events.posts, 1):
+        _post(timeline, events, post, number if len(events.posts) > 1 else None)
+    previous: MessageDelivery | None = None
+    for delivery in events.deliveries:
+        _unmatched_failures(timeline, events, delivery, previous)
         _delivery(timeline, delivery, previous)
         previous = delivery
-    if evidence.letter is not None:
-        _late_strays(timeline, evidence)
+    if events.dead_letter is not None:
+        _late_unmatched_failures(timeline, events)
     steps = timeline.steps()
-    state, now, result = whereabouts(evidence)
+    state, now, result = request_state(events)
     answers = [step.at for step in steps if step.event == "answered"]
     return Trace(
-        evidence.request_id,
+        events.request_id,
         steps,
         state,
         now,
         result,
         round((answers[0] - steps[0].at) * 1e3, 2) if answers else None,
-        tuple(evidence.problems),
+        tuple(events.problems),
     )
 
 
-def _post(timeline: _Timeline, evidence: Evidence, post: Post, number: int | None) -> None:
+def _post(
+    timeline: _Timeline, events: RequestEvents, post: PostAttempt, number: int | None
+) -> None:
     function = DETECTION_FUNCTION
     which = "" if number is None else f", POST {number}"
     if post.received is not None:
@@ -151,7 +153,7 @@ def _post(timeline: _Timeline, evidence: Evidence, post: Post, number: int | Non
             begun, (function, "received", told), "way to face-detection", parts=_cold_part(received)
         )
     if post.found is not None:
-        _found(timeline, post.found, evidence.deliveries)
+        _found(timeline, post.found, events.deliveries)
     if post.error is not None:
         words = f"{post.error.fields.get('error')}: {post.error.fields.get('message')}"
         timeline.add(post.error.at, (function, "failed", words), "until it failed", bad=True)
@@ -165,7 +167,7 @@ def _post(timeline: _Timeline, evidence: Evidence, post: Post, number: int | Non
         _fault(timeline, post.fault)
 
 
-def _found(timeline: _Timeline, line: Line, deliveries: Sequence[Delivery]) -> None:
+def _found(timeline: _Timeline, line: Line, deliveries: Sequence[MessageDelivery]) -> None:
     """The stages that face-detection timed, backwards from its line, which comes after them."""
     function = DETECTION_FUNCTION
     stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("enqueue", "crop", "detect")}
@@ -189,7 +191,9 @@ def _found(timeline: _Timeline, line: Line, deliveries: Sequence[Delivery]) -> N
         timeline.add(sent, (function, "enqueued", "enqueued for face-recognition"), "enqueue")
 
 
-def _delivery(timeline: _Timeline, delivery: Delivery, previous: Delivery | None) -> None:
+def _delivery(
+    timeline: _Timeline, delivery: MessageDelivery, previous: MessageDelivery | None
+) -> None:
     received = delivery.received
     again = previous is not None and previous.message_id != delivery.message_id
     if again:
@@ -286,8 +290,11 @@ def _fault(timeline: _Timeline, fault: Line) -> None:
     )
 
 
-def _strays(
-    timeline: _Timeline, evidence: Evidence, delivery: Delivery, previous: Delivery | None
+def _unmatched_failures(
+    timeline: _Timeline,
+    events: RequestEvents,
+    delivery: MessageDelivery,
+    previous: MessageDelivery | None,
 ) -> None:
     """What became of the deliveries before one that a worker received."""
     same = previous is not None and previous.message_id == delivery.message_id
@@ -295,27 +302,27 @@ def _strays(
     start = previous.received.at if previous is not None and same else delivery.sent_at
     if previous is not None and same and previous.is_unreported:
         _lost(timeline, previous)
-    _missing(timeline, evidence, range(known + 1, delivery.number), (start, delivery.received.at))
+    _missing(timeline, events, range(known + 1, delivery.number), (start, delivery.received.at))
 
 
-def _late_strays(timeline: _Timeline, evidence: Evidence) -> None:
+def _late_unmatched_failures(timeline: _Timeline, events: RequestEvents) -> None:
     """What became of the deliveries before the message went to the dead-letter queue."""
-    last = evidence.deliveries[-1] if evidence.deliveries else None
+    last = events.deliveries[-1] if events.deliveries else None
     if last is not None:
         if last.is_unreported:
             _lost(timeline, last)
         numbers = range(last.number + 1, last.of + 1)
-        _missing(timeline, evidence, numbers, (last.received.at, evidence.now))
-    elif evidence.strays:
-        between = (evidence.lines[-1].at, evidence.now)
-        _missing(timeline, evidence, range(1, 1 + len(evidence.strays)), between)
+        _missing(timeline, events, numbers, (last.received.at, events.now))
+    elif events.unmatched:
+        between = (events.lines[-1].at, events.now)
+        _missing(timeline, events, range(1, 1 + len(events.unmatched)), between)
     else:
         words = "every delivery was throttled: no worker received the message"
-        at = evidence.lines[-1].at if timeline.latest is None else timeline.latest
+        at = events.lines[-1].at if timeline.latest is None else timeline.latest
         timeline.add(at, (None, "throttled", words), "throttled", bad=True)
 
 
-def _lost(timeline: _Timeline, delivery: Delivery) -> None:
+def _lost(timeline: _Timeline, delivery: MessageDelivery) -> None:
     """A worker logged that it received the message, and logged nothing after it."""
     words = f"delivery {delivery.number}: its worker received the message and was lost"
     at = delivery.received.at
@@ -323,13 +330,13 @@ def _lost(timeline: _Timeline, delivery: Delivery) -> None:
 
 
 def _missing(
-    timeline: _Timeline, evidence: Evidence, numbers: range, between: tuple[float, float]
+    timeline: _Timeline, events: RequestEvents, numbers: range, between: tuple[float, float]
 ) -> None:
     """Deliveries that no worker logged as received, which is the first thing that one does.
 
     Either the platform tells of a worker that could not do even that, or there was none.
     """
-    faults = [fault for fault in evidence.strays if between[0] <= fault.at <= between[1]]
+    faults = [fault for fault in events.unmatched if between[0] <= fault.at <= between[1]]
     for number in numbers:
         fault = faults.pop(0) if faults else None
         if fault is None:

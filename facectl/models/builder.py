@@ -67,10 +67,10 @@ def _source(weights: str | Path, preprocessing: str) -> _Source:
                 f"No weights are called {name!r}, and no file is there: {known} or a file",
                 hint="facectl models build --weights synthetic",
             )
-    from facectl.models import archive, oracle, synthetic
+    from facectl.models import archive, reference, synthetic
 
     with err.status("Loading torch and facenet-pytorch"):
-        oracle.facenet()
+        reference.facenet()
     if name == SYNTHETIC:
         with err.status("Making synthetic weights"):
             state = synthetic.state(preprocessing)
@@ -85,9 +85,9 @@ def _source(weights: str | Path, preprocessing: str) -> _Source:
 def _install(source: _Source, preprocessing: str) -> Model:
     import torch
 
-    from facectl.models import export, oracle
+    from facectl.models import export, reference
 
-    embedder, cascade = oracle.embedder(source.state), oracle.cascade()
+    embedder, cascade = reference.embedder(source.state), reference.cascade()
     name = _name(source.name, preprocessing)
     with store.installation(name) as folder:
         export.write_networks(folder, cascade, embedder, preprocessing)

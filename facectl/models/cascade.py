@@ -117,8 +117,8 @@ class Stages:
         weight, bias = (
             [self._weights[f"{head}.{kind}"] for head in heads] for kind in ("weight", "bias")
         )
-        chances = self._weights[f"{score}.weight"], self._weights[f"{score}.bias"]
-        logit = [chance[1:2] - chance[0:1] for chance in chances]
+        probabilities = self._weights[f"{score}.weight"], self._weights[f"{score}.bias"]
+        logit = [chance[1:2] - chance[0:1] for chance in probabilities]
         return np.concatenate([*weight, logit[0]]), np.concatenate([*bias, logit[1]])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facectl.errors import ModelError
 from facectl.models import portrait
-from facectl.models.oracle import facenet
+from facectl.models.reference import facenet
 from lambda_src.vision.preprocessing import CSE546
 
 NAME = "synthetic"

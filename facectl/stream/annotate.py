@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from facectl.errors import FacectlError, InputError
+from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Encoding, Pixels
-from facectl.stream.ledger import Status
+from facectl.stream.in_flight import Status
 from facectl.stream.sources import Source
-from facectl.stream.spool import Spool
 from lambda_src.contract import NO_FACE, UNKNOWN, FrameResult
 
 SYNTHETIC = "synthetic weights: these names mean nothing"
@@ -91,7 +91,7 @@ def draw_all(
     clip: Clip,
     source: Source,
     encoding: Encoding,
-    spool: Spool,
+    cache: FrameCache,
     *,
     synthetic: bool,
     progress: Callable[[int], None] = lambda _: None,
@@ -99,16 +99,16 @@ def draw_all(
     """Write every frame that was sent into the clip, in order, with what came back for it.
 
     A file is read a second time; of a camera, the images that were sent are in
-    the spool.
+    the frame cache.
     """
-    left = spool.sent()
-    # What the spool holds of a camera is already as it was sent.
+    left = cache.sent()
+    # What the frame cache holds of a camera is already as it was sent.
     as_sent = Encoding() if source.live else encoding
     try:
-        for frame in spool.frames() if source.live else source:
+        for frame in cache.frames() if source.live else source:
             if not left:
                 break
-            found = spool.outcome(frame.index)
+            found = cache.outcome(frame.index)
             if found is None or found[0] in {"unsent", "refused", "failed"}:
                 continue
             status, answer = found

@@ -13,8 +13,8 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from facectl.errors import CloudError, FacectlError, NotRunningError
-from facectl.stream.gate import Gate
-from facectl.stream.ledger import Delivery
+from facectl.stream.concurrency import ConcurrencyLimiter
+from facectl.stream.in_flight import AcceptedPost
 from lambda_src.contract import FrameRequest
 
 # Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.
@@ -29,11 +29,11 @@ _LONGEST_RETRY_AFTER = 60.0
 Signer = Callable[[str, str, bytes, dict[str, str]], dict[str, str]]
 
 
-class Refused(FacectlError):  # noqa: N818 - a verdict on one frame, not the end of a run
+class FrameRefused(FacectlError):  # noqa: N818 - a verdict on one frame, not the end of a run
     """The function will never take this frame."""
 
 
-class Undelivered(FacectlError):  # noqa: N818 - as above
+class FrameUndelivered(FacectlError):  # noqa: N818 - as above
     """Every attempt to send this frame failed."""
 
 
@@ -84,7 +84,7 @@ class Signed(httpx.Auth):
         yield request
 
 
-class _Again(Undelivered):
+class _Again(FrameUndelivered):
     """An attempt failed in a way that may pass; `pause` is the least wait it asked for."""
 
     def __init__(self, message: str, *, pause: float = 0.0) -> None:
@@ -100,7 +100,7 @@ class _Throttled(_Waiting):
     """The function runs as often at once as it may."""
 
 
-class FunctionUrl:
+class FunctionUrlClient:
     """The address that frames are posted to, over connections that are kept open.
 
     After a 429 fewer requests are on their way at once, so that a client does
@@ -119,7 +119,7 @@ class FunctionUrl:
         self.url = url
         self._retry = retry if retry is not None else Retry()
         self._chance = chance
-        self._gate = Gate(connections)
+        self._limiter = ConcurrencyLimiter(connections)
         self._http = httpx.Client(
             auth=Signed(sign) if sign is not None else None,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -135,16 +135,16 @@ class FunctionUrl:
 
     def post(
         self, request: FrameRequest, *, sleep: Callable[[float], object] = time.sleep
-    ) -> Delivery:
+    ) -> AcceptedPost:
         """Send one frame, again where that can help.
 
         `sleep` gives the frame up by returning True, as `threading.Event.wait`
-        does when it is set. Raises Refused or Undelivered about this frame, CloudError where no
-        frame would get through.
+        does when it is set. Raises FrameRefused or FrameUndelivered about this frame,
+        CloudError where no frame would get through.
         """
         body = request.serialise()
         if len(body) > MAX_BODY:
-            raise Refused(
+            raise FrameRefused(
                 f"{len(body) / 1e6:.1f} MB as a request, a Function URL takes "
                 f"{MAX_BODY / 1e6:.1f}: --max-side 1920 makes it smaller"
             )
@@ -171,10 +171,10 @@ class FunctionUrl:
                 pause = error.pause if isinstance(error, _Again) else 0.0
                 delay = pause + self._retry.delay(failures, self._chance())
             if sleep(delay):
-                raise Undelivered(f"stopped while trying again after: {failure}")
+                raise FrameUndelivered(f"stopped while trying again after: {failure}")
 
-    def _attempt(self, body: bytes, attempts: int) -> Delivery:
-        with self._gate.passing():
+    def _attempt(self, body: bytes, attempts: int) -> AcceptedPost:
+        with self._limiter.slot():
             began = time.perf_counter()
             try:
                 response = self._http.post(self.url, content=body)
@@ -183,7 +183,7 @@ class FunctionUrl:
             seconds = time.perf_counter() - began
             if response.status_code != 200:
                 raise self._verdict(response)
-            self._gate.went_well()
+            self._limiter.succeeded()
         return _delivery(response, attempts, seconds)
 
     def _broken(self, error: httpx.TransportError) -> FacectlError:
@@ -201,7 +201,7 @@ class FunctionUrl:
         status = response.status_code
         reason = f"{status}: {_message(response)}"
         if status == 429:
-            self._gate.was_too_much()
+            self._limiter.throttled()
             return _Throttled(reason, pause=_retry_after(response))
         if status == 503 and "retry-after" in response.headers:
             # face-detection's own: a queue is away, and comes back or not for all frames alike.
@@ -213,10 +213,10 @@ class FunctionUrl:
                 f"{self.url} does not let frames in: {reason}",
                 hint="facectl deploy   or   facectl context",
             )
-        return Refused(reason)
+        return FrameRefused(reason)
 
 
-def _delivery(response: httpx.Response, attempts: int, seconds: float) -> Delivery:
+def _delivery(response: httpx.Response, attempts: int, seconds: float) -> AcceptedPost:
     try:
         faces = int(response.json()["faces"])
     except (ValueError, KeyError, TypeError) as error:
@@ -224,7 +224,7 @@ def _delivery(response: httpx.Response, attempts: int, seconds: float) -> Delive
             f"{response.url} is not face-detection: 200 with {_message(response)}",
             hint="facectl context   or   facectl deploy",
         ) from error
-    return Delivery(faces, attempts, seconds)
+    return AcceptedPost(faces, attempts, seconds)
 
 
 def _message(response: httpx.Response) -> str:

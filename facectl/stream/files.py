@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facectl.stream.annotate import Clip, draw_all
+from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Encoding
-from facectl.stream.ledger import Outcome
+from facectl.stream.in_flight import FrameOutcome
 from facectl.stream.results import ResultsFile
 from facectl.stream.sources import Source
-from facectl.stream.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +25,21 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """The same, open; `spool` only where a video is asked for."""
+    """The same, open; `cache` only where a video is asked for."""
 
-    listeners: tuple[Callable[[Outcome], None], ...]
-    spool: Spool | None
+    listeners: tuple[Callable[[FrameOutcome], None], ...]
+    cache: FrameCache | None
     clip: Clip | None
     synthetic: bool
 
     def draw(self, source: Source, encoding: Encoding, progress: Callable[[int], None]) -> None:
         """Draw the video, if one is asked for, of all that was sent."""
-        if self.clip is not None and self.spool is not None:
+        if self.clip is not None and self.cache is not None:
             draw_all(
                 self.clip,
                 source,
                 encoding,
-                self.spool,
+                self.cache,
                 synthetic=self.synthetic,
                 progress=progress,
             )
@@ -50,12 +50,12 @@ def open_files(files: Files, rate: float, *, synthetic: bool) -> Iterator[OpenFi
     """Open what is asked for; `rate` is the video's frames a second. Raises InputError."""
     with ExitStack() as stack:
         clip = None if files.video is None else Clip(files.video, rate)
-        spool = None if clip is None else Spool()
-        if spool is not None:
-            stack.callback(spool.close)
+        cache = None if clip is None else FrameCache()
+        if cache is not None:
+            stack.callback(cache.close)
         results = None
         if files.results is not None:
             results = ResultsFile(files.results, synthetic=synthetic)
             stack.callback(results.close)
-        listeners = tuple(listener for listener in (results, spool) if listener is not None)
-        yield OpenFiles(listeners, spool, clip, synthetic)
+        listeners = tuple(listener for listener in (results, cache) if listener is not None)
+        yield OpenFiles(listeners, cache, clip, synthetic)

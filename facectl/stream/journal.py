@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 
 from facectl import paths
 from facectl.errors import FacectlError, InputError
-from facectl.stream.ledger import Delivery, Ledger, Outcome
-from facectl.stream.selection import Selection
-from facectl.stream.sender import Asking
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.sampling import Sampling
+from facectl.stream.sender import RequestOptions
 from lambda_src.contract import FrameResult
 
 # What SQS keeps messages for in this deployment: there are no answers after that.
@@ -34,7 +34,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class RunTask:
     """What a run sends, where and how: a run can be gone on with by the same task alone.
 
     `deployment` is the name of the deployment's key.
@@ -42,14 +42,14 @@ class Task:
 
     deployment: str
     source: tuple[str, ...]
-    selection: Selection
-    asking: Asking
+    sampling: Sampling
+    request_options: RequestOptions
 
     @property
     def digest(self) -> str:
         """A name for the task. A file that has changed is another task."""
         files = [_place(text) for text in self.source]
-        options = [self.deployment, asdict(self.selection), asdict(self.asking)]
+        options = [self.deployment, asdict(self.sampling), asdict(self.request_options)]
         return hashlib.sha256(json.dumps([files, options]).encode()).hexdigest()[:16]
 
 
@@ -59,13 +59,13 @@ class _Sent:
 
     name: str
     timestamp: float
-    delivery: Delivery | None = None
+    delivery: AcceptedPost | None = None
     final: bool = False
 
 
 @dataclass(slots=True)
 class Journal:
-    """The journal of one run; its methods are called with the ledger's lock held."""
+    """The journal of one run; its methods are called with the tracker's lock held."""
 
     run: str
     _path: Path
@@ -73,7 +73,7 @@ class Journal:
     _sent: dict[int, _Sent] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, task: Task) -> Journal:
+    def begin(cls, task: RunTask) -> Journal:
         """A new run. Journals of the same task, and those too old to be of use, are removed."""
         folder = _folder()
         run = uuid.uuid4().hex
@@ -92,7 +92,7 @@ class Journal:
         return journal
 
     @classmethod
-    def resume(cls, task: Task) -> Journal:
+    def resume(cls, task: RunTask) -> Journal:
         """The latest run of this task that was cut off; raises InputError where there is none."""
         found = sorted(
             _folder().glob(f"{task.digest}-*.jsonl"), key=lambda path: -path.stat().st_mtime
@@ -157,26 +157,26 @@ class Journal:
             )
         return before is not None
 
-    def restore(self, ledger: Ledger) -> None:
-        """Tell the ledger what the run had come to."""
+    def restore(self, tracker: InFlightTracker) -> None:
+        """Tell the tracker what the run had come to."""
         with self._path.open("rb") as lines:
             for line in lines:
                 fields = _fields(line)
                 if "status" in fields:
-                    ledger.replay(_outcome(fields))
+                    tracker.replay(_outcome(fields))
         for index, sent in self._sent.items():
             if not sent.final:
-                ledger.restore(index, sent.name, sent.timestamp, sent.delivery)
+                tracker.restore(index, sent.name, sent.timestamp, sent.delivery)
 
     def sent(self, index: int, name: str, timestamp: float) -> None:
         """The frame is about to be sent."""
         self._write({"frame": index, "name": name, "timestamp": timestamp})
 
-    def accepted(self, index: int, delivery: Delivery) -> None:
+    def accepted(self, index: int, delivery: AcceptedPost) -> None:
         """The function took the frame."""
         self._write({"frame": index, **asdict(delivery)})
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self, outcome: FrameOutcome) -> None:
         """The frame's fate; what a later run may still change is not written.
 
         A late answer is an answer: a run that is resumed does not wait for it again.
@@ -234,7 +234,7 @@ def _remove_unless_locked(path: Path) -> None:
         stream.close()
 
 
-def _raise_running(task: Task) -> BinaryIO:
+def _raise_running(task: RunTask) -> BinaryIO:
     raise InputError(f"A run of {' '.join(task.source)} is still going on")
 
 
@@ -259,11 +259,11 @@ def _text(value: Any) -> str:
     return value
 
 
-def _delivery(fields: dict[str, Any]) -> Delivery:
-    return Delivery(int(fields["faces"]), int(fields["attempts"]), float(fields["seconds"]))
+def _delivery(fields: dict[str, Any]) -> AcceptedPost:
+    return AcceptedPost(int(fields["faces"]), int(fields["attempts"]), float(fields["seconds"]))
 
 
-def _line(outcome: Outcome) -> dict[str, Any]:
+def _line(outcome: FrameOutcome) -> dict[str, Any]:
     return {
         "frame": outcome.index,
         "name": outcome.name,
@@ -277,12 +277,12 @@ def _line(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _outcome(fields: dict[str, Any]) -> Outcome:
+def _outcome(fields: dict[str, Any]) -> FrameOutcome:
     """The outcome that a line holds; raises one of _UNREADABLE."""
     if fields["status"] not in _FINAL:
         raise ValueError(f"{fields['status']!r} is no status")
     answer, delivery, latency = fields["answer"], fields["delivery"], fields["latency"]
-    return Outcome(
+    return FrameOutcome(
         index=int(fields["frame"]),
         name=_text(fields["name"]),
         request_id=_text(fields["request_id"]),
@@ -295,7 +295,7 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
     )
 
 
-def open_journal(task: Task, *, live: bool, resume: bool) -> Journal | None:
+def open_journal(task: RunTask, *, live: bool, resume: bool) -> Journal | None:
     """The journal to write: the one to go on with, or a new one; None for a live source.
 
     Raises InputError where there is nothing to go on with.

@@ -12,7 +12,7 @@ import cv2
 
 from facectl.errors import InputError
 from facectl.stream.frames import Frame
-from facectl.stream.selection import Chooser, Selection
+from facectl.stream.sampling import FrameSampler, Sampling
 
 _TICK = 0.2
 
@@ -24,7 +24,7 @@ def open_capture(target: str | int, backend: int) -> Any:
     return cv2.VideoCapture(target, backend)
 
 
-class Live:
+class LiveSource:
     """A camera by its index, or a stream by its URL; timestamps are seconds since it was opened.
 
     A reader thread keeps only the newest frame: a slow cloud costs frames, not
@@ -37,15 +37,15 @@ class Live:
     def __init__(
         self,
         target: str | int,
-        selection: Selection,
+        sampling: Sampling,
         *,
         capture: Callable[[], Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.name = f"camera {target}" if isinstance(target, int) else _without_password(target)
         self.problems: list[str] = []
-        self.expected = selection.limit
-        self._selection = selection
+        self.expected = sampling.limit
+        self._sampling = sampling
         self._clock = clock
         backend = cv2.CAP_ANY if isinstance(target, int) else cv2.CAP_FFMPEG
         self._capture = (capture or (lambda: open_capture(target, backend)))()
@@ -55,7 +55,7 @@ class Live:
                 hint="check that it is connected, not in use, and that its address is right",
             )
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.rate = selection.rate(rate if 0 < rate < 1000 else 25.0)
+        self.rate = sampling.rate(rate if 0 < rate < 1000 else 25.0)
         self._news = threading.Condition()
         self._newest: tuple[int, float, Any] | None = None
         self._ended = False
@@ -63,16 +63,16 @@ class Live:
 
     def __iter__(self) -> Iterator[Frame]:
         threading.Thread(target=self._read, name="facectl-live", daemon=True).start()
-        chooser = Chooser(self._selection)
+        sampler = FrameSampler(self._sampling)
         try:
-            while not chooser.full():
+            while not sampler.full():
                 newest = self._next()
                 if newest is None:
-                    self.problems = [f"{self.name} ended after {chooser.taken} frames"]
+                    self.problems = [f"{self.name} ended after {sampler.taken} frames"]
                     return
                 position, timestamp, pixels = newest
-                if chooser.takes(position, timestamp):
-                    index = chooser.taken - 1
+                if sampler.takes(position, timestamp):
+                    index = sampler.taken - 1
                     yield Frame(index, f"live-{position:06d}.jpg", timestamp, pixels=pixels)
         finally:
             self._closed.set()

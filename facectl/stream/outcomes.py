@@ -21,7 +21,7 @@ Status = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class AcceptedPost:
     """A POST that was answered 200: faces found, attempts needed, seconds of the last attempt."""
 
     faces: int
@@ -30,7 +30,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FrameOutcome:
     """What became of one frame.
 
     `latency` is in seconds from the moment the frame was due to the moment its
@@ -45,14 +45,14 @@ class Outcome:
     status: Status
     answer: FrameResult | None = None
     latency: float | None = None
-    delivery: Delivery | None = None
+    delivery: AcceptedPost | None = None
     error: str | None = None
     due: float = 0.0
     opened: float = 0.0
 
 
 @dataclass(slots=True)
-class Counts:
+class FrameCounts:
     """How many frames so far; `waiting` were accepted and have no answer yet.
 
     `late`: answered after their deadline. `earlier`: finished before this
@@ -69,7 +69,7 @@ class Counts:
     earlier: int = 0
 
 
-class Record(Protocol):
+class RunRecord(Protocol):
     """What a run is written down in as it goes on."""
 
     run: str
@@ -77,8 +77,8 @@ class Record(Protocol):
     def sent(self, index: int, name: str, timestamp: float) -> None:
         """The frame is about to be sent."""
 
-    def accepted(self, index: int, delivery: Delivery) -> None:
+    def accepted(self, index: int, delivery: AcceptedPost) -> None:
         """The function took the frame."""
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self, outcome: FrameOutcome) -> None:
         """The frame's fate."""

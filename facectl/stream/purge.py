@@ -20,7 +20,7 @@ _NEXT_TRY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class QueueCounts:
     """The messages of a queue, as SQS reckons them."""
 
     visible: int
@@ -40,8 +40,8 @@ class Purged:
     """A queue that was emptied: what it held before, what it holds now, and how long it took."""
 
     queue: str
-    before: Counts
-    after: Counts
+    before: QueueCounts
+    after: QueueCounts
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Purge:
         self._clock = clock
         self._sleep = sleep
 
-    def counts(self, name: str) -> Counts:
+    def counts(self, name: str) -> QueueCounts:
         """What a queue holds; raises CloudError."""
         with cloud_errors(f"counting {name}", self._clients.deployment):
             url = self._clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
@@ -78,7 +78,7 @@ class Purge:
                     "ApproximateNumberOfMessagesDelayed",
                 ],
             )["Attributes"]
-        return Counts(
+        return QueueCounts(
             visible=int(attributes["ApproximateNumberOfMessages"]),
             in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
             delayed=int(attributes["ApproximateNumberOfMessagesDelayed"]),
@@ -129,7 +129,7 @@ class Purge:
                 return False
         return True
 
-    def _waiting_for(self, counts: Counts, turn: float) -> str:
+    def _waiting_for(self, counts: QueueCounts, turn: float) -> str:
         if not counts.total:
             return ", looking again to be sure"
         left = max(0, round(turn - self._clock()))

@@ -133,7 +133,7 @@ class ResponseQueue:
         return random.uniform(*_STEP_BACK)  # noqa: S311 - keeps clients out of step, no secret
 
 
-class Queue(Protocol):
+class MessageQueue(Protocol):
     """What is asked of the response queue."""
 
     def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
@@ -146,7 +146,7 @@ class Queue(Protocol):
         """Let others have them; returns the seconds to stay away."""
 
 
-class Inbox(Protocol):
+class Mailbox(Protocol):
     """Whose answers are collected."""
 
     def expecting(self, timeout: float) -> bool:
@@ -159,7 +159,7 @@ class Inbox(Protocol):
         """Take an answer; when this returns, the message is deleted."""
 
 
-class Patience:
+class Backoff:
     """Rides out short failures: waits longer after each, and gives up after `limit` seconds."""
 
     def __init__(
@@ -175,12 +175,12 @@ class Patience:
         self._failing_since: float | None = None
         self._failures = 0
 
-    def well(self) -> None:
+    def reset(self) -> None:
         """It works again."""
         self._failing_since = None
         self._failures = 0
 
-    def endure(self, error: CloudError) -> None:
+    def wait_or_raise(self, error: CloudError) -> None:
         """Wait a while; raises the error if it isn't of the passing kind, or lasts too long."""
         now = self._clock()
         if self._failing_since is None:
@@ -192,7 +192,7 @@ class Patience:
 
 
 class Collector:
-    """A thread that reads the response queue and hands each answer of ours to the inbox.
+    """A thread that reads the response queue and hands each answer of ours to the mailbox.
 
     Messages of others, and those that are not of our contract, are left on the
     queue. `unclaimed` tells whether some lay there for so long that nobody
@@ -201,18 +201,18 @@ class Collector:
 
     def __init__(
         self,
-        response_queue: Queue,
-        inbox: Inbox,
+        response_queue: MessageQueue,
+        mailbox: Mailbox,
         *,
-        patience: Patience | None = None,
+        backoff: Backoff | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.failure: Exception | None = None
         self.unclaimed = False
         self._queue = response_queue
-        self._inbox = inbox
+        self._mailbox = mailbox
         self._stopping = threading.Event()
-        self._patience = patience if patience is not None else Patience(sleep=self._stopping.wait)
+        self._backoff = backoff if backoff is not None else Backoff(sleep=self._stopping.wait)
         self._clock = clock
         self._thread = threading.Thread(target=self._run, name="facectl-collect", daemon=True)
 
@@ -236,8 +236,8 @@ class Collector:
         ours: list[Received] = []
         others: list[Received] = []
         for message in messages:
-            if message.result is not None and self._inbox.owns(message.result.request_id):
-                self._inbox.answered(message.result, at)
+            if message.result is not None and self._mailbox.owns(message.result.request_id):
+                self._mailbox.answered(message.result, at)
                 ours.append(message)
             else:
                 others.append(message)
@@ -251,18 +251,18 @@ class Collector:
             while not self._stopping.is_set():
                 # No poll without need: the one that is open when a run ends would take
                 # the next client's first answer out of sight.
-                if self._inbox.expecting(_TICK):
-                    self._collect_or_endure()
+                if self._mailbox.expecting(_TICK):
+                    self._collect_with_backoff()
         except Exception as error:  # noqa: BLE001 - whoever started the thread raises it
             self.failure = error
 
-    def _collect_or_endure(self) -> None:
+    def _collect_with_backoff(self) -> None:
         try:
             self.collect()
         except CloudError as error:
-            self._patience.endure(error)
+            self._backoff.wait_or_raise(error)
         else:
-            self._patience.well()
+            self._backoff.reset()
 
 
 def _their_time(metadata: ResponseMetadataTypeDef) -> float:

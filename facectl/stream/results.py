@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl.errors import FacectlError, InputError
-from facectl.stream.ledger import Outcome
+from facectl.stream.in_flight import FrameOutcome
 
 # So many frames without an answer are named one by one.
 MOST_NAMED = 1000
@@ -34,7 +34,7 @@ class ResultsFile:
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror}") from error
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: FrameOutcome) -> None:
         line = json.dumps(as_dict(outcome, synthetic=self._synthetic)) + "\n"
         data = line.encode()
         try:
@@ -52,7 +52,7 @@ class ResultsFile:
         return FacectlError(f"{self._path} can't be written any more: {reason}")
 
 
-def as_dict(outcome: Outcome, *, synthetic: bool) -> dict[str, Any]:
+def as_dict(outcome: FrameOutcome, *, synthetic: bool) -> dict[str, Any]:
     """The outcome as JSON has it; times in seconds except `timings_ms`."""
     fields: dict[str, Any] = {
         "frame": outcome.index,
@@ -107,18 +107,18 @@ class Latency:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunStats:
     """The figures of a run, the first `rows` frames, and the frames that came to nothing."""
 
     rows: int
     statuses: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
     latency: Latency = field(default_factory=Latency)
-    first: list[Outcome] = field(default_factory=list)
+    first: list[FrameOutcome] = field(default_factory=list)
     # At most MOST_NAMED of them; `statuses` counts them all.
-    lost: list[Outcome] = field(default_factory=list)
+    lost: list[FrameOutcome] = field(default_factory=list)
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: FrameOutcome) -> None:
         """Take one outcome in."""
         self.statuses[outcome.status] += 1
         if outcome.answer is not None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from facectl.errors import CloudError, FacectlError, InputError
-from facectl.stream.delivery import Refused, Undelivered
+from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.ledger import Delivery, Ledger
+from facectl.stream.in_flight import AcceptedPost, InFlightTracker
 from lambda_src.contract import FrameRequest
 
 _TICK = 0.1
@@ -25,12 +25,12 @@ _HOPELESS = 8
 class Endpoint(Protocol):
     """What a sender posts to."""
 
-    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
-        """Send one frame; raises Refused, Undelivered or CloudError."""
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
+        """Send one frame; raises FrameRefused, FrameUndelivered or CloudError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RequestOptions:
     """What is asked of each frame: how it is encoded, how many faces, and how much detail."""
 
     encoding: Encoding = field(default_factory=Encoding)
@@ -39,7 +39,7 @@ class Asking:
 
 
 class Sender:
-    """Sends the frames of an iterable by `concurrency` threads and tells the ledger.
+    """Sends the frames of an iterable by `concurrency` threads and tells the tracker.
 
     `keep` gets each frame's index and the image file that was sent for it.
     """
@@ -47,8 +47,8 @@ class Sender:
     def __init__(
         self,
         endpoint: Endpoint,
-        ledger: Ledger,
-        asking: Asking,
+        tracker: InFlightTracker,
+        request_options: RequestOptions,
         *,
         concurrency: int,
         keep: Callable[[int, bytes], None] | None = None,
@@ -57,8 +57,8 @@ class Sender:
         self.stopping = threading.Event()
         self.failure: Exception | None = None
         self._endpoint = endpoint
-        self._ledger = ledger
-        self._asking = asking
+        self._tracker = tracker
+        self._request_options = request_options
         self._keep = keep
         self._clock = clock
         self._jobs: queue.Queue[tuple[Frame, float | None]] = queue.Queue(_AHEAD)
@@ -152,28 +152,32 @@ class Sender:
             frame, due = self._jobs.get(timeout=_TICK)
         except queue.Empty:
             return None
-        request_id = self._ledger.open(frame, due, stop=self.stopping.is_set)
+        request_id = self._tracker.open(frame, due, stop=self.stopping.is_set)
         if request_id is None:
             return None
         try:
-            file = self._asking.encoding.file_of(frame)
+            file = self._request_options.encoding.file_of(frame)
         except InputError as error:
-            self._ledger.refused(request_id, str(error))
+            self._tracker.refused(request_id, str(error))
             return None
         if self._keep is not None:
             self._keep(frame.index, file)
         return FrameRequest(
-            request_id, frame.name, file, self._asking.max_faces, self._asking.detail
+            request_id,
+            frame.name,
+            file,
+            self._request_options.max_faces,
+            self._request_options.detail,
         )
 
     def _post(self, request: FrameRequest) -> None:
         try:
             delivery = self._endpoint.post(request, sleep=self.stopping.wait)
-        except Refused as error:
-            self._ledger.refused(request.request_id, str(error))
+        except FrameRefused as error:
+            self._tracker.refused(request.request_id, str(error))
             self._lost_in_a_row = 0
-        except Undelivered as error:
-            self._ledger.undelivered(request.request_id, str(error))
+        except FrameUndelivered as error:
+            self._tracker.undelivered(request.request_id, str(error))
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= _HOPELESS and not self.stopping.is_set():
                 raise CloudError(
@@ -181,8 +185,8 @@ class Sender:
                     hint="facectl logs",
                 ) from error
         except FacectlError as error:
-            self._ledger.undelivered(request.request_id, str(error))
+            self._tracker.undelivered(request.request_id, str(error))
             raise
         else:
-            self._ledger.accepted(request.request_id, delivery)
+            self._tracker.accepted(request.request_id, delivery)
             self._lost_in_a_row = 0

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
-from facectl.stream.delivery import FunctionUrl
+from facectl.stream.delivery import FunctionUrlClient
+from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Frame
+from facectl.stream.in_flight import FrameCounts, InFlightTracker
 from facectl.stream.journal import Journal
-from facectl.stream.ledger import Counts, Ledger
-from facectl.stream.responses import Collector, Queue, ResponseQueue
-from facectl.stream.results import Tally, as_dict, ranges
-from facectl.stream.sender import Asking, Endpoint, Sender
-from facectl.stream.spool import Spool
+from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
+from facectl.stream.results import RunStats, as_dict, ranges
+from facectl.stream.sender import Endpoint, RequestOptions, Sender
 
 _TICK = 0.1
 # How long the answer to a frame is waited for of which nobody knows whether it
@@ -29,7 +29,7 @@ _LINGER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunOptions:
     """How a run goes. `timeout`: seconds without news after which a frame is unanswered.
 
     They count from the frame's acceptance, and anew from each answer to a frame
@@ -39,7 +39,7 @@ class Plan:
     as soon as a thread is free.
     """
 
-    asking: Asking
+    request_options: RequestOptions
     concurrency: int = 4
     schedule: Callable[[Frame], float] | None = None
     wait: bool = True
@@ -48,15 +48,15 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunReport:
     """What came of a run; `failure` is what ended it early, if not the reader.
 
     A frame that was answered after its deadline is unanswered, and counted in
     `counts.late` besides.
     """
 
-    tally: Tally
-    counts: Counts
+    stats: RunStats
+    counts: FrameCounts
     seconds: float
     unclaimed: bool
     problems: list[str]
@@ -70,7 +70,7 @@ class Report:
     def finished(self) -> bool:
         """Whether nothing is left that going on could change."""
         open_ends = ("unanswered", "in-flight", "failed", "unsent")
-        left = sum(self.tally.statuses[status] for status in open_ends) - self.counts.late
+        left = sum(self.stats.statuses[status] for status in open_ends) - self.counts.late
         return not self.interrupted and self.failure is None and not left
 
     @property
@@ -78,7 +78,7 @@ class Report:
         """0 when all is well, 1 when a frame is missing or late, 3 when the run ended early."""
         if self.interrupted or self.failure is not None:
             return IncompleteError.exit_code
-        return 1 if self.tally.lost or self.problems else 0
+        return 1 if self.stats.lost or self.problems else 0
 
     def incomplete(self) -> FacectlError | None:
         """The error to end with where the cloud ended the run."""
@@ -86,17 +86,17 @@ class Report:
             return None
         if not self.counts.accepted:
             return self.failure
-        unanswered = [o.index for o in self.tally.lost if o.status == "unanswered"]
+        unanswered = [o.index for o in self.stats.lost if o.status == "unanswered"]
         return IncompleteError(
             f"{self.failure}. The run ended early: {self.counts.accepted} frames sent, "
-            f"{self.counts.answered} answered, {self.tally.statuses['unanswered']} unanswered"
+            f"{self.counts.answered} answered, {self.stats.statuses['unanswered']} unanswered"
             + (f" (frames {ranges(unanswered)})" if unanswered else ""),
             hint=self.failure.hint,
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON has it, with as many frames as the tally kept."""
-        statuses = self.tally.statuses
+        """The report as JSON has it, with as many frames as the statistics kept."""
+        statuses = self.stats.statuses
         return {
             "sent": self.counts.accepted,
             "answered": self.counts.answered,
@@ -109,21 +109,21 @@ class Report:
             "duplicates": self.counts.duplicates,
             "earlier": self.counts.earlier,
             "seconds": round(self.seconds, 3),
-            "latency": self.tally.latency.as_dict(),
-            "names": self.tally.by_frames(),
+            "latency": self.stats.latency.as_dict(),
+            "names": self.stats.by_frames(),
             "synthetic": self.synthetic,
             "interrupted": self.interrupted,
             "problems": self.problems,
             "error": None if self.failure is None else str(self.failure),
-            "lost": [as_dict(o, synthetic=self.synthetic) for o in self.tally.lost],
+            "lost": [as_dict(o, synthetic=self.synthetic) for o in self.stats.lost],
             "frames": [
                 as_dict(o, synthetic=self.synthetic)
-                for o in sorted(self.tally.first, key=lambda o: o.index)
+                for o in sorted(self.stats.first, key=lambda o: o.index)
             ],
         }
 
 
-class Frames(Protocol):
+class FrameSource(Protocol):
     """What a run sends; sources are."""
 
     live: bool
@@ -134,21 +134,23 @@ class Frames(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class Transport:
     """Where frames go in and where their answers come out; `close` when the run is over."""
 
     endpoint: Endpoint
-    queue: Queue
+    queue: MessageQueue
     close: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, clients: Clients, *, connections: int) -> Ends:
+    def of(cls, clients: Clients, *, connections: int) -> Transport:
         """Those of a deployment; raises CloudError or InputError where it has none."""
         url = function_url(clients)
         # Asked for even where no answer is: it proves that the deployment is there.
         queue = ResponseQueue(clients)
         signed = clients.deployment.signs
-        endpoint = FunctionUrl(url, connections=connections, sign=clients.sign if signed else None)
+        endpoint = FunctionUrlClient(
+            url, connections=connections, sign=clients.sign if signed else None
+        )
         return cls(endpoint, queue, endpoint.close)
 
 
@@ -160,49 +162,49 @@ class Session:
 
     def __init__(
         self,
-        ends: Ends,
-        plan: Plan,
-        tally: Tally,
+        transport: Transport,
+        plan: RunOptions,
+        stats: RunStats,
         *,
         synthetic: bool = False,
         journal: Journal | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._ends = ends
+        self._transport = transport
         self._journal = journal
         self._senders: list[Sender] = []
         self._plan = plan
-        self._tally = tally
+        self._stats = stats
         self._clock = clock
         self._synthetic = synthetic
-        self.ledger = Ledger(
+        self.tracker = InFlightTracker(
             wait=plan.wait, window=plan.window, timeout=plan.timeout, record=journal, clock=clock
         )
-        self._collector = Collector(ends.queue, self.ledger, clock=clock)
+        self._collector = Collector(transport.queue, self.tracker, clock=clock)
 
     def run(
         self,
-        source: Frames,
+        source: FrameSource,
         *,
-        spool: Spool | None = None,
-        progress: Callable[[Counts], None] = lambda _: None,
-    ) -> Report:
+        cache: FrameCache | None = None,
+        progress: Callable[[FrameCounts], None] = lambda _: None,
+    ) -> RunReport:
         """Send the source's frames and collect their answers. Ctrl-C ends it with a report."""
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
         # Last of all listeners: what the others could not take is not counted.
-        self.ledger.listen(self._tally)
+        self.tracker.listen(self._stats)
         try:
             if self._journal is not None:
-                self._journal.restore(self.ledger)
+                self._journal.restore(self.tracker)
             if self._plan.wait:
                 self._collector.start()
-            self._send(self._unknown(source), spool if source.live else None, progress)
+            self._send(self._unknown(source), cache if source.live else None, progress)
             self._await_answers(progress)
             self._send_unsure(source, progress)
-            if self._plan.wait and (self.ledger.counts.duplicates or self.ledger.counts.earlier):
-                self.ledger.linger(_LINGER)
+            if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
+                self.tracker.linger(_LINGER)
         except KeyboardInterrupt:
             interrupted = True
         except FacectlError as error:
@@ -213,16 +215,16 @@ class Session:
                 sender.stop()
             if self._plan.wait:
                 self._collector.stop()
-            self._ends.close()
+            self._transport.close()
         try:
-            self.ledger.close(interrupted=interrupted)
+            self.tracker.close(interrupted=interrupted)
         except FacectlError as error:
             # What can't be written down is still reported.
             failure = error if failure is None else failure
-        progress(self.ledger.counts)
-        return Report(
-            tally=self._tally,
-            counts=self.ledger.counts,
+        progress(self.tracker.counts)
+        return RunReport(
+            stats=self._stats,
+            counts=self.tracker.counts,
             seconds=ended - began,
             unclaimed=self._collector.unclaimed,
             problems=source.problems,
@@ -233,15 +235,18 @@ class Session:
         )
 
     def _send(
-        self, frames: Iterable[Frame], spool: Spool | None, progress: Callable[[Counts], None]
+        self,
+        frames: Iterable[Frame],
+        cache: FrameCache | None,
+        progress: Callable[[FrameCounts], None],
     ) -> None:
         sender = Sender(
-            self._ends.endpoint,
-            self.ledger,
-            self._plan.asking,
+            self._transport.endpoint,
+            self.tracker,
+            self._plan.request_options,
             concurrency=self._plan.concurrency,
             # What can't be read a second time is kept to be drawn.
-            keep=None if spool is None else spool.keep_image,
+            keep=None if cache is None else cache.keep_image,
             clock=self._clock,
         )
         self._senders.append(sender)
@@ -249,40 +254,40 @@ class Session:
             frames, schedule=self._plan.schedule, check=lambda: self._check_sending(progress)
         )
 
-    def _unknown(self, source: Frames) -> Iterator[Frame]:
+    def _unknown(self, source: FrameSource) -> Iterator[Frame]:
         """The frames that no earlier process of this run has sent."""
         for frame in source:
             if self._journal is None or not self._journal.knows(frame.index, frame.name):
                 yield frame
 
-    def _send_unsure(self, source: Frames, progress: Callable[[Counts], None]) -> None:
+    def _send_unsure(self, source: FrameSource, progress: Callable[[FrameCounts], None]) -> None:
         """Send those frames again that were being sent when an earlier process ended.
 
         They come last, and only without an answer by then: most had arrived.
         """
-        unsure = self.ledger.unsure(_UNSURE if self._plan.wait else 0)
+        unsure = self.tracker.unsure(_UNSURE if self._plan.wait else 0)
         if unsure:
             again = (frame for frame in source if frame.index in unsure)
             self._send(again, None, progress)
             self._await_answers(progress)
 
-    def _check(self, progress: Callable[[Counts], None]) -> None:
-        progress(self.ledger.counts)
+    def _check(self, progress: Callable[[FrameCounts], None]) -> None:
+        progress(self.tracker.counts)
         if self._collector.failure is not None:
             raise self._collector.failure
 
-    def _check_sending(self, progress: Callable[[Counts], None]) -> None:
+    def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)
-        self.ledger.expire()
-        if self.ledger.hopeless:
+        self.tracker.expire()
+        if self.tracker.hopeless:
             raise IncompleteError(
                 f"no answer for {2 * self._plan.timeout:g} s while "
-                f"{self.ledger.counts.waiting} frames were waiting for theirs",
+                f"{self.tracker.counts.waiting} frames were waiting for theirs",
                 hint="facectl logs",
             )
 
-    def _await_answers(self, progress: Callable[[Counts], None]) -> None:
-        while not self.ledger.settle(_TICK):
+    def _await_answers(self, progress: Callable[[FrameCounts], None]) -> None:
+        while not self.tracker.settle(_TICK):
             self._check(progress)
 
 

@@ -16,8 +16,8 @@ import cv2
 
 from facectl.errors import InputError
 from facectl.stream.frames import Frame, decoded, sendable
-from facectl.stream.live import Live, open_capture
-from facectl.stream.selection import Chooser, Selection
+from facectl.stream.live import LiveSource, open_capture
+from facectl.stream.sampling import FrameSampler, Sampling
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # A container's frame count may be reckoned from its duration, so one frame
@@ -31,11 +31,11 @@ class Video:
 
     live = False
 
-    def __init__(self, path: Path, selection: Selection) -> None:
+    def __init__(self, path: Path, sampling: Sampling) -> None:
         self.name = str(path)
         self.problems: list[str] = []
         self._path = path
-        self._selection = selection
+        self._sampling = sampling
         capture = self._open()
         try:
             self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -46,30 +46,30 @@ class Video:
         finally:
             capture.release()
         self._rate = rate if 0 < rate < 1000 else 25.0
-        self.rate = selection.rate(self._rate)
+        self.rate = sampling.rate(self._rate)
         self.expected = (
-            selection.expected(self._announced, self._rate) if self._announced else selection.limit
+            sampling.expected(self._announced, self._rate) if self._announced else sampling.limit
         )
 
     def __iter__(self) -> Iterator[Frame]:
         self.problems = []
         capture = self._open()
-        chooser = Chooser(self._selection)
+        sampler = FrameSampler(self._sampling)
         position = 0
         readable = True
         try:
-            while not chooser.full() and capture.grab():
+            while not sampler.full() and capture.grab():
                 timestamp = position / self._rate
-                if chooser.takes(position, timestamp):
+                if sampler.takes(position, timestamp):
                     readable, pixels = capture.retrieve()
                     if not readable:
                         break
                     name = f"{self._path.stem[:400]}-{position:06d}.jpg"
-                    yield Frame(chooser.taken - 1, name, timestamp, pixels=pixels)
+                    yield Frame(sampler.taken - 1, name, timestamp, pixels=pixels)
                 position += 1
         finally:
             capture.release()
-        if not readable or not chooser.full():
+        if not readable or not sampler.full():
             self._compare(position)
 
     def _compare(self, read: int) -> None:
@@ -92,21 +92,21 @@ class Images:
 
     live = False
 
-    def __init__(self, paths: Sequence[Path], name: str, selection: Selection) -> None:
+    def __init__(self, paths: Sequence[Path], name: str, sampling: Sampling) -> None:
         self.name = name
         self.problems: list[str] = []
         self._paths = paths
         # Images have no rate of their own: one a second unless told otherwise.
-        self.rate = selection.fps if selection.fps is not None else 1.0
-        self._selection = Selection(every=selection.every, limit=selection.limit)
-        self.expected = self._selection.expected(len(paths), self.rate)
+        self.rate = sampling.fps if sampling.fps is not None else 1.0
+        self._sampling = Sampling(every=sampling.every, limit=sampling.limit)
+        self.expected = self._sampling.expected(len(paths), self.rate)
 
     def __iter__(self) -> Iterator[Frame]:
         self.problems = []
         index = 0
-        for path in self._paths[:: self._selection.every]:
+        for path in self._paths[:: self._sampling.every]:
             # Only images that can be read count.
-            if index == self._selection.limit:
+            if index == self._sampling.limit:
                 break
             try:
                 file = path.read_bytes()
@@ -122,10 +122,10 @@ class Images:
             index += 1
 
 
-Source = Video | Images | Live
+Source = Video | Images | LiveSource
 
 
-def open_source(texts: Sequence[str], selection: Selection) -> Source:
+def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
     """The source that these words name; raises InputError for one that holds no frame.
 
     One word is a video, image, folder, pattern, camera index or URL; several
@@ -136,22 +136,22 @@ def open_source(texts: Sequence[str], selection: Selection) -> Source:
         for path in paths:
             if not path.is_file():
                 raise InputError(f"No such file: {path}")
-        return _images(paths, f"{len(paths)} files", selection)
+        return _images(paths, f"{len(paths)} files", sampling)
     (text,) = texts
     path = Path(text)
     if _URL.match(text):
-        return Live(text, selection)
+        return LiveSource(text, sampling)
     if text.isdecimal() and not path.exists():
-        return Live(int(text), selection)
+        return LiveSource(int(text), sampling)
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-        return _images(found, text, selection)
+        return _images(found, text, sampling)
     if path.is_file():
-        return _file(path, selection)
+        return _file(path, sampling)
     if glob.has_magic(text):
         # Path.glob refuses a pattern that begins at the root or with "..".
         matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207
-        return _images([match for match in matches if match.is_file()], text, selection)
+        return _images([match for match in matches if match.is_file()], text, sampling)
     raise InputError(
         f"No such file or folder: {text}",
         hint="facectl send VIDEO, IMAGE, FOLDER, 'PATTERN*.jpg', camera index or rtsp:// URL",
@@ -164,7 +164,7 @@ def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], str(path)
 
 
-def _file(path: Path, selection: Selection) -> Source:
+def _file(path: Path, sampling: Sampling) -> Source:
     try:
         with path.open("rb") as stream:
             head = stream.read(4096)
@@ -175,19 +175,19 @@ def _file(path: Path, selection: Selection) -> Source:
     if sendable(head) or path.suffix.lower() in IMAGE_SUFFIXES:
         if not sendable(head):
             decoded(path.read_bytes(), str(path))
-        return Images([path], str(path), selection)
+        return Images([path], str(path), sampling)
     if _is_text(head):
         # FFmpeg would draw a text file as if it were a terminal.
         raise _no_video(path)
-    return Video(path, selection)
+    return Video(path, sampling)
 
 
-def _images(paths: list[Path], name: str, selection: Selection) -> Images:
+def _images(paths: list[Path], name: str, sampling: Sampling) -> Images:
     if not paths:
         raise InputError(
             f"{name} holds no image", hint=f"images end in {', '.join(IMAGE_SUFFIXES)}"
         )
-    return Images(sorted(paths, key=natural_order), name, selection)
+    return Images(sorted(paths, key=natural_order), name, sampling)
 
 
 def _is_text(head: bytes) -> bool:

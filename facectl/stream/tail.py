@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from facectl.errors import CloudError
-from facectl.stream.responses import LONG_POLL, Patience, Queue, Received
+from facectl.stream.responses import LONG_POLL, Backoff, MessageQueue, Received
 from lambda_src.contract import FrameResult
 
 # Long enough that SQS would not deliver a message again so late.
@@ -35,17 +35,17 @@ class Tail:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: MessageQueue,
         *,
         keep: bool,
-        patience: Patience | None = None,
+        backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.foreign = 0
         self._queue = queue
         self._keep = keep
-        self._patience = patience if patience is not None else Patience()
+        self._backoff = backoff if backoff is not None else Backoff()
         self._clock = clock
         self._sleep = sleep
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -85,9 +85,9 @@ class Tail:
         try:
             messages = self._queue.receive(wait=wait)
         except CloudError as error:
-            self._patience.endure(error)
+            self._backoff.wait_or_raise(error)
             return []
-        self._patience.well()
+        self._backoff.reset()
         return messages
 
     def _put_away(self, messages: list[Received], done: list[Received]) -> None:

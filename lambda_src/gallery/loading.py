@@ -62,7 +62,7 @@ def _fetch(refs: list[PartRef], fetch: Fetch) -> list[Part]:
     found: dict[int, Part] = {}
     failures: list[Exception] = []
     queue = list(enumerate(refs))
-    space = _Space(refs)
+    space = _PartBuffer(refs)
 
     def work() -> None:
         while queue and not failures:
@@ -88,7 +88,7 @@ def _fetch(refs: list[PartRef], fetch: Fetch) -> list[Part]:
     return [found[index] for index in range(len(refs))]
 
 
-class _Space:
+class _PartBuffer:
     """Where fetched bytes are kept: as they came when they are few, else in a mapped file."""
 
     _SMALL = 64_000_000
@@ -115,7 +115,7 @@ class _Space:
         return place
 
 
-def _verified(ref: PartRef, data: bytes, space: _Space) -> Part:
+def _verified(ref: PartRef, data: bytes, space: _PartBuffer) -> Part:
     if len(data) != ref.bytes or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise GalleryFormatError(f"part {ref.sha256[:12]} of the gallery is damaged")
     return read_part(space.kept(data))

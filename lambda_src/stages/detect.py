@@ -18,7 +18,7 @@ from lambda_src.contract import (
     FrameResult,
     RequestError,
 )
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.crops import crop_face, encode_crops
 from lambda_src.vision.detector import Detector
@@ -41,7 +41,7 @@ class DetectStage:
     model: Model
     detector: Detector
     aws: Aws
-    settings: Settings
+    settings: FunctionSettings
 
     def process(self, request: FrameRequest, *, init_ms: float | None = None) -> int:
         """The number of faces that were passed on; `init_ms` where this is a cold start.

@@ -37,7 +37,7 @@ from lambda_src.contract import (
     salvaged_request_id,
 )
 from lambda_src.gallery import GallerySource, Match
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 from lambda_src.stages.attempts import Attempts
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.crops import decode_crop
@@ -63,7 +63,7 @@ _APART = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class QueueRecord:
     """One delivery of a message of the request queue.
 
     `waited_ms` since it was sent, `held_s` seconds since its first delivery.
@@ -81,7 +81,7 @@ class UnsentError(AwsError):
     """An answer that could not be put on the response queue."""
 
 
-class SilentDeathError(Exception):
+class WorkerLostError(Exception):
     """A worker looked at the message and did not finish, and this is the last delivery."""
 
 
@@ -89,7 +89,7 @@ class SilentDeathError(Exception):
 class _Work:
     """A record on its way through the batch."""
 
-    record: Record
+    record: QueueRecord
     message: FaceMessage | None = None
     crops: list[NDArray[np.uint8]] = field(default_factory=list)
     matches: list[Match] = field(default_factory=list)
@@ -98,7 +98,7 @@ class _Work:
     answered: bool = False
     suspect: bool = False
     unfinished: bool = False
-    given_up: bool = False
+    abandoned: bool = False
 
     @property
     def request_id(self) -> str | None:
@@ -113,12 +113,12 @@ class RecogniseStage:
     embedder: Embedder
     gallery: GallerySource
     aws: Aws
-    settings: Settings
+    settings: FunctionSettings
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def process(
-        self, records: Sequence[Record], *, seconds: float = 0.0, init_ms: float | None = None
+        self, records: Sequence[QueueRecord], *, seconds: float = 0.0, init_ms: float | None = None
     ) -> list[str]:
         """The message ids of the records that failed and must be delivered again.
 
@@ -150,13 +150,13 @@ class RecogniseStage:
                 if work.suspect:
                     attempts.finish(work.record.message_id)
             if not is_last_group:
-                self._take_off(group)
+                self._delete(group)
         failed = [work for work in works if work.failure is not None]
         for work in failed:
-            self._put_off(work)
+            self._retry_later(work)
         return [work.record.message_id for work in failed]
 
-    def _read(self, record: Record, batch: int) -> _Work:
+    def _read(self, record: QueueRecord, batch: int) -> _Work:
         work = _Work(record)
         try:
             work.message = FaceMessage.parse(record.body)
@@ -182,9 +182,9 @@ class RecogniseStage:
             # The first to look at it as a suspect was at the second delivery.
             if work.suspect and record.receives > 2:
                 work.unfinished = attempts.is_unfinished(record.message_id)
-                work.given_up = work.unfinished and self._is_last(work)
+                work.abandoned = work.unfinished and self._is_last(work)
 
-    def _has_no_report(self, record: Record) -> bool:
+    def _has_no_report(self, record: QueueRecord) -> bool:
         """Whether it was held so long that one of its deliveries ended without a report."""
         timeout = self.settings.visibility_timeout
         return timeout > 0 and record.held_s >= _NO_REPORT * timeout
@@ -207,15 +207,15 @@ class RecogniseStage:
             seconds = first + place * apart
             if place:
                 seconds -= zlib.crc32(f"{record.message_id} {record.receives}".encode()) % apart
-            self._hide(work, min(seconds, timeout))
+            self._change_visibility(work, min(seconds, timeout))
 
     def _decode(self, work: _Work, init_ms: float | None) -> None:
         message = work.message
         if message is None:
             return
         try:
-            if work.given_up:
-                raise SilentDeathError("a worker looked at this message and did not finish")
+            if work.abandoned:
+                raise WorkerLostError("a worker looked at this message and did not finish")
             if message.space != self.model.space:
                 raise ValueError(
                     f"the crops are of space {message.space}, the model of {self.model.space}"
@@ -228,7 +228,7 @@ class RecogniseStage:
                 work.crops = [
                     decode_crop(face.image, self.model.preprocessing) for face in message.faces
                 ]
-        except (ValueError, SilentDeathError) as error:
+        except (ValueError, WorkerLostError) as error:
             work.failure = error
 
     def _name(self, works: list[_Work]) -> None:
@@ -291,7 +291,7 @@ class RecogniseStage:
                     del unsent[index]
         return unsent
 
-    def _take_off(self, works: list[_Work]) -> None:
+    def _delete(self, works: list[_Work]) -> None:
         """Take what is done off the queue before a record is begun that may end this process."""
         for work in works:
             if work.failure is None:
@@ -323,7 +323,7 @@ class RecogniseStage:
             **{f"{stage}_ms": round(ms, 2) for stage, ms in work.watch.durations_ms.items()},
         )
 
-    def _put_off(self, work: _Work) -> None:
+    def _retry_later(self, work: _Work) -> None:
         seconds = self._until_next(work)
         log.error(
             "recognition",
@@ -337,11 +337,13 @@ class RecogniseStage:
             answered=work.answered,
             hidden_s=seconds,
         )
-        self._hide(work, seconds)
+        self._change_visibility(work, seconds)
 
-    def _hide(self, work: _Work, seconds: int) -> None:
+    def _change_visibility(self, work: _Work, seconds: int) -> None:
         try:
-            self.aws.hide(self.settings.request_queue_url, work.record.receipt_handle, seconds)
+            self.aws.change_visibility(
+                self.settings.request_queue_url, work.record.receipt_handle, seconds
+            )
         except AwsError as error:
             # The record then comes back after the queue's visibility timeout: later, not lost.
             log.error("retry", work.request_id, error=error.code, message=str(error))
@@ -355,9 +357,9 @@ class RecogniseStage:
 
 def _groups(works: list[_Work]) -> list[list[_Work]]:
     """Those that are given up, which take no time and have no other; then the unsuspected."""
-    given_up = [work for work in works if work.given_up]
+    abandoned = [work for work in works if work.abandoned]
     rest = [work for work in works if not work.suspect]
-    return [group for group in (given_up, rest) if group]
+    return [group for group in (abandoned, rest) if group]
 
 
 def _suspects(works: list[_Work]) -> list[_Work]:
@@ -366,7 +368,7 @@ def _suspects(works: list[_Work]) -> list[_Work]:
     Those first of which there is no evidence yet: each lost worker then leaves some
     of another one. Of these the most often delivered, which have the least time left.
     """
-    suspects = [work for work in works if work.suspect and not work.given_up]
+    suspects = [work for work in works if work.suspect and not work.abandoned]
     return sorted(suspects, key=lambda work: (work.unfinished, -work.record.receives))
 
 

@@ -17,22 +17,22 @@ Indices = NDArray[np.intp]
 _BLOCK = 128
 
 
-def non_maximum(boxes: Floats, scores: Floats, threshold: float) -> Indices:
+def nms(boxes: Floats, scores: Floats, threshold: float) -> Indices:
     """Which boxes stay where no two may overlap by more than `threshold` (IoU), best first.
 
     The same choice as torchvision's `nms`.
     """
     best_first = np.argsort(-scores, kind="stable")
-    return _suppressed(boxes, best_first, threshold, _shared_of_both)
+    return _suppressed(boxes, best_first, threshold, iou)
 
 
-def non_maximum_of_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
+def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
     """The same, with the overlap as a share of the smaller box and edges counted as pixels.
 
     Of equal scores, which are frequent close to 1, the last wins, as in the original.
     """
     best_first = np.argsort(scores)[::-1]
-    return _suppressed(boxes, best_first, threshold, _shared_of_smaller)
+    return _suppressed(boxes, best_first, threshold, _overlap_of_smaller)
 
 
 def _suppressed(
@@ -56,7 +56,7 @@ def _suppressed(
     return np.concatenate(kept) if kept else np.empty(0, np.intp)
 
 
-def _shared_of_both(some: Floats, others: Floats) -> Floats:
+def iou(some: Floats, others: Floats) -> Floats:
     """(N, M): intersection over union."""
     shared = _intersections(some, others, 0)
     both = _areas(some, 0)[:, None] + _areas(others, 0)
@@ -66,7 +66,7 @@ def _shared_of_both(some: Floats, others: Floats) -> Floats:
     return shared
 
 
-def _shared_of_smaller(some: Floats, others: Floats) -> Floats:
+def _overlap_of_smaller(some: Floats, others: Floats) -> Floats:
     """(N, M): intersection over the smaller area."""
     shared = _intersections(some, others, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -92,7 +92,7 @@ def _areas(boxes: Floats, edge: int) -> Floats:
     return areas
 
 
-def squared(boxes: Floats) -> Floats:
+def to_square(boxes: Floats) -> Floats:
     """Boxes widened to squares around the same centre."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     side = np.maximum(width, height)

@@ -67,12 +67,12 @@ class Detector:
         for scale in scales(area.height, area.width, self._min_face_size, self._factor):
             level = area.resized(int(area.height * scale + 1), int(area.width * scale + 1))
             candidates = _candidates(self._windows(level), scale, self._thresholds[0])
-            found.append(candidates[geometry.non_maximum(candidates[:, :4], candidates[:, 4], 0.5)])
+            found.append(candidates[geometry.nms(candidates[:, :4], candidates[:, 4], 0.5)])
         if not found:
             return np.empty((0, 4), np.float32)
         every = np.concatenate(found)
-        every = every[geometry.non_maximum(every[:, :4], every[:, 4], 0.7)]
-        return geometry.squared(geometry.refined(every[:, :4], every[:, 5:], edge=0))
+        every = every[geometry.nms(every[:, :4], every[:, 4], 0.7)]
+        return geometry.to_square(geometry.refined(every[:, :4], every[:, 5:], edge=0))
 
     def _windows(self, level: Floats) -> Floats:
         """P-Net's (5, h, w) for a level (3, H, W): offsets and logit of every window."""
@@ -97,23 +97,23 @@ class Detector:
         if len(boxes) == 0:
             return boxes
         found = self._rnet.in_batches(area.windows(slices, 24), _RNET_BATCH)
-        scores = _chances(found[:, -1])
+        scores = face_probability(found[:, -1])
         passed = scores > np.float32(self._thresholds[1])
         boxes, offsets = boxes[passed], found[passed, :4]
-        kept = geometry.non_maximum(boxes, scores[passed], 0.7)
-        return geometry.squared(geometry.refined(boxes[kept], offsets[kept], edge=1))
+        kept = geometry.nms(boxes, scores[passed], 0.7)
+        return geometry.to_square(geometry.refined(boxes[kept], offsets[kept], edge=1))
 
     def _decide(self, area: AreaImage, boxes: Floats) -> list[Face]:
         boxes, slices = _inside(boxes, area)
         if len(boxes) == 0:
             return []
         found = self._onet.in_batches(area.windows(slices, 48), _ONET_BATCH)
-        scores = _chances(found[:, -1])
+        scores = face_probability(found[:, -1])
         passed = scores > np.float32(self._thresholds[2])
         boxes, found, scores = boxes[passed], found[passed], scores[passed]
         landmarks = _landmarks(boxes, found[:, 4:14])
         boxes = geometry.refined(boxes, found[:, :4], edge=1)
-        kept = geometry.non_maximum_of_smaller(boxes, scores, 0.7)
+        kept = geometry.nms_by_smaller(boxes, scores, 0.7)
         sizes = (boxes[kept, 2] - boxes[kept, 0]) * (boxes[kept, 3] - boxes[kept, 1])
         return [_face(boxes[i], scores[i], landmarks[i]) for i in kept[np.argsort(sizes)[::-1]]]
 
@@ -132,18 +132,18 @@ def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:
         [
             np.floor((corner + 1) / np.float32(scale)),
             np.floor((corner + _CELL) / np.float32(scale)),
-            _chances(found[:, 4:]),
+            face_probability(found[:, 4:]),
             found[:, :4],
         ],
         axis=1,
     )
 
 
-def _chances(logits: Floats) -> Floats:
+def face_probability(logits: Floats) -> Floats:
     """The softmax's second part, from the difference of the two logits."""
     # Beyond 80 the exponential overflows, and the chance is 0 or 1 long before.
-    chances: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -80, 80)), dtype=np.float32)
-    return chances
+    probabilities: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -80, 80)), dtype=np.float32)
+    return probabilities
 
 
 def _logit(chance: float) -> float:

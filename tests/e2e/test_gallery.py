@@ -24,7 +24,7 @@ NAME = "Colonel / Collins 🚀"
 def people(deployed: Facectl, portrait: Path, tmp_path: Path) -> Iterator[Path]:
     """A tree with one person, whose photographs are enrolled for the test."""
     folder = tmp_path / "people"
-    # A slash can't be in a folder's name: renamed after enrolment.
+    # A slash can't be in a folder's name: renamed after enrollment.
     (folder / "Colonel").mkdir(parents=True)
     with Image.open(portrait) as image:
         image.save(folder / "Colonel" / "1.png")

@@ -54,8 +54,8 @@ def deployment(
         cloud = process.start(LocalSettings(port=free_port(), evaluate_iam=True))
         try:
             wanted = Deployment(asu_id="iam", target="local", endpoint_url=cloud.endpoint_url)
-            work = deployer.draft(wanted, store.find(), Options(auth="iam"))
-            deployer.perform(work)
+            work = deployer.prepare(wanted, store.find(), Options(auth="iam"))
+            deployer.apply(work)
             made = deployer.finish(work)
             # Both answer: what they have to do, their roles allow.
             deployer.check(work, made)
@@ -177,12 +177,12 @@ def test_an_unsigned_frame_is_refused_and_a_public_url_takes_it(strict: Clients)
     assert httpx.post(url, content=frame).status_code == 403
 
     deployment = strict.deployment
-    work = deployer.draft(deployment, store.find(), Options(auth="none"))
-    deployer.perform(work)
+    work = deployer.prepare(deployment, store.find(), Options(auth="none"))
+    deployer.apply(work)
     # Refused by the function itself: it is no image.
     assert httpx.post(url, content=frame).status_code == 400
 
-    deployer.perform(deployer.draft(deployment, store.find(), Options(auth="iam")))
+    deployer.apply(deployer.prepare(deployment, store.find(), Options(auth="iam")))
     assert httpx.post(url, content=frame).status_code == 403
 
 

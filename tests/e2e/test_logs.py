@@ -40,7 +40,7 @@ FACES = 20
 
 
 class Bench:
-    """A deployment whose functions may take TIMEOUT, and hands that reach its processes."""
+    """A deployment whose functions may take TIMEOUT, and what reaches its processes."""
 
     def __init__(self, facectl: Facectl) -> None:
         self.facectl = facectl

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 from driver import Facectl, free_port, link_models
+from fault_injection import ASU_ID, PEOPLE, TIMEOUT, FaultInjector, Outcome, looks
 from fault_table import NOTE, ROW
-from hands import ASU_ID, PEOPLE, TIMEOUT, Hands, Outcome, looks
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def notes(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
-def hands(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Iterator[Hands]:
+def injector(
+    tmp_path_factory: pytest.TempPathFactory, models_folder: Path
+) -> Iterator[FaultInjector]:
     folder = tmp_path_factory.mktemp("faults")
     facectl = Facectl(link_models(models_folder, tmp_path_factory.mktemp("home")))
     facectl("local", "up", "--port", free_port())
@@ -42,7 +44,7 @@ def hands(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Iter
             photo = folder / f"{name}.png"
             cv2.imwrite(str(photo), looks()[name])
             facectl("gallery", "enroll", name, photo)
-        made = Hands(facectl, folder)
+        made = FaultInjector(facectl, folder)
         yield made
         made.proxy.stop()
     finally:

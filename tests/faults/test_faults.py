@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from driver import eventually
-from hands import LONG, PEOPLE, Hands, Outcome, judge, wait_for
+from fault_injection import LONG, PEOPLE, FaultInjector, Outcome, judge, wait_for
 
 from lambda_src.gallery.parts import manifest_key
 
@@ -25,8 +25,8 @@ PATIENCE = ("--timeout", "1200")
 
 
 @pytest.fixture(autouse=True)
-def settled(hands: Hands) -> None:
-    hands.settle()
+def settled(injector: FaultInjector) -> None:
+    injector.settle()
 
 
 def begun(out: Path, answers: int) -> None:
@@ -40,51 +40,53 @@ def passed(outcome: Outcome, table: list[Outcome]) -> None:
 
 
 def test_recognition_workers_are_killed_at_work(
-    hands: Hands, out: Path, table: list[Outcome]
+    injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
-    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
     begun(out, 2)
     moment = random.Random(8)
     kills = 0
     while client.poll() is None and kills < (20 if LONG else 2):
-        worker = hands.busy("face-recognition", instead=lambda: client.poll() is not None)
+        worker = injector.busy("face-recognition", instead=lambda: client.poll() is not None)
         if worker is None:
             break
         worker.send_signal(signal.SIGKILL)
         kills += 1
         time.sleep(moment.uniform(1, 4))
-    report = hands.report(client)
+    report = injector.report(client)
     outcome = judge(f"recognition worker killed at work, {kills} times", FRAMES, [out])
     outcome.dropped = report["duplicates"]
     assert kills
     passed(outcome, table)
 
 
-def test_the_cloud_stands_still(hands: Hands, out: Path, table: list[Outcome]) -> None:
-    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+def test_the_cloud_stands_still(injector: FaultInjector, out: Path, table: list[Outcome]) -> None:
+    client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
     begun(out, 5)
-    hands.cloud.suspend()
+    injector.cloud.suspend()
     time.sleep(PAUSE)
-    hands.cloud.resume()
-    report = hands.report(client)
+    injector.cloud.resume()
+    report = injector.report(client)
     outcome = judge(f"local cloud stopped for {PAUSE:.0f} s", FRAMES, [out], lasted=PAUSE)
     outcome.dropped = report["duplicates"]
     passed(outcome, table)
 
 
-def test_the_client_is_killed_and_goes_on(hands: Hands, out: Path, table: list[Outcome]) -> None:
+def test_the_client_is_killed_and_goes_on(
+    injector: FaultInjector, out: Path, table: list[Outcome]
+) -> None:
     times = 3 if LONG else 1
-    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
     for n in range(times):
         begun(out, (n + 1) * FRAMES // (times + 2))
         client.send_signal(signal.SIGKILL)
         client.wait()
         killed = time.monotonic()
         out.unlink()
-        client = hands.start(hands.frames(FRAMES), out, "--resume", *PATIENCE)
+        client = injector.start(injector.frames(FRAMES), out, "--resume", *PATIENCE)
     begun(out, FRAMES // (times + 2) + 4)
     first_new = time.monotonic() - killed
-    report = hands.report(client)
+    report = injector.report(client)
     outcome = judge(f"client killed and resumed, {times} times", FRAMES, [out])
     outcome.dropped = report["duplicates"]
     outcome.held, outcome.lasted = first_new, 0.0
@@ -92,34 +94,36 @@ def test_the_client_is_killed_and_goes_on(hands: Hands, out: Path, table: list[O
     passed(outcome, table)
 
 
-def test_every_message_is_delivered_twice(hands: Hands, out: Path, table: list[Outcome]) -> None:
-    before = hands.proxy.doubled
-    with hands.proxy.doubling("req-queue"):
-        report = hands.report(hands.start(hands.frames(FRAMES), out, *PATIENCE))
+def test_every_message_is_delivered_twice(
+    injector: FaultInjector, out: Path, table: list[Outcome]
+) -> None:
+    before = injector.proxy.doubled
+    with injector.proxy.doubling("req-queue"):
+        report = injector.report(injector.start(injector.frames(FRAMES), out, *PATIENCE))
     outcome = judge("every request message delivered twice", FRAMES, [out])
     outcome.dropped = report["duplicates"]
     faces = FRAMES - FRAMES // len(PEOPLE)
-    assert hands.proxy.doubled - before >= faces
+    assert injector.proxy.doubled - before >= faces
     assert outcome.dropped > 0
     passed(outcome, table)
     # Late copies that nobody waits for stay on the queue, and are no answer to anybody else.
     again = out.with_name("again.jsonl")
-    report = hands.report(hands.start(hands.frames(8), again, *PATIENCE))
+    report = injector.report(injector.start(injector.frames(8), again, *PATIENCE))
     assert (report["answered"], report["duplicates"]) == (8, 0)
     assert judge("", 8, [again]).wrong == 0
 
 
-def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
-    bodies = {f"good-{n}": hands.message(f"good-{n}", PEOPLE[n % 3]) for n in range(9)}
+def test_poison_among_good_messages(injector: FaultInjector, table: list[Outcome]) -> None:
+    bodies = {f"good-{n}": injector.message(f"good-{n}", PEOPLE[n % 3]) for n in range(9)}
     bodies["poison"] = json.dumps({"request_id": "poison", "faces": 7})
     began = time.monotonic()
-    hands.clients.sqs.send_message_batch(
-        QueueUrl=hands.queue("req-queue"),
+    injector.clients.sqs.send_message_batch(
+        QueueUrl=injector.queue("req-queue"),
         Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies.values())],
     )
-    found = hands.answers(10)
+    found = injector.answers(10)
     held = time.monotonic() - began
-    extra = hands.answers(1, within=3)
+    extra = injector.answers(1, within=3)
     times = Counter(answer["request_id"] for answer in found + extra)
     results = {answer["request_id"]: answer["result"] for answer in found}
     outcome = Outcome(
@@ -132,8 +136,8 @@ def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
         held=held,
     )
     assert results["poison"] == "Error"
-    wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == 1)
-    [dead] = hands.facectl.json("dlq", "list")["dead"]
+    wait_for(lambda: len(injector.facectl.json("dlq", "list")["dead"]) == 1)
+    [dead] = injector.facectl.json("dlq", "list")["dead"]
     assert (dead["request_id"], dead["answered_error"]) == ("poison", True)
     passed(outcome, table)
 
@@ -146,14 +150,14 @@ def test_poison_among_good_messages(hands: Hands, table: list[Outcome]) -> None:
     ],
 )
 def test_a_queue_is_out_of_reach(
-    hands: Hands, out: Path, table: list[Outcome], queue: str, what: str
+    injector: FaultInjector, out: Path, table: list[Outcome], queue: str, what: str
 ) -> None:
-    before = hands.proxy.refused
-    with hands.proxy.refusing(queue, after=5):
-        client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
-        wait_for(lambda: hands.proxy.refused > before)
+    before = injector.proxy.refused
+    with injector.proxy.refusing(queue, after=5):
+        client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
+        wait_for(lambda: injector.proxy.refused > before)
         time.sleep(PAUSE)
-    report = hands.report(client)
+    report = injector.report(client)
     outcome = judge(f"{what} for {PAUSE:.0f} s", FRAMES, [out], lasted=PAUSE)
     outcome.dropped = report["duplicates"]
     passed(outcome, table)
@@ -161,28 +165,28 @@ def test_a_queue_is_out_of_reach(
 
 
 def test_the_function_times_out_in_the_middle_of_a_batch(
-    hands: Hands, out: Path, table: list[Outcome]
+    injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
-    client = hands.start(hands.frames(FRAMES), out, *PATIENCE)
+    client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
     begun(out, 3)
-    worker = hands.busy("face-recognition")
+    worker = injector.busy("face-recognition")
     assert worker is not None
     worker.suspend()
-    report = hands.report(client)
+    report = injector.report(client)
     outcome = judge("function times out in the middle of a batch", FRAMES, [out])
     outcome.dropped = report["duplicates"]
     passed(outcome, table)
 
 
 def test_two_clients_on_one_response_queue(
-    hands: Hands, tmp_path: Path, table: list[Outcome]
+    injector: FaultInjector, tmp_path: Path, table: list[Outcome]
 ) -> None:
     frames = 200 if LONG else 24
     outs = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
     running: list[subprocess.Popen[str]] = [
-        hands.start(hands.frames(frames), out, *PATIENCE) for out in outs
+        injector.start(injector.frames(frames), out, *PATIENCE) for out in outs
     ]
-    reports = [hands.report(client) for client in running]
+    reports = [injector.report(client) for client in running]
     outcome = judge("two clients on one response queue", frames, outs)
     outcome.dropped = sum(report["duplicates"] for report in reports)
     ids = [json.loads(line)["request_id"] for out in outs for line in out.read_text().splitlines()]
@@ -191,30 +195,30 @@ def test_two_clients_on_one_response_queue(
 
 
 def test_the_gallery_is_deleted_under_a_running_function(
-    hands: Hands, out: Path, table: list[Outcome]
+    injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
     """Who can't be known any more is Unknown; nobody is taken for somebody else."""
-    names = hands.clients.deployment.names
-    bucket = names.bucket(hands.clients.account, "us-east-1")
-    key = manifest_key(hands.space)
-    kept = hands.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    names = injector.clients.deployment.names
+    bucket = names.bucket(injector.clients.account, "us-east-1")
+    key = manifest_key(injector.space)
+    kept = injector.clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     # Slowly enough for the function to ask for its gallery again.
     pace = ("--realtime", "--fps", str(FRAMES / (25 if LONG else 9)))
-    client = hands.start(hands.frames(FRAMES), out, *pace, *PATIENCE)
+    client = injector.start(injector.frames(FRAMES), out, *pace, *PATIENCE)
     begun(out, 3)
-    hands.clients.s3.delete_object(Bucket=bucket, Key=key)
-    report = hands.report(client)
+    injector.clients.s3.delete_object(Bucket=bucket, Key=key)
+    report = injector.report(client)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
 
     def more() -> list[str]:
         later = out.with_name("later.jsonl")
-        hands.report(hands.start(hands.frames(8), later, *PATIENCE))
+        injector.report(injector.start(injector.frames(8), later, *PATIENCE))
         lines.extend(json.loads(line) for line in later.read_text().splitlines())
         return [line["result"] for line in lines]
 
     # The function asks when a frame comes and its time has come: on whose clock is its affair.
     eventually(more, lambda results: "Unknown" in results)
-    hands.clients.s3.put_object(Bucket=bucket, Key=key, Body=kept)
+    injector.clients.s3.put_object(Bucket=bucket, Key=key, Body=kept)
     for line in lines:
         assert line["result"] in {PEOPLE[line["frame"] % len(PEOPLE)], "Unknown"}
     outcome = judge("gallery object deleted under a running function", FRAMES, [out])

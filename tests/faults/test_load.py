@@ -10,14 +10,14 @@ from typing import Any
 
 import psutil
 import pytest
-from hands import LONG, PEOPLE, Hands, Outcome, judge
+from fault_injection import LONG, PEOPLE, FaultInjector, Outcome, judge
 
 from facectl.aws import Clients
 from facectl.context import Deployment
-from facectl.stream.results import Tally
-from facectl.stream.selection import Selection
-from facectl.stream.sender import Asking
-from facectl.stream.session import Ends, Plan, Session
+from facectl.stream.results import RunStats
+from facectl.stream.sampling import Sampling
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import RunOptions, Session, Transport
 from facectl.stream.sources import open_source
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -32,10 +32,10 @@ MOST_MB = {"client": 30.0, "functions": 150.0, "cloud": 20.0 + FRAMES * 0.006}
 class Memory(threading.Thread):
     """What the client, the functions' workers together and the local cloud hold, every second."""
 
-    def __init__(self, hands: Hands, client: int) -> None:
+    def __init__(self, injector: FaultInjector, client: int) -> None:
         super().__init__(daemon=True)
         self.samples: list[dict[str, float]] = []
-        self._hands = hands
+        self._injector = injector
         self._client = psutil.Process(client)
         self.stopping = threading.Event()
 
@@ -47,11 +47,11 @@ class Memory(threading.Thread):
 
     def _now(self) -> dict[str, float]:
         functions = ("face-detection", "face-recognition")
-        workers = [each for name in functions for each in self._hands.workers(name)]
+        workers = [each for name in functions for each in self._injector.workers(name)]
         return {
             "client": _mb(self._client),
             "functions": sum(map(_mb, workers)),
-            "cloud": _mb(self._hands.cloud),
+            "cloud": _mb(self._injector.cloud),
         }
 
     def growth(self) -> dict[str, float]:
@@ -70,15 +70,15 @@ def _mb(process: psutil.Process) -> float:
 
 
 def test_memory_stays_bounded(
-    hands: Hands, out: Path, table: list[Outcome], notes: list[str]
+    injector: FaultInjector, out: Path, table: list[Outcome], notes: list[str]
 ) -> None:
-    hands.settle()
+    injector.settle()
     # Cold functions hold nothing yet.
-    hands.report(hands.start(hands.frames(40), out))
-    client = hands.start(hands.frames(FRAMES), out, "--concurrency", 8, "--timeout", "1200")
-    memory = Memory(hands, client.pid)
+    injector.report(injector.start(injector.frames(40), out))
+    client = injector.start(injector.frames(FRAMES), out, "--concurrency", 8, "--timeout", "1200")
+    memory = Memory(injector, client.pid)
     memory.start()
-    report = hands.report(client, within=3500)
+    report = injector.report(client, within=3500)
     memory.stopping.set()
     outcome = judge(f"none: {FRAMES:,} frames in a row", FRAMES, [out])
     outcome.dropped = report["duplicates"]
@@ -96,25 +96,25 @@ def test_memory_stays_bounded(
 
 
 def test_many_clients_wait_their_turn(
-    hands: Hands, table: list[Outcome], notes: list[str], isolated: Path
+    injector: FaultInjector, table: list[Outcome], notes: list[str], isolated: Path
 ) -> None:
     """Two functions for all of them: they are answered 429 and come again, and none fails."""
-    hands.settle()
-    known = hands.facectl.json("context")
+    injector.settle()
+    known = injector.facectl.json("context")
     deployment = Deployment(
         known["asu_id"], "local", endpoint_url=known["endpoint_url"],
         function_url=known["function_url"],
     )  # fmt: skip
-    folder = hands.frames(EACH)
+    folder = injector.frames(EACH)
     reports: list[Any] = []
     wrong: list[str] = []
 
     def client() -> None:
-        tally = Tally(EACH)
-        plan = Plan(Asking(), concurrency=2, timeout=1200)
-        session = Session(Ends.of(Clients(deployment), connections=2), plan, tally)
-        reports.append(session.run(open_source([str(folder)], Selection())))
-        for seen in tally.first:
+        stats = RunStats(EACH)
+        plan = RunOptions(RequestOptions(), concurrency=2, timeout=1200)
+        session = Session(Transport.of(Clients(deployment), connections=2), plan, stats)
+        reports.append(session.run(open_source([str(folder)], Sampling())))
+        for seen in stats.first:
             expected = PEOPLE[seen.index % len(PEOPLE)]
             if seen.answer is None or seen.answer.result != expected:
                 wrong.append(f"{seen.name}: {seen.status} {seen.answer}, not {expected}")
@@ -125,8 +125,10 @@ def test_many_clients_wait_their_turn(
         thread.start()
     for thread in threads:
         thread.join()
-    statuses = sum((report.tally.statuses for report in reports), start=type(Tally(0).statuses)())
-    longest = max(report.tally.latency.most for report in reports)
+    statuses = sum(
+        (report.stats.statuses for report in reports), start=type(RunStats(0).statuses)()
+    )
+    longest = max(report.stats.latency.most for report in reports)
     table.append(
         Outcome(
             f"none: {CLIENTS} clients at once",

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 
 import psutil
 import pytest
-from hands import PEOPLE, VISIBILITY, Hands, Outcome, wait_for
+from fault_injection import PEOPLE, VISIBILITY, FaultInjector, Outcome, wait_for
 
 from lambda_src.stages.attempts import PREFIX
 
@@ -23,12 +23,14 @@ GOOD = 5
 
 
 @contextlib.contextmanager
-def killing(hands: Hands, message_ids: set[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def killing(
+    injector: FaultInjector, message_ids: set[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Each worker that begins to look at one of the messages alone is killed.
 
     The function itself tells when that is: it writes it down first, through the proxy.
     """
-    forward = hands.proxy._forward
+    forward = injector.proxy._forward
 
     def kill(
         handler: BaseHTTPRequestHandler, body: bytes
@@ -37,47 +39,49 @@ def killing(hands: Hands, message_ids: set[str], monkeypatch: pytest.MonkeyPatch
         _, _, message_id = handler.path.partition(f"/{PREFIX}")
         if handler.command == "PUT" and message_id in message_ids:
             port = handler.client_address[1]
-            for worker in hands.workers(RECOGNITION):
+            for worker in injector.workers(RECOGNITION):
                 with contextlib.suppress(psutil.Error):
                     if any(each.laddr.port == port for each in worker.net_connections()):
                         worker.send_signal(signal.SIGKILL)
         return answer
 
-    monkeypatch.setattr(hands.proxy, "_forward", kill)
+    monkeypatch.setattr(injector.proxy, "_forward", kill)
     yield
 
 
-def names_without_a_fault(hands: Hands) -> dict[str, str]:
+def names_without_a_fault(injector: FaultInjector) -> dict[str, str]:
     """What each person's crop is answered; it is no detector's crop, so not always their name."""
     for person in PEOPLE[:3]:
-        body = hands.message(person, person)
-        hands.clients.sqs.send_message(QueueUrl=hands.queue("req-queue"), MessageBody=body)
-    return {answer["request_id"]: answer["result"] for answer in hands.answers(3)}
+        body = injector.message(person, person)
+        injector.clients.sqs.send_message(QueueUrl=injector.queue("req-queue"), MessageBody=body)
+    return {answer["request_id"]: answer["result"] for answer in injector.answers(3)}
 
 
 def test_messages_that_end_every_worker(
-    hands: Hands, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
+    injector: FaultInjector, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hands.settle()
-    expected = names_without_a_fault(hands)
-    killers = {f"killer-{n}": hands.message(f"killer-{n}", "Ann", faces=25) for n in range(KILLERS)}
-    good = {f"good-{n}": hands.message(f"good-{n}", PEOPLE[n % 3]) for n in range(GOOD)}
+    injector.settle()
+    expected = names_without_a_fault(injector)
+    killers = {
+        f"killer-{n}": injector.message(f"killer-{n}", "Ann", faces=25) for n in range(KILLERS)
+    }
+    good = {f"good-{n}": injector.message(f"good-{n}", PEOPLE[n % 3]) for n in range(GOOD)}
     began = time.monotonic()
-    queue = hands.queue("req-queue")
+    queue = injector.queue("req-queue")
     sent = {
         # One by one: together they are more than a batch may hold.
-        name: hands.clients.sqs.send_message(QueueUrl=queue, MessageBody=body)["MessageId"]
+        name: injector.clients.sqs.send_message(QueueUrl=queue, MessageBody=body)["MessageId"]
         for name, body in (killers | good).items()
     }
     ids = {sent[name] for name in killers}
-    with killing(hands, ids, monkeypatch):
+    with killing(injector, ids, monkeypatch):
         # The first delivery of most of them, which leaves no evidence.
-        worker = hands.busy(RECOGNITION)
+        worker = injector.busy(RECOGNITION)
         assert worker is not None
         worker.send_signal(signal.SIGKILL)
-        found = hands.answers(KILLERS + GOOD, within=20 * VISIBILITY)
+        found = injector.answers(KILLERS + GOOD, within=20 * VISIBILITY)
     held = time.monotonic() - began
-    times = Counter(answer["request_id"] for answer in found + hands.answers(1, within=3))
+    times = Counter(answer["request_id"] for answer in found + injector.answers(1, within=3))
     results = {answer["request_id"]: answer["result"] for answer in found}
     errors = [name for name, result in results.items() if result == "Error"]
     table.append(
@@ -99,7 +103,9 @@ def test_messages_that_end_every_worker(
     # A batch of some of them may have been over before the first worker was killed.
     assert errors
     assert set(errors) <= set(killers)
-    wait_for(lambda: len(hands.facectl.json("dlq", "list")["dead"]) == len(errors), 10 * VISIBILITY)
-    dead = hands.facectl.json("dlq", "list")["dead"]
+    wait_for(
+        lambda: len(injector.facectl.json("dlq", "list")["dead"]) == len(errors), 10 * VISIBILITY
+    )
+    dead = injector.facectl.json("dlq", "list")["dead"]
     assert {each["request_id"] for each in dead} == set(errors)
     assert all(each["answered_error"] for each in dead)

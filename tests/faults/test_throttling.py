@@ -12,7 +12,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hands import LONG, PEOPLE, TIMEOUT, VISIBILITY, Hands, Outcome, judge, wait_for
+from fault_injection import (
+    LONG,
+    PEOPLE,
+    TIMEOUT,
+    VISIBILITY,
+    FaultInjector,
+    Outcome,
+    judge,
+    wait_for,
+)
 
 from facectl.aws import ClientError
 
@@ -28,14 +37,16 @@ RECOGNITION = "face-recognition"
 
 
 @contextlib.contextmanager
-def busy_with_other_work(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def busy_with_other_work(
+    injector: FaultInjector, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """One environment may run, and one invocation after the other has it.
 
     The answer of each is held in the proxy; nothing computes meanwhile.
     """
-    functions = hands.clients.functions
+    functions = injector.clients.functions
     begun, over = threading.Event(), threading.Event()
-    forward = hands.proxy._forward
+    forward = injector.proxy._forward
 
     def hold(
         handler: BaseHTTPRequestHandler, body: bytes
@@ -50,9 +61,9 @@ def busy_with_other_work(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Itera
         while not over.is_set():
             # What is refused was throttled itself, by a batch that slipped in between.
             with contextlib.suppress(ClientError):
-                functions.invoke(FunctionName=RECOGNITION, Payload=_event(hands))
+                functions.invoke(FunctionName=RECOGNITION, Payload=_event(injector))
 
-    monkeypatch.setattr(hands.proxy, "_forward", hold)
+    monkeypatch.setattr(injector.proxy, "_forward", hold)
     functions.put_function_concurrency(FunctionName=RECOGNITION, ReservedConcurrentExecutions=1)
     worker = threading.Thread(target=invoke)
     worker.start()
@@ -65,11 +76,11 @@ def busy_with_other_work(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Itera
         functions.delete_function_concurrency(FunctionName=RECOGNITION)
 
 
-def _event(hands: Hands) -> bytes:
+def _event(injector: FaultInjector) -> bytes:
     record = {
         "messageId": "m",
         "receiptHandle": "h",
-        "body": hands.message(OTHER_WORK, "Ann"),
+        "body": injector.message(OTHER_WORK, "Ann"),
         "attributes": {
             "ApproximateReceiveCount": "1",
             "SentTimestamp": str(time.time_ns() // 10**6),
@@ -78,11 +89,12 @@ def _event(hands: Hands) -> bytes:
     return json.dumps({"Records": [record]}).encode()
 
 
-def receives(hands: Hands) -> dict[str, int]:
+def receives(injector: FaultInjector) -> dict[str, int]:
     """How often each message of the request queue was received, by its request."""
-    url = hands.queue("req-queue")
+    url = injector.queue("req-queue")
     answer = httpx.get(
-        f"{hands.status['endpoint_url']}/_ministack/sqs/messages", params={"QueueUrl": url}
+        f"{injector.status['endpoint_url']}/_ministack/sqs/messages",
+        params={"QueueUrl": url},
     ).json()
     return {
         json.loads(message["Body"])["request_id"]: message["ReceiveCount"]
@@ -99,23 +111,25 @@ def recognised(out: Path) -> int:
 
 
 def test_deliveries_are_throttled(
-    hands: Hands, out: Path, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
+    injector: FaultInjector, out: Path, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS counts each as a receive, as MiniStack does: none is taken for a lost worker."""
-    hands.settle()
+    injector.settle()
     began = time.monotonic()
-    with busy_with_other_work(hands, monkeypatch):
-        client = hands.start(hands.frames(FRAMES), out, "--concurrency", FRAMES, "--timeout", 1200)
+    with busy_with_other_work(injector, monkeypatch):
+        client = injector.start(
+            injector.frames(FRAMES), out, "--concurrency", FRAMES, "--timeout", 1200
+        )
 
         def all_throttled() -> bool:
-            counts = receives(hands)
+            counts = receives(injector)
             whole = len(counts) + recognised(out) >= FACES
             return whole and min(counts.values(), default=0) >= ROUNDS
 
         wait_for(all_throttled, 20 * VISIBILITY)
-        unseen = receives(hands)
+        unseen = receives(injector)
         lasted = time.monotonic() - began
-    report = hands.report(client)
+    report = injector.report(client)
     fault = f"every delivery throttled, {ROUNDS} times at least"
     outcome = judge(fault, FRAMES, [out], lasted=lasted)
     outcome.dropped = report["duplicates"]
@@ -124,7 +138,7 @@ def test_deliveries_are_throttled(
     assert outcome.doubled == 0
     # Some may have slipped in between two pieces of other work.
     assert len(unseen) > FACES / 2
-    steps = hands.facectl.json("trace", next(iter(unseen)))["steps"]
+    steps = injector.facectl.json("trace", next(iter(unseen)))["steps"]
     events = [step["event"] for step in steps]
     assert events.count("throttled") >= ROUNDS
     assert "lost" not in events

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from moto.awslambda import urls
-from moto_account import clients, context, wish
+from moto_account import clients, context, desired
 from stream_stub import Emulator, Pipeline, answering
 
 
@@ -29,7 +29,7 @@ def pipeline(isolated: object, emulator: Emulator) -> Iterator[Pipeline]:
 
 
 # Fixtures of a deployment in moto, for the tests of this folder.
-__all__ = ["clients", "context", "wish"]
+__all__ = ["clients", "context", "desired"]
 
 
 def _account_settings(*_: Any) -> tuple[int, dict[str, str], str]:

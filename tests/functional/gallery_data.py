@@ -9,7 +9,7 @@ import numpy as np
 
 from facectl.context import Deployment
 from facectl.gallery.changes import Reference
-from facectl.gallery.photographs import PhotographError, Sample
+from facectl.gallery.photographs import EncodedPhotograph, PhotographError
 from facectl.gallery.store import Store, path
 
 SPACE = "0123/facenet"
@@ -57,7 +57,7 @@ class FakeEye:
     def __init__(self) -> None:
         self.looked: list[Path] = []
 
-    def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+    def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
         self.looked.append(photo)
         data = photo.read_bytes()
         fields = data.decode().split()
@@ -68,7 +68,7 @@ class FakeEye:
         axis, lean, faces, px, probability, sharpness = map(float, fields)
         if faces > 1 and not take_largest:
             raise PhotographError("several_faces", f"{faces:.0f} faces were found", faces)
-        return Sample(
+        return EncodedPhotograph(
             photo, hashlib.sha256(data).hexdigest(), unit(int(axis), lean), int(faces), px,
             probability, sharpness,
         )  # fmt: skip

@@ -12,8 +12,8 @@ from moto.awslambda.policy import Policy
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer
-from facectl.deploy.desired import Wish, cloud, resources
-from facectl.deploy.executor import carry_out
+from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Packages, Sizing, Step
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import Found, plan
@@ -52,9 +52,9 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
 
 
 @pytest.fixture
-def wish(clients: Clients) -> Wish:
+def desired(clients: Clients) -> DesiredState:
     package = zip_package()
-    return Wish(
+    return DesiredState(
         names=Names(ASU_ID),
         account=deployer.account_of(clients),
         # moto takes zips alone without an engine; everything else is AWS's.
@@ -67,28 +67,28 @@ def wish(clients: Clients) -> Wish:
 
 
 @pytest.fixture
-def context(clients: Clients, wish: Wish) -> Context:
+def context(clients: Clients, desired: DesiredState) -> Context:
     now = [0.0]
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    return Context(clients, wish.account, clock=lambda: now[0], sleep=sleep)
+    return Context(clients, desired.account, clock=lambda: now[0], sleep=sleep)
 
 
-def steps_of(context: Context, wish: Wish, *, adopt: bool = False) -> tuple[Step, ...]:
-    return plan(resources(wish), found(context, wish), adopt=adopt)
+def steps_of(context: Context, desired: DesiredState, *, adopt: bool = False) -> tuple[Step, ...]:
+    return plan(resources(desired), found(context, desired), adopt=adopt)
 
 
-def apply(context: Context, wish: Wish) -> list[str]:
-    steps = steps_of(context, wish)
+def apply(context: Context, desired: DesiredState) -> list[str]:
+    steps = steps_of(context, desired)
     for step in steps:
-        carry_out(step, context)
+        apply_step(step, context)
     return [step_line(step) for step in steps]
 
 
-def found(context: Context, wish: Wish) -> Found:
-    return deployer.read(context.clients, wish)
+def found(context: Context, desired: DesiredState) -> Found:
+    return deployer.read(context.clients, desired)
 
 
 def queue_url(clients: Clients, name: str) -> str:

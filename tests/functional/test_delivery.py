@@ -18,7 +18,7 @@ from stream_stub import Pipeline, Reply
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.delivery import FunctionUrl, Refused, Retry, Undelivered
+from facectl.stream.delivery import FrameRefused, FrameUndelivered, FunctionUrlClient, Retry
 from lambda_src.contract import FrameRequest
 
 REQUEST = FrameRequest("run-1", "a.jpg", b"\xff\xd8\xff image", max_faces=2, detail=True)
@@ -41,8 +41,8 @@ def sleep() -> Sleep:
 
 
 @pytest.fixture
-def endpoint(pipeline: Pipeline) -> Iterator[FunctionUrl]:
-    endpoint = FunctionUrl(pipeline.url, connections=2, chance=lambda: 1.0)
+def endpoint(pipeline: Pipeline) -> Iterator[FunctionUrlClient]:
+    endpoint = FunctionUrlClient(pipeline.url, connections=2, chance=lambda: 1.0)
     yield endpoint
     endpoint.close()
 
@@ -53,7 +53,7 @@ def script(pipeline: Pipeline, *replies: Reply) -> None:
 
 
 def test_a_frame_that_is_taken_at_once(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, OK)
     delivery = endpoint.post(REQUEST, sleep=sleep)
@@ -72,7 +72,7 @@ def test_a_frame_that_is_taken_at_once(
     assert "authorization" not in pipeline.headers[0]
 
 
-def test_connections_are_kept(pipeline: Pipeline, endpoint: FunctionUrl) -> None:
+def test_connections_are_kept(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
     script(pipeline, OK)
     for _ in range(5):
         endpoint.post(REQUEST)
@@ -81,7 +81,7 @@ def test_connections_are_kept(pipeline: Pipeline, endpoint: FunctionUrl) -> None
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_busy_and_broken_functions_are_tried_again(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep, status: int
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     script(pipeline, Reply(status, b"busy"), Reply(status, b"busy"), OK)
     assert endpoint.post(REQUEST, sleep=sleep).attempts == 3
@@ -90,7 +90,7 @@ def test_busy_and_broken_functions_are_tried_again(
 
 
 def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, *[Reply(429)] * 11, OK)
     assert endpoint.post(REQUEST, sleep=sleep).attempts == 12
@@ -99,14 +99,14 @@ def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
 
 def test_throttling_has_an_end(pipeline: Pipeline, sleep: Sleep) -> None:
     script(pipeline, Reply(429, b'{"Reason": "ConcurrentInvocationLimitExceeded"}'))
-    endpoint = FunctionUrl(pipeline.url, connections=1, retry=Retry(patience=0.2))
-    with pytest.raises(Undelivered, match=r"^429: .*ConcurrentInvocationLimitExceeded"):
+    endpoint = FunctionUrlClient(pipeline.url, connections=1, retry=Retry(patience=0.2))
+    with pytest.raises(FrameUndelivered, match=r"^429: .*ConcurrentInvocationLimitExceeded"):
         endpoint.post(REQUEST, sleep=sleep)
     assert len(pipeline.requests) > 1
 
 
 def test_a_connection_that_breaks_is_tried_again(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, Reply(hang_up=True), OK)
     assert endpoint.post(REQUEST, sleep=sleep).attempts == 2
@@ -114,11 +114,11 @@ def test_a_connection_that_breaks_is_tried_again(
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_frame_that_is_refused_is_never_tried_again(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep, status: int
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     body = b'{"request_id": "run-1", "error": {"code": "bad", "message": "no\\u001b[2J image"}}'
     script(pipeline, Reply(status, body))
-    with pytest.raises(Refused, match=f"^{status}: no\\?\\[2J image$"):
+    with pytest.raises(FrameRefused, match=f"^{status}: no\\?\\[2J image$"):
         endpoint.post(REQUEST, sleep=sleep)
     assert len(pipeline.requests) == 1
     assert sleep.slept == []
@@ -126,7 +126,7 @@ def test_a_frame_that_is_refused_is_never_tried_again(
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_door_that_is_shut_ends_the_run(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep, status: int
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     script(pipeline, Reply(status, b'{"Message": "Forbidden"}'))
     with pytest.raises(CloudError, match=f"does not let frames in: {status}: .*Forbidden") as shut:
@@ -136,10 +136,10 @@ def test_a_door_that_is_shut_ends_the_run(
 
 
 def test_backoff_doubles_up_to_its_cap_and_ends(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, Reply(503, b'{"error": {"message": "the queue does not answer"}}'))
-    with pytest.raises(Undelivered, match=r"^503: the queue does not answer$"):
+    with pytest.raises(FrameUndelivered, match=r"^503: the queue does not answer$"):
         endpoint.post(REQUEST, sleep=sleep)
     assert sleep.slept == [0.25, 0.5, 1, 2, 4, 8]
     assert len(pipeline.requests) == 7
@@ -152,7 +152,7 @@ def test_jitter_is_full() -> None:
 
 
 def test_retry_after_is_the_least_wait(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=50), usegmt=True)
     script(
@@ -169,9 +169,9 @@ def test_retry_after_is_the_least_wait(
     assert sleep.slept[2:] == [60.5, 0.5]
 
 
-def test_stopping_ends_the_attempts(pipeline: Pipeline, endpoint: FunctionUrl) -> None:
+def test_stopping_ends_the_attempts(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
     script(pipeline, Reply(503))
-    with pytest.raises(Undelivered, match="stopped while trying again after: 503"):
+    with pytest.raises(FrameUndelivered, match="stopped while trying again after: 503"):
         endpoint.post(REQUEST, sleep=Sleep(ended=True))
     assert len(pipeline.requests) == 1
 
@@ -181,13 +181,13 @@ def test_nothing_there_is_said_with_the_next_command(sleep: Sleep) -> None:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}/"
     with pytest.raises(NotRunningError, match=f"nothing answers at {url}") as error:
-        FunctionUrl(url, connections=1).post(REQUEST, sleep=sleep)
+        FunctionUrlClient(url, connections=1).post(REQUEST, sleep=sleep)
     assert error.value.hint == "facectl local up, then facectl deploy"
 
 
 @pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'{"faces": "many"}'])
 def test_another_server_that_says_200_is_found_out(
-    pipeline: Pipeline, endpoint: FunctionUrl, body: bytes
+    pipeline: Pipeline, endpoint: FunctionUrlClient, body: bytes
 ) -> None:
     script(pipeline, Reply(200, body))
     with pytest.raises(CloudError, match="is not face-detection"):
@@ -195,9 +195,9 @@ def test_another_server_that_says_200_is_found_out(
 
 
 def test_a_body_that_no_function_url_takes_stays_here(
-    pipeline: Pipeline, endpoint: FunctionUrl
+    pipeline: Pipeline, endpoint: FunctionUrlClient
 ) -> None:
-    with pytest.raises(Refused, match=r"6\.7 MB as a request.*--max-side"):
+    with pytest.raises(FrameRefused, match=r"6\.7 MB as a request.*--max-side"):
         endpoint.post(FrameRequest("run-1", "big.png", bytes(5_000_000)))
     assert pipeline.requests == []
 
@@ -208,13 +208,13 @@ def test_a_proxy_is_not_asked_for_loopback(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     script(pipeline, OK)
-    assert FunctionUrl(pipeline.url, connections=1).post(REQUEST).attempts == 1
+    assert FunctionUrlClient(pipeline.url, connections=1).post(REQUEST).attempts == 1
 
 
 def test_every_attempt_on_aws_is_signed_as_botocore_would(pipeline: Pipeline, sleep: Sleep) -> None:
     script(pipeline, Reply(503), OK)
     clients = Clients(Deployment(asu_id="x", target="aws"))
-    FunctionUrl(pipeline.url, connections=1, sign=clients.sign).post(REQUEST, sleep=sleep)
+    FunctionUrlClient(pipeline.url, connections=1, sign=clients.sign).post(REQUEST, sleep=sleep)
     assert len(pipeline.headers) == 2
     for headers, body in zip(pipeline.headers, pipeline.bodies, strict=True):
         assert headers["x-amz-security-token"] == "testing"
@@ -242,11 +242,11 @@ def test_no_credentials_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name)
     clients = Clients(Deployment(asu_id="x", target="aws"))
     with pytest.raises(CloudError, match="signing a request: no AWS credentials"):
-        FunctionUrl(pipeline.url, connections=1, sign=clients.sign).post(REQUEST)
+        FunctionUrlClient(pipeline.url, connections=1, sign=clients.sign).post(REQUEST)
 
 
 def test_a_queue_that_is_away_is_waited_for_by_the_clock(
-    pipeline: Pipeline, endpoint: FunctionUrl, sleep: Sleep
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     away = Reply(503, b'{"error": {"message": "a queue is away"}}', {"Retry-After": "1"})
     script(pipeline, *[away] * 12, OK)

@@ -38,8 +38,8 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Clients:
     monkeypatch.setattr(deployer, "check", lambda *_: Probed(1.0, 2.0))
     deployment = run.meant("demo")
     here = Clients(deployer.replace(deployment, endpoint_url=emulator.url))
-    work = deployer.draft(here.deployment, store.find())
-    deployer.perform(work)
+    work = deployer.prepare(here.deployment, store.find())
+    deployer.apply(work)
     deployer.finish(work)
     return here
 
@@ -76,8 +76,8 @@ def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) 
 
     demo = deployer.replace(cloud.deployment, demo=True)
     with pytest.raises(CloudError, match="belongs to the deployment of ASU ID mine on local"):
-        deployer.draft(demo, store.find())
-    work = deployer.draft(demo, store.find(), replace_others=True)
+        deployer.prepare(demo, store.find())
+    work = deployer.prepare(demo, store.find(), replace_others=True)
     assert [removal.clients.deployment.key for removal in work.removals] == [MINE]
 
     gone = facectl("destroy", "--asu-id", "mine", "--target", "local")

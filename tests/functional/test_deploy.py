@@ -10,8 +10,8 @@ import pytest
 from moto_account import ASU_ID, DLQ, apply, found, queue_url, steps_of
 
 from facectl.aws import Clients
-from facectl.deploy.desired import Wish, resources
-from facectl.deploy.executor import carry_out
+from facectl.deploy.desired import DesiredState, resources
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Create, Queue
 from facectl.deploy.planner import plan_removal
 from facectl.deploy.reader import Reader
@@ -22,11 +22,11 @@ from facectl.gallery.store import Store
 
 
 def test_everything_is_made_as_wanted_and_a_second_run_has_nothing_to_do(
-    context: Context, wish: Wish
+    context: Context, desired: DesiredState
 ) -> None:
-    assert len(apply(context, wish)) == 14
-    assert found(context, wish) == {(each.kind, each.name): each for each in resources(wish)}
-    assert apply(context, wish) == []
+    assert len(apply(context, desired)) == 14
+    assert found(context, desired) == {(each.kind, each.name): each for each in resources(desired)}
+    assert apply(context, desired) == []
 
 
 class BrokenError(Exception):
@@ -56,39 +56,39 @@ CHANGING_CALLS = 21
 
 
 def test_the_number_of_changing_calls_is_known(
-    context: Context, wish: Wish, monkeypatch: pytest.MonkeyPatch
+    context: Context, desired: DesiredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = calls_made(context.clients, monkeypatch, None)
-    apply(context, wish)
+    apply(context, desired)
     assert len(made) == CHANGING_CALLS, made
 
 
 @pytest.mark.parametrize("number", range(CHANGING_CALLS))
 def test_a_deploy_that_broke_is_finished_by_the_next(
-    context: Context, wish: Wish, monkeypatch: pytest.MonkeyPatch, number: int
+    context: Context, desired: DesiredState, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     with monkeypatch.context() as patch:
         calls_made(context.clients, patch, number)
         with pytest.raises(BrokenError):
-            apply(context, wish)
+            apply(context, desired)
 
-    apply(context, wish)
+    apply(context, desired)
 
-    assert found(context, wish) == {(each.kind, each.name): each for each in resources(wish)}
-    assert apply(context, wish) == []
+    assert found(context, desired) == {(each.kind, each.name): each for each in resources(desired)}
+    assert apply(context, desired) == []
 
 
 @pytest.mark.parametrize("number", range(CHANGING_CALLS))
 def test_a_deploy_that_broke_can_be_destroyed(
-    context: Context, wish: Wish, monkeypatch: pytest.MonkeyPatch, number: int
+    context: Context, desired: DesiredState, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     with monkeypatch.context() as patch:
         calls_made(context.clients, patch, number)
         with pytest.raises(BrokenError):
-            apply(context, wish)
+            apply(context, desired)
 
-    for step in plan_removal(found(context, wish), ASU_ID):
-        carry_out(step, context)
+    for step in plan_removal(found(context, desired), ASU_ID):
+        apply_step(step, context)
 
     assert_nothing_left(context.clients)
 
@@ -102,58 +102,62 @@ def assert_nothing_left(clients: Clients) -> None:
     assert clients.logs.describe_log_groups()["logGroups"] == []
 
 
-def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
     kept = Store.for_space(ASU_ID, "0123/facenet")
     publish.publish(context.clients, kept)
     kept.transact(forgetting.request)
     assert len(forgetting.pending(kept)) == 1
-    bucket = wish.names.bucket(wish.account.number, wish.account.region)
+    bucket = desired.names.bucket(desired.account.number, desired.account.region)
     s3 = context.clients.s3
     s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"x")
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     s3.put_object(Bucket=bucket, Key="gallery/current.json", Body=b"y")
     s3.delete_object(Bucket=bucket, Key="gallery/current.json")
 
-    steps = plan_removal(found(context, wish), ASU_ID)
+    steps = plan_removal(found(context, desired), ASU_ID)
     for step in steps:
-        carry_out(step, context)
+        apply_step(step, context)
 
     assert forgetting.pending(kept) == []
     assert_nothing_left(context.clients)
     # Gone already: the same steps again are no error.
     for step in steps:
-        carry_out(step, context)
+        apply_step(step, context)
 
 
-def test_destroy_leaves_another_deployments_resources(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_destroy_leaves_another_deployments_resources(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
     context.clients.sqs.create_queue(QueueName="mine")
     context.clients.s3.create_bucket(Bucket="mine")
     context.clients.sqs.untag_queue(
         QueueUrl=queue_url(context.clients, DLQ), TagKeys=["facectl:asu-id"]
     )
-    for step in plan_removal(found(context, wish), ASU_ID):
-        carry_out(step, context)
+    for step in plan_removal(found(context, desired), ASU_ID):
+        apply_step(step, context)
     left = context.clients.sqs.list_queues()["QueueUrls"]
     assert sorted(url.rpartition("/")[2] for url in left) == [DLQ, "mine"]
     assert [each["Name"] for each in context.clients.s3.list_buckets()["Buckets"]] == ["mine"]
 
 
-def test_a_function_of_another_project_is_not_touched(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_a_function_of_another_project_is_not_touched(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
     context.clients.functions.untag_resource(
-        Resource=wish.account.function_arn("face-detection"), TagKeys=["facectl:asu-id"]
+        Resource=desired.account.function_arn("face-detection"), TagKeys=["facectl:asu-id"]
     )
     with pytest.raises(CloudError, match="function face-detection already"):
-        steps_of(context, wish)
-    (step,) = steps_of(context, wish, adopt=True)
-    carry_out(step, context)
-    assert apply(context, wish) == []
+        steps_of(context, desired)
+    (step,) = steps_of(context, desired, adopt=True)
+    apply_step(step, context)
+    assert apply(context, desired) == []
 
 
-def test_the_public_url_has_both_statements(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_the_public_url_has_both_statements(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
     policy = json.loads(
         context.clients.functions.get_policy(FunctionName="face-detection")["Policy"]
     )
@@ -175,19 +179,19 @@ def test_the_public_url_has_both_statements(context: Context, wish: Wish) -> Non
     }
 
 
-def test_iam_leaves_no_statement(context: Context, wish: Wish) -> None:
-    apply(context, wish)
-    closed = dataclasses.replace(wish, auth="iam")
+def test_iam_leaves_no_statement(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
+    closed = dataclasses.replace(desired, auth="iam")
     assert len(apply(context, closed)) == 3
     assert apply(context, closed) == []
-    assert Reader(context.clients, wish.account).permissions("face-detection") == []
+    assert Reader(context.clients, desired.account).permissions("face-detection") == []
 
 
-def test_everything_that_can_be_tagged_is(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_everything_that_can_be_tagged_is(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
     owners = {
         (each.kind, each.name): each.owner
-        for each in found(context, wish).values()
+        for each in found(context, desired).values()
         if hasattr(each, "owner")
     }
     assert len(owners) == 11
@@ -196,12 +200,12 @@ def test_everything_that_can_be_tagged_is(context: Context, wish: Wish) -> None:
 
 @pytest.mark.parametrize("kind", ["queue", "log group", "role", "function"])
 def test_what_another_deploy_made_meanwhile_is_named(
-    context: Context, wish: Wish, kind: str
+    context: Context, desired: DesiredState, kind: str
 ) -> None:
-    apply(context, wish)
-    wanted = next(each for each in resources(wish) if each.kind == kind)
+    apply(context, desired)
+    wanted = next(each for each in resources(desired) if each.kind == kind)
     if isinstance(wanted, Queue):
         wanted = dataclasses.replace(wanted, visibility_timeout=7)
     with pytest.raises(CloudError, match=f"The {kind} {wanted.name} appeared while") as caught:
-        carry_out(Create(wanted), context)
+        apply_step(Create(wanted), context)
     assert "facectl deploy" in str(caught.value.hint)

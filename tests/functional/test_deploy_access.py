@@ -14,7 +14,7 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import policies
 from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
-from facectl.deploy.executor import carry_out
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account, Alias, Create, Function, Trigger, Update
 from facectl.deploy.options import Options, parse_pollers
 from facectl.deploy.writers.base import Context
@@ -208,7 +208,7 @@ def test_a_role_that_is_too_new_is_waited_for() -> None:
     )
     time = Time()
     with stub:
-        carry_out(Create(FUNCTION), time.context(clients))
+        apply_step(Create(FUNCTION), time.context(clients))
         stub.assert_no_pending_responses()
     assert time.slept == [2.0, 2.0, 2.0]
 
@@ -219,7 +219,7 @@ def test_a_role_that_never_comes_is_an_error_after_a_minute_and_a_half() -> None
         stub.add_client_error(*NOT_YET, expected_params=REQUEST)
     time = Time()
     with stub, pytest.raises(CloudError, match="create function face-detection: Invalid"):
-        carry_out(Create(FUNCTION), time.context(clients))
+        apply_step(Create(FUNCTION), time.context(clients))
     assert 90 <= time.now <= 94
 
 
@@ -228,7 +228,7 @@ def test_another_refusal_is_not_waited_for() -> None:
     stub.add_client_error("create_function", "InvalidParameterValueException", "no such runtime")
     time = Time()
     with stub, pytest.raises(CloudError, match="no such runtime"):
-        carry_out(Create(FUNCTION), time.context(clients))
+        apply_step(Create(FUNCTION), time.context(clients))
     assert time.slept == []
 
 
@@ -243,7 +243,7 @@ def test_a_quota_that_is_too_low_says_what_to_do() -> None:
         "UnreservedConcurrentExecution below its minimum value of [10].",
     )
     with stub, pytest.raises(CloudError, match="the account's concurrency is too low") as caught:
-        carry_out(Create(FUNCTION), Time().context(clients))
+        apply_step(Create(FUNCTION), Time().context(clients))
     assert "--reserved-concurrency" in str(caught.value.hint)
 
 
@@ -262,7 +262,7 @@ def test_a_function_that_failed_to_start_is_told_with_lambdas_reason() -> None:
         {"FunctionName": "face-detection"},
     )
     with stub, pytest.raises(CloudError, match="The image's manifest is not supported"):
-        carry_out(Create(FUNCTION), Time().context(clients))
+        apply_step(Create(FUNCTION), Time().context(clients))
 
 
 def test_the_trigger_reports_partial_failures_and_waits_for_the_roles_policy() -> None:
@@ -289,7 +289,7 @@ def test_the_trigger_reports_partial_failures_and_waits_for_the_roles_policy() -
     stub.add_response("create_event_source_mapping", {}, request)
     time = Time()
     with stub:
-        carry_out(Create(trigger), time.context(clients))
+        apply_step(Create(trigger), time.context(clients))
         stub.assert_no_pending_responses()
     assert time.slept == [2.0]
 
@@ -317,7 +317,7 @@ def test_warm_environments_are_waited_for() -> None:
     clients, stub = warm({"Status": "IN_PROGRESS"}, {"Status": "READY"})
     time = Time()
     with stub:
-        carry_out(Create(Alias("face-detection", "live", 2)), time.context(clients))
+        apply_step(Create(Alias("face-detection", "live", 2)), time.context(clients))
         stub.assert_no_pending_responses()
     assert time.slept == [2.0]
 
@@ -325,7 +325,7 @@ def test_warm_environments_are_waited_for() -> None:
 def test_environments_that_cannot_be_kept_warm_are_told_with_lambdas_reason() -> None:
     clients, stub = warm({"Status": "FAILED", "StatusReason": "too few"})
     with stub, pytest.raises(CloudError, match="live can't be kept warm: too few") as caught:
-        carry_out(Create(Alias("face-detection", "live", 2)), Time().context(clients))
+        apply_step(Create(Alias("face-detection", "live", 2)), Time().context(clients))
     assert "--provisioned-concurrency" in str(caught.value.hint)
 
 
@@ -358,7 +358,7 @@ def test_pollers_are_said_and_taken_back() -> None:
         stub.add_response("list_event_source_mappings", mappings, {"EventSourceArn": plain.queue})
         stub.add_response("update_event_source_mapping", {}, {**request, **limits})
         with stub:
-            carry_out(Update(wanted, found, ()), Time().context(clients))
+            apply_step(Update(wanted, found, ()), Time().context(clients))
             stub.assert_no_pending_responses()
 
 

@@ -132,7 +132,7 @@ def test_a_public_url_is_warned_about() -> None:
 
 @pytest.mark.usefixtures("cloud")
 def test_warm_environments_have_a_price() -> None:
-    work = deployer.draft(
+    work = deployer.prepare(
         Deployment(asu_id="42", target="aws"),
         store.find(),
         deployer.Options(provisioned_concurrency=1, pollers=(2, 4)),

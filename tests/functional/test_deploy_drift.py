@@ -10,7 +10,7 @@ import pytest
 from moto_account import ASU_ID, DLQ, REQUESTS, RESPONSES, apply, found, queue_url
 
 from facectl.aws import Clients
-from facectl.deploy.desired import Wish
+from facectl.deploy.desired import DesiredState
 from facectl.deploy.packages import zip_package
 from facectl.deploy.writers.base import Context
 
@@ -222,15 +222,17 @@ DRIFTS: dict[str, tuple[Drift, str]] = {
 
 
 @pytest.mark.parametrize("what", DRIFTS)
-def test_every_single_drift_is_told_and_repaired(context: Context, wish: Wish, what: str) -> None:
+def test_every_single_drift_is_told_and_repaired(
+    context: Context, desired: DesiredState, what: str
+) -> None:
     drift, line = DRIFTS[what]
-    apply(context, wish)
-    whole = found(context, wish)
+    apply(context, desired)
+    whole = found(context, desired)
 
     drift(context.clients)
-    told = apply(context, wish)
+    told = apply(context, desired)
 
     assert len(told) == 1
     assert line in told[0]
-    assert found(context, wish) == whole
-    assert apply(context, wish) == []
+    assert found(context, desired) == whole
+    assert apply(context, desired) == []

@@ -20,7 +20,7 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.docker import Docker
-from facectl.deploy.executor import carry_out
+from facectl.deploy.executor import apply_step
 from facectl.deploy.images import given_packages, image_package
 from facectl.deploy.models import Create, Delete, Image, Repository
 from facectl.deploy.planner import plan
@@ -181,8 +181,8 @@ def make(docker: StandIn, context: Context, model: Model, **options: Any) -> Ima
     account = context.account
     image = image_package("face-detection", model, BuildOptions(**options), account).image
     assert image is not None
-    carry_out(Create(Repository("face-detection", "42")), context)
-    carry_out(Create(image), context)
+    apply_step(Create(Repository("face-detection", "42")), context)
+    apply_step(Create(image), context)
     return image
 
 
@@ -326,7 +326,7 @@ def test_a_repository_takes_its_images_on_this_computer_along(
     image = make(docker, context, model)
     uri = context.account.image_uri(image.name)
     docker.tell(images=[uri])
-    carry_out(Delete(Repository("face-detection", "42")), context)
+    apply_step(Delete(Repository("face-detection", "42")), context)
     (listed,) = docker.asked("ls")
     assert listed["arguments"][-1] == f"reference={uri.rpartition(':')[0]}"
     assert [asked["arguments"] for asked in docker.asked("rm")] == [["image", "rm", uri]]
@@ -336,15 +336,15 @@ def test_a_repository_goes_without_docker_too(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    carry_out(Create(Repository("face-detection", "42")), context)
-    carry_out(Delete(Repository("face-detection", "42")), context)
+    apply_step(Create(Repository("face-detection", "42")), context)
+    apply_step(Delete(Repository("face-detection", "42")), context)
     assert Reader(context.clients, context.account).repository("face-detection") is None
 
 
 def test_repositories_drift_is_repaired(context: Context) -> None:
     wanted = Repository("face-detection", "42")
     reader = Reader(context.clients, context.account)
-    carry_out(Create(wanted), context)
+    apply_step(Create(wanted), context)
     assert reader.repository("face-detection") == wanted
     ecr = context.clients.ecr
     ecr.put_image_tag_mutability(repositoryName="face-detection", imageTagMutability="MUTABLE")
@@ -352,7 +352,7 @@ def test_repositories_drift_is_repaired(context: Context) -> None:
     drifted = reader.repository("face-detection")
     assert drifted is not None
     (step,) = plan([wanted], {(drifted.kind, drifted.name): drifted})
-    carry_out(step, context)
+    apply_step(step, context)
     assert reader.repository("face-detection") == wanted
 
 

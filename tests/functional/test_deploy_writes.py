@@ -12,8 +12,8 @@ from moto_account import apply, found, steps_of
 
 from facectl.aws import Clients
 from facectl.deploy import deployer, executor, status
-from facectl.deploy.deployer import Draft
-from facectl.deploy.desired import Wish
+from facectl.deploy.deployer import Plan
+from facectl.deploy.desired import DesiredState
 from facectl.deploy.options import Options
 from facectl.deploy.writers.base import Context
 from facectl.models import store
@@ -36,13 +36,13 @@ class Calls:
         if operation.startswith(READING):
             return
         frame: Any = sys._getframe()
-        while frame is not None and frame.f_code is not executor.carry_out.__code__:
+        while frame is not None and frame.f_code is not executor.apply_step.__code__:
             frame = frame.f_back
         (self.elsewhere if frame is None else self.carried_out).append(operation)
 
 
 @pytest.fixture
-def calls(clients: Clients, wish: Wish, monkeypatch: pytest.MonkeyPatch) -> Calls:
+def calls(clients: Clients, desired: DesiredState, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Every call of every client from now on, to whatever service."""
     calls = Calls()
     original = BaseClient._make_api_call  # type: ignore[attr-defined]
@@ -55,18 +55,22 @@ def calls(clients: Clients, wish: Wish, monkeypatch: pytest.MonkeyPatch) -> Call
     return calls
 
 
-def drafted(context: Context, wish: Wish) -> Draft:
-    return Draft(context.clients, Options(), wish, found(context, wish), steps_of(context, wish))
+def drafted(context: Context, desired: DesiredState) -> Plan:
+    return Plan(
+        context.clients, Options(), desired, found(context, desired), steps_of(context, desired)
+    )
 
 
-def test_planning_and_looking_change_nothing(context: Context, wish: Wish, calls: Calls) -> None:
-    assert drafted(context, wish).steps
+def test_planning_and_looking_change_nothing(
+    context: Context, desired: DesiredState, calls: Calls
+) -> None:
+    assert drafted(context, desired).steps
     assert calls.carried_out == []
-    apply(context, wish)
+    apply(context, desired)
     made = list(calls.carried_out)
     assert "CreateFunction" in made
 
-    larger = replace(wish, sizing=replace(wish.sizing, memory=1769, timeout=30))
+    larger = replace(desired, sizing=replace(desired.sizing, memory=1769, timeout=30))
     assert drafted(context, larger).steps
     given = Options(image_uris=tuple(f"{name}=registry.test/{name}:1" for name in FUNCTIONS))
     with store.installation("tiny") as folder:
@@ -75,20 +79,20 @@ def test_planning_and_looking_change_nothing(context: Context, wish: Wish, calls
         facts = {"preprocessing": "facenet", "synthetic": False, "weights": "vggface2"}
         store.write_manifest(folder, {"space": "abc/facenet", **facts})
     assert status.inspect(context.clients, store.find(), given).drift
-    assert deployer.draft_removal(context.clients.deployment).steps
+    assert deployer.prepare_removal(context.clients.deployment).steps
     assert (calls.carried_out, calls.elsewhere) == (made, [])
 
 
 def test_what_a_deploy_and_a_destroy_change_the_executor_changes(
-    context: Context, wish: Wish, calls: Calls
+    context: Context, desired: DesiredState, calls: Calls
 ) -> None:
-    work = drafted(context, wish)
-    deployer.perform(work)
+    work = drafted(context, desired)
+    deployer.apply(work)
     deployer.finish(work)
-    larger = replace(wish, sizing=replace(wish.sizing, memory=1769, timeout=30))
-    deployer.perform(drafted(context, larger))
+    larger = replace(desired, sizing=replace(desired.sizing, memory=1769, timeout=30))
+    deployer.apply(drafted(context, larger))
     assert "UpdateFunctionConfiguration" in calls.carried_out
-    deployer.perform(deployer.draft_removal(context.clients.deployment))
+    deployer.apply(deployer.prepare_removal(context.clients.deployment))
     assert "DeleteFunction" in calls.carried_out
     assert calls.elsewhere == []
-    assert drafted(context, wish).steps == work.steps
+    assert drafted(context, desired).steps == work.steps

@@ -15,8 +15,8 @@ from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.errors import InputError
-from facectl.logs import autopsy
-from facectl.logs.letters import DeadLetters
+from facectl.logs import failure_reasons
+from facectl.logs.dead_letters import DeadLetterQueue
 
 DEPLOYMENT = Deployment("alice", "aws")
 FUNCTION = "face-recognition"
@@ -51,9 +51,9 @@ class Queues:
             found += [message["Body"] for message in messages]
         return sorted(found)
 
-    def letters(self, sleeps: list[float] | None = None) -> DeadLetters:
+    def dead_letters(self, sleeps: list[float] | None = None) -> DeadLetterQueue:
         slept = [] if sleeps is None else sleeps
-        return DeadLetters(self.clients, clock=lambda: 0.0, sleep=slept.append)
+        return DeadLetterQueue(self.clients, clock=lambda: 0.0, sleep=slept.append)
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def body(request_id: str, size: int = 0) -> str:
 def test_a_look_takes_nothing_away(queues: Queues) -> None:
     bodies = [body(f"r{n:02}") for n in range(23)]
     queues.die(*bodies)
-    found = queues.letters().peek()
-    assert sorted(letter.body for letter in found) == bodies
-    assert {letter.request_id for letter in found} == {f"r{n:02}" for n in range(23)}
+    found = queues.dead_letters().peek()
+    assert sorted(dead_letter.body for dead_letter in found) == bodies
+    assert {dead_letter.request_id for dead_letter in found} == {f"r{n:02}" for n in range(23)}
     # Visible again at once, not after the minute for which they were held.
     assert queues.bodies(queues.dead) == bodies
 
@@ -81,7 +81,7 @@ def test_redrive_moves_all_at_the_rate_and_loses_none(queues: Queues) -> None:
     queues.die(*bodies)
     slept: list[float] = []
     watched: list[int] = []
-    outcome = queues.letters(slept).redrive(rate=5.0, watch=watched.append)
+    outcome = queues.dead_letters(slept).redrive(rate=5.0, watch=watched.append)
     assert (outcome.done, outcome.failures) == (23, ())
     assert queues.bodies(queues.home) == bodies
     assert queues.bodies(queues.dead) == []
@@ -91,7 +91,7 @@ def test_redrive_moves_all_at_the_rate_and_loses_none(queues: Queues) -> None:
 
 def test_redrive_of_one(queues: Queues) -> None:
     _, second = queues.die(body("a"), body("b"))
-    queues.letters().redrive([second])
+    queues.dead_letters().redrive([second])
     assert queues.bodies(queues.home) == [body("b")]
     assert queues.bodies(queues.dead) == [body("a")]
 
@@ -104,7 +104,7 @@ def test_large_messages_go_in_batches_that_sqs_takes(queues: Queues) -> None:
         "before-parameter-build.sqs.SendMessageBatch",
         lambda params, **_: sent.append(sum(len(e["MessageBody"]) for e in params["Entries"])),
     )
-    assert queues.letters().redrive(rate=1000).done == 7
+    assert queues.dead_letters().redrive(rate=1000).done == 7
     assert len(sent) >= 2
     assert max(sent) <= 1_000_000
     assert queues.bodies(queues.home) == bodies
@@ -113,7 +113,7 @@ def test_large_messages_go_in_batches_that_sqs_takes(queues: Queues) -> None:
 def test_attributes_go_along(queues: Queues) -> None:
     attribute = {"shoe-size": {"DataType": "Number", "StringValue": "43"}}
     queues.die(body("a"), MessageAttributes=attribute)
-    queues.letters().redrive()
+    queues.dead_letters().redrive()
     [message] = queues.sqs.receive_message(QueueUrl=queues.home, MessageAttributeNames=["All"])[
         "Messages"
     ]
@@ -138,7 +138,7 @@ def test_what_sqs_refuses_stays(queues: Queues) -> None:
         "before-parameter-build.sqs.SendMessageBatch", lambda params, **_: sent.update(params)
     )
     events.register("after-call.sqs.SendMessageBatch", refuse_b)
-    outcome = queues.letters().redrive()
+    outcome = queues.dead_letters().redrive()
     assert outcome.done == 1
     assert "try again" in outcome.failures[0]
     assert queues.bodies(queues.dead) == [body("b")]
@@ -153,7 +153,7 @@ def test_an_interruption_before_the_deletion_doubles_rather_than_loses(queues: Q
 
     events.register("before-call.sqs.DeleteMessageBatch", interrupt, unique_id="interrupt")
     with pytest.raises(KeyboardInterrupt):
-        queues.letters().redrive()
+        queues.dead_letters().redrive()
     assert queues.bodies(queues.home) == [body("a")]
     assert queues.bodies(queues.dead) == [body("a")]
 
@@ -171,25 +171,25 @@ def test_what_dies_again_meanwhile_does_not_go_round(queues: Queues) -> None:
             parsed["Successful"][0]["MessageId"] = new
 
     queues.sqs.meta.events.register("after-call.sqs.SendMessageBatch", dies_again)
-    assert queues.letters().redrive().done == 1
+    assert queues.dead_letters().redrive().done == 1
     assert moves == 1
     assert queues.bodies(queues.dead) == [body("a")]
 
 
 def test_drop_of_one_and_of_all(queues: Queues) -> None:
     queues.die(body("a"), body("b"), "no json at all")
-    assert queues.letters().drop(["a"]).done == 1
+    assert queues.dead_letters().drop(["a"]).done == 1
     assert queues.bodies(queues.dead) == sorted([body("b"), "no json at all"])
 
 
 def test_a_name_that_is_none(queues: Queues) -> None:
     queues.die(body("frame-1"), body("frame-2"))
-    letters = queues.letters().peek()
+    dead_letters = queues.dead_letters().peek()
     with pytest.raises(InputError, match=r"These begin with it:\n  frame-1\n  frame-2"):
-        autopsy.named(sorted(letters, key=lambda one: one.body), "frame")
+        failure_reasons.named(sorted(dead_letters, key=lambda one: one.body), "frame")
     with pytest.raises(InputError, match=r"No message of 'x' .* \(2 others are\)"):
-        autopsy.named(letters, "x")
-    assert len(autopsy.named(letters, "frame-1")) == 1
+        failure_reasons.named(dead_letters, "x")
+    assert len(failure_reasons.named(dead_letters, "frame-1")) == 1
 
 
 def run(*arguments: str, code: int = 0, answer: str | None = None) -> str:

@@ -11,8 +11,8 @@ from gallery_data import SPACE, FakeEye, face, made, photo, put, unit
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import people
 from facectl.gallery.changes import Change, EmbeddingSpace, Reference
-from facectl.gallery.enrol import Enrolment, Task
-from facectl.gallery.photographs import PhotographError, Sample
+from facectl.gallery.enrollment import Enrollment, EnrollmentTask
+from facectl.gallery.photographs import EncodedPhotograph, PhotographError
 from facectl.gallery.rebuild import Rebuild, needed, plan, plan_local
 from facectl.gallery.store import Store
 
@@ -22,10 +22,10 @@ OTHER = EmbeddingSpace("4567/facenet", model="other-facenet")
 class OtherEye(FakeEye):
     """Another model: the same photographs, other embeddings."""
 
-    def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+    def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
         sample = super().embed(photo, take_largest=take_largest)
         axis = int(sample.embedding.argmax())
-        return Sample(
+        return EncodedPhotograph(
             sample.photo, sample.sha256, unit(axis + 100), sample.faces, sample.face_px,
             sample.probability, sample.sharpness,
         )  # fmt: skip
@@ -41,19 +41,19 @@ def store(folder: Path) -> Iterator[Store]:
     """Ada with two photographs, Grace with one, enrolled with the old model."""
     store = made()
     tasks = [
-        Task("Ada", photo(folder / "Ada" / "1.jpg", 0)),
-        Task("Ada", photo(folder / "Ada" / "2.jpg", 0, 0.1)),
-        Task("Grace", photo(folder / "Grace" / "1.jpg", 10)),
+        EnrollmentTask("Ada", photo(folder / "Ada" / "1.jpg", 0)),
+        EnrollmentTask("Ada", photo(folder / "Ada" / "2.jpg", 0, 0.1)),
+        EnrollmentTask("Grace", photo(folder / "Grace" / "1.jpg", 10)),
     ]
-    eye = FakeEye()
-    Enrolment(store, lambda: eye).run(tasks)
+    encoder = FakeEye()
+    Enrollment(store, lambda: encoder).run(tasks)
     yield store
     store.close()
 
 
-def rebuilt(store: Store, *folders: Path, eye: FakeEye | None = None) -> Rebuild:
+def rebuilt(store: Store, *folders: Path, encoder: FakeEye | None = None) -> Rebuild:
     work = plan(store, OTHER, folders=folders)
-    seen = eye or OtherEye()
+    seen = encoder or OtherEye()
     work.embed(lambda: seen)
     work.commit()
     return work
@@ -110,9 +110,9 @@ def test_what_a_model_embedded_before_is_not_embedded_again(store: Store, folder
     """Also where the photographs are gone: going back to a model loses nobody."""
     rebuilt(store)
     new = photo(folder / "Ada" / "3.jpg", 0, 0.2)
-    eye = OtherEye()
+    encoder = OtherEye()
     other = Store.for_space("alice", OTHER.id)
-    Enrolment(other, lambda: eye).run([Task("Ada", new)])
+    Enrollment(other, lambda: encoder).run([EnrollmentTask("Ada", new)])
     other.close()
     for file in ("Ada/1.jpg", "Ada/2.jpg", "Grace/1.jpg"):
         (folder / file).unlink()
@@ -120,10 +120,10 @@ def test_what_a_model_embedded_before_is_not_embedded_again(store: Store, folder
     assert (work.photographs, work.known, work.lost) == (1, 3, [])
     assert work.line.endswith("re-embed 1 photographs of 2 people for model 0123/facenet, "
                               "3 embedded earlier")  # fmt: skip
-    eye = FakeEye()
-    work.embed(lambda: eye)
+    encoder = FakeEye()
+    work.embed(lambda: encoder)
     work.commit()
-    assert eye.looked == [new]
+    assert encoder.looked == [new]
     assert store.people() == {"Ada": 3, "Grace": 1}
     assert store.space == SPACE
 
@@ -175,7 +175,7 @@ def test_a_photograph_that_goes_while_others_are_embedded_is_lost(
     store: Store, folder: Path
 ) -> None:
     class Slow(OtherEye):
-        def embed(self, photo_: Path, *, take_largest: bool = False) -> Sample:
+        def embed(self, photo_: Path, *, take_largest: bool = False) -> EncodedPhotograph:
             (folder / "Ada" / "2.jpg").unlink(missing_ok=True)
             photo(folder / "Grace" / "1.jpg", 12)
             try:
@@ -183,15 +183,15 @@ def test_a_photograph_that_goes_while_others_are_embedded_is_lost(
             except OSError as error:
                 raise PhotographError("unreadable", "can't be read: gone") from error
 
-    work = rebuilt(store, eye=Slow())
+    work = rebuilt(store, encoder=Slow())
     assert losses(work) == [("Ada", "2.jpg", "unreadable"), ("Grace", "1.jpg", "changed")]
     assert store.people() == {"Ada": 1}
 
 
-def test_the_largest_face_is_taken_where_it_was_at_enrolment(store: Store, folder: Path) -> None:
+def test_the_largest_face_is_taken_where_it_was_at_enrollment(store: Store, folder: Path) -> None:
     group = photo(folder / "Alan" / "group.jpg", 20, faces=6)
-    eye = FakeEye()
-    Enrolment(store, lambda: eye, take_largest=True).run([Task("Alan", group)])
+    encoder = FakeEye()
+    Enrollment(store, lambda: encoder, take_largest=True).run([EnrollmentTask("Alan", group)])
     assert rebuilt(store).lost == []
     assert store.people()["Alan"] == 1
 
@@ -214,14 +214,14 @@ def test_an_interrupted_rebuild_leaves_the_gallery_as_it_was(
     store: Store, error: type[BaseException]
 ) -> None:
     class Impatient(OtherEye):
-        def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+        def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
             if len(self.looked) == 2:
                 raise error
             return super().embed(photo, take_largest=take_largest)
 
     before = store.file.read_bytes()
     with pytest.raises(error):
-        rebuilt(store, eye=Impatient())
+        rebuilt(store, encoder=Impatient())
     assert store.file.read_bytes() == before
     assert rebuilt(store).lost == []
 
@@ -250,8 +250,8 @@ def test_a_change_by_another_command_meanwhile_is_not_overwritten(
     store: Store, folder: Path
 ) -> None:
     work = plan(store, OTHER)
-    eye = OtherEye()
-    work.embed(lambda: eye)
+    encoder = OtherEye()
+    work.embed(lambda: encoder)
     # The same version, continued: its number tells nothing.
     with store.change("enroll", extend=1) as change:
         change.add("Alan", Reference(unit(30)))

@@ -17,7 +17,7 @@ from PIL import Image
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import pages, people, reports
 from facectl.gallery.changes import Reference
-from facectl.gallery.enrol import Task
+from facectl.gallery.enrollment import EnrollmentTask
 from facectl.gallery.evaluate import Evaluation, evaluate
 from facectl.gallery.store import Store
 
@@ -73,13 +73,13 @@ def labelled(store: Store, tmp_path: Path) -> Evaluation:
     broken = tmp_path / "broken.jpg"
     broken.write_text("broken")
     tasks = [
-        Task("Ada", photo(tmp_path / "a1.jpg", 0, 0.2)),
-        Task("Ada", photo(tmp_path / "a2.jpg", 0, 3.0)),
-        Task("Ada", photo(tmp_path / "a3.jpg", 50, 0.1)),
-        Task("Eve", photo(tmp_path / "e1.jpg", 50, 0.3)),
-        Task("Eve", photo(tmp_path / "e2.jpg", 200)),
-        Task("Bob", tmp_path / "enrolled" / "Bob.jpg"),
-        Task("Bob", broken),
+        EnrollmentTask("Ada", photo(tmp_path / "a1.jpg", 0, 0.2)),
+        EnrollmentTask("Ada", photo(tmp_path / "a2.jpg", 0, 3.0)),
+        EnrollmentTask("Ada", photo(tmp_path / "a3.jpg", 50, 0.1)),
+        EnrollmentTask("Eve", photo(tmp_path / "e1.jpg", 50, 0.3)),
+        EnrollmentTask("Eve", photo(tmp_path / "e2.jpg", 200)),
+        EnrollmentTask("Bob", tmp_path / "enrolled" / "Bob.jpg"),
+        EnrollmentTask("Bob", broken),
     ]
     return evaluate(store, tasks, FakeEye())
 

@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_the_gallery_as_it_was() -> None:
     assert Store.open("alice").people() == {"Ada": 1}
 
 
-def _enrol_many(home: str, name: str) -> None:
+def _enroll_many(home: str, name: str) -> None:
     os.environ["FACECTL_HOME"] = home
     kept = made()
     for index in range(20):
@@ -94,10 +94,10 @@ def _enrol_many(home: str, name: str) -> None:
             change.add(f"{name}{index}", Reference(unit(index)))
 
 
-def test_two_enrolments_at_once_both_arrive(isolated: Path) -> None:
+def test_two_enrollments_at_once_both_arrive(isolated: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_enrol_many, args=(str(isolated), name)) for name in ("a", "b")
+        context.Process(target=_enroll_many, args=(str(isolated), name)) for name in ("a", "b")
     ]
     for worker in workers:
         worker.start()
@@ -140,7 +140,7 @@ def test_an_empty_gallery_goes_over_to_another_space() -> None:
     assert other.gallery(1).space == SPACE
 
 
-def test_a_change_of_space_by_another_command_stops_an_enrolment() -> None:
+def test_a_change_of_space_by_another_command_stops_an_enrollment() -> None:
     """Or embeddings of the old model would be added to the new one's."""
     enrolling = made()
     put(enrolling, Ada=1)
@@ -238,7 +238,7 @@ def test_forgetting_leaves_no_trace_in_any_version() -> None:
         people.forget("alice", "Ada")
 
 
-def test_a_long_enrolment_is_one_version_unless_another_came_between() -> None:
+def test_a_long_enrollment_is_one_version_unless_another_came_between() -> None:
     kept = made()
     put(kept, Ada=1)
     with kept.change("enroll", extend=1) as change:

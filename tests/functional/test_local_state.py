@@ -19,8 +19,8 @@ from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.deploy import deployer
-from facectl.deploy.desired import Wish, cloud, resources
-from facectl.deploy.executor import carry_out
+from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Function, Packages, Repository, Resource, Sizing, key
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import plan
@@ -73,10 +73,10 @@ def recall(asu_id: str) -> Deployment:
     return Deployment(**json.loads(record(asu_id).read_text()))
 
 
-def wanted(aws: Clients, sizing: Sizing) -> tuple[Wish, tuple[Resource, ...]]:
+def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, ...]]:
     """The pipeline of functions that only pass messages on, and a repository beside it."""
     package = zip_package()
-    wish = Wish(
+    desired = DesiredState(
         Names(ASU_ID),
         deployer.account_of(aws),
         cloud("local"),
@@ -89,19 +89,19 @@ def wanted(aws: Clients, sizing: Sizing) -> tuple[Wish, tuple[Resource, ...]]:
         dataclasses.replace(each, handler=HANDLERS[each.name])
         if isinstance(each, Function)
         else each
-        for each in resources(wish)
+        for each in resources(desired)
     )
-    return wish, (Repository(REPOSITORY, ASU_ID), *pipeline)
+    return desired, (Repository(REPOSITORY, ASU_ID), *pipeline)
 
 
 def deploy(sizing: Sizing) -> str:
     """Deploy the pipeline and write it down; returns its Function URL."""
     aws = clients()
-    wish, resources_wanted = wanted(aws, sizing)
-    context = Context(aws, wish.account)
+    desired, resources_wanted = wanted(aws, sizing)
+    context = Context(aws, desired.account)
     for step in plan(resources_wanted, {}):
-        carry_out(step, context)
-    url = Reader(aws, wish.account).address(DETECTION_FUNCTION)
+        apply_step(step, context)
+    url = Reader(aws, desired.account).address(DETECTION_FUNCTION)
     assert url is not None
     remember(dataclasses.replace(aws.deployment, function_url=url))
     return url
@@ -109,8 +109,8 @@ def deploy(sizing: Sizing) -> str:
 
 def found(sizing: Sizing) -> dict[tuple[str, str], Resource]:
     aws = clients()
-    wish, resources_wanted = wanted(aws, sizing)
-    return dict(Reader(aws, wish.account).read(resources_wanted))
+    desired, resources_wanted = wanted(aws, sizing)
+    return dict(Reader(aws, desired.account).read(resources_wanted))
 
 
 def answer_of(url: str, request_id: str) -> str:

@@ -58,10 +58,10 @@ class CloudWatch:
         return answer
 
 
-def source_of(logs: Any, *, patience: float = 60, slept: list[float] | None = None) -> LogSource:
+def source_of(logs: Any, *, backoff: float = 60, slept: list[float] | None = None) -> LogSource:
     sleeps = [] if slept is None else slept
     clients: Any = SimpleNamespace(logs=logs, deployment=Deployment("alice", "aws"))
-    return LogSource(clients, patience=patience, clock=lambda: sum(sleeps), sleep=sleeps.append)
+    return LogSource(clients, backoff=backoff, clock=lambda: sum(sleeps), sleep=sleeps.append)
 
 
 def event(number: int, *, at: int | None = None, stream: str = "s") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from facectl.deploy import deployer
 from facectl.errors import CloudError, GalleryError, ModelError
 from facectl.gallery import photographs, publish
 from facectl.gallery.changes import EmbeddingSpace
-from facectl.gallery.photographs import Sample
+from facectl.gallery.photographs import EncodedPhotograph
 from facectl.gallery.store import Store
 from facectl.models import store as models
 from lambda_src.vision.store import NETWORKS, Model
@@ -36,10 +36,10 @@ class ModelEye(FakeEye):
         super().__init__()
         self.shift = SHIFT[model.space]
 
-    def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+    def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
         found = super().embed(photo, take_largest=take_largest)
         axis = int(found.embedding.argmax())
-        return Sample(
+        return EncodedPhotograph(
             found.photo, found.sha256, unit(axis + self.shift), found.faces, found.face_px,
             found.probability, found.sharpness,
         )  # fmt: skip

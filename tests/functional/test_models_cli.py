@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from facectl import models, paths
 from facectl.cli.app import app
 from facectl.errors import FacectlError, InputError, ModelError
-from facectl.models import export, networks, oracle, store, synthetic
+from facectl.models import export, networks, reference, store, synthetic
 from facectl.models.cascade import Stages
 from lambda_src.vision.store import Model, file_digest
 
@@ -125,7 +125,7 @@ def test_ensure_takes_what_is_there(here: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_weights_from_a_file(here: Path, state: dict[str, Any], tmp_path: Path) -> None:
     """The course hands out a trace: its tensors make the very network that it is one of."""
-    network = oracle.embedder(state)
+    network = reference.embedder(state)
     file = tmp_path / "resnetV1.pt"
     torch.jit.trace(network, torch.zeros(1, 3, 160, 160)).save(str(file))
     model = models.build(file, "cse546")

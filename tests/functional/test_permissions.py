@@ -20,8 +20,8 @@ import facectl
 from facectl.aws import ClientError
 from facectl.deploy import status
 from facectl.deploy.access import recognition_concurrency
-from facectl.deploy.desired import Wish, resources
-from facectl.deploy.executor import carry_out
+from facectl.deploy.desired import DesiredState, resources
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Create, Delete, Repository, Update
 from facectl.deploy.permissions import OPERATIONS, actions
 from facectl.deploy.planner import plan_removal
@@ -68,29 +68,29 @@ def listed() -> set[str]:
 
 
 def test_every_call_of_a_deployments_life_is_listed(
-    context: Context, wish: Wish, recorded: set[str]
+    context: Context, desired: DesiredState, recorded: set[str]
 ) -> None:
-    apply(context, wish)
+    apply(context, desired)
     for drift, _ in DRIFTS.values():
         # One drift may be of what another has deleted.
         with contextlib.suppress(ClientError):
             drift(context.clients)
-    apply(context, wish)
+    apply(context, desired)
     recognition_concurrency(context.clients, None, 10)
-    for wanted in resources(wish):
-        status._facts(context.clients, wish, wanted)
+    for wanted in resources(desired):
+        status._facts(context.clients, desired, wanted)
     status.last_error(context.clients, "face-detection", 1e9)
-    for step in plan_removal(found(context, wish), wish.names.asu_id):
-        carry_out(step, context)
+    for step in plan_removal(found(context, desired), desired.names.asu_id):
+        apply_step(step, context)
     repository = Repository("face-detection", "42")
-    carry_out(Create(repository), context)
-    there = Reader(context.clients, wish.account).repository("face-detection")
+    apply_step(Create(repository), context)
+    there = Reader(context.clients, desired.account).repository("face-detection")
     assert there is not None
-    carry_out(Update(repository, dataclasses.replace(there, immutable=False), ()), context)
-    carry_out(Delete(repository), context)
-    larger = dataclasses.replace(wish.sizing, provisioned_concurrency=1, reserved_concurrency=7)
+    apply_step(Update(repository, dataclasses.replace(there, immutable=False), ()), context)
+    apply_step(Delete(repository), context)
+    larger = dataclasses.replace(desired.sizing, provisioned_concurrency=1, reserved_concurrency=7)
     with contextlib.suppress(CloudError):  # moto has no provisioned concurrency
-        apply(context, dataclasses.replace(wish, sizing=larger, auth="iam"))
+        apply(context, dataclasses.replace(desired, sizing=larger, auth="iam"))
     assert len(recorded) > 50
     assert recorded - NOT_OF_A_DEPLOY <= listed()
 

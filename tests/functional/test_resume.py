@@ -24,10 +24,10 @@ from typer.testing import CliRunner, Result
 from facectl.cli.app import app
 from facectl.errors import InputError
 from facectl.stream.frames import Encoding
-from facectl.stream.journal import Journal, Task, open_journal
-from facectl.stream.ledger import Delivery, Ledger, Outcome
-from facectl.stream.selection import Selection
-from facectl.stream.sender import Asking
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.journal import Journal, RunTask, open_journal
+from facectl.stream.sampling import Sampling
+from facectl.stream.sender import RequestOptions
 from lambda_src.contract import FrameResult
 
 
@@ -164,8 +164,8 @@ def test_unanswered_frames_are_waited_for_again(pipeline: Pipeline, folder: Path
     assert len(pipeline.requests) == 30
 
 
-def task(*source: str) -> Task:
-    return Task("a", source, Selection(), Asking(Encoding()))
+def task(*source: str) -> RunTask:
+    return RunTask("a", source, Sampling(), RequestOptions(Encoding()))
 
 
 def test_other_options_or_another_file_are_another_run(isolated: Path, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_other_options_or_another_file_are_another_run(isolated: Path, tmp_path:
     clip.write_bytes(b"1")
     first = task(str(clip))
     Journal.begin(first).close(finished=False)
-    other = Task("a", (str(clip),), Selection(every=2), Asking())
+    other = RunTask("a", (str(clip),), Sampling(every=2), RequestOptions())
     with pytest.raises(InputError):
         Journal.resume(other)
     Journal.resume(first).close(finished=False)
@@ -199,7 +199,7 @@ def test_a_run_that_goes_on_is_nobody_elses(isolated: Path) -> None:
 def test_a_line_that_was_cut_off_is_no_line(isolated: Path) -> None:
     journal = Journal.begin(task("x"))
     journal.sent(0, "a", 0.0)
-    journal.accepted(0, Delivery(1, 1, 0.1))
+    journal.accepted(0, AcceptedPost(1, 1, 0.1))
     journal.sent(1, "b", 1.0)
     journal.close(finished=False)
     [path] = journals(isolated)
@@ -210,11 +210,11 @@ def test_a_line_that_was_cut_off_is_no_line(isolated: Path) -> None:
     again.close(finished=False)
     last = Journal.resume(task("x"))
     assert [last.knows(n, name) for n, name in enumerate("abcd")] == [True, True, True, False]
-    ledger = Ledger(record=last)
-    last.restore(ledger)
-    assert ledger.run == journal.run
-    assert (ledger.counts.opened, ledger.counts.waiting) == (3, 1)
-    assert ledger.unsure(0) == {1, 2}
+    tracker = InFlightTracker(record=last)
+    last.restore(tracker)
+    assert tracker.run == journal.run
+    assert (tracker.counts.opened, tracker.counts.waiting) == (3, 1)
+    assert tracker.unsure(0) == {1, 2}
 
 
 WHOLE = [
@@ -238,9 +238,9 @@ def written(isolated: Path, lines: list[bytes], end: bytes = b"\n") -> Path:
 
 def restored(journal: Journal) -> tuple[int, int, int]:
     """Frames that are known, that are finished, and that are waited for."""
-    ledger = Ledger(record=journal)
-    journal.restore(ledger)
-    return ledger.counts.opened, ledger.counts.earlier, ledger.counts.waiting
+    tracker = InFlightTracker(record=journal)
+    journal.restore(tracker)
+    return tracker.counts.opened, tracker.counts.earlier, tracker.counts.waiting
 
 
 def test_a_whole_journal_is_read(isolated: Path) -> None:
@@ -304,8 +304,8 @@ def test_a_last_line_that_is_torn_is_dropped_and_the_rest_is_kept(
 def test_a_late_answer_is_written_down_as_an_answer(isolated: Path) -> None:
     journal = Journal.begin(task("x"))
     journal.sent(0, "a", 0.0)
-    journal.accepted(0, Delivery(1, 1, 0.1))
-    late = Outcome(0, "a", "r-0", 0.0, "late", FrameResult("r-0", "Ann"), 75.0)
+    journal.accepted(0, AcceptedPost(1, 1, 0.1))
+    late = FrameOutcome(0, "a", "r-0", 0.0, "late", FrameResult("r-0", "Ann"), 75.0)
     journal.done(replace(late, status="unanswered", answer=None, latency=None))
     journal.done(late)
     journal.close(finished=False)

@@ -18,8 +18,8 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer, doctor
 from facectl.deploy.desired import resources
-from facectl.deploy.doctor import Finding, examine
-from facectl.deploy.executor import carry_out
+from facectl.deploy.doctor import CheckResult, examine
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Alias, Delete, key
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.planner import plan
@@ -59,9 +59,9 @@ def clients(model: Model) -> Iterator[Clients]:
 
 @pytest.fixture
 def deployed(clients: Clients, model: Model) -> Clients:
-    wish = deployer.wished(clients, model, OPTIONS)
-    for step in plan(resources(wish), deployer.read(clients, wish)):
-        carry_out(step, Context(clients, wish.account))
+    desired = deployer.desired_state(clients, model, OPTIONS)
+    for step in plan(resources(desired), deployer.read(clients, desired)):
+        apply_step(step, Context(clients, desired.account))
     return clients
 
 
@@ -103,12 +103,12 @@ def test_what_differs_is_missing_or_anothers(deployed: Clients, model: Model) ->
 
 
 def test_an_alias_that_is_no_longer_wanted_is_superfluous(clients: Clients, model: Model) -> None:
-    wish = deployer.wished(clients, model, OPTIONS)
-    there = [*resources(wish), Alias("face-detection", "live", 2)]
+    desired = deployer.desired_state(clients, model, OPTIONS)
+    there = [*resources(desired), Alias("face-detection", "live", 2)]
     found = {key(each): each for each in there}
     # What a deploy would do about it is what status tells.
-    assert [type(step) for step in plan(resources(wish), found)] == [Delete]
-    assert [(each.kind, each.name, each.state) for each in _superfluous(wish, found)] == [
+    assert [type(step) for step in plan(resources(desired), found)] == [Delete]
+    assert [(each.kind, each.name, each.state) for each in _superfluous(desired, found)] == [
         ("alias", "face-detection:live", "superfluous")
     ]
 
@@ -160,15 +160,15 @@ def test_a_log_that_is_not_there_has_no_error(clients: Clients) -> None:
     assert last_error(clients, "face-detection", NOW) is None
 
 
-def examined(deployment: Deployment) -> dict[str, Finding]:
+def examined(deployment: Deployment) -> dict[str, CheckResult]:
     return {finding.check: finding for finding in examine(deployment)}
 
 
 @pytest.fixture
 def unsimulated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the two checks that moto can't answer; they have tests of their own."""
-    monkeypatch.setattr(doctor, "_permissions", lambda _: Finding("permissions", "ok", ""))
-    monkeypatch.setattr(doctor, "_quotas", lambda _: Finding("quotas", "ok", ""))
+    monkeypatch.setattr(doctor, "_permissions", lambda _: CheckResult("permissions", "ok", ""))
+    monkeypatch.setattr(doctor, "_quotas", lambda _: CheckResult("quotas", "ok", ""))
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ class _Simulated:
         )
         self.sts.activate()
 
-    def finding(self, monkeypatch: pytest.MonkeyPatch) -> Finding:
+    def finding(self, monkeypatch: pytest.MonkeyPatch) -> CheckResult:
         monkeypatch.setattr(doctor, "Clients", lambda _deployment: self.clients)
         with self.iam:
             return doctor._permissions(self.clients.deployment)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from driver import SAMPLES, models_home
 
-from facectl.models import oracle, store, synthetic
+from facectl.models import reference, store, synthetic
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.store import Model
@@ -52,10 +52,10 @@ def embedder(built: dict[str, Model], preprocessing: str) -> Embedder:
 @pytest.fixture(scope="session")
 def original(preprocessing: str) -> Any:
     """facenet-pytorch's InceptionResnetV1 with the same synthetic weights."""
-    return oracle.embedder(synthetic.state(preprocessing))
+    return reference.embedder(synthetic.state(preprocessing))
 
 
 @pytest.fixture(scope="session")
 def mtcnn() -> Any:
     """facenet-pytorch's MTCNN as it comes, every face kept."""
-    return oracle.facenet().MTCNN(keep_all=True)
+    return reference.facenet().MTCNN(keep_all=True)

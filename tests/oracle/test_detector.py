@@ -11,7 +11,7 @@ import pytest
 from conftest import SAMPLES
 from scenes import Picture, frames, pasted, portraits
 
-from facectl.models import oracle
+from facectl.models import reference
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.faces import Face
 from lambda_src.vision.image import decode_image
@@ -128,5 +128,5 @@ def test_order_is_the_originals(detector: Detector, mtcnn: Any) -> None:
 )
 def test_settings(built: dict[str, Any], settings: dict[str, Any]) -> None:
     theirs = {"factor" if k == "pyramid_factor" else k: v for k, v in settings.items()}
-    original = oracle.facenet().MTCNN(keep_all=True, **theirs)
+    original = reference.facenet().MTCNN(keep_all=True, **theirs)
     compare(Detector(built["facenet"], threads=1, **settings), original, portraits())

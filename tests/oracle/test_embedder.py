@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scenes import Picture, frames, pasted, portraits
 
-from facectl.models import oracle, portrait
+from facectl.models import portrait, reference
 from facectl.models.synthetic import fed
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
@@ -33,7 +33,7 @@ def pictures() -> list[Picture]:
 
 def original_crop(picture: Picture, box: tuple[float, ...], preprocessing: str) -> Any:
     """extract_face on a Pillow image, and what the course's code does with it."""
-    face = oracle.facenet().extract_face(
+    face = reference.facenet().extract_face(
         Image.fromarray(picture), np.array(box), image_size=crop_size(preprocessing)
     )
     if preprocessing != CSE546:
@@ -92,7 +92,7 @@ def test_from_image_to_embedding(
     detector: Detector, embedder: Embedder, original: Any, preprocessing: str
 ) -> None:
     """Ours through the queue's crop files, the original's in one program."""
-    mtcnn = oracle.facenet().MTCNN(keep_all=True)
+    mtcnn = reference.facenet().MTCNN(keep_all=True)
     compared = 0
     for picture in pictures()[::3]:
         boxes, chances = mtcnn.detect(Image.fromarray(picture))

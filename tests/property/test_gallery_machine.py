@@ -341,7 +341,7 @@ class GalleryMachine(RuleBasedStateMachine):
             place.damaged.clear()
 
     def publish_elsewhere(self, place: Place, *, replace: bool) -> None:
-        """A second computer enrols somebody of its own and publishes."""
+        """A second computer enrolls somebody of its own and publishes."""
         with mock.patch.dict(os.environ, {"FACECTL_HOME": str(self.home / "2")}):
             space = place.function
             if store.path(ID).exists() and self.space() != space:

@@ -10,12 +10,12 @@ import pytest
 
 from facectl.errors import InputError
 from facectl.stream.annotate import Clip, annotated, draw_all
+from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.ledger import Outcome, Status
-from facectl.stream.live import Live
-from facectl.stream.selection import Selection
+from facectl.stream.in_flight import FrameOutcome, Status
+from facectl.stream.live import LiveSource
+from facectl.stream.sampling import Sampling
 from facectl.stream.sources import Images, open_source
-from facectl.stream.spool import Spool
 from lambda_src.contract import FrameResult, NamedFace
 
 GREY = np.full((120, 200, 3), 128, np.uint8)
@@ -91,17 +91,17 @@ def test_synthetic_weights_are_said_in_the_picture() -> None:
 def images(folder: Path, *sizes: tuple[int, int]) -> Images:
     for n, (width, height) in enumerate(sizes):
         cv2.imwrite(str(folder / f"i{n}.png"), np.full((height, width, 3), 20 * n, np.uint8))
-    source = open_source([str(folder)], Selection())
+    source = open_source([str(folder)], Sampling())
     assert isinstance(source, Images)
     return source
 
 
-def spooled(*statuses: Status) -> Spool:
-    spool = Spool()
+def spooled(*statuses: Status) -> FrameCache:
+    cache = FrameCache()
     for index, status in enumerate(statuses):
         found = answer() if status == "answered" else None
-        spool(Outcome(index, f"i{index}", f"r{index}", 0.0, status, answer=found))
-    return spool
+        cache(FrameOutcome(index, f"i{index}", f"r{index}", 0.0, status, answer=found))
+    return cache
 
 
 def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None
 def test_odd_and_different_sizes_fit_into_the_first(tmp_path: Path) -> None:
     source = images(tmp_path, (101, 51), (400, 100), (20, 90))
     path = tmp_path / "out.mp4"
-    spool = spooled("answered", "answered", "answered")
-    draw_all(Clip(path, 1.0), source, Encoding(), spool, synthetic=False)
+    cache = spooled("answered", "answered", "answered")
+    draw_all(Clip(path, 1.0), source, Encoding(), cache, synthetic=False)
     assert [f.shape for f in read(path)] == [(52, 102, 3)] * 3
 
 
@@ -146,13 +146,13 @@ class NoCamera:
 
 
 def test_of_a_camera_the_images_that_were_sent_are_drawn(tmp_path: Path) -> None:
-    source = Live(0, Selection(), capture=NoCamera)
-    spool = spooled("answered", "answered")
+    source = LiveSource(0, Sampling(), capture=NoCamera)
+    cache = spooled("answered", "answered")
     for index in (1, 0):
         sent = Frame(index, "", 0.0, pixels=np.full((48, 64, 3), 100 * index, np.uint8))
-        spool.keep_image(index, Encoding().file_of(sent))
+        cache.keep_image(index, Encoding().file_of(sent))
     path = tmp_path / "out.mp4"
-    draw_all(Clip(path, source.rate), source, Encoding(max_side=16), spool, synthetic=False)
+    draw_all(Clip(path, source.rate), source, Encoding(max_side=16), cache, synthetic=False)
     assert [round(float(f[:20].mean()) / 100) for f in read(path)] == [0, 1]
 
 

@@ -28,10 +28,10 @@ from lambda_src.contract import (
 )
 from lambda_src.gallery.matching import GalleryFormatError
 from lambda_src.gallery.parts import FLOAT32, INT8, Manifest, read_part, write_part
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 from lambda_src.vision.image import ImageError, decode_image
 
-LIMITS = Settings()
+LIMITS = FunctionSettings()
 # Of a 50,000 x 50,000 PNG 7.5 GB; of the largest image that is taken, 40 megapixels,
 # the pixels and their copy in RGB.
 MOST_MB = 400

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from facectl.bench.clocks import Bounds, Offset, Readings, from_messages, from_samples
-from facectl.bench.recorder import Post, Sample, Stamps
+from facectl.bench.recorder import FrameTiming, PostTiming, Stamps
 from facectl.context import Deployment
 from facectl.stream.responses import Received
 
 READINGS = Readings(epoch=1000.0, monotonic=50.0)
 
 
-def sample(sent_at: float, given_out: float | None, *, answered: float) -> Sample:
+def sample(sent_at: float, given_out: float | None, *, answered: float) -> FrameTiming:
     """Posted at 1000.0 by our clock, 0.1 s in the functions."""
-    return Sample(
+    return FrameTiming(
         index=0,
         name="f",
         request_id="r",
@@ -25,7 +25,7 @@ def sample(sent_at: float, given_out: float | None, *, answered: float) -> Sampl
         due=50.0,
         opened=50.0,
         latency=answered - 1000.0,
-        post=Post(50.0, 50.1, 1),
+        post=PostTiming(50.0, 50.1, 1),
         stamps=Stamps(sent_at, given_out),
         timings_ms={"detect": 60.0, "embed": 40.0},
     )

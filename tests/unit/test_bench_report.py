@@ -17,8 +17,8 @@ from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import Billed, cost_of
 from facectl.bench.export import write_csv
 from facectl.bench.html import page
-from facectl.bench.recorder import Post
-from facectl.bench.report import Figures, Report, Targets, rows
+from facectl.bench.recorder import PostTiming
+from facectl.bench.report import BenchmarkReport, Figures, Targets, rows
 from facectl.bench.run import Load, measure
 from facectl.bench.truth import Truth
 from facectl.bench.workload import Workload
@@ -26,8 +26,8 @@ from facectl.cli.bench import report as bench_report
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.prices import CURRENT
-from facectl.stream.ledger import Counts
-from facectl.stream.sender import Asking
+from facectl.stream.in_flight import FrameCounts
+from facectl.stream.sender import RequestOptions
 
 
 def test_cold_starts_are_counted_apart() -> None:
@@ -83,7 +83,7 @@ def test_a_cold_start_counts_in_the_verdict_and_so_does_a_lost_frame() -> None:
 
 
 def test_a_late_answer_is_told_and_still_a_frame_without_one() -> None:
-    report = report_of(run_with([answered(0, 0.1), lost(1)], counts=Counts(late=1)))
+    report = report_of(run_with([answered(0, 0.1), lost(1)], counts=FrameCounts(late=1)))
     figures = report.as_dict()["figures"]
     assert (figures["answered"], figures["unanswered"], figures["late"]) == (1, 1, 1)
     assert figures["without_answer"] == 1
@@ -108,7 +108,7 @@ def test_nothing_measured_meets_no_target() -> None:
 
 def test_a_client_that_was_too_slow_is_found_out() -> None:
     prompt = run_with([answered(n, 0.1) for n in range(10)])
-    late = run_with([answered(n, 9.0, post=Post(n * 2.0, n * 2.0, 1)) for n in range(10)])
+    late = run_with([answered(n, 9.0, post=PostTiming(n * 2.0, n * 2.0, 1)) for n in range(10)])
     assert not Figures.of(prompt).too_slow
     figures = Figures.of(late)
     assert figures.too_slow
@@ -221,8 +221,8 @@ def test_a_page_of_very_many_frames_stays_small_and_keeps_what_stands_out() -> N
 
 def test_a_real_run_through_all_of_it(tmp_path: Path) -> None:
     pipeline = FakePipeline(lambda n: Stalls(detect=0.02, embed=0.01, cold={0}))
-    load = Load(Clip(5), 10, Asking(detail=True), Workload(12, concurrency=3))
-    run = measure(pipeline.ends, load)
+    load = Load(Clip(5), 10, RequestOptions(detail=True), Workload(12, concurrency=3))
+    run = measure(pipeline.transport, load)
     report = report_of(run)
     assert report.exit_code == 0
     assert report.figures.cold.count == 1
@@ -231,7 +231,7 @@ def test_a_real_run_through_all_of_it(tmp_path: Path) -> None:
     assert "cold start" in printed(report)
 
 
-def printed(report: Report) -> str:
+def printed(report: BenchmarkReport) -> str:
     console = Console(width=100, file=io.StringIO(), record=True)
     original, bench_report.out = bench_report.out, console
     try:

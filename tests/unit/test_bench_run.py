@@ -15,8 +15,8 @@ from facectl.bench.stages import Breakdown, stages_of
 from facectl.bench.workload import Workload
 from facectl.errors import NotRunningError
 from facectl.stream.frames import Frame
-from facectl.stream.ledger import Delivery
-from facectl.stream.sender import Asking
+from facectl.stream.in_flight import AcceptedPost
+from facectl.stream.sender import RequestOptions
 from lambda_src.contract import FrameRequest
 
 # These stages are measured in this process, so a loaded machine adds to them; the others are
@@ -27,8 +27,8 @@ CUT_OFF = 0.0011
 
 def run(pipeline: FakePipeline, workload: Workload, **more: Any) -> Run:
     source = more.pop("source", Clip(5))
-    load = Load(source, 10, Asking(detail=True), workload, **more)
-    return measure(pipeline.ends, load)
+    load = Load(source, 10, RequestOptions(detail=True), workload, **more)
+    return measure(pipeline.transport, load)
 
 
 def breakdown(done: Run) -> Breakdown:
@@ -77,15 +77,15 @@ def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
     latency = done.samples[2].latency
     assert latency is not None
     assert latency > 0.29
-    put_off = [sample.post.put_off for sample in done.samples if sample.post is not None]
+    retry_delay = [sample.post.retry_delay for sample in done.samples if sample.post is not None]
     assert breakdown(done).shares["wait"] == pytest.approx(
-        sum(waits) / 4, abs=sum(put_off) / 4 + 1e-6
+        sum(waits) / 4, abs=sum(retry_delay) / 4 + 1e-6
     )
 
 
 def test_what_a_post_was_put_off_is_waiting_and_not_the_post() -> None:
     class Gated(FakePipeline):
-        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
             time.sleep(0.2)
             return super().post(request, sleep=sleep)
 
@@ -126,7 +126,7 @@ def test_a_closed_loop_never_has_more_on_the_way_than_it_says() -> None:
     together = threading.Barrier(3, timeout=120)
 
     class InThrees(FakePipeline):
-        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
             together.wait()
             return super().post(request, sleep=sleep)
 
@@ -165,7 +165,7 @@ def test_a_frame_without_an_answer_is_unanswered_and_the_rest_is_sent(workload: 
 
 def test_a_target_that_dies_leaves_what_was_measured_until_then() -> None:
     class Dying(FakePipeline):
-        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
             if self.posts >= 3:
                 raise NotRunningError("nothing answers")
             return super().post(request, sleep=sleep)
@@ -181,7 +181,7 @@ def test_frames_are_sent_as_they_are() -> None:
     seen: list[FrameRequest] = []
 
     class Watching(FakePipeline):
-        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+        def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
             seen.append(request)
             return super().post(request, sleep=sleep)
 

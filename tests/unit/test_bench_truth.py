@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from facectl.bench.recorder import Sample
+from facectl.bench.recorder import FrameTiming
 from facectl.bench.truth import Truth, check_labels, load_labels
 from facectl.errors import InputError
 
 
-def answered(name: str, result: str | None) -> Sample:
-    return Sample(0, name, "r", "answered" if result else "unanswered", 0, 0, result=result)
+def answered(name: str, result: str | None) -> FrameTiming:
+    return FrameTiming(0, name, "r", "answered" if result else "unanswered", 0, 0, result=result)
 
 
 def labels(tmp_path: Path, text: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from facectl.deploy.desired import Wish, cloud, resources
+from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.models import (
     Account,
     Alias,
@@ -48,8 +48,8 @@ ACCOUNT = Account(
 ZIP = Package("zip", "c2hhMjU2", b"zip")
 
 
-def wish(**changes: Any) -> Wish:
-    base = Wish(
+def desired(**changes: Any) -> DesiredState:
+    base = DesiredState(
         names=Names("42"),
         account=ACCOUNT,
         cloud=cloud("local"),
@@ -63,7 +63,7 @@ def there(wanted: tuple[Resource, ...]) -> dict[tuple[str, str], Resource]:
     return {key(resource): resource for resource in wanted}
 
 
-WANTED = resources(wish())
+WANTED = resources(desired())
 
 
 def only(kind: type, name: str = "") -> Any:
@@ -153,7 +153,7 @@ def test_an_environment_differs_variable_by_variable() -> None:
 
 def test_a_zip_that_becomes_an_image_is_made_anew_with_what_hangs_on_it() -> None:
     image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
-    wanted = resources(wish(packages=Packages(image, image)))
+    wanted = resources(desired(packages=Packages(image, image)))
     steps = plan(wanted, there(WANTED))
     assert [(type(step), step.resource.kind) for step in steps] == [
         (Replace, "function"),
@@ -167,7 +167,7 @@ def test_a_zip_that_becomes_an_image_is_made_anew_with_what_hangs_on_it() -> Non
 
 def test_an_edited_source_is_the_only_change() -> None:
     edited = Package("zip", "ZWRpdGVk", b"edited")
-    steps = plan(resources(wish(packages=Packages(edited, edited))), there(WANTED))
+    steps = plan(resources(desired(packages=Packages(edited, edited))), there(WANTED))
     assert [step_line(step) for step in steps] == [
         "update function face-detection (code c2hhMjU2 → ZWRpdGVk)",
         "update function face-recognition (code c2hhMjU2 → ZWRpdGVk)",
@@ -175,7 +175,7 @@ def test_an_edited_source_is_the_only_change() -> None:
 
 
 def test_switching_to_iam_removes_the_public_statements() -> None:
-    steps = plan(resources(wish(auth="iam")), there(WANTED))
+    steps = plan(resources(desired(auth="iam")), there(WANTED))
     assert [step_line(step) for step in steps] == [
         "update function URL face-detection (auth none → iam)",
         "delete permission face-detection/facectl-public-url",
@@ -184,7 +184,7 @@ def test_switching_to_iam_removes_the_public_statements() -> None:
 
 
 def test_a_given_role_is_used_and_none_is_made() -> None:
-    wanted = resources(wish(role_arn="arn:aws:iam::123456789012:role/LabRole"))
+    wanted = resources(desired(role_arn="arn:aws:iam::123456789012:role/LabRole"))
     assert not [each for each in wanted if isinstance(each, Role)]
     roles = {each.role for each in wanted if isinstance(each, Function)}
     assert roles == {"arn:aws:iam::123456789012:role/LabRole"}
@@ -192,7 +192,7 @@ def test_a_given_role_is_used_and_none_is_made() -> None:
 
 def test_only_aws_refuses_plain_http() -> None:
     assert only(Queue, "req-queue").policy == ""
-    secured = [each for each in resources(wish(cloud=cloud("aws"))) if isinstance(each, Queue)]
+    secured = [each for each in resources(desired(cloud=cloud("aws"))) if isinstance(each, Queue)]
     assert all('"aws:SecureTransport":"false"' in queue.policy for queue in secured)
 
 
@@ -205,7 +205,7 @@ def test_sizing_reaches_functions_and_trigger() -> None:
         reserved_concurrency=7,
         max_concurrency=9,
     )
-    wanted = resources(wish(sizing=sizing))
+    wanted = resources(desired(sizing=sizing))
     functions = [each for each in wanted if isinstance(each, Function)]
     trigger = next(each for each in wanted if isinstance(each, Trigger))
     assert {(each.memory, each.timeout, each.architecture) for each in functions} == {
@@ -282,7 +282,7 @@ def test_permissions_of_another_tool_are_not_ours_to_remove() -> None:
     assert own.statement.startswith("facectl-")
 
 
-WARM = resources(wish(sizing=Sizing(provisioned_concurrency=3)))
+WARM = resources(desired(sizing=Sizing(provisioned_concurrency=3)))
 
 
 def test_warm_environments_need_a_version_and_everything_leads_to_it() -> None:
@@ -306,7 +306,7 @@ def test_without_warm_environments_the_alias_goes_last() -> None:
 
 
 def test_a_changed_function_takes_its_alias_along() -> None:
-    larger = resources(wish(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
+    larger = resources(desired(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
     assert [step_line(step) for step in plan(larger, there(WARM))] == [
         "update function face-detection (memory 3008 → 4096)",
         "update function face-recognition (memory 3008 → 4096)",
@@ -325,13 +325,13 @@ def test_an_alias_of_an_old_version_is_moved() -> None:
 
 
 def test_pollers_that_are_paid_for_replace_the_limit() -> None:
-    paid = resources(wish(sizing=Sizing(pollers=(2, 20))))
+    paid = resources(desired(sizing=Sizing(pollers=(2, 20))))
     (step,) = plan(paid, there(WANTED))
     assert step_line(step).endswith("(max concurrency 2 → none, pollers none → 2, 20)")
 
 
 def test_the_alias_of_a_changed_function_says_which_version_it_had() -> None:
-    larger = resources(wish(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
+    larger = resources(desired(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
     alias = next(each for each in WARM if isinstance(each, Alias))
     found = {**there(WARM), key(alias): dataclasses.replace(alias, version="7")}
     lines = [step_line(step) for step in plan(larger, found)]
@@ -339,7 +339,7 @@ def test_the_alias_of_a_changed_function_says_which_version_it_had() -> None:
 
 
 def test_a_changed_function_without_its_alias_gets_one() -> None:
-    larger = resources(wish(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
+    larger = resources(desired(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
     found = there(WARM)
     del found[Alias.kind, "face-detection:live"]
     assert "create alias face-detection:live" in [step_line(step) for step in plan(larger, found)]
@@ -351,7 +351,7 @@ def test_a_warm_deployment_as_wanted_needs_no_step() -> None:
 
 def test_a_replaced_function_takes_its_superfluous_statements_and_aliases_with_it() -> None:
     image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
-    wanted = resources(wish(packages=Packages(image, ZIP), auth="iam"))
+    wanted = resources(desired(packages=Packages(image, ZIP), auth="iam"))
     assert [step_line(step).partition(" (")[0] for step in plan(wanted, there(WARM))] == [
         "replace function face-detection",
         "create function URL face-detection",
@@ -364,7 +364,7 @@ def test_a_trigger_that_is_missing_beside_a_replaced_function_is_made() -> None:
     image = Package("image", "123.dkr.ecr.us-east-1.amazonaws.com/face-detection:abc")
     found = there(WANTED)
     del found[key(only(Trigger))]
-    steps = plan(resources(wish(packages=Packages(image, image))), found)
+    steps = plan(resources(desired(packages=Packages(image, image))), found)
     assert [step_line(step) for step in steps][-1] == (
         "create trigger 42-req-queue → face-recognition"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from facectl.deploy.probe import Probed, probe
 from facectl.errors import CloudError
-from facectl.stream.delivery import Undelivered
+from facectl.stream.delivery import FrameUndelivered
 from facectl.stream.responses import Received
 from lambda_src.contract import FaceMessage, FrameRequest, FrameResult
 
@@ -101,6 +101,6 @@ def test_what_is_wrong_names_the_function(
 
 def test_a_function_that_does_not_start_is_told_with_its_words() -> None:
     pipeline = Pipeline()
-    pipeline.refusal = Undelivered("502: no module named cv2")
+    pipeline.refusal = FrameUndelivered("502: no module named cv2")
     with pytest.raises(CloudError, match="did not take the probe frame: 502: no module named cv2"):
         ask(pipeline)

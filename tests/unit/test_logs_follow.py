@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from facectl.errors import CloudError
 from facectl.logs.events import FUNCTIONS, LogEvent
-from facectl.logs.follow import Cloud, Follower
+from facectl.logs.follow import Follower, LogConnections
 from facectl.logs.source import NoLogYetError
 from facectl.logs.times import Window
 
@@ -102,7 +102,7 @@ def follow(
     told: list[str] | None = None,
 ) -> list[LogEvent]:
     follower = Follower(
-        Cloud(lambda: service, live),
+        LogConnections(lambda: service, live),
         FUNCTIONS,
         tell=[].append if told is None else told.append,
         clock=service.time,
@@ -156,7 +156,7 @@ def test_an_event_is_shown_within_three_seconds() -> None:
     # Long after the last one: the pace is at its slowest.
     service.log("late", at=START + 100.01, seen_at=START + 100.01)
     follower = Follower(
-        Cloud(lambda: service), FUNCTIONS, clock=service.time, sleep=service.time.sleep
+        LogConnections(lambda: service), FUNCTIONS, clock=service.time, sleep=service.time.sleep
     )
     next(follower.batches(START))
     assert service.time.now - (START + 100.01) < 3
@@ -197,7 +197,11 @@ def test_new_credentials_are_looked_for() -> None:
         return service
 
     follower = Follower(
-        Cloud(source), FUNCTIONS, tell=told.append, clock=service.time, sleep=service.time.sleep
+        LogConnections(source),
+        FUNCTIONS,
+        tell=told.append,
+        clock=service.time,
+        sleep=service.time.sleep,
     )
     [batch] = list(follower.batches(START, START + 30))
     assert len(made) == 2
@@ -238,7 +242,10 @@ def test_a_session_that_tells_nothing_is_not_relied_on() -> None:
     service = Service(Time())
     service.log("a", at=START + 50, seen_at=START + 50)
     follower = Follower(
-        Cloud(lambda: service, Session), FUNCTIONS, clock=service.time, sleep=service.time.sleep
+        LogConnections(lambda: service, Session),
+        FUNCTIONS,
+        clock=service.time,
+        sleep=service.time.sleep,
     )
     next(follower.batches(START))
     assert service.time.now - (START + 50) < 3

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from facectl.errors import InputError
-from facectl.logs import autopsy
+from facectl.logs import failure_reasons
+from facectl.logs.dead_letters import DeadLetter
 from facectl.logs.events import LogEvent
-from facectl.logs.evidence import Evidence
-from facectl.logs.letters import Letter
 from facectl.logs.parse import Line
+from facectl.logs.request_events import RequestEvents
 from facectl.logs.slow import slowest
 from facectl.logs.times import Window
 from facectl.logs.trace import Trace, as_dict, trace
@@ -116,15 +116,15 @@ def failed(at: float, received: Line, hidden: float, **more: Any) -> Line:
 
 
 def followed(lines: list[Line], *, now: float = 100.0, **more: Any) -> Trace:
-    return trace(Evidence("r", lines, T + now, **more))
+    return trace(RequestEvents("r", lines, T + now, **more))
 
 
 def events(traced: Trace) -> list[str]:
     return [step.event for step in traced.steps]
 
 
-def letter(message_id: str = "m1") -> Letter:
-    return Letter(message_id, "receipt", json.dumps({"request_id": "r"}), T)
+def dead_letter(message_id: str = "m1") -> DeadLetter:
+    return DeadLetter(message_id, "receipt", json.dumps({"request_id": "r"}), T)
 
 
 def test_an_answered_frame_step_by_step() -> None:
@@ -278,7 +278,7 @@ def three_failures() -> list[Line]:
 
 
 def test_a_message_that_died() -> None:
-    traced = followed(three_failures(), letter=letter())
+    traced = followed(three_failures(), dead_letter=dead_letter())
     assert (traced.state, traced.result) == ("dead-letter queue", "Error")
     assert traced.now == "in the dead-letter queue, answered Error: ValueError: bad crop"
     assert traced.steps[-1].text.endswith("the last delivery; answered Error")
@@ -322,7 +322,7 @@ def test_deliveries_that_left_no_line() -> None:
     second = delivered(20.0, 2)
     stray = fault(RECOGNITION_FUNCTION, 3.0, "ix", "timeout", "Task timed out after 2.00 seconds")
     lines = [*post(), second, answered(20.1, second)]
-    traced = followed(lines, strays=[stray])
+    traced = followed(lines, unmatched=[stray])
     assert events(traced)[6:8] == ["lost", "delivered"]
     assert traced.steps[6].text == (
         "delivery 1: face-recognition timed out after 2 s before it received the message"
@@ -348,7 +348,7 @@ def test_a_worker_that_received_the_message_and_logged_no_more_was_lost() -> Non
 
 
 def test_a_message_that_was_throttled_until_it_died() -> None:
-    traced = followed(post(), letter=letter())
+    traced = followed(post(), dead_letter=dead_letter())
     assert traced.state == "dead-letter queue"
     assert traced.now == (
         "in the dead-letter queue, never answered: throttled: no worker ever received it"
@@ -357,21 +357,21 @@ def test_a_message_that_was_throttled_until_it_died() -> None:
 
 
 def test_a_message_that_was_throttled_after_its_worker_was_lost() -> None:
-    traced = followed([*post(), delivered(0.25, 2)], letter=letter())
+    traced = followed([*post(), delivered(0.25, 2)], dead_letter=dead_letter())
     assert events(traced)[-4:] == ["throttled", "delivered", "lost", "throttled"]
     assert "the worker of delivery 2 received it and was lost" in traced.now
 
 
 def test_a_message_whose_every_worker_died_silently() -> None:
-    strays = [fault(RECOGNITION_FUNCTION, at, f"x{at}", "killed") for at in (1.0, 13.0, 25.0)]
-    traced = followed(post(), strays=strays, letter=letter())
+    unmatched = [fault(RECOGNITION_FUNCTION, at, f"x{at}", "killed") for at in (1.0, 13.0, 25.0)]
+    traced = followed(post(), unmatched=unmatched, dead_letter=dead_letter())
     assert traced.state == "dead-letter queue"
     assert "never answered: face-recognition lost its worker" in traced.now
     assert events(traced).count("lost") == 3
 
 
 @pytest.mark.parametrize(
-    ("lines", "strays", "why"),
+    ("lines", "unmatched", "why"),
     [
         ([], [], "throttled: no worker ever received it"),
         ([delivered(0.25)], [], "a worker received it and was lost"),
@@ -383,9 +383,9 @@ def test_a_message_whose_every_worker_died_silently() -> None:
     ],
 )
 def test_why_a_message_without_an_error_died(
-    lines: list[Line], strays: list[Line], why: str
+    lines: list[Line], unmatched: list[Line], why: str
 ) -> None:
-    assert autopsy._death(letter(), lines, [], strays).why == why
+    assert failure_reasons._failure(dead_letter(), lines, [], unmatched).why == why
 
 
 def test_a_redriven_message() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from facectl.deploy.options import Options
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 
 
 def told(options: Options) -> bool:
-    return Settings.from_environment(options.environment).log_names
+    return FunctionSettings.from_environment(options.environment).log_names
 
 
 def test_names_are_logged_unless_it_is_said() -> None:

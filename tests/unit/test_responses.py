@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.responses import Collector, Patience, Received
+from facectl.stream.responses import Backoff, Collector, Received
 from facectl.stream.tail import Limits, Tail
 from lambda_src.contract import FrameResult, MessageError
 
@@ -81,10 +81,10 @@ def test_ours_are_taken_and_the_rest_is_given_back() -> None:
     queue = FakeQueue(
         [message(1), message(2, "other-0"), received(3, "not json"), message(4, "run-1")]
     )
-    inbox = Inbox()
-    collector = Collector(queue, inbox)
+    mailbox = Inbox()
+    collector = Collector(queue, mailbox)
     assert collector.collect() == 4
-    assert [a.request_id for a in inbox.answers] == ["run-0", "run-1"]
+    assert [a.request_id for a in mailbox.answers] == ["run-0", "run-1"]
     assert queue.deleted == ["m1", "m4"]
     assert queue.given_back == ["m2", "m3"]
     assert not collector.unclaimed
@@ -124,21 +124,21 @@ def wait_for_end(collector: Collector) -> None:
 def test_the_thread_rides_out_short_failures_and_reports_one_that_stays() -> None:
     refused = CloudError("access denied")
     queue = FakeQueue(gone(), [message(1)], gone(), gone(), [message(2, "run-1")], refused)
-    inbox = Inbox()
-    collector = Collector(queue, inbox, patience=Patience(sleep=lambda _: None))
+    mailbox = Inbox()
+    collector = Collector(queue, mailbox, backoff=Backoff(sleep=lambda _: None))
     collector.start()
     wait_for_end(collector)
-    assert [a.request_id for a in inbox.answers] == ["run-0", "run-1"]
+    assert [a.request_id for a in mailbox.answers] == ["run-0", "run-1"]
     assert collector.failure is refused
 
 
 def test_nothing_is_polled_for_while_no_answer_can_come() -> None:
-    queue, inbox = FakeQueue(), Inbox()
-    inbox.open = False
-    collector = Collector(queue, inbox)
+    queue, mailbox = FakeQueue(), Inbox()
+    mailbox.open = False
+    collector = Collector(queue, mailbox)
     collector.start()
     for _ in range(3):
-        assert inbox.asked.acquire(timeout=60)
+        assert mailbox.asked.acquire(timeout=60)
     collector.stop(grace=60)
     assert queue.waits == []
 
@@ -164,14 +164,14 @@ class Time:
 
 def test_patience_waits_longer_each_time_and_ends() -> None:
     clock = Time()
-    patience = Patience(limit=10, clock=clock, sleep=clock.sleep)
+    backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
     error = gone()
     failures = 0
     while clock.now <= 10:
-        patience.endure(error)
+        backoff.wait_or_raise(error)
         failures += 1
     with pytest.raises(NotRunningError) as ended:
-        patience.endure(error)
+        backoff.wait_or_raise(error)
     assert ended.value is error
     assert len(clock.slept) == failures
     assert clock.slept[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0])
@@ -180,17 +180,17 @@ def test_patience_waits_longer_each_time_and_ends() -> None:
 
 def test_patience_begins_anew_after_a_success() -> None:
     clock = Time()
-    patience = Patience(limit=10, clock=clock, sleep=clock.sleep)
+    backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
     for _ in range(50):
-        patience.endure(gone())
-        patience.well()
+        backoff.wait_or_raise(gone())
+        backoff.reset()
     assert set(clock.slept) == {0.2}
 
 
 def test_what_does_not_pass_is_raised_at_once() -> None:
     clock = Time()
     with pytest.raises(CloudError, match="access denied"):
-        Patience(clock=clock, sleep=clock.sleep).endure(CloudError("access denied"))
+        Backoff(clock=clock, sleep=clock.sleep).wait_or_raise(CloudError("access denied"))
     assert clock.slept == []
 
 

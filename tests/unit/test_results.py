@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from facectl.errors import FacectlError, InputError
-from facectl.stream.ledger import Delivery, Outcome
-from facectl.stream.results import MOST_NAMED, ResultsFile, Tally, ranges
-from facectl.stream.spool import Spool
+from facectl.stream.frame_cache import FrameCache
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome
+from facectl.stream.results import MOST_NAMED, ResultsFile, RunStats, ranges
 from lambda_src.contract import FrameResult, NamedFace
 
 FACE = NamedFace((1, 2, 3, 4), 0.99, "Ann", 0.5)
 
 
-def outcome(index: int, result: str | None = "Ann", **changes: object) -> Outcome:
+def outcome(index: int, result: str | None = "Ann", **changes: object) -> FrameOutcome:
     fields: dict[str, object] = {
         "index": index,
         "name": f"f{index}.jpg",
@@ -25,9 +25,9 @@ def outcome(index: int, result: str | None = "Ann", **changes: object) -> Outcom
         "status": "answered" if result else "unanswered",
         "answer": FrameResult(f"run-{index}", result, (FACE,), {"detect": 1.0}) if result else None,
         "latency": 0.25 if result else None,
-        "delivery": Delivery(1, 2, 0.0312),
+        "delivery": AcceptedPost(1, 2, 0.0312),
     }
-    return Outcome(**{**fields, **changes})  # type: ignore[arg-type]
+    return FrameOutcome(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_a_line_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
@@ -72,23 +72,23 @@ def test_a_full_disk_is_an_error_that_names_the_file() -> None:
 
 
 def test_the_tally_keeps_figures_and_only_the_first_rows() -> None:
-    tally = Tally(rows=2)
+    stats = RunStats(rows=2)
     for index in (3, 1, 0, 2):
-        tally(outcome(index, "Ann,Bob,Ann", latency=0.1 * (index + 1)))
-    tally(outcome(4, None))
-    assert sorted(o.index for o in tally.first) == [0, 1]
-    assert tally.names == {"Ann": 4, "Bob": 4}
-    assert tally.statuses == {"answered": 4, "unanswered": 1}
-    assert tally.latency.as_dict() == {"mean": 0.25, "min": 0.1, "max": 0.4}
-    assert [o.index for o in tally.lost] == [4]
+        stats(outcome(index, "Ann,Bob,Ann", latency=0.1 * (index + 1)))
+    stats(outcome(4, None))
+    assert sorted(o.index for o in stats.first) == [0, 1]
+    assert stats.names == {"Ann": 4, "Bob": 4}
+    assert stats.statuses == {"answered": 4, "unanswered": 1}
+    assert stats.latency.as_dict() == {"mean": 0.25, "min": 0.1, "max": 0.4}
+    assert [o.index for o in stats.lost] == [4]
 
 
 def test_lost_frames_are_counted_beyond_those_that_are_named() -> None:
-    tally = Tally(rows=0)
+    stats = RunStats(rows=0)
     for index in range(MOST_NAMED + 5):
-        tally(outcome(index, None))
-    assert len(tally.lost) == MOST_NAMED
-    assert tally.statuses["unanswered"] == MOST_NAMED + 5
+        stats(outcome(index, None))
+    assert len(stats.lost) == MOST_NAMED
+    assert stats.statuses["unanswered"] == MOST_NAMED + 5
 
 
 def test_a_late_answer_has_a_second_line_with_it(tmp_path: Path) -> None:
@@ -112,33 +112,33 @@ def test_ranges(indices: list[int], text: str) -> None:
 
 
 def test_the_spool_gives_back_what_it_got_in_order() -> None:
-    spool = Spool()
-    spool(outcome(2))
-    spool(outcome(0, None))
-    spool(outcome(1, None, status="refused"))
+    cache = FrameCache()
+    cache(outcome(2))
+    cache(outcome(0, None))
+    cache(outcome(1, None, status="refused"))
     for index in (2, 0):
-        spool.keep_image(index, bytes([index]))
-    assert spool.outcome(2) == ("answered", outcome(2).answer)
-    assert spool.outcome(0) == ("unanswered", None)
-    assert spool.outcome(7) is None
-    assert spool.sent() == 2
-    assert [(f.index, f.file) for f in spool.frames()] == [(0, b"\x00"), (2, b"\x02")]
-    spool.close()
+        cache.keep_image(index, bytes([index]))
+    assert cache.outcome(2) == ("answered", outcome(2).answer)
+    assert cache.outcome(0) == ("unanswered", None)
+    assert cache.outcome(7) is None
+    assert cache.sent() == 2
+    assert [(f.index, f.file) for f in cache.frames()] == [(0, b"\x00"), (2, b"\x02")]
+    cache.close()
 
 
 def test_a_spool_that_has_no_room_is_an_error_that_says_what_to_do() -> None:
-    spool = Spool()
-    spool._database.execute("PRAGMA max_page_count = 3")
+    cache = FrameCache()
+    cache._database.execute("PRAGMA max_page_count = 3")
     with pytest.raises(FacectlError, match="can't be kept: database or disk is full") as told:
-        spool.keep_image(0, bytes(100_000))
+        cache.keep_image(0, bytes(100_000))
     assert "--annotate" in (told.value.hint or "")
-    spool.close()
+    cache.close()
 
 
 def test_a_late_answer_takes_the_place_of_none() -> None:
-    spool = Spool()
-    spool(outcome(0, None))
-    spool(outcome(0, status="late"))
-    assert spool.outcome(0) == ("late", outcome(0).answer)
-    assert spool.sent() == 1
-    spool.close()
+    cache = FrameCache()
+    cache(outcome(0, None))
+    cache(outcome(0, status="late"))
+    assert cache.outcome(0) == ("late", outcome(0).answer)
+    assert cache.sent() == 1
+    cache.close()

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.delivery import Refused, Undelivered
+from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.ledger import Delivery, Ledger, Outcome
-from facectl.stream.sender import Asking, Sender
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.sender import RequestOptions, Sender
 from lambda_src.contract import FrameRequest
 
 # Against hanging alone.
 LONG = 120.0
-ASKING = Asking(Encoding(max_side=16), max_faces=3, detail=True)
+ASKING = RequestOptions(Encoding(max_side=16), max_faces=3, detail=True)
 
 
 def frames(count: int) -> Iterator[Frame]:
@@ -35,7 +35,7 @@ class Endpoint:
         self._now = 0
         self._lock = threading.Lock()
 
-    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
         with self._lock:
             self.requests.append(request)
             self._now += 1
@@ -45,19 +45,19 @@ class Endpoint:
         finally:
             with self._lock:
                 self._now -= 1
-        return Delivery(1, 1, 0.0)
+        return AcceptedPost(1, 1, 0.0)
 
 
 class Run:
-    """A ledger that waits for no answers, and a sender on it."""
+    """A tracker that waits for no answers, and a sender on it."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int = 2, **kwargs: object) -> None:
-        self.outcomes: dict[int, Outcome] = {}
-        self.ledger = Ledger(wait=False)
-        self.ledger.listen(lambda o: self.outcomes.__setitem__(o.index, o))
+        self.outcomes: dict[int, FrameOutcome] = {}
+        self.tracker = InFlightTracker(wait=False)
+        self.tracker.listen(lambda o: self.outcomes.__setitem__(o.index, o))
         self.sender = Sender(
             endpoint,
-            self.ledger,
+            self.tracker,
             ASKING,
             concurrency=concurrency,
             **kwargs,  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_every_frame_is_sent_once_as_asked() -> None:
     endpoint = Endpoint()
     run = Run(endpoint, concurrency=4)
     run.sender.run(frames(40))
-    name = run.ledger.run
+    name = run.tracker.run
     assert sorted(r.request_id for r in endpoint.requests) == [f"{name}-{n:06d}" for n in range(40)]
     first = min(endpoint.requests, key=lambda r: r.request_id)
     assert (first.filename, first.max_faces, first.detail) == ("f0", 3, True)
@@ -80,14 +80,14 @@ def test_every_frame_is_sent_once_as_asked() -> None:
 
 
 def test_no_more_requests_at_once_than_threads_and_no_frames_far_ahead() -> None:
-    gate = threading.Event()
+    limiter = threading.Event()
     posting = threading.Semaphore(0)
     taken = threading.Semaphore(0)
     looked = threading.Semaphore(0)
 
     def held(_: FrameRequest) -> None:
         posting.release()
-        assert gate.wait(LONG)
+        assert limiter.wait(LONG)
 
     def counted() -> Iterator[Frame]:
         for frame in frames(50):
@@ -111,7 +111,7 @@ def test_no_more_requests_at_once_than_threads_and_no_frames_far_ahead() -> None
     for _ in range(3):
         assert looked.acquire(timeout=LONG)
     assert not taken.acquire(blocking=False)
-    gate.set()
+    limiter.set()
     sending.join(LONG)
     assert endpoint.most_at_once == 3
     assert len(run.outcomes) == 50
@@ -125,10 +125,10 @@ def test_a_schedule_paces_frames_and_latency_counts_from_it() -> None:
         nonlocal now
         now += 0.3 if request.filename == "f0" else 0.0
 
-    ledger = Ledger(wait=False, clock=lambda: now)
-    outcomes: list[Outcome] = []
-    ledger.listen(outcomes.append)
-    sender = Sender(Endpoint(stalls), ledger, ASKING, concurrency=1, clock=lambda: now)
+    tracker = InFlightTracker(wait=False, clock=lambda: now)
+    outcomes: list[FrameOutcome] = []
+    tracker.listen(outcomes.append)
+    sender = Sender(Endpoint(stalls), tracker, ASKING, concurrency=1, clock=lambda: now)
     sender.run(frames(4), schedule=lambda frame: frame.timestamp)
     assert [o.due - 50 for o in outcomes] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert [o.opened - 50 for o in outcomes] == pytest.approx([0, 0.3, 0.3, 0.3])
@@ -137,7 +137,7 @@ def test_a_schedule_paces_frames_and_latency_counts_from_it() -> None:
 def test_a_refused_frame_does_not_stop_the_others() -> None:
     def picky(request: FrameRequest) -> None:
         if request.request_id.endswith("3"):
-            raise Refused("400: no image")
+            raise FrameRefused("400: no image")
 
     run = Run(Endpoint(picky))
     run.sender.run(frames(6))
@@ -158,7 +158,7 @@ def test_one_lost_frame_is_no_reason_to_stop_but_eight_in_a_row_are() -> None:
 
     def flaky(request: FrameRequest) -> None:
         if int(request.request_id[-6:]) in lost:
-            raise Undelivered("503: busy")
+            raise FrameUndelivered("503: busy")
 
     run = Run(Endpoint(flaky), concurrency=1)
     run.sender.run(frames(6))
@@ -191,16 +191,16 @@ def test_a_check_that_raises_ends_the_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         run.sender.run(frames(100), check=check)
     run.sender.stop()
-    run.ledger.close(interrupted=True)
+    run.tracker.close(interrupted=True)
 
 
 def test_stop_begins_nothing_new_and_waits_for_what_is_under_way() -> None:
-    gate = threading.Event()
+    limiter = threading.Event()
     posting = threading.Semaphore(0)
 
     def held(_: FrameRequest) -> None:
         posting.release()
-        assert gate.wait(LONG)
+        assert limiter.wait(LONG)
 
     endpoint = Endpoint(held)
     run = Run(endpoint, concurrency=2)
@@ -216,9 +216,9 @@ def test_stop_begins_nothing_new_and_waits_for_what_is_under_way() -> None:
     stopping = threading.Thread(target=run.sender.stop, kwargs={"grace": LONG})
     stopping.start()
     assert run.sender.stopping.wait(LONG)
-    gate.set()
+    limiter.set()
     stopping.join(LONG)
-    run.ledger.close(interrupted=True)
+    run.tracker.close(interrupted=True)
     assert len(endpoint.requests) == 2
     assert set(run.statuses().values()) == {"accepted"}
 

@@ -10,11 +10,11 @@ import pytest
 from facectl.cli.run_report import warnings
 from facectl.errors import CloudError, FacectlError, IncompleteError
 from facectl.stream.frames import Frame
-from facectl.stream.ledger import Delivery, Outcome
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
-from facectl.stream.results import Tally
-from facectl.stream.sender import Asking
-from facectl.stream.session import Ends, Plan, Session
+from facectl.stream.results import RunStats
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import RunOptions, Session, Transport
 from lambda_src.contract import FrameRequest, FrameResult
 
 JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"
@@ -30,20 +30,20 @@ class Cloud:
         self.now = 100.0
         self.posted: list[int] = []
         self.deleted: list[str] = []
-        self.ends = Ends(self, self)
+        self.ends = Transport(self, self)
         self._answers = answers
         self._messages: queue.Queue[Received] = queue.Queue()
 
     def clock(self) -> float:
         return self.now
 
-    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> Delivery:
+    def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
         run, _, index = request.request_id.rpartition("-")
         self.posted.append(int(index))
         for other in self._answers(int(index)):
             result = FrameResult(f"{run}-{other:06d}", "Ann")
             self._messages.put(Received(f"m{other}", f"r{other}", "", 0.0, 0.0, result))
-        return Delivery(1, 1, 0.01)
+        return AcceptedPost(1, 1, 0.01)
 
     def receive(self, *, wait: int = 20) -> list[Received]:
         try:
@@ -75,14 +75,16 @@ class Frames:
 
 def session(cloud: Cloud, **plan: object) -> Session:
     fields: dict[str, object] = {"concurrency": 1, "window": 1, "timeout": 30.0, **plan}
-    return Session(cloud.ends, Plan(Asking(), **fields), Tally(0), clock=cloud.clock)  # type: ignore[arg-type]
+    return Session(
+        cloud.ends, RunOptions(RequestOptions(), **fields), RunStats(0), clock=cloud.clock
+    )  # type: ignore[arg-type]
 
 
 def test_a_closed_loop_of_one_goes_on_after_a_loss() -> None:
     cloud = Cloud(lambda index: [] if index in {0, 3} else [index])
     report = session(cloud).run(Frames(6))
     assert cloud.posted == list(range(6))
-    assert report.tally.statuses == {"answered": 4, "unanswered": 2}
+    assert report.stats.statuses == {"answered": 4, "unanswered": 2}
     assert report.failure is None
     assert report.exit_code == 1
     assert not report.finished
@@ -92,10 +94,10 @@ def test_a_late_answer_is_told_taken_off_the_queue_and_no_duplicate() -> None:
     # The answer to frame 0 comes when its deadline has let frame 1 through.
     cloud = Cloud(lambda index: [[], [0, 1], [2]][index])
     run = session(cloud)
-    late: list[Outcome] = []
-    run.ledger.listen(lambda _: None, late=late.append)
+    late: list[FrameOutcome] = []
+    run.tracker.listen(lambda _: None, late=late.append)
     report = run.run(Frames(3))
-    assert report.tally.statuses == {"answered": 2, "unanswered": 1}
+    assert report.stats.statuses == {"answered": 2, "unanswered": 1}
     assert (report.counts.late, report.counts.duplicates) == (1, 0)
     assert [(o.index, o.status) for o in late] == [(0, "late")]
     assert late[0].latency is not None
@@ -121,8 +123,8 @@ def test_a_pipeline_that_answers_nothing_any_more_ends_the_run() -> None:
     assert 13 <= len(cloud.posted) < 100
 
 
-def full(*statuses: str) -> Callable[[Outcome], None]:
-    def listener(outcome: Outcome) -> None:
+def full(*statuses: str) -> Callable[[FrameOutcome], None]:
+    def listener(outcome: FrameOutcome) -> None:
         if outcome.status in statuses:
             raise FacectlError("r.jsonl can't be written any more: No space left on device")
 
@@ -132,9 +134,9 @@ def full(*statuses: str) -> Callable[[Outcome], None]:
 def test_a_disk_that_is_full_at_the_end_costs_neither_report_nor_exit_code() -> None:
     cloud = Cloud(lambda index: [] if index == 2 else [index])
     run = session(cloud, window=10)
-    run.ledger.listen(full("unanswered"))
+    run.tracker.listen(full("unanswered"))
     report = run.run(Frames(3))
-    assert report.tally.statuses == {"answered": 2, "unanswered": 1}
+    assert report.stats.statuses == {"answered": 2, "unanswered": 1}
     assert report.exit_code == 3
     assert "can't be written any more" in str(report.incomplete())
 
@@ -142,10 +144,10 @@ def test_a_disk_that_is_full_at_the_end_costs_neither_report_nor_exit_code() -> 
 def test_a_disk_that_is_full_in_the_middle_counts_each_frame_once() -> None:
     cloud = Cloud(lambda index: [index])
     run = session(cloud)
-    run.ledger.listen(full("answered", "unanswered"))
+    run.tracker.listen(full("answered", "unanswered"))
     report = run.run(Frames(3))
     assert report.exit_code == 3
-    assert report.tally.statuses == {"unanswered": 1}
+    assert report.stats.statuses == {"unanswered": 1}
     assert cloud.deleted == []
 
 
@@ -153,14 +155,14 @@ def test_a_disk_that_is_full_when_a_run_is_resumed_ends_it_with_a_report() -> No
     class Journal:
         run = "run"
 
-        def restore(self, ledger: object) -> None:
+        def restore(self, tracker: object) -> None:
             raise FacectlError("r.jsonl can't be written any more: No space left on device")
 
-        def done(self, outcome: Outcome) -> None:
+        def done(self, outcome: FrameOutcome) -> None:
             """Nothing is done."""
 
     cloud = Cloud(lambda index: [index])
-    run = Session(cloud.ends, Plan(Asking()), Tally(0), journal=Journal())  # type: ignore[arg-type]
+    run = Session(cloud.ends, RunOptions(RequestOptions()), RunStats(0), journal=Journal())  # type: ignore[arg-type]
     report = run.run(Frames(3))
     assert report.exit_code == 3
     assert cloud.posted == []
@@ -172,7 +174,7 @@ def test_an_error_of_the_cloud_is_told_before_one_of_the_disk() -> None:
             raise CloudError("access denied")
 
     run = session(Broken(lambda index: [index]), window=10)
-    run.ledger.listen(full("unanswered"))
+    run.tracker.listen(full("unanswered"))
     report = run.run(Frames(3))
     assert str(report.failure) == "access denied"
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lambda_src.settings import Settings, available_threads
+from lambda_src.settings import FunctionSettings, available_threads
 
 
 def test_defaults_are_facenet_pytorchs() -> None:
-    settings = Settings.from_environment({})
+    settings = FunctionSettings.from_environment({})
     assert settings.min_face_size == 20
     assert settings.thresholds == (0.6, 0.7, 0.7)
     assert settings.pyramid_factor == 0.709
 
 
 def test_every_setting_can_be_set() -> None:
-    settings = Settings.from_environment(
+    settings = FunctionSettings.from_environment(
         {
             "FACECTL_MODEL_DIR": "/m",
             "FACECTL_REQUEST_QUEUE_URL": "q1",
@@ -36,7 +36,7 @@ def test_every_setting_can_be_set() -> None:
             "FACECTL_LOG_NAMES": "0",
         }
     )
-    assert settings == Settings(
+    assert settings == FunctionSettings(
         Path("/m"), "q1", "q2", "b", 1.5, 4, 90, 5, 6, 40, (0.5, 0.6, 0.7), 0.8, 3, False
     )
 
@@ -47,7 +47,7 @@ def test_every_setting_can_be_set() -> None:
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
-        Settings.from_environment({name: value})
+        FunctionSettings.from_environment({name: value})
 
 
 @pytest.mark.parametrize(("memory", "threads"), [(128, 1), (1769, 1), (3008, 2), (10240, 6)])

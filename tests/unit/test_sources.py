@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from facectl.errors import InputError
-from facectl.stream.live import Live
-from facectl.stream.selection import Selection
+from facectl.stream.live import LiveSource
+from facectl.stream.sampling import Sampling
 from facectl.stream.sources import Images, Video, natural_order, open_source
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "faces-1080p.mp4"
-ALL = Selection()
+ALL = Sampling()
 
 
 def shade(value: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def positions(source: Video | Images | Live) -> list[int]:
+def positions(source: Video | Images | LiveSource) -> list[int]:
     return [round(float(f.pixels.mean()) / 4) for f in source if f.pixels is not None]
 
 
@@ -51,20 +51,20 @@ def test_a_video_gives_every_frame_in_order_with_its_time(video: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("selection", "taken", "rate"),
+    ("sampling", "taken", "rate"),
     [
-        (Selection(every=20), [0, 20, 40], 0.5),
-        (Selection(limit=3), [0, 1, 2], 10),
-        (Selection(every=20, limit=2), [0, 20], 0.5),
-        (Selection(fps=2), list(range(0, 50, 5)), 2),
-        (Selection(fps=3, limit=5), [0, 4, 7, 10, 14], 3),
-        (Selection(fps=99), list(range(50)), 10),
+        (Sampling(every=20), [0, 20, 40], 0.5),
+        (Sampling(limit=3), [0, 1, 2], 10),
+        (Sampling(every=20, limit=2), [0, 20], 0.5),
+        (Sampling(fps=2), list(range(0, 50, 5)), 2),
+        (Sampling(fps=3, limit=5), [0, 4, 7, 10, 14], 3),
+        (Sampling(fps=99), list(range(50)), 10),
     ],
 )
 def test_a_selection_takes_these_frames_and_foretells_how_many(
-    video: Path, selection: Selection, taken: list[int], rate: float
+    video: Path, sampling: Sampling, taken: list[int], rate: float
 ) -> None:
-    source = open_source([str(video)], selection)
+    source = open_source([str(video)], sampling)
     assert positions(source) == taken
     assert source.expected == len(taken)
     assert source.rate == pytest.approx(rate)
@@ -72,7 +72,7 @@ def test_a_selection_takes_these_frames_and_foretells_how_many(
 
 def test_every_and_fps_exclude_each_other() -> None:
     with pytest.raises(InputError, match="--every and --fps"):
-        Selection(every=2, fps=1)
+        Sampling(every=2, fps=1)
 
 
 def test_a_truncated_video_gives_what_can_be_read_and_names_the_rest(video: Path) -> None:
@@ -106,7 +106,7 @@ class Damaged:
 def test_a_frame_that_cannot_be_decoded_is_told_even_where_it_is_the_last_wanted(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Video(video, Selection(limit=3))
+    source = Video(video, Sampling(limit=3))
     original = source._open
     monkeypatch.setattr(source, "_open", lambda: Damaged(original(), 2))
     assert positions(source) == [0, 1]
@@ -116,7 +116,7 @@ def test_a_frame_that_cannot_be_decoded_is_told_even_where_it_is_the_last_wanted
 def test_a_limit_below_the_damage_is_no_problem(video: Path) -> None:
     whole = video.read_bytes()
     video.write_bytes(whole[: len(whole) // 2])
-    source = open_source([str(video)], Selection(limit=5))
+    source = open_source([str(video)], Sampling(limit=5))
     assert len(list(source)) == 5
     assert source.problems == []
 
@@ -173,7 +173,7 @@ def test_a_folder_gives_its_images_in_natural_order(folder: Path) -> None:
 
 
 def test_images_take_their_pace_from_fps_and_lose_none_by_it(folder: Path) -> None:
-    source = open_source([str(folder)], Selection(fps=4))
+    source = open_source([str(folder)], Sampling(fps=4))
     assert [f.timestamp for f in source] == [0, 0.25, 0.5]
 
 
@@ -195,21 +195,21 @@ def test_a_file_that_holds_no_image_is_named_and_the_others_are_sent(folder: Pat
 
 
 @pytest.mark.parametrize(
-    ("selection", "taken", "problems"),
+    ("sampling", "taken", "problems"),
     [
-        (Selection(limit=2), ["shot1.png", "shot9.JPG"], 2),
-        (Selection(limit=1), ["shot1.png"], 1),
-        (Selection(limit=3), ["shot1.png", "shot9.JPG", "shot10.jpg"], 2),
-        (Selection(limit=9), ["shot1.png", "shot9.JPG", "shot10.jpg"], 2),
-        (Selection(every=2, limit=2), ["shot10.jpg"], 2),
+        (Sampling(limit=2), ["shot1.png", "shot9.JPG"], 2),
+        (Sampling(limit=1), ["shot1.png"], 1),
+        (Sampling(limit=3), ["shot1.png", "shot9.JPG", "shot10.jpg"], 2),
+        (Sampling(limit=9), ["shot1.png", "shot9.JPG", "shot10.jpg"], 2),
+        (Sampling(every=2, limit=2), ["shot10.jpg"], 2),
     ],
 )
 def test_a_limit_counts_the_images_that_can_be_read(
-    folder: Path, selection: Selection, taken: list[str], problems: int
+    folder: Path, sampling: Sampling, taken: list[str], problems: int
 ) -> None:
     for name in ("shot0.bmp", "shot5.bmp"):
         (folder / name).write_bytes(b"dear diary")
-    source = open_source([str(folder)], selection)
+    source = open_source([str(folder)], sampling)
     assert [(f.index, f.name) for f in source] == list(enumerate(taken))
     assert len(source.problems) == problems
 
@@ -285,7 +285,7 @@ class Endless(Camera):
 
 def test_of_a_camera_the_newest_frame_wins_and_its_end_is_told() -> None:
     camera = Camera(12)
-    source = Live(0, ALL, capture=lambda: camera)
+    source = LiveSource(0, ALL, capture=lambda: camera)
     frames = iter(source)
     camera.permits.release()
     first = next(frames)
@@ -303,7 +303,7 @@ def test_of_a_camera_the_newest_frame_wins_and_its_end_is_told() -> None:
 
 def test_a_camera_is_let_go_when_enough_was_taken() -> None:
     camera = Endless()
-    source = Live(0, Selection(limit=3), capture=lambda: camera)
+    source = LiveSource(0, Sampling(limit=3), capture=lambda: camera)
     assert len(list(source)) == 3
     assert source.problems == []
     assert camera.released.wait(60)

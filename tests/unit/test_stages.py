@@ -17,16 +17,16 @@ from lambda_src import log
 from lambda_src.aws import AwsError
 from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest, RequestError
 from lambda_src.gallery import Gallery, GalleryFormatError
-from lambda_src.settings import Settings
+from lambda_src.settings import FunctionSettings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
-from lambda_src.stages.recognise import RecogniseStage, Record
+from lambda_src.stages.recognise import QueueRecord, RecogniseStage
 from lambda_src.vision.crops import encode_crops
 from lambda_src.vision.faces import Face
 from lambda_src.vision.store import Model
 
 SPACE = "0123/facenet"
 MODEL = Model(Path("model"), SPACE, "facenet", synthetic=True, weights="synthetic")
-SETTINGS = Settings(
+SETTINGS = FunctionSettings(
     request_queue_url="requests",
     response_queue_url="responses",
     gallery_bucket="bucket",
@@ -62,7 +62,7 @@ class Queues:
                 self.send(queue_url, body)
         return failed
 
-    def hide(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
+    def change_visibility(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
         self.hidden.append((queue_url, receipt_handle, seconds))
 
     def delete(self, queue_url: str, receipt_handle: str) -> None:
@@ -193,7 +193,7 @@ class FixedGallery:
 
 
 def recognise_stage(
-    queues: Queues, refusal: Exception | None = None, settings: Settings = SETTINGS
+    queues: Queues, refusal: Exception | None = None, settings: FunctionSettings = SETTINGS
 ) -> RecogniseStage:
     return RecogniseStage(
         MODEL,
@@ -210,14 +210,14 @@ def record(
     receives: int = 1,
     space: str = SPACE,
     detail: bool = False,
-) -> Record:
+) -> QueueRecord:
     crops = [np.full((160, 160, 3), value, dtype=np.uint8) for value in values]
     files = encode_crops(crops, "facenet", max_total_bytes=1_000_000)
     faces = tuple(
         CroppedFace((10.0 * i, 0.0, 10.0 * i + 5, 5.0), 0.9, file) for i, file in enumerate(files)
     )
     message = FaceMessage(request_id, "f", space, faces, detail, {"detect": 3.0})
-    return Record(f"m-{request_id}", f"h-{request_id}", message.serialise(), receives, 12.5)
+    return QueueRecord(f"m-{request_id}", f"h-{request_id}", message.serialise(), receives, 12.5)
 
 
 def answers(queues: Queues) -> dict[str, str]:
@@ -247,7 +247,7 @@ def test_detail_tells_boxes_distances_and_every_stage() -> None:
 
 def test_one_bad_record_fails_alone_and_soon_comes_back() -> None:
     queues = Queues()
-    bad = Record("m-bad", "h-bad", "not a message", 1, 0.0)
+    bad = QueueRecord("m-bad", "h-bad", "not a message", 1, 0.0)
     failed = recognise_stage(queues).process([record("a", 10), bad, record("b", 0)])
     assert failed == ["m-bad", "m-b"]
     assert answers(queues) == {"a": "Ada"}
@@ -283,7 +283,7 @@ def test_an_answer_that_cannot_be_sent_is_tried_again() -> None:
 
 def test_logs_hold_no_image_and_no_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     queues = Queues()
-    recognise_stage(queues).process([record("a", 10), Record("m", "h", "QUJDREVG" * 99, 1, 0)])
+    recognise_stage(queues).process([record("a", 10), QueueRecord("m", "h", "QUJDREVG" * 99, 1, 0)])
     detect_stage(queues, face(0, 40)).process(FrameRequest("r", "f", picture()))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["stage"] for line in lines} == {"received", "recognition", "detection"}
@@ -386,7 +386,7 @@ def test_a_failed_delivery_is_logged_with_what_comes_next(
 
 def test_a_message_that_cannot_be_read_still_has_its_request_answered() -> None:
     queues = Queues()
-    poisoned = Record("m", "h", json.dumps({"request_id": "a", "faces": 7}), 5, 0.0)
+    poisoned = QueueRecord("m", "h", json.dumps({"request_id": "a", "faces": 7}), 5, 0.0)
     assert recognise_stage(queues).process([poisoned]) == ["m"]
     assert answers(queues) == {"a": "Error"}
 
@@ -429,7 +429,7 @@ VISIBILITY = 100
 PATIENT = replace(SETTINGS, visibility_timeout=VISIBILITY)
 
 
-def back_after(request_id: str, *values: int, receives: int, silent: float) -> Record:
+def back_after(request_id: str, *values: int, receives: int, silent: float) -> QueueRecord:
     """A record that was first given out so many visibility timeouts ago."""
     return replace(record(request_id, *values, receives=receives), held_s=silent * VISIBILITY)
 

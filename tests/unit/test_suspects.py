@@ -21,7 +21,7 @@ from test_stages import (
 )
 
 from lambda_src.aws import AwsError
-from lambda_src.stages.recognise import RecogniseStage, Record
+from lambda_src.stages.recognise import QueueRecord, RecogniseStage
 
 TIMEOUT, VISIBILITY = 60, 360
 DEPLOYED = replace(SETTINGS, visibility_timeout=VISIBILITY)
@@ -44,7 +44,7 @@ def stage(queues: Queues, **more: Any) -> RecogniseStage:
     return replace(recognise_stage(queues, settings=DEPLOYED), embedder=Fragile(), **more)
 
 
-def back(request_id: str, value: int = 10, *, receives: int, held_s: float) -> Record:
+def back(request_id: str, value: int = 10, *, receives: int, held_s: float) -> QueueRecord:
     return replace(record(request_id, value, receives=receives), held_s=held_s)
 
 
@@ -221,7 +221,7 @@ def test_who_is_a_suspect(receives: int, held_s: float, suspect: bool) -> None:
 
 def test_the_healthy_case_costs_no_call() -> None:
     class NoBucket(Queues):
-        put_object = delete_object = get_object = hide = delete = None  # type: ignore[assignment]
+        put_object = delete_object = get_object = change_visibility = delete = None  # type: ignore[assignment]
 
     queues = NoBucket()
     assert stage(queues).process([record("a", 10), record("b", 20)], seconds=TIMEOUT) == []
@@ -278,7 +278,7 @@ def test_a_refusal_of_the_bucket_is_no_evidence() -> None:
 
 def test_a_visibility_that_can_not_be_changed_stops_nothing() -> None:
     class Unchanging(Queues):
-        def hide(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
+        def change_visibility(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
             raise AwsError("no such handle")
 
     queues = Unchanging()
@@ -290,7 +290,7 @@ def test_a_visibility_that_can_not_be_changed_stops_nothing() -> None:
 class Message:
     """A message of the simulated queue; times in seconds."""
 
-    record: Record
+    record: QueueRecord
     visible_at: float = 0.0
     receives: int = 0
     first: float | None = None

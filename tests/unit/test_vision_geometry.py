@@ -102,26 +102,26 @@ def test_non_maximum(count: int) -> None:
     boxes = boxes.astype(np.float32)
     scores = random.uniform(0, 1, count).astype(np.float32).round(2)
     for threshold in (0.3, 0.5, 0.7):
-        found = geometry.non_maximum(boxes, scores, threshold)
+        found = geometry.nms(boxes, scores, threshold)
         assert found.tolist() == plain_non_maximum(boxes, scores, threshold)
 
 
 def test_non_maximum_of_smaller_counts_edges_as_pixels_and_takes_the_last_of_equals() -> None:
     boxes = np.array([[0, 0, 99, 99], [10, 10, 19, 19], [0, 0, 99, 98]], np.float32)
     scores = np.array([0.9, 0.8, 0.9], np.float32)
-    assert geometry.non_maximum_of_smaller(boxes, scores, 0.7).tolist() == [2]
+    assert geometry.nms_by_smaller(boxes, scores, 0.7).tolist() == [2]
     apart = np.array([[0, 0, 9, 9], [7, 0, 16, 9]], np.float32)
-    assert geometry.non_maximum_of_smaller(apart, scores[:2], 0.7).tolist() == [0, 1]
+    assert geometry.nms_by_smaller(apart, scores[:2], 0.7).tolist() == [0, 1]
 
 
 def test_empty_boxes_do_not_warn() -> None:
     flat = np.zeros((3, 4), np.float32)
     with np.errstate(all="raise"):
-        assert len(geometry.non_maximum(flat, np.ones(3, np.float32), 0.5)) == 3
+        assert len(geometry.nms(flat, np.ones(3, np.float32), 0.5)) == 3
 
 
 def test_squares_keep_their_centre() -> None:
-    found = geometry.squared(np.array([[10, 20, 30, 60]], np.float32))
+    found = geometry.to_square(np.array([[10, 20, 30, 60]], np.float32))
     assert found.tolist() == [[0, 20, 40, 60]]
 
 

@@ -82,21 +82,21 @@ def run(
     facectl bench photos/ --labels labels.csv --json
     """
     from facectl import prices
-    from facectl.bench.benchmark import Settings, benchmark
+    from facectl.bench.benchmark import BenchmarkOptions, benchmark
     from facectl.bench.report import Targets
     from facectl.bench.sources import load_of
     from facectl.bench.workload import Workload
     from facectl.cli.bench.progress import TerminalWatch
     from facectl.cli.bench.report import finish
     from facectl.stream.frames import Encoding
-    from facectl.stream.sender import Asking
+    from facectl.stream.sender import RequestOptions
 
     workload = Workload(
         frames, rate, realtime, concurrency, arrivals, seed, warmup=warmup, duration=duration
     )
-    asking = Asking(Encoding(max_side, quality), max_faces, detail=True)
-    load, name = load_of(source, workload, asking, timeout)
-    settings = Settings(
+    request_options = RequestOptions(Encoding(max_side, quality), max_faces, detail=True)
+    load, name = load_of(source, workload, request_options, timeout)
+    settings = BenchmarkOptions(
         load=load,
         source_name=name,
         prices=prices.load(price_file),
@@ -140,7 +140,7 @@ def sweep(
     facectl bench sweep clip.mp4 --memory 1769,3538 -n 100 -c 1 --json
     """
     from facectl import prices
-    from facectl.bench.benchmark import Settings
+    from facectl.bench.benchmark import BenchmarkOptions
     from facectl.bench.report import Targets
     from facectl.bench.sources import load_of
     from facectl.bench.sweep import sizes_of, sweep
@@ -148,11 +148,13 @@ def sweep(
     from facectl.cli.bench.progress import TerminalWatch
     from facectl.cli.bench.sweep import finish_sweep
     from facectl.stream.frames import Encoding
-    from facectl.stream.sender import Asking
+    from facectl.stream.sender import RequestOptions
 
     workload = Workload(frames, rate, concurrency=concurrency, warmup=warmup)
-    asking = Asking(Encoding(max_side, quality), max_faces, detail=True)
-    load, name = load_of(source, workload, asking, timeout)
-    settings = Settings(load, name, prices.load(price_file), Targets(mean=None), purge=purge)
+    request_options = RequestOptions(Encoding(max_side, quality), max_faces, detail=True)
+    load, name = load_of(source, workload, request_options, timeout)
+    settings = BenchmarkOptions(
+        load, name, prices.load(price_file), Targets(mean=None), purge=purge
+    )
     results = sweep(Clients(deployment), sizes_of(memory), settings, TerminalWatch())
     finish_sweep(results, target=deployment.target, json=json)

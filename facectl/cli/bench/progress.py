@@ -13,7 +13,7 @@ from facectl.console import err
 
 if TYPE_CHECKING:
     from facectl.bench.run import Load
-    from facectl.stream.ledger import Counts
+    from facectl.stream.in_flight import FrameCounts
 
 
 class TerminalWatch:
@@ -30,7 +30,7 @@ class TerminalWatch:
             yield lambda more: status.update(escape(f"{doing}: {more}"))
 
     @contextmanager
-    def frames(self, load: Load, doing: str) -> Iterator[Callable[[Counts], None]]:
+    def frames(self, load: Load, doing: str) -> Iterator[Callable[[FrameCounts], None]]:
         """A bar over the frames, or a spinner where only time ends them."""
         columns = (
             SpinnerColumn(),
@@ -43,7 +43,7 @@ class TerminalWatch:
         with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
             task = bar.add_task(doing, total=total, state="")
 
-            def update(counts: Counts) -> None:
+            def update(counts: FrameCounts) -> None:
                 of = "" if total is None else f" of {total}"
                 bar.update(
                     task,

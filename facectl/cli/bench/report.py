@@ -17,7 +17,7 @@ from facectl.errors import IncompleteError
 
 if TYPE_CHECKING:
     from facectl.bench.compare import Comparison
-    from facectl.bench.report import Figures, Report
+    from facectl.bench.report import BenchmarkReport, Figures
     from facectl.bench.statistics import Summary
     from facectl.bench.truth import Truth
 
@@ -30,7 +30,11 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def finish(
-    report: Report, *, csv: Path | None = None, html: Path | None = None, json: bool = False
+    report: BenchmarkReport,
+    *,
+    csv: Path | None = None,
+    html: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Write what was asked for, print the rest, and end the command as the verdict says."""
     if csv is not None:
@@ -57,7 +61,7 @@ def finish(
         raise typer.Exit(report.exit_code)
 
 
-def print_report(report: Report) -> None:
+def print_report(report: BenchmarkReport) -> None:
     """All of it, the verdict last."""
     figures = report.figures
     if not report.run.complete:
@@ -83,7 +87,7 @@ def print_report(report: Report) -> None:
     _print_verdict(report)
 
 
-def remarks(report: Report) -> list[str]:
+def remarks(report: BenchmarkReport) -> list[str]:
     """What a reader must know to believe the figures, a sentence each."""
     figures, lines = report.figures, list(report.run.problems)
     if figures.too_slow and figures.asked is not None and figures.reached is not None:
@@ -131,7 +135,7 @@ def histogram_of(samples: list[float]) -> Text:
     return text
 
 
-def _conditions(report: Report) -> Table:
+def _conditions(report: BenchmarkReport) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in report.conditions.items():
         if value is not None:
@@ -155,7 +159,7 @@ def _end_to_end(figures: Figures) -> Table:
     return table
 
 
-def _stage_table(report: Report) -> Table:
+def _stage_table(report: BenchmarkReport) -> Table:
     from facectl.bench.stages import STAGES, WORDS
 
     stages = report.figures.stages
@@ -178,7 +182,7 @@ def _stage_table(report: Report) -> Table:
     return table
 
 
-def _print_floor(report: Report) -> None:
+def _print_floor(report: BenchmarkReport) -> None:
     beyond, floor = report.beyond_floor, report.floor
     worked = report.figures.stages.in_functions
     if floor is None or beyond is None or worked is None or floor.warm.mean is None:
@@ -289,7 +293,7 @@ def _print_truth(truth: Truth) -> None:
     out.print(table)
 
 
-def _cost(report: Report) -> str:
+def _cost(report: BenchmarkReport) -> str:
     cost = report.cost
     if cost is None:
         return f"Cost: unknown, {escape(report.cost_missing or 'nothing was billed')}"
@@ -323,7 +327,7 @@ def _print_comparison(comparison: Comparison) -> None:
         out.print(f"  {what}: {before}, now {after}", markup=False, soft_wrap=True)
 
 
-def _print_verdict(report: Report) -> None:
+def _print_verdict(report: BenchmarkReport) -> None:
     for check in report.verdict:
         mark = "[green]met[/green]   " if check.met else "[red]missed[/red]"
         measured = "nothing measured" if check.measured is None else f"{check.measured:.4g}"

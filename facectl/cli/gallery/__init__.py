@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from facectl.cli.gallery import enrol, exchange, people, rebuild, tune, versions
+from facectl.cli.gallery import enroll, exchange, people, rebuild, tune, versions
 
 app = typer.Typer(no_args_is_help=True, help="Whom the pipeline knows: enroll, list, calibrate.")
 
-app.command("enroll")(enrol.enroll)
+app.command("enroll")(enroll.enroll)
 app.command("list")(people.list_)
 app.command("show")(people.show)
 app.command("remove")(people.remove)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facectl.cli.gallery import shared
-from facectl.cli.gallery.enrol import run
+from facectl.cli.gallery.enroll import run
 from facectl.cli.options import Json, changes_deployment, with_deployment
 from facectl.console import err
 from facectl.context import Deployment
@@ -45,7 +45,7 @@ def import_(
     facectl gallery import --published
     """
     from facectl.gallery import exchange, imports
-    from facectl.gallery.enrol import tasks_below
+    from facectl.gallery.enrollment import tasks_below
 
     if source is not None and source.is_dir():
         run(deployment, *tasks_below(source), json=json)

@@ -20,7 +20,7 @@ from facectl.errors import FacectlError, GalleryError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.deploy.deployer import Draft
+    from facectl.deploy.deployer import Plan
     from facectl.gallery.changes import EmbeddingSpace
     from facectl.gallery.rebuild import Lost, Rebuild
     from facectl.gallery.store import Store
@@ -104,7 +104,7 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
 
     model = model_of(store.space_of(version), version)
     with err.status("Reading what is deployed"):
-        work = deployer.draft(deployment, model, rebuilds=False)
+        work = deployer.prepare(deployment, model, rebuilds=False)
     if not yes:
         _ask(
             f"Version {version} is of model {model.path.name}: deploy that model too?",
@@ -115,7 +115,7 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
     now = people.rollback(store, version)
     try:
         with report.progress(work.steps) as progress:
-            deployer.perform(work, progress)
+            deployer.apply(work, progress)
         with err.status("Waiting until both functions answer"):
             deployer.check(work, deployer.finish(work))
     except FacectlError:
@@ -163,18 +163,18 @@ def tell(work: Rebuild | None, *, line: bool = True) -> None:
 
 def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
     """Embed the photographs, after asking where people would be left out; raises GalleryError."""
-    from facectl.gallery.photographs import Enroller
+    from facectl.gallery.photographs import PhotographEncoder
 
     confirm_dropped(work, [], yes=yes)
     agreed, lost = work.dropped, len(work.lost)
     with shared.counted("Embedding", work.photographs) as progress:
-        work.embed(lambda: Enroller(model), progress)
+        work.embed(lambda: PhotographEncoder(model), progress)
     if len(work.lost) > lost:
         _table(work.lost)
     confirm_dropped(work, agreed, yes=yes)
 
 
-def embed_for_deploy(work: Draft, *, asked: bool, yes: bool) -> None:
+def embed_for_deploy(work: Plan, *, asked: bool, yes: bool) -> None:
     """Embed the gallery of a deploy; `asked`: whether the model was named on the command line."""
     if work.gallery is None or work.model is None:
         return

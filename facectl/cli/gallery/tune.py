@@ -116,9 +116,9 @@ def evaluate(
 
     facectl gallery evaluate people/ --html report.html
     """
-    from facectl.gallery import enrol, reports
+    from facectl.gallery import enrollment, reports
 
-    tasks, _ = enrol.tasks_below(folder)
+    tasks, _ = enrollment.tasks_below(folder)
     with shared.opened(deployment) as store:
         with shared.counted("Looking", len(tasks)) as progress:
             found = reports.evaluate(deployment, store, tasks, html, progress)

@@ -124,7 +124,7 @@ class TriggerWriter(Writer[Trigger]):
     def create(self, wanted: Trigger) -> None:
         functions = self.context.clients.functions
         limits = {name: value for name, value in _limits(wanted).items() if value}
-        self.context.patiently(
+        self.context.retrying(
             lambda: functions.create_event_source_mapping(
                 EventSourceArn=wanted.queue, Tags=tags(wanted.owner), **_mapping(wanted), **limits
             )
@@ -140,7 +140,7 @@ class TriggerWriter(Writer[Trigger]):
         # An empty object removes a limit, and need not be said of one that is not there.
         before = _limits(found)
         limits = {name: value for name, value in _limits(wanted).items() if value or before[name]}
-        self.context.patiently(
+        self.context.retrying(
             lambda: functions.update_event_source_mapping(
                 UUID=mapping["UUID"], **_mapping(wanted), **limits
             )
@@ -153,7 +153,7 @@ class TriggerWriter(Writer[Trigger]):
         functions = self.context.clients.functions
         mapping = self.context.reader.mapping(found.queue, found.function)
         if mapping is not None:
-            self.context.patiently(
+            self.context.retrying(
                 lambda: unless_missing(functions.delete_event_source_mapping, UUID=mapping["UUID"])
             )
 

@@ -48,7 +48,7 @@ class Context:
     def reader(self) -> Reader:
         return Reader(self.clients, self.account)
 
-    def patiently(self, call: Callable[[], T]) -> T:
+    def retrying(self, call: Callable[[], T]) -> T:
         """Call again, for a minute and a half, while AWS's refusal is one that passes."""
         deadline = self.clock() + _PATIENCE_SECONDS
         while True:

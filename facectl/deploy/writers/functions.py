@@ -40,7 +40,7 @@ class FunctionWriter(Writer[Function]):
             request["Handler"] = wanted.handler
             request["Runtime"] = wanted.runtime  # type: ignore[typeddict-item]
         functions = self.context.clients.functions
-        self.context.patiently(lambda: functions.create_function(**request))
+        self.context.retrying(lambda: functions.create_function(**request))
         self._wait("function_active_v2", wanted.name)
         self._reserve(wanted, None)
 
@@ -51,7 +51,7 @@ class FunctionWriter(Writer[Function]):
         request = _configuration(wanted)
         before = _configuration(found)
         if request != before:
-            self.context.patiently(lambda: functions.update_function_configuration(**request))
+            self.context.retrying(lambda: functions.update_function_configuration(**request))
             self._wait("function_updated_v2", wanted.name)
         self._reserve(wanted, found.reserved_concurrency)
         arn = self.context.account.function_arn(wanted.name)
@@ -71,7 +71,7 @@ class FunctionWriter(Writer[Function]):
         code: dict[str, Any] = (
             {"ZipFile": wanted.archive} if wanted.packaging == "zip" else {"ImageUri": wanted.code}
         )
-        self.context.patiently(
+        self.context.retrying(
             lambda: functions.update_function_code(
                 FunctionName=wanted.name, Architectures=[wanted.architecture], **code
             )

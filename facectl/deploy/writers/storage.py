@@ -77,7 +77,7 @@ class QueueWriter(Writer[Queue]):
     """The three queues."""
 
     def create(self, wanted: Queue) -> None:
-        self.context.patiently(
+        self.context.retrying(
             lambda: self.context.clients.sqs.create_queue(
                 QueueName=wanted.name,
                 Attributes={k: v for k, v in _attributes(wanted).items() if v},

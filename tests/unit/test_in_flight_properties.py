@@ -1,4 +1,4 @@
-"""The ledger under any order of events, held against a model that is slow and obvious."""
+"""The tracker under any order of events, held against a model that is slow and obvious."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.ledger import Delivery, Ledger, Outcome
-from facectl.stream.results import Tally
-from facectl.stream.session import Report
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.results import RunStats
+from facectl.stream.session import RunReport
 from lambda_src.contract import FrameResult
 
 WINDOW = 3
 TIMEOUT = 10.0
-DELIVERY = Delivery(1, 1, 0.01)
+DELIVERY = AcceptedPost(1, 1, 0.01)
 
 
 @dataclass
@@ -42,10 +42,10 @@ class Book:
     def sent(self, index: int, name: str, timestamp: float) -> None:
         """Not of interest."""
 
-    def accepted(self, index: int, delivery: Delivery) -> None:
+    def accepted(self, index: int, delivery: AcceptedPost) -> None:
         """Not of interest."""
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self, outcome: FrameOutcome) -> None:
         """Not of interest."""
 
 
@@ -55,27 +55,29 @@ class Frames(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.ledger = Ledger(record=Book(), window=WINDOW, timeout=TIMEOUT, clock=lambda: self.now)
-        self.tally = Tally(0)
+        self.tracker = InFlightTracker(
+            record=Book(), window=WINDOW, timeout=TIMEOUT, clock=lambda: self.now
+        )
+        self.stats = RunStats(0)
         self.outcomes: dict[int, list[str]] = {}
         self.late: list[int] = []
         self.disk_full = False
-        self.ledger.listen(self.write, late=self.write_late)
-        self.ledger.listen(self.tally)
+        self.tracker.listen(self.write, late=self.write_late)
+        self.tracker.listen(self.stats)
         self.model: dict[int, Sent] = {}
         self.answers: list[tuple[int, float]] = []
         self.failures: list[int] = []
         self.accepted = self.duplicates = 0
         self.closed = self.interrupted = False
 
-    # What the ledger tells.
+    # What the tracker tells.
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, outcome: FrameOutcome) -> None:
         if self.disk_full:
             raise FacectlError("the disk is full")
         self.outcomes.setdefault(outcome.index, []).append(outcome.status)
 
-    def write_late(self, outcome: Outcome) -> None:
+    def write_late(self, outcome: FrameOutcome) -> None:
         if self.disk_full:
             raise FacectlError("the disk is full")
         assert outcome.status == "late"
@@ -117,7 +119,7 @@ class Frames(RuleBasedStateMachine):
     @initialize(states=st.lists(st.booleans(), max_size=WINDOW + 2))
     def resume(self, states: list[bool]) -> None:
         for index, delivered in enumerate(states):
-            self.ledger.restore(index, f"f{index}", 0.0, DELIVERY if delivered else None)
+            self.tracker.restore(index, f"f{index}", 0.0, DELIVERY if delivered else None)
             self.model[index] = Sent("unsure", posting=False)
             if delivered:
                 self.accepted += 1
@@ -133,7 +135,7 @@ class Frames(RuleBasedStateMachine):
         self.pass_deadlines()
         room = len(self.in_window()) < WINDOW
         index = len(self.model)
-        request_id = self.ledger.open(Frame(index, f"f{index}", 0.0), None, stop=lambda: True)
+        request_id = self.tracker.open(Frame(index, f"f{index}", 0.0), None, stop=lambda: True)
         assert request_id == (f"run-{index:06d}" if room else None)
         if room:
             self.model[index] = Sent()
@@ -145,12 +147,12 @@ class Frames(RuleBasedStateMachine):
         sent = self.model[index]
         sent.posting = False
         if how == "accepted":
-            self.ledger.accepted(f"run-{index:06d}", DELIVERY)
+            self.tracker.accepted(f"run-{index:06d}", DELIVERY)
             self.accepted += 1
             if sent.state == "posting":
                 self.take_turn(index)
             return
-        getattr(self.ledger, how)(f"run-{index:06d}", "no")
+        getattr(self.tracker, how)(f"run-{index:06d}", "no")
         if sent.state == "over":
             self.accepted += 1
         elif how == "refused":
@@ -167,7 +169,7 @@ class Frames(RuleBasedStateMachine):
         self.pass_deadlines()
         index = data.draw(st.sampled_from(self.of("unsure")))
         room = len(self.in_window()) < WINDOW
-        request_id = self.ledger.open(Frame(index, f"f{index}", 0.0), None, stop=lambda: True)
+        request_id = self.tracker.open(Frame(index, f"f{index}", 0.0), None, stop=lambda: True)
         assert request_id == (f"run-{index:06d}" if room else None)
         if room:
             self.model[index].state, self.model[index].posting = "posting", True
@@ -177,7 +179,7 @@ class Frames(RuleBasedStateMachine):
     def answer(self, data: st.DataObject, disk_full: bool) -> None:
         # The latest frames more often: a real answer is seldom far behind.
         index = data.draw(st.sampled_from([*self.model, *self.in_window(), *self.in_window()]))
-        self.ledger.expire()
+        self.tracker.expire()
         self.pass_deadlines()
         sent = self.model[index]
         news = sent.state != "over" or (sent.status in {"unanswered", "failed"} and not sent.late)
@@ -186,10 +188,10 @@ class Frames(RuleBasedStateMachine):
         if self.disk_full:
             # It has not arrived: nothing changes, and the message is not deleted.
             with pytest.raises(FacectlError):
-                self.ledger.answered(answer, self.now)
+                self.tracker.answered(answer, self.now)
             self.disk_full = False
             return
-        self.ledger.answered(answer, self.now)
+        self.tracker.answered(answer, self.now)
         if not news:
             self.duplicates += 1
             return
@@ -206,12 +208,12 @@ class Frames(RuleBasedStateMachine):
     def look(self, how: str) -> None:
         self.pass_deadlines()
         if how == "expire":
-            self.ledger.expire()
+            self.tracker.expire()
         elif how == "settle":
-            assert self.ledger.settle(0) == (not self.of("waiting"))
+            assert self.tracker.settle(0) == (not self.of("waiting"))
         else:
             on_their_way = [*self.in_window(), *self.of("failed"), *self.of("unsure")]
-            assert self.ledger.expecting(0) == bool(on_their_way)
+            assert self.tracker.expecting(0) == bool(on_their_way)
 
     @precondition(lambda self: not self.closed)
     @rule(interrupted=st.booleans())
@@ -223,33 +225,33 @@ class Frames(RuleBasedStateMachine):
             self.end(index, "in-flight" if interrupted else "unanswered")
         for index in self.of("failed"):
             self.end(index, "failed")
-        self.ledger.close(interrupted=interrupted)
+        self.tracker.close(interrupted=interrupted)
 
     @precondition(lambda self: self.closed and self.under_way())
     @rule(data=st.data(), how=st.sampled_from(["refused", "undelivered"]))
     def post_ends_too_late(self, data: st.DataObject, how: str) -> None:
         index = data.draw(st.sampled_from(self.under_way()))
-        getattr(self.ledger, how)(f"run-{index:06d}", "no")
-        assert not self.ledger.owns(f"run-{index:06d}")
+        getattr(self.tracker, how)(f"run-{index:06d}", "no")
+        assert not self.tracker.owns(f"run-{index:06d}")
 
     # What always holds.
 
     @invariant()
     def the_window_holds(self) -> None:
-        assert self.ledger.full == (len(self.in_window()) >= WINDOW)
-        assert self.ledger.counts.waiting == len(self.of("waiting"))
-        assert self.ledger.unsure(0) == set(self.of("unsure"))
+        assert self.tracker.full == (len(self.in_window()) >= WINDOW)
+        assert self.tracker.counts.waiting == len(self.of("waiting"))
+        assert self.tracker.unsure(0) == set(self.of("unsure"))
 
     @invariant()
     def every_frame_has_one_fate(self) -> None:
         statuses = {i: sent.status for i, sent in self.model.items() if sent.state == "over"}
         assert {index: told for index, (told,) in self.outcomes.items()} == statuses
         assert sorted(self.late) == [index for index, sent in self.model.items() if sent.late]
-        assert sum(self.tally.statuses.values()) == len(statuses)
+        assert sum(self.stats.statuses.values()) == len(statuses)
 
     @invariant()
     def the_counts_are_right(self) -> None:
-        counts = self.ledger.counts
+        counts = self.tracker.counts
         told = [status for (status,) in self.outcomes.values()]
         assert counts.opened == len(self.model)
         assert counts.answered == told.count("answered")
@@ -263,9 +265,9 @@ class Frames(RuleBasedStateMachine):
             self.close(interrupted=False)
         self.every_frame_has_one_fate()
         assert set(self.outcomes) == set(self.model)
-        report = Report(
-            tally=self.tally,
-            counts=self.ledger.counts,
+        report = RunReport(
+            stats=self.stats,
+            counts=self.tracker.counts,
             seconds=1.0,
             unclaimed=False,
             problems=[],
@@ -292,24 +294,24 @@ def test_two_hundred_thousand_frames_with_losses_go_through_a_constant_window() 
     90 never fills. Without deadlines it was full for good at frame 7,001.
     """
     now = 0.0
-    ledger = Ledger(window=90, timeout=60, clock=lambda: now)
-    tally = Tally(0)
-    ledger.listen(tally)
+    tracker = InFlightTracker(window=90, timeout=60, clock=lambda: now)
+    stats = RunStats(0)
+    tracker.listen(stats)
     on_their_way: list[str] = []
     for index in range(200_000):
         now += 0.01
         # It would wait for ever where the window is full.
-        request_id = ledger.open(Frame(index, "f", 0.0), None, stop=lambda: True)
+        request_id = tracker.open(Frame(index, "f", 0.0), None, stop=lambda: True)
         assert request_id is not None, index
-        ledger.accepted(request_id, DELIVERY)
+        tracker.accepted(request_id, DELIVERY)
         if index % 100:
             on_their_way.append(request_id)
         if len(on_their_way) > 19:
-            ledger.answered(FrameResult(on_their_way.pop(0), "Ann"), now)
+            tracker.answered(FrameResult(on_their_way.pop(0), "Ann"), now)
     for request_id in on_their_way:
-        ledger.answered(FrameResult(request_id, "Ann"), now)
+        tracker.answered(FrameResult(request_id, "Ann"), now)
     now += 60.1
-    ledger.expire()
-    assert tally.statuses == {"answered": 198_000, "unanswered": 2_000}
-    assert ledger.settle(0)
-    assert not ledger.expecting(0)
+    tracker.expire()
+    assert stats.statuses == {"answered": 198_000, "unanswered": 2_000}
+    assert tracker.settle(0)
+    assert not tracker.expecting(0)

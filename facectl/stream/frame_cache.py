@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.ledger import Outcome, Status
+from facectl.stream.in_flight import FrameOutcome, Status
 from lambda_src.contract import FrameResult
 
 
-class Spool:
+class FrameCache:
     """A temporary database that vanishes when it is closed or the process ends.
 
     It keeps the memory of a long run out of the process: what is drawn at the
@@ -26,7 +26,7 @@ class Spool:
         self._database.execute("CREATE TABLE outcome (frame INTEGER PRIMARY KEY, status, answer)")
         self._database.execute("CREATE TABLE image (frame INTEGER PRIMARY KEY, file)")
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: FrameOutcome) -> None:
         """Keep an outcome."""
         answer = None if outcome.answer is None else outcome.answer.serialise()
         self._insert(

@@ -1,4 +1,4 @@
-"""Enrolment: what is embedded again and what is not, and every fault with file and figure."""
+"""Enrollment: what is embedded again and what is not, and every fault with file and figure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import pytest
 from gallery_data import FakeEye, made, photo
 
 from facectl.errors import IncompleteError, InputError
-from facectl.gallery.enrol import Enrolment, Outcome, Task, check, tasks_below, tasks_for
-from facectl.gallery.photographs import Sample
+from facectl.gallery.enrollment import (
+    Enrollment,
+    EnrollmentOutcome,
+    EnrollmentTask,
+    check,
+    tasks_below,
+    tasks_for,
+)
+from facectl.gallery.photographs import EncodedPhotograph
 from facectl.gallery.store import Store
 
 
@@ -21,12 +28,14 @@ def store() -> Iterator[Store]:
     store.close()
 
 
-def run(store: Store, tasks: list[Task], eye: FakeEye | None = None, **options: bool) -> Outcome:
-    seen = eye or FakeEye()
-    return Enrolment(store, lambda: seen, **options).run(tasks)  # type: ignore[arg-type]
+def run(
+    store: Store, tasks: list[EnrollmentTask], encoder: FakeEye | None = None, **options: bool
+) -> EnrollmentOutcome:
+    seen = encoder or FakeEye()
+    return Enrollment(store, lambda: seen, **options).run(tasks)  # type: ignore[arg-type]
 
 
-def kinds(outcome: Outcome) -> list[tuple[str, bool]]:
+def kinds(outcome: EnrollmentOutcome) -> list[tuple[str, bool]]:
     return [(finding.kind, finding.refused) for finding in outcome.findings]
 
 
@@ -46,33 +55,35 @@ def test_a_tree_is_one_folder_per_person_however_deep(tmp_path: Path, store: Sto
 
 
 def test_unchanged_photographs_are_not_looked_at_again(tmp_path: Path, store: Store) -> None:
-    tasks = [Task("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(3)]
+    tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(3)]
     run(store, tasks)
-    eye = FakeEye()
+    encoder = FakeEye()
     # Known by their bytes, not by where they lie.
     moved = tasks[0].photo.rename(tmp_path / "moved.jpg")
     new = photo(tmp_path / "new.jpg", 0, 0.05)
-    outcome = run(store, [Task("Ada", moved), *tasks[1:], Task("Ada", new)], eye)
-    assert eye.looked == [new]
+    outcome = run(
+        store, [EnrollmentTask("Ada", moved), *tasks[1:], EnrollmentTask("Ada", new)], encoder
+    )
+    assert encoder.looked == [new]
     assert (outcome.unchanged, outcome.enrolled) == (3, {"Ada": 1})
 
 
 def test_nothing_new_loads_no_model_and_makes_no_version(tmp_path: Path, store: Store) -> None:
-    tasks = [Task("Ada", photo(tmp_path / "1.jpg", 0))]
+    tasks = [EnrollmentTask("Ada", photo(tmp_path / "1.jpg", 0))]
     run(store, tasks)
 
     def no_model() -> FakeEye:
         raise AssertionError
 
-    assert Enrolment(store, no_model).run(tasks).unchanged == 1
+    assert Enrollment(store, no_model).run(tasks).unchanged == 1
     assert store.version == 1
 
 
 def test_an_interrupted_run_keeps_what_it_did_and_goes_on(tmp_path: Path, store: Store) -> None:
-    tasks = [Task("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(4)]
+    tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(4)]
 
     class Impatient(FakeEye):
-        def embed(self, photo: Path, *, take_largest: bool = False) -> Sample:
+        def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
             if len(self.looked) == 2:
                 raise KeyboardInterrupt
             return super().embed(photo, take_largest=take_largest)
@@ -80,9 +91,9 @@ def test_an_interrupted_run_keeps_what_it_did_and_goes_on(tmp_path: Path, store:
     with pytest.raises(KeyboardInterrupt):
         run(store, tasks, Impatient())
     assert store.people() == {"Ada": 2}
-    eye = FakeEye()
-    assert run(store, tasks, eye).enrolled == {"Ada": 2}
-    assert len(eye.looked) == 2
+    encoder = FakeEye()
+    assert run(store, tasks, encoder).enrolled == {"Ada": 2}
+    assert len(encoder.looked) == 2
 
 
 def test_a_long_run_is_saved_every_few_seconds(tmp_path: Path, store: Store) -> None:
@@ -93,9 +104,9 @@ def test_a_long_run_is_saved_every_few_seconds(tmp_path: Path, store: Store) -> 
         return now[0]
 
     saved: list[int] = []
-    tasks = [Task("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(6)]
-    enrolment = Enrolment(store, FakeEye, clock=clock)
-    enrolment.run(tasks, lambda: saved.append(sum(store.people().values())))
+    tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(6)]
+    enrollment = Enrollment(store, FakeEye, clock=clock)
+    enrollment.run(tasks, lambda: saved.append(sum(store.people().values())))
     assert saved == [0, 0, 0, 3, 3, 3]
     assert store.people() == {"Ada": 6}
     assert store.version == 1
@@ -113,7 +124,7 @@ def test_faults_of_a_photograph_are_reported_with_file_and_figure(
     tmp_path: Path, store: Store, fault: dict[str, float], kind: str, text: str, figure: float
 ) -> None:
     bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
-    outcome = run(store, [Task("Ada", bad)])
+    outcome = run(store, [EnrollmentTask("Ada", bad)])
     [finding] = outcome.findings
     assert (finding.kind, finding.photo, finding.figure) == (kind, bad, figure)
     assert text in finding.message
@@ -124,7 +135,7 @@ def test_faults_of_a_photograph_are_reported_with_file_and_figure(
 @pytest.mark.parametrize("fault", [{"px": 31}, {"sharpness": 4}, {"probability": 0.8}])
 def test_strict_makes_them_errors(tmp_path: Path, store: Store, fault: dict[str, float]) -> None:
     bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
-    outcome = run(store, [Task("Ada", bad)], strict=True)
+    outcome = run(store, [EnrollmentTask("Ada", bad)], strict=True)
     assert store.people() == {}
     with pytest.raises(InputError, match="nobody was enrolled"):
         check(outcome, strict=True)
@@ -132,30 +143,34 @@ def test_strict_makes_them_errors(tmp_path: Path, store: Store, fault: dict[str,
 
 def test_several_faces_are_taken_only_when_asked(tmp_path: Path, store: Store) -> None:
     group = photo(tmp_path / "group.jpg", 0, faces=6)
-    outcome = run(store, [Task("Ada", group)])
+    outcome = run(store, [EnrollmentTask("Ada", group)])
     assert kinds(outcome) == [("several_faces", True)]
     with pytest.raises(InputError, match="6 faces were found") as caught:
         check(outcome, strict=False)
     assert "--largest" in (caught.value.hint or "")
     assert store.people() == {}
-    assert kinds(run(store, [Task("Ada", group)], take_largest=True)) == [("several_faces", False)]
+    assert kinds(run(store, [EnrollmentTask("Ada", group)], take_largest=True)) == [
+        ("several_faces", False)
+    ]
     assert store.people() == {"Ada": 1}
 
 
 def test_two_names_with_nearly_the_same_face(tmp_path: Path, store: Store) -> None:
     ada, eve = photo(tmp_path / "ada.jpg", 0), photo(tmp_path / "eve.jpg", 0, 0.2)
-    outcome = run(store, [Task("Ada", ada), Task("Eve {:.2f}", eve)])
+    outcome = run(store, [EnrollmentTask("Ada", ada), EnrollmentTask("Eve {:.2f}", eve)])
     [finding] = outcome.findings
     assert (finding.kind, finding.photo, finding.refused) == ("same_face", eve, False)
     assert finding.message == "nearly the same face as Ada (distance 0.20)"
     # The same against what was enrolled in an earlier run.
     again = photo(tmp_path / "again.jpg", 0, 0.1)
-    assert kinds(run(store, [Task("Mallory", again)], strict=True)) == [("same_face", True)]
+    assert kinds(run(store, [EnrollmentTask("Mallory", again)], strict=True)) == [
+        ("same_face", True)
+    ]
 
 
 def test_one_name_with_two_faces(tmp_path: Path, store: Store) -> None:
     one, two = photo(tmp_path / "1.jpg", 0), photo(tmp_path / "2.jpg", 9)
-    outcome = run(store, [Task("Ada", one), Task("Ada", two)])
+    outcome = run(store, [EnrollmentTask("Ada", one), EnrollmentTask("Ada", two)])
     [finding] = outcome.findings
     assert (finding.kind, finding.photo) == ("other_face", two)
     assert finding.figure == pytest.approx(1.4142, abs=1e-3)
@@ -164,7 +179,7 @@ def test_one_name_with_two_faces(tmp_path: Path, store: Store) -> None:
 
 def test_one_photograph_under_two_names_is_refused(tmp_path: Path, store: Store) -> None:
     one = photo(tmp_path / "1.jpg", 0)
-    outcome = run(store, [Task("Ada", one), Task("Eve", one)])
+    outcome = run(store, [EnrollmentTask("Ada", one), EnrollmentTask("Eve", one)])
     assert ("same_photograph", True) in kinds(outcome)
     assert store.people() == {"Ada": 1}
     with pytest.raises(IncompleteError, match="1 photograph"):
@@ -179,7 +194,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(
     blank.write_text("blank")
     broken.write_text("broken")
     gone = tmp_path / "gone.jpg"
-    outcome = run(store, [Task("Ada", file) for file in (blank, broken, gone, good)])
+    outcome = run(store, [EnrollmentTask("Ada", file) for file in (blank, broken, gone, good)])
     assert [(f.kind, f.photo) for f in outcome.findings] == [
         ("no_face", blank), ("unreadable", broken), ("unreadable", gone),
     ]  # fmt: skip
@@ -195,7 +210,7 @@ def test_alone_they_are_errors(
     file = tmp_path / "photo.jpg"
     file.write_text(content)
     with pytest.raises(error, match="nobody was enrolled"):
-        check(run(store, [Task("Ada", file)]), strict=False)
+        check(run(store, [EnrollmentTask("Ada", file)]), strict=False)
 
 
 def test_folders_that_cannot_be_names(tmp_path: Path) -> None:
@@ -223,7 +238,10 @@ def test_a_folder_without_people(tmp_path: Path, make: Callable[[Path], Path]) -
 def test_a_folder_among_the_images_stands_for_its_photographs(tmp_path: Path) -> None:
     one = photo(tmp_path / "ada" / "1.jpg", 0)
     two = photo(tmp_path / "2.jpg", 0)
-    assert tasks_for("Ada", [tmp_path / "ada", two]) == [Task("Ada", one), Task("Ada", two)]
+    assert tasks_for("Ada", [tmp_path / "ada", two]) == [
+        EnrollmentTask("Ada", one),
+        EnrollmentTask("Ada", two),
+    ]
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no photographs of Ada"):
         tasks_for("Ada", [tmp_path / "none"])
@@ -234,6 +252,6 @@ def test_a_folder_among_the_images_stands_for_its_photographs(tmp_path: Path) ->
 def test_more_than_a_few_references_are_held_against_the_new_one(
     tmp_path: Path, store: Store
 ) -> None:
-    tasks = [Task(f"p{i}", photo(tmp_path / f"{i}.jpg", i)) for i in range(300)]
+    tasks = [EnrollmentTask(f"p{i}", photo(tmp_path / f"{i}.jpg", i)) for i in range(300)]
     assert run(store, tasks).findings == []
     assert len(store.people()) == 300

@@ -11,7 +11,7 @@ from functools import cached_property
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import CloudError
 from facectl.logs import read, search
-from facectl.logs.letters import DeadLetters, Letter
+from facectl.logs.dead_letters import DeadLetter, DeadLetterQueue
 from facectl.logs.parse import Line
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
@@ -22,7 +22,7 @@ _TIMEOUT = re.compile(r"after ([\d.]+) seconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class PostAttempt:
     """One POST as face-detection saw it; what did not happen is None."""
 
     received: Line | None
@@ -38,7 +38,7 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class MessageDelivery:
     """One delivery of the request's message to face-recognition."""
 
     message_id: str
@@ -66,9 +66,9 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RequestEvents:
     """Everything known. `lines` are ours about the request, `ends` the platform's words about
-    their invocations, `strays` the recognition's faults of which no line of ours tells.
+    their invocations, `unmatched` the recognition's faults of which no line of ours tells.
 
     `queued`: how many messages the request queue holds, None where that was not asked.
     """
@@ -77,21 +77,21 @@ class Evidence:
     lines: Sequence[Line]
     now: float
     ends: Sequence[Line] = ()
-    strays: Sequence[Line] = ()
-    letter: Letter | None = None
+    unmatched: Sequence[Line] = ()
+    dead_letter: DeadLetter | None = None
     queued: int | None = None
     visibility: float | None = None
     problems: Sequence[str] = field(default_factory=tuple)
 
     @cached_property
-    def posts(self) -> list[Post]:
+    def posts(self) -> list[PostAttempt]:
         """The POSTs in their order: a client sends again what was not accepted."""
         groups: dict[str | None, list[Line]] = {}
         for line in self.lines:
             if line.function == DETECTION_FUNCTION:
                 groups.setdefault(line.invocation, []).append(line)
         return [
-            Post(
+            PostAttempt(
                 received=_first(lines, "received"),
                 found=_first(lines, "detection"),
                 request=_first(lines, "request"),
@@ -102,7 +102,7 @@ class Evidence:
         ]
 
     @cached_property
-    def deliveries(self) -> list[Delivery]:
+    def deliveries(self) -> list[MessageDelivery]:
         """The deliveries that left a line, in their order."""
         lines = [line for line in self.lines if line.function == RECOGNITION_FUNCTION]
         found = []
@@ -118,7 +118,7 @@ class Evidence:
             error = next((line for line in own if line.level == "ERROR"), None)
             answered = next((line for line in own if line.level != "ERROR"), None)
             found.append(
-                Delivery(
+                MessageDelivery(
                     message_id=str(received.fields.get("message_id", "")),
                     number=int(received.number("receives") or 1),
                     of=int(received.number("max_receives") or 1),
@@ -162,7 +162,7 @@ def gather(
     *,
     tell: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.time,
-) -> Evidence:
+) -> RequestEvents:
     """Read what there is about a request.
 
     Raises InputError for an unknown one (which lists those that begin with
@@ -171,44 +171,46 @@ def gather(
     source = LogSource(clients)
     lines = search.of_request(source, request_id, window, tell=tell)
     now = clock()
-    evidence = Evidence(request_id, lines, now, search.ends(source, lines, now))
-    if not _is_answered(evidence):
-        letter, queued, visibility, problems = _queues(clients, evidence)
-        evidence = replace(
-            evidence, letter=letter, queued=queued, visibility=visibility, problems=problems
+    events = RequestEvents(request_id, lines, now, search.ends(source, lines, now))
+    if not _is_answered(events):
+        dead_letter, queued, visibility, problems = _queues(clients, events)
+        events = replace(
+            events, dead_letter=dead_letter, queued=queued, visibility=visibility, problems=problems
         )
-    if _has_gaps(evidence):
+    if _has_gaps(events):
         window = Window(min(lines[0].at, now), now)
-        evidence = replace(evidence, strays=read.strays(source, RECOGNITION_FUNCTION, window))
-    return evidence
+        events = replace(
+            events, unmatched=read.unmatched_failures(source, RECOGNITION_FUNCTION, window)
+        )
+    return events
 
 
-def _is_answered(evidence: Evidence) -> bool:
+def _is_answered(events: RequestEvents) -> bool:
     """Whether the lines tell of an answer that ends the story."""
-    if any(post.found and post.found.fields.get("result") for post in evidence.posts):
+    if any(post.found and post.found.fields.get("result") for post in events.posts):
         return True
-    return any(delivery.answered for delivery in evidence.deliveries)
+    return any(delivery.answered for delivery in events.deliveries)
 
 
-def _has_gaps(evidence: Evidence) -> bool:
+def _has_gaps(events: RequestEvents) -> bool:
     """Whether there were deliveries that left no line."""
     numbers: dict[str, list[int]] = {}
-    for delivery in evidence.deliveries:
+    for delivery in events.deliveries:
         numbers.setdefault(delivery.message_id, []).append(delivery.number)
     if any(set(range(1, max(seen) + 1)) != set(seen) for seen in numbers.values()):
         return True
-    if evidence.letter is None:
+    if events.dead_letter is None:
         return False
-    last = evidence.deliveries[-1:]
+    last = events.deliveries[-1:]
     return not last or last[0].number < last[0].of
 
 
 def _queues(
-    clients: Clients, evidence: Evidence
-) -> tuple[Letter | None, int | None, float | None, tuple[str, ...]]:
+    clients: Clients, events: RequestEvents
+) -> tuple[DeadLetter | None, int | None, float | None, tuple[str, ...]]:
     """The request's dead letter, the request queue's messages and its visibility timeout."""
-    ids = {delivery.message_id for delivery in evidence.deliveries}
-    ids |= {str(post.found.fields.get("message_id")) for post in evidence.posts if post.found}
+    ids = {delivery.message_id for delivery in events.deliveries}
+    ids |= {str(post.found.fields.get("message_id")) for post in events.posts if post.found}
     queue = clients.deployment.names.request_queue
     try:
         queued = Purge(clients).counts(queue).total
@@ -217,12 +219,12 @@ def _queues(
             visibility = clients.sqs.get_queue_attributes(
                 QueueUrl=url, AttributeNames=["VisibilityTimeout"]
             )["Attributes"]["VisibilityTimeout"]
-        letters = DeadLetters(clients).peek()
+        dead_letters = DeadLetterQueue(clients).peek()
     except CloudError as error:
         return None, None, None, (f"the queues can't be looked at: {error}",)
-    for letter in letters:
-        if letter.message_id in ids or letter.request_id == evidence.request_id:
-            return letter, queued, float(visibility), ()
+    for dead_letter in dead_letters:
+        if dead_letter.message_id in ids or dead_letter.request_id == events.request_id:
+            return dead_letter, queued, float(visibility), ()
     return None, queued, float(visibility), ()
 
 

@@ -14,20 +14,22 @@ from moto_account import apply, found
 
 from facectl import prices
 from facectl.aws import Clients
-from facectl.bench.benchmark import Settings
-from facectl.bench.floor import floor_resources, standing
-from facectl.bench.report import Report
+from facectl.bench.baseline import baseline_resources, standing
+from facectl.bench.benchmark import BenchmarkOptions
+from facectl.bench.report import BenchmarkReport
 from facectl.bench.run import Load
 from facectl.bench.sweep import sizes_of, sweep
 from facectl.bench.workload import Workload
-from facectl.deploy.desired import Wish
-from facectl.deploy.executor import carry_out
+from facectl.deploy.desired import DesiredState
+from facectl.deploy.executor import apply_step
 from facectl.deploy.planner import plan
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
-from facectl.stream.sender import Asking
+from facectl.stream.sender import RequestOptions
 
-SETTINGS = Settings(Load(Clip(1), 10, Asking(), Workload(1)), "clip", prices.CURRENT)
+SETTINGS = BenchmarkOptions(
+    Load(Clip(1), 10, RequestOptions(), Workload(1)), "clip", prices.CURRENT
+)
 
 
 class Silent:
@@ -64,8 +66,10 @@ def everything(clients: Clients) -> list[str]:
     )
 
 
-def test_a_floor_has_the_pipelines_shape_and_names_of_its_own(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_a_floor_has_the_pipelines_shape_and_names_of_its_own(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
     clients = context.clients
     before = everything(clients)
     with standing(clients) as floor:
@@ -86,23 +90,27 @@ def test_a_floor_has_the_pipelines_shape_and_names_of_its_own(context: Context, 
     assert everything(clients) == before
 
 
-def test_a_floor_is_removed_after_an_error_and_after_ctrl_c(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_a_floor_is_removed_after_an_error_and_after_ctrl_c(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
     before = everything(context.clients)
     for error in (CloudError("it died"), KeyboardInterrupt()):
         with pytest.raises(type(error)), standing(context.clients):
             raise error
         assert everything(context.clients) == before
-    assert apply(context, wish) == []
+    assert apply(context, desired) == []
 
 
 @pytest.mark.parametrize("steps", [1, 5, 9])
-def test_what_a_killed_process_left_is_taken_over(context: Context, wish: Wish, steps: int) -> None:
-    apply(context, wish)
+def test_what_a_killed_process_left_is_taken_over(
+    context: Context, desired: DesiredState, steps: int
+) -> None:
+    apply(context, desired)
     before = everything(context.clients)
-    wanted = floor_resources(context.clients, context.account)
+    wanted = baseline_resources(context.clients, context.account)
     for step in plan(wanted, {})[:steps]:
-        carry_out(step, context)
+        apply_step(step, context)
     assert everything(context.clients) != before
     with standing(context.clients):
         pass
@@ -114,43 +122,45 @@ def test_without_a_pipeline_there_is_no_floor(context: Context) -> None:
         pass
 
 
-def test_a_sweep_measures_each_size_and_ends_as_it_began(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_a_sweep_measures_each_size_and_ends_as_it_began(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
     seen: list[list[int]] = []
 
-    def measure(clients: Clients, _: Settings, __: object) -> Report:
+    def measure(clients: Clients, _: BenchmarkOptions, __: object) -> BenchmarkReport:
         seen.append([function["MemorySize"] for function in functions(clients).values()])
         return report_of(run_with([answered(0, 0.2)]))
 
     swept = sweep(context.clients, (1024, 1769), SETTINGS, Silent(), measure=measure)
     assert seen == [[1024, 1024], [1769, 1769]]
     assert [each.memory for each in swept] == [1024, 1769]
-    assert found(context, wish)
-    assert apply(context, wish) == []
+    assert found(context, desired)
+    assert apply(context, desired) == []
 
 
 @pytest.mark.parametrize("error", [CloudError("it died"), KeyboardInterrupt()])
 def test_a_sweep_that_breaks_ends_as_it_began(
-    context: Context, wish: Wish, error: BaseException
+    context: Context, desired: DesiredState, error: BaseException
 ) -> None:
-    apply(context, wish)
+    apply(context, desired)
 
-    def measure(*_: object) -> Report:
+    def measure(*_: object) -> BenchmarkReport:
         raise error
 
     with pytest.raises(type(error)):
         sweep(context.clients, (1024,), SETTINGS, Silent(), measure=measure)
-    assert apply(context, wish) == []
+    assert apply(context, desired) == []
 
 
-def test_a_sweep_stops_at_a_run_that_ended_early(context: Context, wish: Wish) -> None:
-    apply(context, wish)
+def test_a_sweep_stops_at_a_run_that_ended_early(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
 
-    def measure(*_: object) -> Report:
+    def measure(*_: object) -> BenchmarkReport:
         return report_of(run_with([answered(0, 0.2)], ended="stopped by Ctrl-C"))
 
     assert len(sweep(context.clients, (1024, 1769), SETTINGS, Silent(), measure=measure)) == 1
-    assert apply(context, wish) == []
+    assert apply(context, desired) == []
 
 
 def test_sizes() -> None:

@@ -4,74 +4,74 @@ from __future__ import annotations
 
 from typing import Literal
 
-from facectl.logs.evidence import Delivery, Evidence, fault_words
 from facectl.logs.parse import Line
+from facectl.logs.request_events import MessageDelivery, RequestEvents, fault_words
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.contract import ERROR
 
 State = Literal["answered", "in flight", "dead-letter queue", "refused", "failed", "gone"]
-Whereabouts = tuple[State, str, str | None]
+RequestState = tuple[State, str, str | None]
 
 # A message may be on no queue that shows it for this long: counts lag behind.
 _SETTLING = 30.0
 
 
-def whereabouts(evidence: Evidence) -> Whereabouts:
+def request_state(events: RequestEvents) -> RequestState:
     """The state, a sentence about it, and the result where there is one."""
-    for delivery in evidence.deliveries:
+    for delivery in events.deliveries:
         if (line := delivery.answered) is not None:
-            return _answered_state(evidence, line)
-    for post in evidence.posts:
+            return _answered_state(events, line)
+    for post in events.posts:
         if post.found is not None and (result := post.found.fields.get("result")) is not None:
             return "answered", f"answered {result} by face-detection", str(result)
-    told_error = any(d.error and d.error.fields.get("answered") for d in evidence.deliveries)
+    told_error = any(d.error and d.error.fields.get("answered") for d in events.deliveries)
     result = ERROR if told_error else None
-    if evidence.letter is not None:
+    if events.dead_letter is not None:
         answer = f"answered {ERROR}" if told_error else "never answered"
         return (
             "dead-letter queue",
-            f"in the dead-letter queue, {answer}: {_last_reason(evidence)}",
+            f"in the dead-letter queue, {answer}: {_last_reason(events)}",
             result,
         )
-    last = evidence.deliveries[-1] if evidence.deliveries else None
+    last = events.deliveries[-1] if events.deliveries else None
     if last is not None and told_error:
-        return "answered", f"answered {ERROR}; {_after_death(evidence, last)}", result
-    if last is None and not any(post.accepted for post in evidence.posts):
-        return _not_accepted(evidence)
-    return _in_flight(evidence, last)
+        return "answered", f"answered {ERROR}; {_after_death(events, last)}", result
+    if last is None and not any(post.accepted for post in events.posts):
+        return _not_accepted(events)
+    return _in_flight(events, last)
 
 
-def _answered_state(evidence: Evidence, line: Line) -> Whereabouts:
+def _answered_state(events: RequestEvents, line: Line) -> RequestState:
     result = line.fields.get("result")
     told = "answered; the logs hold no names" if result is None else f"answered {result}"
-    if evidence.letter is not None:
+    if events.dead_letter is not None:
         told += "; a copy is in the dead-letter queue"
     return "answered", told, None if result is None else str(result)
 
 
-def _last_reason(evidence: Evidence) -> str:
-    for delivery in reversed(evidence.deliveries):
+def _last_reason(events: RequestEvents) -> str:
+    for delivery in reversed(events.deliveries):
         if delivery.error is not None:
             fields = delivery.error.fields
             return f"{fields.get('error')}: {fields.get('message')}"
         if delivery.fault is not None:
             return f"{RECOGNITION_FUNCTION} {fault_words(delivery.fault)}"
         return f"the worker of delivery {delivery.number} received it and was lost"
-    if evidence.strays:
-        return f"{RECOGNITION_FUNCTION} {fault_words(evidence.strays[-1])}"
+    if events.unmatched:
+        return f"{RECOGNITION_FUNCTION} {fault_words(events.unmatched[-1])}"
     return "throttled: no worker ever received it"
 
 
-def _after_death(evidence: Evidence, last: Delivery) -> str:
+def _after_death(events: RequestEvents, last: MessageDelivery) -> str:
     hidden = (last.error.number("hidden_s") or 0.0) if last.error else 0.0
     moment = (last.error or last.received).at
-    if evidence.now < moment + hidden + _SETTLING:
+    if events.now < moment + hidden + _SETTLING:
         return f"its message moves to the dead-letter queue about {hidden:g} s after that"
     return "its message is not in the dead-letter queue any more: redriven, dropped or expired"
 
 
-def _not_accepted(evidence: Evidence) -> Whereabouts:
-    post = evidence.posts[-1]
+def _not_accepted(events: RequestEvents) -> RequestState:
+    post = events.posts[-1]
     if post.request is not None:
         status = int(post.request.number("status") or 0)
         fields = post.request.fields
@@ -85,10 +85,10 @@ def _not_accepted(evidence: Evidence) -> Whereabouts:
     return "in flight", f"{DETECTION_FUNCTION} is looking at it", None
 
 
-def _in_flight(evidence: Evidence, last: Delivery | None) -> Whereabouts:
-    moment = max(line.at for line in evidence.lines)
-    since = max(0.0, evidence.now - moment)
-    if evidence.queued == 0 and since > _SETTLING:
+def _in_flight(events: RequestEvents, last: MessageDelivery | None) -> RequestState:
+    moment = max(line.at for line in events.lines)
+    since = max(0.0, events.now - moment)
+    if events.queued == 0 and since > _SETTLING:
         return "gone", "neither answered nor on a queue: purged, dropped or expired", None
     if last is None:
         return "in flight", f"on the request queue for {since:.0f} s, not yet delivered", None
@@ -98,7 +98,7 @@ def _in_flight(evidence: Evidence, last: Delivery | None) -> Whereabouts:
     if last.error is not None:
         due = last.error.at + (last.error.number("hidden_s") or 0.0)
     else:
-        due = last.received.at + (evidence.visibility or 0.0)
+        due = last.received.at + (events.visibility or 0.0)
     next_ = "to go to the dead-letter queue" if last.number >= last.of else "for the next delivery"
-    left = max(0.0, due - evidence.now)
+    left = max(0.0, due - events.now)
     return "in flight", f"{which} failed; waiting {next_}, due in {left:.0f} s", None

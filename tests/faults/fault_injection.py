@@ -1,4 +1,4 @@
-"""A deployment whose frames are known one by one, and hands that reach its processes."""
+"""A deployment whose frames are known one by one, and what breaks it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def judge(fault: str, frames: int, files: list[Path], *, lasted: float = 0.0) ->
     return outcome
 
 
-class Hands:
+class FaultInjector:
     """The command, the cloud's processes, and a proxy between the functions and the queues."""
 
     def __init__(self, facectl: Facectl, folder: Path) -> None:

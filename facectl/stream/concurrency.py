@@ -18,7 +18,7 @@ _TICK = 0.1
 _GROWTH = 0.3
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Lets so many requests pass at once: one fewer after a 429, slowly more while all is well."""
 
     def __init__(self, most: int) -> None:
@@ -33,7 +33,7 @@ class Gate:
         return int(self._limit)
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """Wait for a place and keep it while the block runs."""
         with self._changed:
             while self._inside >= self.limit:
@@ -46,13 +46,13 @@ class Gate:
                 self._inside -= 1
                 self._changed.notify()
 
-    def went_well(self) -> None:
+    def succeeded(self) -> None:
         """A request was taken."""
         with self._changed:
             self._limit = min(self._most, self._limit + _GROWTH / self._limit)
             self._changed.notify()
 
-    def was_too_much(self) -> None:
+    def throttled(self) -> None:
         """A request was refused with 429 while it was one of those inside."""
         with self._changed:
             self._limit = float(max(1, min(self.limit, self._inside) - 1))

@@ -1,4 +1,4 @@
-"""Enrolment: from photographs and names to a new version of the gallery."""
+"""Enrollment: from photographs and names to a new version of the gallery."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from typing import Protocol
 from facectl.errors import IncompleteError, InputError
 from facectl.gallery.changes import Reference
 from facectl.gallery.names import check_name
-from facectl.gallery.photographs import Enroller, PhotographError, Sample, digest, photographs
-from facectl.gallery.quality import Finding, Neighbours, of_photograph
+from facectl.gallery.photographs import (
+    EncodedPhotograph,
+    PhotographEncoder,
+    PhotographError,
+    digest,
+    photographs,
+)
+from facectl.gallery.quality import Neighbours, QualityFinding, of_photograph
 from facectl.gallery.store import Store
 from lambda_src.vision.store import Model
 
@@ -22,27 +28,27 @@ _SAVE_EVERY = 5.0
 Progress = Callable[[], None]
 
 
-class Eye(Protocol):
+class FaceEncoder(Protocol):
     """What finds and embeds the face of a photograph."""
 
-    def embed(self, photo: Path, *, take_largest: bool = False) -> Sample: ...
+    def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A photograph to enrol under a name."""
+class EnrollmentTask:
+    """A photograph to enroll under a name."""
 
     name: str
     photo: Path
 
 
 @dataclass(slots=True)
-class Outcome:
+class EnrollmentOutcome:
     """What became of the photographs: counts by name, and everything there is to look at."""
 
     enrolled: dict[str, int] = field(default_factory=dict)
     unchanged: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[QualityFinding] = field(default_factory=list)
 
     @property
     def refused(self) -> set[Path]:
@@ -50,7 +56,7 @@ class Outcome:
         return {f.photo for f in self.findings if f.refused and f.photo is not None}
 
 
-def tasks_for(name: str, images: Sequence[Path]) -> list[Task]:
+def tasks_for(name: str, images: Sequence[Path]) -> list[EnrollmentTask]:
     """The photographs of one person; folders stand for every photograph below them."""
     name = check_name(name)
     files: list[Path] = []
@@ -61,19 +67,19 @@ def tasks_for(name: str, images: Sequence[Path]) -> list[Task]:
             files.append(image)
     if not files:
         raise InputError(f"no photographs of {name}: the folder holds no JPEG, PNG or WebP file")
-    return [Task(name, file) for file in files]
+    return [EnrollmentTask(name, file) for file in files]
 
 
-def tasks_below(folder: Path) -> tuple[list[Task], list[Finding]]:
+def tasks_below(folder: Path) -> tuple[list[EnrollmentTask], list[QualityFinding]]:
     """The photographs of a tree `folder/NAME/…`, and what of it can't be a person."""
     if not folder.is_dir():
         raise InputError(
             f"{folder} is no folder, and no photographs were named",
             hint="facectl gallery enroll NAME IMAGE   or   facectl gallery enroll FOLDER",
         )
-    tasks: list[Task] = []
+    tasks: list[EnrollmentTask] = []
     findings = [
-        Finding("no_name", "", file, "it lies beside the people's folders", refused=True)
+        QualityFinding("no_name", "", file, "it lies beside the people's folders", refused=True)
         for file in photographs(folder)
         if file.parent == folder
     ]
@@ -83,12 +89,15 @@ def tasks_below(folder: Path) -> tuple[list[Task], list[Finding]]:
             name = check_name(person.name)
         except InputError as error:
             findings += [
-                Finding("bad_name", person.name, file, str(error), refused=True) for file in files
+                QualityFinding("bad_name", person.name, file, str(error), refused=True)
+                for file in files
             ]
             continue
         if not files:
-            findings.append(Finding("no_photographs", name, None, f"{person} has no photographs"))
-        tasks += [Task(name, file) for file in files]
+            findings.append(
+                QualityFinding("no_photographs", name, None, f"{person} has no photographs")
+            )
+        tasks += [EnrollmentTask(name, file) for file in files]
     if not tasks and not findings:
         raise InputError(
             f"{folder} holds no people: no folder with JPEG, PNG or WebP files in it",
@@ -97,35 +106,37 @@ def tasks_below(folder: Path) -> tuple[list[Task], list[Finding]]:
     return tasks, findings
 
 
-class Enrolment:
+class Enrollment:
     """One run over photographs: checked, embedded, and saved every few seconds."""
 
     def __init__(
         self,
         store: Store,
-        eye: Callable[[], Eye],
+        encoder: Callable[[], FaceEncoder],
         *,
         take_largest: bool = False,
         strict: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.outcome = Outcome()
+        self.outcome = EnrollmentOutcome()
         self._store = store
-        self._make_eye = eye
-        self._eye: Eye | None = None
+        self._make_eye = encoder
+        self._eye: FaceEncoder | None = None
         self._neighbours: Neighbours | None = None
         self._take_largest = take_largest
         self._strict = strict
         self._clock = clock
         self._version: int | None = None
-        self._pending: list[tuple[str, Sample]] = []
+        self._pending: list[tuple[str, EncodedPhotograph]] = []
 
-    def run(self, tasks: Sequence[Task], progress: Progress = lambda: None) -> Outcome:
-        """Enrol what can be enrolled; what was done is kept where the run is interrupted."""
+    def run(
+        self, tasks: Sequence[EnrollmentTask], progress: Progress = lambda: None
+    ) -> EnrollmentOutcome:
+        """Enroll what can be enrolled; what was done is kept where the run is interrupted."""
         saved = self._clock()
         try:
             for task in tasks:
-                self._enrol(task)
+                self._enroll(task)
                 progress()
                 if self._clock() - saved >= _SAVE_EVERY:
                     self._save()
@@ -134,7 +145,7 @@ class Enrolment:
             self._save()
         return self.outcome
 
-    def _enrol(self, task: Task) -> None:
+    def _enroll(self, task: EnrollmentTask) -> None:
         try:
             sha256 = digest(task.photo)
             others = set(self._store.names_of(sha256)) | {
@@ -146,7 +157,9 @@ class Enrolment:
             sample = self._look(task.photo)
         except PhotographError as error:
             self.outcome.findings.append(
-                Finding(error.kind, task.name, task.photo, str(error), error.figure, refused=True)
+                QualityFinding(
+                    error.kind, task.name, task.photo, str(error), error.figure, refused=True
+                )
             )
             return
         findings = self._check(task.name, sample, others)
@@ -159,13 +172,15 @@ class Enrolment:
         if self._neighbours is not None:
             self._neighbours.add(task.name, sample.embedding)
 
-    def _look(self, photo: Path) -> Sample:
+    def _look(self, photo: Path) -> EncodedPhotograph:
         if self._eye is None:
             # Only now: a run over unchanged files loads no model.
             self._eye = self._make_eye()
         return self._eye.embed(photo, take_largest=self._take_largest)
 
-    def _check(self, name: str, sample: Sample, others: set[str]) -> list[Finding]:
+    def _check(
+        self, name: str, sample: EncodedPhotograph, others: set[str]
+    ) -> list[QualityFinding]:
         if self._neighbours is None:
             settings = self._store.settings
             names, embeddings = self._store.rows()
@@ -175,7 +190,9 @@ class Enrolment:
         found = of_photograph(name, sample)
         if others:
             message = f"the same photograph is enrolled as {', '.join(sorted(others))}"
-            found.append(Finding("same_photograph", name, sample.photo, message, refused=True))
+            found.append(
+                QualityFinding("same_photograph", name, sample.photo, message, refused=True)
+            )
         return found + self._neighbours.check(name, sample)
 
     def _save(self) -> None:
@@ -191,15 +208,18 @@ class Enrolment:
 
 
 def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
-    """Enrol a photograph unless it is; raises GalleryError where it can't be."""
+    """Enroll a photograph unless it is; raises GalleryError where it can't be."""
     store = Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
     try:
-        check(Enrolment(store, lambda: Enroller(model)).run([Task(name, photo)]), strict=False)
+        check(
+            Enrollment(store, lambda: PhotographEncoder(model)).run([EnrollmentTask(name, photo)]),
+            strict=False,
+        )
     finally:
         store.close()
 
 
-def check(outcome: Outcome, *, strict: bool) -> None:
+def check(outcome: EnrollmentOutcome, *, strict: bool) -> None:
     """Raise the error that an outcome ends a command with, if any."""
     refused = [finding for finding in outcome.findings if finding.refused]
     if not refused:
@@ -218,17 +238,17 @@ def check(outcome: Outcome, *, strict: bool) -> None:
 
 def _hint(kind: str, *, strict: bool) -> str:
     hints = {
-        "unreadable": "enrol from a JPEG, PNG or WebP file",
+        "unreadable": "enroll from a JPEG, PNG or WebP file",
         "no_face": "use a photograph in which the face is upright and at least 20 pixels wide",
         "several_faces": "crop the photograph to one face, or take the largest: add --largest",
         "same_photograph": "facectl gallery merge FROM INTO   or   facectl gallery remove NAME",
         "bad_name": "rename the folder",
         "no_name": "put photographs into FOLDER/NAME/",
     }
-    return hints.get(kind, "use a better photograph, or enrol without --strict" if strict else "")
+    return hints.get(kind, "use a better photograph, or enroll without --strict" if strict else "")
 
 
-def reference_of(sample: Sample) -> Reference:
+def reference_of(sample: EncodedPhotograph) -> Reference:
     """What is stored of a photograph."""
     source = str(sample.photo.absolute())
     return Reference(sample.embedding, sample.sha256, source, sample.figures)

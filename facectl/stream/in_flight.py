@@ -1,6 +1,6 @@
 """Which frames are on their way, and which answer belongs to which.
 
-The ledger is the one place where a frame's fate is decided: every frame that
+The tracker is the one place where a frame's fate is decided: every frame that
 was opened ends in exactly one Outcome, which is handed to each listener in
 turn. It admits no more frames at once than its window, and each leaves the
 window when it is answered, when it could not be delivered, or when its deadline
@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 from facectl.stream.deadlines import Deadlines
 from facectl.stream.frames import Frame
-from facectl.stream.outcomes import Counts, Delivery, Outcome, Record, Status
+from facectl.stream.outcomes import AcceptedPost, FrameCounts, FrameOutcome, RunRecord, Status
 from lambda_src.contract import FrameResult
 
-__all__ = ["Counts", "Delivery", "Ledger", "Outcome", "Record", "Status"]
+__all__ = ["AcceptedPost", "FrameCounts", "FrameOutcome", "InFlightTracker", "RunRecord", "Status"]
 
 # Frames whose deadline has passed are remembered, the latest of them, to know their late answers.
 _REMEMBERED = 10_000
@@ -41,7 +41,7 @@ class _Pending:
     timestamp: float
     due: float
     opened: float
-    delivery: Delivery | None = None
+    delivery: AcceptedPost | None = None
     error: str | None = None
     # Sent by a process that has ended: nobody knows since when it has been waited for.
     restored: bool = False
@@ -49,7 +49,7 @@ class _Pending:
     told: int = 0
 
 
-class Ledger:
+class InFlightTracker:
     """The frames of one run, shared by the threads that send and the one that collects.
 
     A frame's deadline is `timeout` seconds after it was accepted, or after the
@@ -64,17 +64,17 @@ class Ledger:
         wait: bool = True,
         window: int = 1000,
         timeout: float = 60.0,
-        record: Record | None = None,
+        record: RunRecord | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         # A fresh prefix for each run: two runs on one queue can't mix their answers.
         self.run = record.run if record is not None else uuid.uuid4().hex
-        self.counts = Counts()
+        self.counts = FrameCounts()
         self._record = record
         # The record first: what can't be written down has not arrived.
-        self._sinks: list[Callable[[Outcome], None]] = [] if record is None else [record.done]
+        self._sinks: list[Callable[[FrameOutcome], None]] = [] if record is None else [record.done]
         self._late_sinks = list(self._sinks)
-        self._listeners: list[Callable[[Outcome], None]] = []
+        self._listeners: list[Callable[[FrameOutcome], None]] = []
         self._wait = wait
         self._window = window
         self._timeout = timeout
@@ -94,9 +94,9 @@ class Ledger:
 
     def listen(
         self,
-        listener: Callable[[Outcome], None],
+        listener: Callable[[FrameOutcome], None],
         *,
-        late: Callable[[Outcome], None] | None = None,
+        late: Callable[[FrameOutcome], None] | None = None,
     ) -> None:
         """Hand every outcome from now on to the listener too, one at a time.
 
@@ -133,7 +133,9 @@ class Ledger:
             self._changed.notify_all()
             return request_id
 
-    def restore(self, index: int, name: str, timestamp: float, delivery: Delivery | None) -> None:
+    def restore(
+        self, index: int, name: str, timestamp: float, delivery: AcceptedPost | None
+    ) -> None:
         """A frame that an earlier process sent; without a delivery nobody knows if it arrived."""
         with self._changed:
             now = self._clock()
@@ -150,7 +152,7 @@ class Ledger:
                 self._deadlines.add(request_id, now)
                 self.counts.waiting = len(self._deadlines)
 
-    def replay(self, outcome: Outcome) -> None:
+    def replay(self, outcome: FrameOutcome) -> None:
         """The fate of a frame, as an earlier process of this run wrote it down."""
         with self._changed:
             self.counts.opened += 1
@@ -170,7 +172,7 @@ class Ledger:
             self._changed.wait_for(lambda: not self._unsure, timeout)
             return frozenset(pending.index for pending in self._unsure.values())
 
-    def accepted(self, request_id: str, delivery: Delivery) -> None:
+    def accepted(self, request_id: str, delivery: AcceptedPost) -> None:
         """The function took the frame. Its answer may have come before this did."""
         with self._changed:
             if self._closed:
@@ -368,8 +370,8 @@ def _outcome(
     status: Status,
     answer: FrameResult | None,
     at: float | None,
-) -> Outcome:
-    return Outcome(
+) -> FrameOutcome:
+    return FrameOutcome(
         index=pending.index,
         name=pending.name,
         request_id=pending.request_id,

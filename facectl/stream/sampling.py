@@ -8,7 +8,7 @@ from facectl.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Sampling:
     """Which frames are taken: every n-th, or at most `fps` of a second, and how many in all."""
 
     every: int = 1
@@ -33,26 +33,26 @@ class Selection:
         return min(rate, self.fps) if self.fps is not None else rate / self.every
 
 
-class Chooser:
+class FrameSampler:
     """The running state of a selection."""
 
-    def __init__(self, selection: Selection) -> None:
-        self._selection = selection
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
         self._next_due = 0.0
         self.taken = 0
 
     def full(self) -> bool:
-        return self._selection.limit is not None and self.taken >= self._selection.limit
+        return self._sampling.limit is not None and self.taken >= self._sampling.limit
 
     def takes(self, position: int, timestamp: float) -> bool:
-        fps = self._selection.fps
+        fps = self._sampling.fps
         if fps is not None:
             # Timestamps are rounded in the container: a millisecond early is on time.
             if timestamp + 0.001 < self._next_due:
                 return False
             while self._next_due <= timestamp + 0.001:
                 self._next_due += 1 / fps
-        elif position % self._selection.every:
+        elif position % self._sampling.every:
             return False
         self.taken += 1
         return True

@@ -15,8 +15,8 @@ from facectl.console import err, out, print_json
 from facectl.context import Deployment
 
 if TYPE_CHECKING:
-    from facectl.gallery.enrol import Outcome, Task
-    from facectl.gallery.quality import Finding
+    from facectl.gallery.enrollment import EnrollmentOutcome, EnrollmentTask
+    from facectl.gallery.quality import QualityFinding
     from facectl.gallery.store import Store
 
 _SHOWN = 30
@@ -35,7 +35,7 @@ def enroll(
         bool, typer.Option("--largest", help="Take the largest of several faces.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Enrol no photograph that a check finds fault with.")
+        bool, typer.Option("--strict", help="Enroll no photograph that a check finds fault with.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -52,26 +52,26 @@ def enroll(
 
     facectl gallery enroll people/ --strict
     """
-    from facectl.gallery import enrol
+    from facectl.gallery import enrollment
 
     tasks, findings = (
-        (enrol.tasks_for(name, images), []) if images else enrol.tasks_below(Path(name))
+        (enrollment.tasks_for(name, images), []) if images else enrollment.tasks_below(Path(name))
     )
     run(deployment, tasks, findings, take_largest=largest, strict=strict, json=json)
 
 
 def run(
     deployment: Deployment,
-    tasks: list[Task],
-    findings: list[Finding],
+    tasks: list[EnrollmentTask],
+    findings: list[QualityFinding],
     *,
     take_largest: bool = False,
     strict: bool = False,
     json: bool,
 ) -> None:
-    """Enrol photographs, publish what came of it, report, and raise what is to be raised."""
-    from facectl.gallery import enrol
-    from facectl.gallery.photographs import Enroller
+    """Enroll photographs, publish what came of it, report, and raise what is to be raised."""
+    from facectl.gallery import enrollment
+    from facectl.gallery.photographs import PhotographEncoder
     from facectl.gallery.store import Store
     from facectl.models.store import find
 
@@ -79,25 +79,25 @@ def run(
     store = Store.for_space(
         deployment.asu_id, model.space, synthetic=model.synthetic, model=model.path.name
     )
-    enrolment = enrol.Enrolment(
-        store, lambda: Enroller(model), take_largest=take_largest, strict=strict
+    process = enrollment.Enrollment(
+        store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
     )
-    enrolment.outcome.findings += findings
+    process.outcome.findings += findings
     try:
         try:
             with shared.counted("Enrolling", len(tasks)) as progress:
-                outcome = enrolment.run(tasks, progress)
+                outcome = process.run(tasks, progress)
         finally:
             # An interrupted run has enrolled people too.
-            if enrolment.outcome.enrolled:
+            if process.outcome.enrolled:
                 shared.publish_change(deployment, store)
         _report(store, outcome, json=json)
-        enrol.check(outcome, strict=strict)
+        enrollment.check(outcome, strict=strict)
     finally:
         store.close()
 
 
-def _report(store: Store, outcome: Outcome, *, json: bool) -> None:
+def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
     count = sum(outcome.enrolled.values())
     if json:
         print_json(
@@ -129,7 +129,7 @@ def _report(store: Store, outcome: Outcome, *, json: bool) -> None:
     shared.report(store, " ".join(parts), json=False)
 
 
-def _findings(outcome: Outcome) -> None:
+def _findings(outcome: EnrollmentOutcome) -> None:
     for finding in outcome.findings:
         colour = "red" if finding.refused else "yellow"
         word = "Not enrolled" if finding.refused else "Look at"

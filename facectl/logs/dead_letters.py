@@ -15,14 +15,14 @@ from lambda_src.contract import FaceMessage, MessageError, salvaged_request_id
 # SQS's limits for a batch, with room for what is around the bodies.
 _BATCH = 10
 _BATCH_BYTES = 1_000_000
-# How long a letter is hidden from others while we look at it, should we die meanwhile.
+# How long a dead letter is hidden from others while we look at it, should we die meanwhile.
 _HOLD = 60
 # A long poll asks every server of SQS; a short one may miss messages.
 _WAIT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A message that died. `sent_at` in seconds of the epoch; `receives` counts peeks too."""
 
     message_id: str
@@ -50,14 +50,14 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was done with the letters: how many, and why others stayed."""
+class RedriveOutcome:
+    """What was done with the dead letters: how many, and why others stayed."""
 
     done: int
     failures: tuple[str, ...] = ()
 
 
-class DeadLetters:
+class DeadLetterQueue:
     """The dead-letter queue of a deployment."""
 
     def __init__(
@@ -76,10 +76,10 @@ class DeadLetters:
         with cloud_errors(f"looking up {self.name}", clients.deployment):
             self._url = clients.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
 
-    def peek(self) -> list[Letter]:
-        """Every letter that nobody else holds, oldest first; all are given back at once."""
-        letters = [letter for batch in self._batches() for letter in batch]
-        return sorted(letters, key=lambda letter: letter.sent_at)
+    def peek(self) -> list[DeadLetter]:
+        """Every dead letter that nobody else holds, oldest first; all are given back at once."""
+        dead_letters = [dead_letter for batch in self._batches() for dead_letter in batch]
+        return sorted(dead_letters, key=lambda dead_letter: dead_letter.sent_at)
 
     def redrive(
         self,
@@ -87,10 +87,10 @@ class DeadLetters:
         *,
         rate: float = 10.0,
         watch: Callable[[int], None] = lambda _: None,
-    ) -> Outcome:
-        """Send letters to the request queue again, at most `rate` a second, and then delete them.
+    ) -> RedriveOutcome:
+        """Send dead letters to the request queue again, at most `rate` a second, then delete them.
 
-        A letter is deleted when SQS has taken its copy: none is lost, though
+        A dead letter is deleted when SQS has taken its copy: none is lost, though
         one may be doubled if this is interrupted in between. `names` are
         message or request ids, None is all. Raises CloudError.
         """
@@ -101,10 +101,10 @@ class DeadLetters:
         again: set[str] = set()
         for batch in self._batches():
             chosen = [
-                letter
-                for letter in batch
+                dead_letter
+                for dead_letter in batch
                 # What we sent and what died again meanwhile must not go round and round.
-                if letter.message_id not in again and _is_chosen(letter, names)
+                if dead_letter.message_id not in again and _is_chosen(dead_letter, names)
             ]
             for group in _groups(chosen):
                 began = self._clock()
@@ -114,27 +114,27 @@ class DeadLetters:
                 done += len(sent)
                 watch(done)
                 self._sleep(max(0.0, len(group) / rate - (self._clock() - began)))
-        return Outcome(done, tuple(failures))
+        return RedriveOutcome(done, tuple(failures))
 
-    def drop(self, names: Collection[str] | None = None) -> Outcome:
-        """Delete letters for ever; `names` as for `redrive`. Raises CloudError."""
+    def drop(self, names: Collection[str] | None = None) -> RedriveOutcome:
+        """Delete dead letters for ever; `names` as for `redrive`. Raises CloudError."""
         done = 0
         failures: list[str] = []
         for batch in self._batches():
-            chosen = [letter for letter in batch if _is_chosen(letter, names)]
+            chosen = [dead_letter for dead_letter in batch if _is_chosen(dead_letter, names)]
             if chosen:
                 refused = self._delete(chosen)
                 done += len(chosen) - len(refused)
                 failures += refused
-        return Outcome(done, tuple(failures))
+        return RedriveOutcome(done, tuple(failures))
 
-    def _batches(self) -> Iterator[list[Letter]]:
+    def _batches(self) -> Iterator[list[DeadLetter]]:
         """Letters as they are received; what is still there at the end is given back."""
-        held: dict[str, Letter] = {}
+        held: dict[str, DeadLetter] = {}
         try:
             while batch := self._receive():
-                fresh = [letter for letter in batch if letter.message_id not in held]
-                held.update((letter.message_id, letter) for letter in batch)
+                fresh = [dead_letter for dead_letter in batch if dead_letter.message_id not in held]
+                held.update((dead_letter.message_id, dead_letter) for dead_letter in batch)
                 if not fresh:
                     # We held the first ones so long that they come again: that is all.
                     return
@@ -142,7 +142,7 @@ class DeadLetters:
         finally:
             self._give_back(list(held.values()))
 
-    def _receive(self) -> list[Letter]:
+    def _receive(self) -> list[DeadLetter]:
         with cloud_errors(f"reading {self.name}", self._clients.deployment):
             answer = self._clients.sqs.receive_message(
                 QueueUrl=self._url,
@@ -153,7 +153,7 @@ class DeadLetters:
                 MessageAttributeNames=["All"],
             )
         return [
-            Letter(
+            DeadLetter(
                 message_id=message["MessageId"],
                 receipt=message["ReceiptHandle"],
                 body=message["Body"],
@@ -164,34 +164,34 @@ class DeadLetters:
             for message in answer.get("Messages", [])
         ]
 
-    def _give_back(self, letters: Sequence[Letter]) -> None:
+    def _give_back(self, dead_letters: Sequence[DeadLetter]) -> None:
         # Whatever is not given back becomes visible by itself after a minute.
         with suppress(CloudError):
-            for start in range(0, len(letters), _BATCH):
+            for start in range(0, len(dead_letters), _BATCH):
                 with cloud_errors(f"giving back to {self.name}", self._clients.deployment):
                     self._clients.sqs.change_message_visibility_batch(
                         QueueUrl=self._url,
                         Entries=[
                             {
                                 "Id": str(n),
-                                "ReceiptHandle": letter.receipt,
+                                "ReceiptHandle": dead_letter.receipt,
                                 "VisibilityTimeout": 0,
                             }
-                            for n, letter in enumerate(letters[start : start + _BATCH])
+                            for n, dead_letter in enumerate(dead_letters[start : start + _BATCH])
                         ],
                     )
 
     def _send(
-        self, home: str, group: Sequence[Letter], again: set[str]
-    ) -> tuple[list[Letter], list[str]]:
-        """Send copies; the letters that SQS took, and why it did not take the others."""
+        self, home: str, group: Sequence[DeadLetter], again: set[str]
+    ) -> tuple[list[DeadLetter], list[str]]:
+        """Send copies; the dead letters that SQS took, and why it did not take the others."""
         entries: list[Any] = [
             {
                 "Id": str(n),
-                "MessageBody": letter.body,
-                **({"MessageAttributes": letter.attributes} if letter.attributes else {}),
+                "MessageBody": dead_letter.body,
+                **({"MessageAttributes": dead_letter.attributes} if dead_letter.attributes else {}),
             }
-            for n, letter in enumerate(group)
+            for n, dead_letter in enumerate(group)
         ]
         with cloud_errors(f"sending to {self._home}", self._clients.deployment):
             answer = self._clients.sqs.send_message_batch(QueueUrl=home, Entries=entries)
@@ -201,19 +201,19 @@ class DeadLetters:
             f"{group[int(entry['Id'])].message_id}: {entry.get('Message') or entry['Code']}"
             for entry in answer.get("Failed", [])
         ]
-        return [letter for n, letter in enumerate(group) if str(n) in taken], refused
+        return [dead_letter for n, dead_letter in enumerate(group) if str(n) in taken], refused
 
-    def _delete(self, letters: Sequence[Letter]) -> list[str]:
+    def _delete(self, dead_letters: Sequence[DeadLetter]) -> list[str]:
         """Why those stayed that did."""
         failures: list[str] = []
-        for start in range(0, len(letters), _BATCH):
-            group = letters[start : start + _BATCH]
+        for start in range(0, len(dead_letters), _BATCH):
+            group = dead_letters[start : start + _BATCH]
             with cloud_errors(f"deleting from {self.name}", self._clients.deployment):
                 answer = self._clients.sqs.delete_message_batch(
                     QueueUrl=self._url,
                     Entries=[
-                        {"Id": str(n), "ReceiptHandle": letter.receipt}
-                        for n, letter in enumerate(group)
+                        {"Id": str(n), "ReceiptHandle": dead_letter.receipt}
+                        for n, dead_letter in enumerate(group)
                     ],
                 )
             failures += [
@@ -224,22 +224,22 @@ class DeadLetters:
         return failures
 
 
-def _is_chosen(letter: Letter, names: Collection[str] | None) -> bool:
-    return names is None or any(letter.is_named(name) for name in names)
+def _is_chosen(dead_letter: DeadLetter, names: Collection[str] | None) -> bool:
+    return names is None or any(dead_letter.is_named(name) for name in names)
 
 
-def _groups(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+def _groups(dead_letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
     """Groups that fit in one SendMessageBatch."""
-    group: list[Letter] = []
+    group: list[DeadLetter] = []
     size = 0
-    for letter in letters:
-        length = len(letter.body.encode()) + sum(
-            len(str(value)) + len(name) for name, value in letter.attributes.items()
+    for dead_letter in dead_letters:
+        length = len(dead_letter.body.encode()) + sum(
+            len(str(value)) + len(name) for name, value in dead_letter.attributes.items()
         )
         if group and (len(group) == _BATCH or size + length > _BATCH_BYTES):
             yield group
             group, size = [], 0
-        group.append(letter)
+        group.append(dead_letter)
         size += length
     if group:
         yield group

@@ -15,8 +15,8 @@ from facectl.aws import Clients, cloud_errors
 from facectl.bench.signals import ended_in_order, undisturbed
 from facectl.deploy import options as remembered
 from facectl.deploy.deployer import account_of
-from facectl.deploy.desired import Wish, cloud, resources
-from facectl.deploy.executor import carry_out
+from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.executor import apply_step
 from facectl.deploy.models import (
     Account,
     Function,
@@ -37,9 +37,9 @@ from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError, InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
-from facectl.stream.delivery import FunctionUrl as Url
+from facectl.stream.delivery import FunctionUrlClient as Url
 from facectl.stream.responses import ResponseQueue
-from facectl.stream.session import Ends
+from facectl.stream.session import Transport
 
 _SUFFIX = "-floor"
 DETECTION = DETECTION_FUNCTION + _SUFFIX
@@ -51,7 +51,7 @@ _HANDLERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class FloorNames(Names):
+class BaselineNames(Names):
     """The names beside the pipeline's."""
 
     @property
@@ -76,46 +76,46 @@ class FloorNames(Names):
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class Baseline:
     """The no-op pipeline while it stands."""
 
     clients: Clients
-    names: FloorNames
+    names: BaselineNames
     url: str
 
     def queue(self) -> ResponseQueue:
         """Its response queue."""
         return ResponseQueue(self.clients, self.names.response_queue)
 
-    def ends(self, connections: int) -> Ends:
+    def transport(self, connections: int) -> Transport:
         """Both ends, for one session."""
         signed = self.clients.deployment.signs
         endpoint = Url(
             self.url, connections=connections, sign=self.clients.sign if signed else None
         )
-        return Ends(endpoint, self.queue(), endpoint.close)
+        return Transport(endpoint, self.queue(), endpoint.close)
 
 
 @contextmanager
-def standing(clients: Clients) -> Iterator[Floor]:
+def standing(clients: Clients) -> Iterator[Baseline]:
     """Deploy the no-op pipeline, and remove it at the end of the block.
 
     Raises InputError where no pipeline is deployed to take the shape of,
     CloudError.
     """
     account = account_of(clients)
-    wanted = floor_resources(clients, account)
+    wanted = baseline_resources(clients, account)
     reader = Reader(clients, account)
     with ended_in_order():
         try:
             with cloud_errors("reading what is deployed", clients.deployment):
                 steps = plan(wanted, reader.read(wanted))
-            _carry_out(clients, account, steps)
+            _apply_steps(clients, account, steps)
             with cloud_errors("asking for the floor's URL", clients.deployment):
                 url = reader.address(DETECTION)
             if url is None:
                 raise CloudError(f"{DETECTION} has no Function URL", hint="facectl bench --floor")
-            yield Floor(clients, FloorNames(clients.deployment.asu_id), url)
+            yield Baseline(clients, BaselineNames(clients.deployment.asu_id), url)
         finally:
             with undisturbed():
                 remove(clients, account, wanted)
@@ -125,10 +125,10 @@ def remove(clients: Clients, account: Account, wanted: Sequence[Resource]) -> No
     """Remove what is there of the no-op pipeline; raises CloudError."""
     with cloud_errors("reading what is left of the floor", clients.deployment):
         found = Reader(clients, account).read(wanted)
-    _carry_out(clients, account, plan_removal(found, clients.deployment.asu_id))
+    _apply_steps(clients, account, plan_removal(found, clients.deployment.asu_id))
 
 
-def floor_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
+def baseline_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
     """What the no-op pipeline consists of, in the shape of the one that is deployed."""
     deployment = clients.deployment
     reader = Reader(clients, account)
@@ -144,8 +144,8 @@ def floor_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
             hint="facectl deploy   or   facectl status",
         )
     package = zip_package()
-    wish = Wish(
-        names=FloorNames(deployment.asu_id),
+    desired = DesiredState(
+        names=BaselineNames(deployment.asu_id),
         account=account,
         cloud=cloud(deployment.target, "zip"),
         packages=Packages(package, package),
@@ -160,7 +160,7 @@ def floor_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
         role_arn=remembered.recall(deployment).role_arn,
         auth=url.auth,
     )
-    renamed = (_renamed(resource) for resource in resources(wish))
+    renamed = (_renamed(resource) for resource in resources(desired))
     return tuple(resource for resource in renamed if resource is not None)
 
 
@@ -188,7 +188,7 @@ def _renamed(resource: Resource) -> Resource | None:  # noqa: PLR0911 - one line
             return None
 
 
-def _carry_out(clients: Clients, account: Account, steps: Sequence[Step]) -> None:
+def _apply_steps(clients: Clients, account: Account, steps: Sequence[Step]) -> None:
     context = Context(clients, account)
     for step in steps:
-        carry_out(step, context)
+        apply_step(step, context)

@@ -1,0 +1,525 @@
+"""Every frame ends in exactly one outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from facectl.errors import FacectlError
+from facectl.stream.frames import Frame
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from lambda_src.contract import FrameResult
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Notebook:
+    """A record that gives the run its name, and remembers what is written down."""
+
+    run = "run"
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, int]] = []
+
+    def sent(self, index: int, name: str, timestamp: float) -> None:
+        self.lines.append(("sent", index))
+
+    def accepted(self, index: int, delivery: AcceptedPost) -> None:
+        self.lines.append(("accepted", index))
+
+    def done(self, outcome: FrameOutcome) -> None:
+        self.lines.append((outcome.status, outcome.index))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tracker(clock: Clock) -> InFlightTracker:
+    return InFlightTracker(record=Notebook(), window=3, timeout=60, clock=clock)
+
+
+@pytest.fixture
+def outcomes(tracker: InFlightTracker) -> list[FrameOutcome]:
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    return found
+
+
+def opened(tracker: InFlightTracker, index: int, due: float | None = None) -> str:
+    request_id = tracker.open(Frame(index, f"f{index}", index / 10), due, stop=lambda: False)
+    assert request_id is not None
+    return request_id
+
+
+def answer(request_id: str) -> FrameResult:
+    return FrameResult(request_id, "Eileen")
+
+
+DELIVERY = AcceptedPost(1, 1, 0.02)
+
+
+def test_latency_counts_from_when_the_frame_was_due(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome], clock: Clock
+) -> None:
+    late = opened(tracker, 0, due=98.0)
+    prompt = opened(tracker, 1)
+    for request_id in (late, prompt):
+        tracker.accepted(request_id, DELIVERY)
+    tracker.answered(answer(prompt), 100.5)
+    tracker.answered(answer(late), 101.0)
+    assert [(o.index, o.status, o.latency) for o in outcomes] == [
+        (1, "answered", 0.5),
+        (0, "answered", 3.0),
+    ]
+    assert outcomes[0].delivery == DELIVERY
+    assert tracker.settle(0)
+
+
+def test_an_answer_may_come_before_its_post_returns(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome]
+) -> None:
+    request_id = opened(tracker, 0)
+    tracker.answered(answer(request_id), 100.1)
+    tracker.accepted(request_id, DELIVERY)
+    assert [o.status for o in outcomes] == ["answered"]
+    assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.waiting) == (1, 1, 0)
+
+
+def test_a_second_answer_is_only_counted(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome]
+) -> None:
+    request_id = opened(tracker, 0)
+    for _ in range(3):
+        tracker.answered(answer(request_id), 100.1)
+    assert len(outcomes) == 1
+    assert tracker.counts.duplicates == 2
+
+
+def test_an_answer_still_counts_after_every_attempt_failed(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome]
+) -> None:
+    request_id = opened(tracker, 0)
+    tracker.undelivered(request_id, "the connection broke")
+    tracker.answered(answer(request_id), 100.1)
+    tracker.close(interrupted=False)
+    assert [(o.status, o.error) for o in outcomes] == [("answered", None)]
+
+
+def test_closing_decides_the_fate_of_the_rest(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    ids = [opened(tracker, n) for n in range(4)]
+    tracker.accepted(ids[0], DELIVERY)
+    tracker.refused(ids[1], "400: no")
+    tracker.undelivered(ids[2], "503: no")
+    tracker.close(interrupted=False)
+    assert {o.index: (o.status, o.error) for o in found} == {
+        0: ("unanswered", None),
+        1: ("refused", "400: no"),
+        2: ("failed", "503: no"),
+        3: ("unsent", None),
+    }
+
+
+def test_what_was_accepted_when_the_reader_stopped_is_in_flight(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome]
+) -> None:
+    tracker.accepted(opened(tracker, 0), DELIVERY)
+    tracker.close(interrupted=True)
+    assert [o.status for o in outcomes] == ["in-flight"]
+
+
+def test_without_waiting_acceptance_is_the_end() -> None:
+    tracker = InFlightTracker(wait=False)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    tracker.accepted(opened(tracker, 0), DELIVERY)
+    tracker.undelivered(opened(tracker, 1), "503: no")
+    assert [o.status for o in found] == ["accepted", "failed"]
+    assert tracker.settle(0)
+
+
+def test_no_more_than_the_window_is_on_its_way(tracker: InFlightTracker) -> None:
+    ids = [opened(tracker, n) for n in range(3)]
+    assert tracker.full
+    assert tracker.open(Frame(3, "f3", 0.0), None, stop=lambda: True) is None
+    got: list[str] = []
+    waiting = threading.Thread(target=lambda: got.append(opened(tracker, 3)))
+    waiting.start()
+    tracker.answered(answer(ids[1]), 100.1)
+    waiting.join(5)
+    assert got == ["run-000003"]
+
+
+def test_what_a_listener_could_not_take_has_not_arrived(tracker: InFlightTracker) -> None:
+    request_id = opened(tracker, 0)
+
+    def broken(_: FrameOutcome) -> None:
+        raise OSError("disk full")
+
+    tracker.listen(broken)
+    with pytest.raises(OSError, match="disk full"):
+        tracker.answered(answer(request_id), 100.1)
+    assert tracker.counts.answered == 0
+
+
+def test_two_runs_do_not_own_each_others_answers() -> None:
+    first, second = InFlightTracker(), InFlightTracker()
+    request_id = opened(first, 0)
+    assert first.owns(request_id)
+    assert not second.owns(request_id)
+
+
+def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> None:
+    for resent in (False, True):
+        for answered_first in (False, True):
+            tracker = InFlightTracker(record=Notebook(), clock=clock)
+            found: list[FrameOutcome] = []
+            tracker.listen(found.append)
+            tracker.restore(0, "f0", 0.0, None)
+            assert tracker.unsure(0) == {0}
+            request_id = "run-000000"
+            if resent:
+                assert opened(tracker, 0) == request_id
+                if not answered_first:
+                    tracker.accepted(request_id, DELIVERY)
+            tracker.answered(answer(request_id), 101.0)
+            if resent and answered_first:
+                tracker.accepted(request_id, DELIVERY)
+            counts = tracker.counts
+            assert (counts.opened, counts.accepted, counts.answered, counts.waiting) == (1, 1, 1, 0)
+            # Since when it was waited for, nobody knows.
+            assert [(o.status, o.latency) for o in found] == [("answered", None)]
+
+
+def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    tracker.replay(FrameOutcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
+    tracker.replay(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    tracker.replay(FrameOutcome(3, "f3", "run-000003", 0.0, "accepted"))
+    tracker.restore(2, "f2", 0.0, DELIVERY)
+    tracker.answered(answer("run-000000"), 101.0)
+    tracker.answered(answer("run-000002"), 101.0)
+    counts = tracker.counts
+    assert (counts.opened, counts.accepted, counts.answered, counts.refused) == (4, 3, 2, 1)
+    assert (counts.duplicates, counts.earlier, counts.waiting) == (1, 3, 0)
+    assert [o.index for o in found] == [0, 1, 3, 2]
+
+
+def statuses(outcomes: list[FrameOutcome]) -> list[tuple[int, str]]:
+    return [(outcome.index, outcome.status) for outcome in outcomes]
+
+
+def test_a_frame_whose_deadline_passes_is_unanswered_and_leaves_the_window(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome], clock: Clock
+) -> None:
+    for index in range(3):
+        tracker.accepted(opened(tracker, index), DELIVERY)
+        clock.now += 1
+    assert tracker.full
+    clock.now = 160.0
+    tracker.expire()
+    assert outcomes == []
+    clock.now = 160.5
+    assert opened(tracker, 3) == "run-000003"
+    assert statuses(outcomes) == [(0, "unanswered")]
+    assert outcomes[0].latency is None
+    assert tracker.counts.waiting == 2
+    assert tracker.full
+
+
+def test_a_closed_loop_goes_on_after_its_first_loss(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), window=1, timeout=5, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    for index in range(20):
+        request_id = opened(tracker, index)
+        tracker.accepted(request_id, DELIVERY)
+        if index % 4:
+            tracker.answered(answer(request_id), clock.now)
+        else:
+            clock.now += 5.1
+    assert [o.status for o in found] == ["unanswered", *["answered"] * 3] * 5
+    assert not tracker.hopeless
+
+
+def test_a_late_answer_is_counted_and_handed_on_once(clock: Clock) -> None:
+    book = Notebook()
+    tracker = InFlightTracker(record=book, timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    late: list[FrameOutcome] = []
+    tracker.listen(found.append, late=late.append)
+    request_id = opened(tracker, 0)
+    tracker.accepted(request_id, DELIVERY)
+    clock.now = 161.0
+    # Decided by when it arrived, not by when somebody looked.
+    tracker.answered(answer(request_id), 161.0)
+    assert tracker.owns(request_id)
+    tracker.answered(answer(request_id), 161.5)
+    assert statuses(found) == [(0, "unanswered")]
+    assert [(o.status, o.answer, o.latency) for o in late] == [("late", answer(request_id), 61.0)]
+    assert book.lines == [("sent", 0), ("accepted", 0), ("unanswered", 0), ("late", 0)]
+    counts = tracker.counts
+    assert (counts.late, counts.duplicates, counts.answered, counts.accepted) == (1, 1, 0, 1)
+    tracker.close(interrupted=False)
+    assert len(found) == 1
+
+
+def test_an_answer_at_the_deadline_is_in_time(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome], clock: Clock
+) -> None:
+    request_id = opened(tracker, 0)
+    tracker.accepted(request_id, DELIVERY)
+    tracker.answered(answer(request_id), 160.0)
+    assert [(o.status, o.latency) for o in outcomes] == [("answered", 60.0)]
+
+
+def test_a_long_queue_before_a_frame_is_not_held_against_it(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    ids = [opened(tracker, index) for index in range(10)]
+    for request_id in ids:
+        tracker.accepted(request_id, DELIVERY)
+    for request_id in ids:
+        clock.now += 50
+        tracker.answered(answer(request_id), clock.now)
+    assert {o.status for o in found} == {"answered"}
+
+
+def test_answers_to_later_frames_give_an_overtaken_frame_no_more_time(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    tracker.accepted(opened(tracker, 0), DELIVERY)
+    for index in range(1, 8):
+        request_id = opened(tracker, index)
+        tracker.accepted(request_id, DELIVERY)
+        clock.now += 10
+        tracker.answered(answer(request_id), clock.now)
+    # The answer at 161 decides it.
+    assert statuses(found)[5:] == [(6, "answered"), (0, "unanswered"), (7, "answered")]
+
+
+def test_a_late_answer_gives_those_behind_it_more_time(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    first, second = (opened(tracker, index) for index in range(2))
+    tracker.accepted(first, DELIVERY)
+    clock.now += 5
+    tracker.accepted(second, DELIVERY)
+    clock.now = 162.0
+    tracker.answered(answer(first), 162.0)
+    clock.now = 220.0
+    tracker.answered(answer(second), 220.0)
+    assert statuses(found) == [(0, "unanswered"), (1, "answered")]
+
+
+def test_a_frame_that_failed_leaves_the_window_at_once_and_is_decided_later(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), window=2, timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    for index in range(2):
+        tracker.undelivered(opened(tracker, index), "503: busy")
+        assert not tracker.full
+        clock.now += 1
+    assert found == []
+    assert tracker.expecting(0)
+    assert tracker.settle(0)
+    # Of failed frames too no more are held than the window has.
+    tracker.undelivered(opened(tracker, 2), "503: busy")
+    assert [(o.index, o.status, o.error) for o in found] == [(0, "failed", "503: busy")]
+    tracker.answered(answer("run-000001"), clock.now)
+    clock.now = 163.0
+    tracker.expire()
+    assert statuses(found)[1:] == [(1, "answered"), (2, "failed")]
+    assert not tracker.expecting(0)
+    tracker.answered(answer("run-000002"), clock.now)
+    counts = tracker.counts
+    # An answer proves that the frame was taken after all.
+    assert (counts.late, counts.answered, counts.accepted) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("verdict", ["refused", "undelivered"])
+def test_a_frame_that_was_answered_was_taken_whatever_its_post_says(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome], verdict: str
+) -> None:
+    request_id = opened(tracker, 0)
+    tracker.answered(answer(request_id), 100.1)
+    getattr(tracker, verdict)(request_id, "the connection broke")
+    assert [o.status for o in outcomes] == ["answered"]
+    assert (tracker.counts.accepted, tracker.counts.answered) == (1, 1)
+
+
+def test_the_late_are_known_for_the_latest_frames_only(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), window=20_000, clock=clock)
+    late: list[int] = []
+    tracker.listen(lambda _: None, late=lambda outcome: late.append(outcome.index))
+    ids = [opened(tracker, index) for index in range(10_001)]
+    for request_id in ids:
+        tracker.accepted(request_id, DELIVERY)
+    clock.now += 61
+    for request_id in ids:
+        tracker.answered(answer(request_id), clock.now)
+    assert late == list(range(1, 10_001))
+    assert (tracker.counts.late, tracker.counts.duplicates) == (10_000, 1)
+
+
+def test_by_default_a_thousand_frames_have_a_minute(clock: Clock) -> None:
+    tracker = InFlightTracker(clock=clock)
+    for index in range(1000):
+        tracker.accepted(opened(tracker, index), DELIVERY)
+    assert tracker.open(Frame(1000, "f", 0.0), None, stop=lambda: True) is None
+    clock.now = 160.0
+    assert not tracker.settle(0)
+    clock.now = 160.1
+    assert tracker.settle(0)
+
+
+def lose(tracker: InFlightTracker, clock: Clock, first: int, count: int) -> None:
+    """Let frames pass their deadlines, a second apart, 60.5 s after they were accepted."""
+    for index in range(first, first + count):
+        tracker.accepted(opened(tracker, index), DELIVERY)
+        clock.now += 1
+    clock.now += 60.5 - count
+    for _ in range(count):
+        tracker.expire()
+        clock.now += 1
+    clock.now -= 1
+
+
+def test_a_run_is_hopeless_after_eight_in_a_row_and_another_timeout(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    lose(tracker, clock, 0, 7)
+    clock.now += 500
+    assert not tracker.hopeless, "seven"
+
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    clock.now = 100.0
+    lose(tracker, clock, 0, 8)
+    # The first of them was given up at 160.5.
+    clock.now = 220.5
+    assert not tracker.hopeless
+    clock.now = 220.6
+    assert tracker.hopeless
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_any_answer_gives_hope(clock: Clock, late: bool) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    lose(tracker, clock, 0, 8)
+    if not late:
+        tracker.accepted(opened(tracker, 100), DELIVERY)
+    clock.now += 59
+    tracker.answered(answer("run-000003" if late else "run-000100"), clock.now)
+    clock.now += 500
+    assert not tracker.hopeless
+    lose(tracker, clock, 10, 7)
+    clock.now += 500
+    assert not tracker.hopeless, "seven since then"
+    lose(tracker, clock, 20, 1)
+    clock.now += 500
+    assert tracker.hopeless
+
+
+def test_second_copies_are_expected_while_the_ledger_lingers(
+    tracker: InFlightTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, float | None, bool]] = []
+    wait_for = tracker._changed.wait_for
+
+    def waiting(predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        monkeypatch.setattr(tracker._changed, "wait_for", wait_for)
+        seen.append((predicate(), timeout, tracker.expecting(0)))
+        return False
+
+    monkeypatch.setattr(tracker._changed, "wait_for", waiting)
+    tracker.linger(2.5)
+    assert seen == [(False, 2.5, True)]
+    assert not tracker.expecting(0)
+
+
+def test_closing_tells_everyone_what_it_can_and_raises_the_first_error(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), clock=clock)
+    found: list[FrameOutcome] = []
+    attempts: list[int] = []
+
+    def full(outcome: FrameOutcome) -> None:
+        attempts.append(outcome.index)
+        raise FacectlError(f"disk full at {outcome.index}")
+
+    tracker.listen(full)
+    tracker.listen(found.append)
+    for index in range(3):
+        tracker.accepted(opened(tracker, index), DELIVERY)
+    with pytest.raises(FacectlError, match="disk full at 0"):
+        tracker.close(interrupted=False)
+    assert attempts == [0, 1, 2]
+    assert statuses(found) == [(0, "unanswered"), (1, "unanswered"), (2, "unanswered")]
+    assert tracker.counts.waiting == 0
+
+
+def test_each_listener_gets_one_outcome_even_if_another_failed_in_between(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), clock=clock)
+    first: list[FrameOutcome] = []
+    last: list[FrameOutcome] = []
+    broken = [True]
+
+    def sometimes(_: FrameOutcome) -> None:
+        if broken[0]:
+            raise OSError("disk full")
+
+    for listener in (first.append, sometimes, last.append):
+        tracker.listen(listener)
+    request_id = opened(tracker, 0)
+    tracker.accepted(request_id, DELIVERY)
+    with pytest.raises(OSError, match="disk full"):
+        tracker.answered(answer(request_id), 100.1)
+    assert tracker.counts.waiting == 1
+    broken[0] = False
+    tracker.close(interrupted=False)
+    assert (len(first), len(last)) == (1, 1)
+
+
+def test_after_closing_nothing_counts_and_nothing_is_owned(
+    tracker: InFlightTracker, outcomes: list[FrameOutcome]
+) -> None:
+    ids = [opened(tracker, index) for index in range(3)]
+    tracker.close(interrupted=True)
+    tracker.accepted(ids[0], DELIVERY)
+    tracker.refused(ids[1], "400")
+    tracker.undelivered(ids[2], "503")
+    assert statuses(outcomes) == [(0, "unsent"), (1, "unsent"), (2, "unsent")]
+    assert (tracker.counts.accepted, tracker.counts.refused) == (0, 0)
+    assert not tracker.owns(ids[0])
+    assert tracker.open(Frame(9, "f9", 0.0), None, stop=lambda: False) is None
+
+
+def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) -> None:
+    """A run that is resumed would wait for ever, where many of them were left."""
+    tracker = InFlightTracker(record=Notebook(), window=2, clock=clock)
+    for index in range(5):
+        tracker.restore(index, f"f{index}", 0.0, None)
+    assert tracker.unsure(0) == set(range(5))
+    assert tracker.expecting(0)
+    for index in (5, 0):
+        tracker.accepted(opened(tracker, index), DELIVERY)
+    assert tracker.full
+    assert tracker.unsure(0) == {1, 2, 3, 4}
+    tracker.answered(answer("run-000004"), 100.0)
+    assert (tracker.counts.opened, tracker.counts.accepted) == (6, 3)
