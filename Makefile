@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -93,6 +93,10 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# docs/COMMANDS.md, from the help texts.
+docs: install
+	@$(BIN)/python docs/make_commands.py
 
 format: install
 	@$(BIN)/ruff check --fix .
