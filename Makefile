@@ -1,19 +1,18 @@
-# `make demo` runs the main job, `make test` the tests that answer within minutes,
-# `make test-all` every test that needs no Docker. All make .venv on first use and
-# reuse it afterwards.
+# `make demo` runs the whole pipeline, `make test` the tests that take minutes, `make test-all`
+# every test that needs no Docker. All create .venv on first use and reuse it afterwards.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# A plain install of torch on Linux brings CUDA, gigabytes that nothing here uses.
-# PyTorch's own index has the CPU build; where it does not answer within a few
-# seconds the ordinary index decides.
+# A default install of torch on Linux includes CUDA: gigabytes that nothing here uses.
+# PyTorch's own index has the CPU build; if it does not answer within a few seconds,
+# the default index is used.
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -21,7 +20,7 @@ $(VENV)/.torch:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 --timeout 5 \
 		--index-url $(TORCH_INDEX) $(TORCH) >/dev/null 2>&1 \
-		|| { echo "PyTorch's own index does not answer: taking $(TORCH) from the default one"; \
+		|| { echo "PyTorch's own index does not answer: installing $(TORCH) from the default one"; \
 		     $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH); }
 	@touch $@
 
@@ -33,7 +32,7 @@ $(STAMP): pyproject.toml $(VENV)/.torch
 demo: install
 	@$(BIN)/facectl demo
 
-# How many tests run at once; those that share a local cloud stay on one worker.
+# The number of test processes; tests that share a local cloud run in one of them.
 WORKERS ?= 2
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 REST    := faults or slow
@@ -48,13 +47,13 @@ test-rest: install
 test-all: test
 	@$(MAKE) --no-print-directory test-rest
 
-# Breaks the local cloud while frames run, and prints what came of it. `make test-rest` has
-# the short form; `make test-faults LONG=1` makes README's figures, in a quarter of an hour.
+# Injects faults into the local cloud while frames are in flight, and prints the table of
+# docs/RELIABILITY.md. `make test-rest` has the short form; LONG=1 takes a quarter of an hour.
 test-faults: install
 	@FACECTL_FAULTS=$(if $(LONG),long,short) $(BIN)/python -m pytest -m faults tests/faults
 
-# Each reader of bytes from outside, for so many seconds; what is found lies in build/fuzz.
-# Atheris has wheels for Linux on x86-64 alone, so it is installed here and not by `make install`.
+# Fuzzes each parser of untrusted bytes for SECONDS; findings are written to build/fuzz.
+# Atheris has wheels for Linux on x86-64 only, so `make install` does not install it.
 SECONDS ?= 60
 fuzz: install
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
@@ -62,18 +61,18 @@ fuzz: install
 		$(BIN)/python tests/fuzz/fuzz.py $$target build/fuzz -max_total_time=$(SECONDS) \
 			-rss_limit_mb=1024 -timeout=20 -verbosity=0 -print_final_stats=1 || exit 1; done
 
-# Changes operators, comparisons and constants in copies of a module and runs its tests on
-# each: `make mutation MODULE=lambda_src/contract.py`; all modules without MODULE. It fails
-# below 85 % killed. tests/mutation/README.md says more.
+# Mutates operators, comparisons and constants in copies of a module and runs its tests on
+# each: `make mutation MODULE=lambda_src/contract.py`; without MODULE, all modules. It fails
+# below 85 % killed. See tests/mutation/README.md.
 mutation: install
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
 	@$(BIN)/python tests/mutation/mutate.py $(MODULE)
 
-# With a Docker engine: builds both images, on FACECTL_BASE_IMAGE where that is set.
+# Builds and runs both images, based on FACECTL_BASE_IMAGE if it is set. Needs Docker.
 test-container: install
 	@$(BIN)/python -m pytest -m container
 
-# The packages of the images, pinned with the hashes of all their files.
+# Pins the packages of the images with the hashes of their files.
 lock:
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
@@ -85,7 +84,7 @@ lock:
 bench-vision: install
 	@$(BIN)/python benchmarks/vision.py
 
-# Needs 6 GB of memory, and some minutes, for its million people.
+# Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install
 	@$(BIN)/python benchmarks/gallery.py
 
@@ -93,6 +92,10 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# Writes docs/COMMANDS.md from the help texts.
+docs: install
+	@$(BIN)/python docs/make_commands.py
 
 format: install
 	@$(BIN)/ruff check --fix .

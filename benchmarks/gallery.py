@@ -1,8 +1,8 @@
 """The gallery at 10 k, 100 k and 1 M people: load, memory, search, recall against exact search.
 
-Run by `make bench-gallery`. Every size is published as facectl publishes it,
-into a folder that stands for the bucket, and loaded and searched by a process
-of its own with one thread, as face-recognition does it.
+Run by `make bench-gallery`. Each gallery is published to a folder instead of the
+bucket, in facectl's format. A separate process with one thread loads and
+searches it with the code of face-recognition.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SIZES = (10_000, 100_000, 1_000_000)
 QUERIES = 1000
 _BLOCK = 50_000
 _ROWS_PER_PART = {FLOAT32: 512, INT8: 8192}
-# `even`: every direction is as likely, so nobody looks like anybody. `faces`:
-# like 90 real vggface2 embeddings, which spread over about 30 effective
-# dimensions around a mean of length 0.38; look-alikes abound, so it is harder.
+# `even`: uniform directions, so no two people look similar. `faces`: distributed as
+# 90 real vggface2 embeddings, about 30 effective dimensions around a mean of
+# length 0.38; many people look similar, so it is harder.
 KINDS = ("even", "faces")
 _MEAN = 0.41
 # Cosine of a query with its person's reference; beyond 0.5 the default threshold accepts it.
@@ -42,7 +42,7 @@ COSINES = (0.7, 0.8, 0.9)
 
 
 def embeddings(count: int, kind: str, seed: int) -> Floats:
-    """(count, 512) float32 of length 1."""
+    """Generate L2-normalised embeddings of this kind, (count, 512) float32."""
     random = np.random.default_rng(seed)
     if kind == "faces":
         shape = np.random.default_rng(99)
@@ -62,7 +62,7 @@ def embeddings(count: int, kind: str, seed: int) -> Floats:
 
 
 def queries(rows: Floats, kind: str, cosine: float) -> tuple[NDArray[np.int64], Floats]:
-    """Whose queries they are, and embeddings at that cosine to the reference."""
+    """Return the true row of each query, and queries at this cosine to their references."""
     owners = np.random.default_rng(1).integers(0, len(rows), QUERIES)
     noise = embeddings(QUERIES, kind, seed=2)
     own = rows[owners]
@@ -72,7 +72,7 @@ def queries(rows: Floats, kind: str, cosine: float) -> tuple[NDArray[np.int64], 
 
 
 def exact(rows: Floats, probes: Floats) -> NDArray[np.int64]:
-    """The nearest row of each probe, in float32 without any shortcut."""
+    """Return the nearest row of each probe by exhaustive float32 search."""
     best = np.full(len(probes), -2, np.float32)
     found = np.zeros(len(probes), np.int64)
     for start in range(0, len(rows), _BLOCK):
@@ -85,7 +85,7 @@ def exact(rows: Floats, probes: Floats) -> NDArray[np.int64]:
 
 
 def published(rows: Floats, folder: Path) -> Manifest:
-    """Write the parts of a gallery in which everybody has one photograph."""
+    """Write the parts of a gallery with one photograph per person; return its manifest."""
     encoding = FLOAT32 if len(rows) <= EXACT_ROWS else INT8
     refs = []
     step = _ROWS_PER_PART[encoding]
@@ -103,7 +103,7 @@ def published(rows: Floats, folder: Path) -> Manifest:
 
 
 def measure(size: int, kind: str) -> Iterator[dict[str, Any]]:
-    """One size and kind: a row for every cosine of the queries."""
+    """Measure one size and kind; yield a row per cosine of the queries."""
     rows = embeddings(size, kind, seed=0)
     with tempfile.TemporaryDirectory(prefix="bench-gallery-") as name:
         folder = Path(name)
@@ -130,7 +130,7 @@ def measure(size: int, kind: str) -> Iterator[dict[str, Any]]:
             "anonymous_mb": round(worker["anonymous_mb"]),
             "search_p50_ms": round(float(np.percentile(worker["ms"][str(cosine)], 50)), 3),
             "search_p99_ms": round(float(np.percentile(worker["ms"][str(cosine)], 99)), 3),
-            # What the search itself takes, whatever else the machine is doing.
+            # CPU time, which other load on the machine hardly changes.
             "search_cpu_p50_ms": round(float(np.percentile(worker["cpu_ms"][str(cosine)], 50)), 3),
             "recall_at_1": float(np.mean(found == nearest)),
             "recall_at_1_true": float(np.mean(found[true] == nearest[true]))

@@ -1,4 +1,4 @@
-"""Loads one published gallery and searches it, alone in its process; JSON on stdout."""
+"""Loads and searches one published gallery in its own process; prints JSON on stdout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lambda_src.gallery.parts import Manifest
 
 
 def main() -> None:
-    """Measure what the gallery of the folder in argv costs this process."""
+    """Measure load time, memory and search time of the gallery in the folder argv[1]."""
     folder = Path(sys.argv[1])
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()

@@ -1,10 +1,10 @@
-"""facectl's vision against facenet-pytorch: same pictures, same weights, same thread count.
+"""Compares facectl's vision with facenet-pytorch: same pictures, weights and thread count.
 
     make bench-vision
     python benchmarks/vision.py --repeat 15 --out vision.json
 
-Each side has a process of its own, and they take turns, so that whatever else
-the machine does meets both. Reported are medians, and ratios of medians.
+Each implementation runs in its own process and they alternate, so other load on
+the machine affects both. The report has medians and ratios of medians.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT.parent / "shared" / "samples"
 WORKER = Path(__file__).with_name("vision_worker.py")
 PICTURES = {"640x360": (640, 360), "1920x1080": (1920, 1080)}
-# What the project asks of itself, as ratios: at least, and to reach for.
+# The project's targets as ratios: required, and desired.
 TARGETS = {
     ("640x360", 1): (3.0, 6.0),
     ("1920x1080", 1): (3.0, 6.0),
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Put the model, the weights, pictures, crops and the functions' events into a folder."""
+    """Write the model, weights, pictures, crops and the functions' events to a folder."""
     import torch
 
     with console.status("Building a model with synthetic weights"):
@@ -118,7 +118,7 @@ def prepare(folder: Path) -> None:
 
 
 def pictures() -> dict[str, np.ndarray]:
-    """A frame of the sample video and the six faces, or scenes of the portrait in their place."""
+    """Return a frame of the sample video and the six faces; without them, portrait scenes."""
     scene = sample_frame()
     found = {
         name: np.asarray(Image.fromarray(scene).resize(size, Image.Resampling.BOX))
@@ -175,7 +175,7 @@ def torchvision_imports() -> bool:
 
 
 class Cloud(BaseHTTPRequestHandler):
-    """Takes every message, and has no gallery."""
+    """A stub of AWS that accepts every message and has no gallery."""
 
     protocol_version = "HTTP/1.1"
 
@@ -193,7 +193,7 @@ class Cloud(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Ignore the request."""
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def stub_cloud() -> Iterator[str]:
 
 
 class Side:
-    """One worker process, asked line by line."""
+    """A worker process that answers one command per line."""
 
     def __init__(self, whose: str, threads: int, folder: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(

@@ -1,10 +1,10 @@
-"""One process of the vision benchmark: either ours or facenet-pytorch's, never both.
+"""A worker of the vision benchmark: runs either facectl's vision or facenet-pytorch.
 
     python vision_worker.py WHOSE THREADS FOLDER            answers commands on stdin
     python vision_worker.py WHOSE THREADS FOLDER FUNCTION   one cold start of a function
 
-FOLDER holds what both work on, put there by vision.py. A command is the name of
-a measurement; the answer is its wall and CPU time in ms.
+FOLDER holds the inputs that vision.py wrote. A command is the name of a
+measurement; the answer is its wall and CPU time in ms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-# Before anything heavy is imported: its threads take what they find here.
+# Set before the heavy imports, which read them when they create threads.
 WHOSE, THREADS, FOLDER = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
 if hasattr(os, "sched_setaffinity"):
@@ -36,7 +36,7 @@ def peak_mb() -> float:
 
 
 def theirs() -> dict[str, Any]:
-    """facenet-pytorch as its README uses it, on the very same pictures, crops and weights."""
+    """facenet-pytorch as its README uses it, on the same pictures, crops and weights."""
     from pathlib import Path
 
     import numpy as np
@@ -59,7 +59,7 @@ def theirs() -> dict[str, Any]:
         jobs[file.stem] = lambda picture=picture: mtcnn.detect(picture, landmarks=True)
     crops = torch.from_numpy(np.load(Path(FOLDER) / "crops.npy")).permute(0, 3, 1, 2)
     for count in (1, 8):
-        # Standardising the pixels is a part of the work, as it is in ours.
+        # Includes pixel standardisation, as facectl's measurement does.
         some = crops[:count].contiguous()
         jobs[f"embed-{count}"] = lambda some=some: network((some.float() - 127.5) / 128.0)
     return jobs
@@ -91,7 +91,7 @@ def ours() -> dict[str, Any]:
 
 
 def stages(detector: Any, embedder: Any, file: Any, picture: Any) -> dict[str, float]:
-    """Where the time of one picture goes, in ms, from its file to its embeddings."""
+    """Return the time of each stage of one picture in ms, from its file to its embeddings."""
     from lambda_src.vision import boxes, crops, image
     from lambda_src.vision.pyramid import AreaImage
 
@@ -139,7 +139,7 @@ def stages(detector: Any, embedder: Any, file: Any, picture: Any) -> dict[str, f
 
 
 def cold(function: str) -> None:
-    """From the start of the process to the first answer."""
+    """Measure a cold start: from the start of the process to the first answer."""
     if WHOSE == "ours":
         import importlib
         import json

@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """The code in words, as README has it."""
+        """The code in words, as docs/COMMANDS.md has it."""
         return _MEANINGS[self]
 
 

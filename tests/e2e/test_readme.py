@@ -1,4 +1,4 @@
-"""README's blocks in README's order: the demo, then a deployment of one's own beside it."""
+"""README's code blocks in README's order: the demo, then the user's own deployment."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from facectl.demo import clip
 
 pytestmark = pytest.mark.e2e
 
-# What README's commands need of this computer: weights that need no download, and a port
-# that nobody else has.
+# README's commands run here with weights that need no download; the demo gets a free port.
 SYNTHETIC = ["--weights", "synthetic"]
 
 
 @pytest.fixture
 def stranger(tmp_path_factory: pytest.TempPathFactory):
-    """The command in a home in which nothing ever ran."""
+    """The command in an empty home folder."""
     command = Facectl(tmp_path_factory.mktemp("stranger"), timeout=300)
     yield command
     command("local", "down", expect=None)
@@ -59,7 +58,7 @@ def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
     )
     assert (stranger.home / "seen.mp4").stat().st_size > 0
 
-    # One's own is not the demo's to destroy.
+    # The demo does not destroy the user's deployment.
     refused = stranger("demo", *SYNTHETIC, expect=4)
     assert "belongs to the deployment of ASU ID 1225754101 on local" in refused.stderr
     again = stranger("demo", *SYNTHETIC, "--replace", "--yes")
@@ -70,7 +69,7 @@ def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
 
 
 def functions(command: Facectl) -> dict[str, str]:
-    """The tags of both functions, which are the same."""
+    """The tags of the two functions, which are equal."""
     endpoint = command.json("local", "status")["endpoint_url"]
     aws = Clients(Deployment("x", "local", endpoint_url=endpoint)).functions
     tags = [
