@@ -62,13 +62,14 @@ def trace(
 
 
 def _ids(clients: Clients, window: Window, slowest: int | None) -> list[str]:
-    from facectl.logs import search, slow
+    from facectl.logs import search
     from facectl.logs.source import LogSource
+    from facectl.logs.trace import slowest as slowest_ids
 
     source = LogSource(clients)
     if slowest is None:
         return [search.newest(source, time.time())]
-    return slow.slowest(search.by_request(source, window, _tell), slowest, window)
+    return slowest_ids(search.by_request(source, window, _tell), slowest, window)
 
 
 def _tell(sentence: str) -> None:

@@ -15,7 +15,8 @@ from facectl.console import err, out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.logs.trace import Step, Trace
+    from facectl.logs.timeline import Step
+    from facectl.logs.trace import Trace
 
 _STATES = {"answered": "green", "in flight": "yellow"}
 # Shares of the total below this one are not worth a word.

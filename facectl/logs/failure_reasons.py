@@ -10,7 +10,7 @@ from facectl.errors import InputError
 from facectl.logs import read, search
 from facectl.logs.dead_letters import DeadLetter
 from facectl.logs.parse import Line
-from facectl.logs.request_events import fault_words
+from facectl.logs.request_events import failure_reason
 from facectl.logs.source import LogSource, NoLogYetError
 from facectl.logs.times import Window
 from facectl.naming import RECOGNITION_FUNCTION
@@ -85,17 +85,10 @@ def _failure(
     return Failure(
         dead_letter,
         None if last is None else last.at,
-        without_error if last is None else reason(last),
+        without_error if last is None else failure_reason(last),
         max(numbers, default=0),
         any(line.fields.get("answered") is True for line in errors),
     )
-
-
-def reason(line: Line) -> str:
-    """Why a delivery failed, from the line that tells it."""
-    if line.kind == "entry":
-        return f"{line.fields.get('error')}: {line.fields.get('message')}"
-    return f"{line.function} {fault_words(line)}"
 
 
 def named(dead_letters: Sequence[DeadLetter], name: str) -> list[DeadLetter]:

@@ -141,8 +141,14 @@ class RequestEvents:
         return next(iter(named + unwell), None)
 
 
-def fault_words(fault: Line) -> str:
-    """What an invocation ended of, to go behind the function's name."""
+def failure_reason(line: Line) -> str:
+    """Why a delivery or a POST failed, from the line that reports it: an error or a fault."""
+    if line.kind == "entry":
+        return f"{line.fields.get('error')}: {line.fields.get('message')}"
+    return f"{line.function} {_fault_text(line)}"
+
+
+def _fault_text(fault: Line) -> str:
     cause = fault.fields.get("cause") or fault.fields.get("status")
     text = str(fault.fields.get("text", ""))
     if cause == "timeout":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from facectl.logs.parse import Line
-from facectl.logs.request_events import MessageDelivery, RequestEvents, fault_words
+from facectl.logs.request_events import MessageDelivery, RequestEvents, failure_reason
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.contract import ERROR
 
@@ -52,13 +52,12 @@ def _answered_state(events: RequestEvents, line: Line) -> RequestState:
 def _last_reason(events: RequestEvents) -> str:
     for delivery in reversed(events.deliveries):
         if delivery.error is not None:
-            fields = delivery.error.fields
-            return f"{fields.get('error')}: {fields.get('message')}"
+            return failure_reason(delivery.error)
         if delivery.fault is not None:
-            return f"{RECOGNITION_FUNCTION} {fault_words(delivery.fault)}"
+            return failure_reason(delivery.fault)
         return f"the worker of delivery {delivery.number} received it and was lost"
     if events.unmatched:
-        return f"{RECOGNITION_FUNCTION} {fault_words(events.unmatched[-1])}"
+        return failure_reason(events.unmatched[-1])
     return "throttled: no worker ever received it"
 
 
@@ -80,8 +79,8 @@ def _not_accepted(events: RequestEvents) -> RequestState:
             return "refused", f"refused with {told}", None
         return "failed", f"not taken: the client got {told}, and may send it again", None
     if post.fault is not None:
-        told = f"{DETECTION_FUNCTION} {fault_words(post.fault)}"
-        return "failed", f"not taken: {told}; the client got no 200, and may send it again", None
+        reason = failure_reason(post.fault)
+        return "failed", f"not taken: {reason}; the client got no 200, and may send it again", None
     return "in flight", f"{DETECTION_FUNCTION} is looking at it", None
 
 

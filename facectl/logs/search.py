@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from facectl.errors import InputError
 from facectl.logs import read
 from facectl.logs.events import FUNCTIONS
 from facectl.logs.parse import Line
-from facectl.logs.select import pattern_of
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION
@@ -37,7 +37,9 @@ def of_request(
     """
     found = [
         line
-        for line in read.lines(source, functions, window, pattern=pattern_of(request_id), tell=tell)
+        for line in read.lines(
+            source, functions, window, pattern=filter_pattern(request_id), tell=tell
+        )
         if line.request_id == request_id
     ]
     if not found:
@@ -45,10 +47,20 @@ def of_request(
     return found
 
 
+def filter_pattern(request_id: str, *, prefix: bool = False) -> str:
+    """The CloudWatch filter pattern for a request; empty if the id has unsafe characters.
+
+    Source: CloudWatch Logs User Guide, "Filter pattern syntax", JSON log events.
+    """
+    if not re.fullmatch(r"[\w.:/-]+", request_id, re.ASCII):
+        return ""
+    return f'{{ $.request_id = "{request_id}{"*" if prefix else ""}" }}'
+
+
 def _unknown(
     source: LogSource, request_id: str, window: Window, functions: Sequence[str]
 ) -> InputError:
-    pattern = pattern_of(request_id, prefix=True)
+    pattern = filter_pattern(request_id, prefix=True)
     matches = ids(read.lines(source, functions, window, pattern=pattern), beginning=request_id)
     where = f"in the logs of {' and '.join(functions)} {window}"
     if not matches:

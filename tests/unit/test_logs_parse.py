@@ -12,7 +12,8 @@ from facectl.errors import InputError
 from facectl.logs import times
 from facectl.logs.events import LogEvent, function_named
 from facectl.logs.parse import Line, Parser, parse
-from facectl.logs.select import Wanted, in_order, pattern_of
+from facectl.logs.read import LineFilter, in_order
+from facectl.logs.search import filter_pattern
 
 NOW = 1_800_000_000.0
 ID = "8f507cfc-1111-4a5e-9c5e-0123456789ab"
@@ -221,24 +222,24 @@ def test_lines_are_shown_by_their_time_and_few_are_held() -> None:
             taken += 1
             yield lines_at(NOW + taken)[0]
 
-    next(in_order(endless(), room=10))
+    next(in_order(endless(), buffer=10))
     assert taken == 11
 
 
-def test_what_is_wanted() -> None:
+def test_a_filter_selects_by_level_request_and_text() -> None:
     error = parse(event(json.dumps({"level": "ERROR", "request_id": "r", "message": "a b"})))
     info = parse(event(json.dumps({"level": "INFO", "request_id": "q"})))
-    assert [Wanted.of("warn", None, None)(line) for line in (error, info)] == [True, False]
-    assert [Wanted.of("debug", "q", None)(line) for line in (error, info)] == [False, True]
-    assert [Wanted.of("debug", None, "a +b")(line) for line in (error, info)] == [True, False]
+    assert [LineFilter.of("warn", None, None)(line) for line in (error, info)] == [True, False]
+    assert [LineFilter.of("debug", "q", None)(line) for line in (error, info)] == [False, True]
+    assert [LineFilter.of("debug", None, "a +b")(line) for line in (error, info)] == [True, False]
     with pytest.raises(InputError, match="debug, info, warning, error"):
-        Wanted.of("loud", None, None)
+        LineFilter.of("loud", None, None)
     with pytest.raises(InputError, match="no regular expression"):
-        Wanted.of("info", None, "(")
+        LineFilter.of("info", None, "(")
 
 
-def test_only_harmless_ids_stand_in_a_pattern() -> None:
-    assert pattern_of("a-1.jpg") == '{ $.request_id = "a-1.jpg" }'
-    assert pattern_of("a", prefix=True) == '{ $.request_id = "a*" }'
-    assert pattern_of('a" || $.x = "b') == ""
-    assert pattern_of("größe") == ""
+def test_a_filter_pattern_needs_an_id_without_special_characters() -> None:
+    assert filter_pattern("a-1.jpg") == '{ $.request_id = "a-1.jpg" }'
+    assert filter_pattern("a", prefix=True) == '{ $.request_id = "a*" }'
+    assert filter_pattern('a" || $.x = "b') == ""
+    assert filter_pattern("größe") == ""

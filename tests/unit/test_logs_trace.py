@@ -13,9 +13,8 @@ from facectl.logs.dead_letters import DeadLetter
 from facectl.logs.events import LogEvent
 from facectl.logs.parse import Line
 from facectl.logs.request_events import RequestEvents
-from facectl.logs.slow import slowest
 from facectl.logs.times import Window
-from facectl.logs.trace import Trace, as_dict, trace
+from facectl.logs.trace import Trace, as_dict, slowest, trace
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
 T = 1_000_000.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from facectl.logs.parse import Line
-    from facectl.logs.select import Wanted
+    from facectl.logs.read import LineFilter
     from facectl.logs.times import Window
 
 app = typer.Typer(invoke_without_command=True)
@@ -77,27 +77,26 @@ def logs(
     if context.invoked_subcommand is not None:
         return
     from facectl.cli.logs.lines import shower
-    from facectl.logs import read, times
+    from facectl.logs import read, search, times
     from facectl.logs.events import FUNCTIONS, function_named
-    from facectl.logs.select import Wanted, pattern_of
     from facectl.logs.source import LogSource
 
     deployment = resolve(overrides)
     functions = FUNCTIONS if function is None else (function_named(function),)
-    wanted = Wanted.of(level or ("debug" if raw or json else "info"), request_id, grep)
+    selected = read.LineFilter.of(level or ("debug" if raw or json else "info"), request_id, grep)
     window = times.window(since, until, now=time.time(), ahead=follow)
     show = shower(raw=raw, json=json)
     if follow:
         end = None if until is None else window.end
         lines = read.followed(deployment, functions, (window.start, end), live=not poll, tell=_tell)
-        _print(filter(wanted, lines), show)
+        _print(filter(selected, lines), show)
         return
     clients = Clients(deployment)
-    pattern = "" if request_id is None else pattern_of(request_id)
+    pattern = "" if request_id is None else search.filter_pattern(request_id)
     with err.status("Reading the logs"):
         lines = read.lines(LogSource(clients), functions, window, pattern=pattern, tell=_tell)
-    if not _print(filter(wanted, lines), show):
-        _say_none(clients, wanted, window, functions)
+    if not _print(filter(selected, lines), show):
+        _report_none(clients, selected, window, functions)
 
 
 @app.command()
@@ -138,14 +137,16 @@ def report(
         show_report(reports, window)
 
 
-def _say_none(clients: Clients, wanted: Wanted, window: Window, functions: Sequence[str]) -> None:
+def _report_none(
+    clients: Clients, selected: LineFilter, window: Window, functions: Sequence[str]
+) -> None:
     """Say that there is nothing; raises InputError for a request that is not there either."""
-    if wanted.request_id is not None:
+    if selected.request_id is not None:
         from facectl.logs import search
         from facectl.logs.source import LogSource
 
         source = LogSource(clients)
-        search.of_request(source, wanted.request_id, window, functions=functions)
+        search.of_request(source, selected.request_id, window, functions=functions)
     err.print(f"Nothing of the kind in the logs of {' and '.join(functions)} {window}")
 
 
