@@ -26,7 +26,7 @@ _REORDER_BUFFER = 5000
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
-    """Selects lines: of at least this level, of this request, whose text matches `grep`."""
+    """Selects lines of at least this level, of this request, whose text matches `grep`."""
 
     level: str = "INFO"
     request_id: str | None = None
@@ -77,25 +77,25 @@ def lines(
     pattern: str = "",
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Line]:
-    """The lines of a window by their time, of whichever function has a log.
+    """The lines of a window sorted by time; `tell` receives which functions have no log.
 
-    Raises NoLogYetError where none has, CloudError where reading fails.
+    Raises NoLogYetError if none has a log, CloudError if reading fails.
     """
-    readings: list[Iterator[LogEvent]] = []
+    iterators: list[Iterator[LogEvent]] = []
     missing: list[NoLogYetError] = []
     for function in functions:
-        reading = source.events(function, window, pattern=pattern)
+        events = source.events(function, window, pattern=pattern)
         try:
-            first = next(reading, None)
+            first = next(events, None)
         except NoLogYetError as error:
             missing.append(error)
         else:
-            readings.append(chain([] if first is None else [first], reading))
-    if missing and not readings:
+            iterators.append(chain([] if first is None else [first], events))
+    if missing and not iterators:
         raise missing[0]
     for absent in missing:
         tell(str(absent))
-    merged = heapq.merge(*readings, key=lambda event: event.timestamp)
+    merged = heapq.merge(*iterators, key=lambda event: event.timestamp)
     return in_order(Parser().lines(merged))
 
 
@@ -107,7 +107,7 @@ def followed(
     live: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Line]:
-    """The lines from a point in time on, as they are logged; ends at the second, if at all."""
+    """The lines from the first time on, as they are logged, until the second or forever."""
     follower = Follower(
         LogConnections(
             source=lambda: LogSource(Clients(deployment), backoff=0),
@@ -125,17 +125,17 @@ def followed(
 def lines_of_streams(
     source: LogSource, function: str, window: Window, streams: Sequence[str]
 ) -> Iterator[Line]:
-    """The lines of some streams of one function, in the order of the streams' events."""
+    """The lines of some log streams of one function, in the order of their events."""
     return Parser().lines(source.events(function, window, streams=streams))
 
 
 def unmatched_failures(source: LogSource, function: str, window: Window) -> list[Line]:
-    """The invocations that ended badly and never said which messages they had."""
-    named: set[str | None] = set()
-    bad: list[Line] = []
+    """The faults of invocations that never logged which messages they received."""
+    logged: set[str | None] = set()
+    faults: list[Line] = []
     for line in lines(source, (function,), window):
         if line.kind == "entry" and line.stage == "received":
-            named.add(line.invocation)
+            logged.add(line.invocation)
         elif line.kind == "fault":
-            bad.append(line)
-    return [line for line in bad if line.invocation not in named]
+            faults.append(line)
+    return [line for line in faults if line.invocation not in logged]

@@ -1,4 +1,4 @@
-"""The way of one request as a row of steps, each gap attributed, and where it is now."""
+"""Traces one request: its steps, what the time between them was spent on, and its state."""
 
 from __future__ import annotations
 
@@ -18,56 +18,56 @@ from lambda_src.contract import ERROR
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A request's steps and where it is now. `total_ms`: from its arrival to its answer."""
+    """The steps and the state of a request. `total_ms` is the time from arrival to response."""
 
     request_id: str
     steps: tuple[Step, ...]
     state: State
-    now: str
+    state_text: str
     result: str | None = None
     total_ms: float | None = None
     problems: tuple[str, ...] = ()
 
     @property
     def spent(self) -> dict[str, float]:
-        """On what the time went, in ms, most first."""
+        """Time per activity in ms, longest first."""
         sums: dict[str, float] = {}
         for step in self.steps:
-            for what, ms in step.spent.items():
-                sums[what] = sums.get(what, 0.0) + ms
+            for activity, ms in step.spent.items():
+                sums[activity] = sums.get(activity, 0.0) + ms
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
-def trace(events: RequestEvents) -> Trace:
-    """Put the request's way together."""
+def trace(request: RequestEvents) -> Trace:
+    """Build the trace of a request from its events."""
     timeline: Timeline = []
-    for number, post in enumerate(events.posts, 1):
-        _post(timeline, events, post, number if len(events.posts) > 1 else None)
+    for number, post in enumerate(request.posts, 1):
+        _add_post(timeline, request, post, number if len(request.posts) > 1 else None)
     previous: MessageDelivery | None = None
-    for delivery in events.deliveries:
-        _unmatched_failures(timeline, events, delivery, previous)
-        _delivery(timeline, delivery, previous)
+    for delivery in request.deliveries:
+        _add_deliveries_before(timeline, request, delivery, previous)
+        _add_delivery(timeline, delivery, previous)
         previous = delivery
-    if events.dead_letter is not None:
-        _late_unmatched_failures(timeline, events)
+    if request.dead_letter is not None:
+        _add_last_deliveries(timeline, request)
     steps = steps_of(timeline)
-    state, now, result = request_state(events)
+    state, state_text, result = request_state(request)
     answers = [step.at for step in steps if step.event == "answered"]
     return Trace(
-        events.request_id,
+        request.request_id,
         steps,
         state,
-        now,
+        state_text,
         result,
         round((answers[0] - steps[0].at) * 1e3, 2) if answers else None,
-        tuple(events.problems),
+        tuple(request.problems),
     )
 
 
 def slowest(requests: Mapping[str, Sequence[Line]], limit: int, window: Window) -> list[str]:
     """The ids of the answered requests that took longest, slowest first.
 
-    Raises InputError where none was answered.
+    Raises InputError if none was answered.
     """
     totals = {
         request_id: total
@@ -76,13 +76,15 @@ def slowest(requests: Mapping[str, Sequence[Line]], limit: int, window: Window) 
     }
     if not totals:
         raise InputError(
-            f"No request was answered {window}; {len(requests)} were seen",
+            f"No request was answered {window}; {len(requests)} were received",
             hint="facectl trace --last   or   facectl send FILE",
         )
     return sorted(totals, key=lambda request_id: -totals[request_id])[:limit]
 
 
-def _post(timeline: Timeline, events: RequestEvents, post: PostAttempt, number: int | None) -> None:
+def _add_post(
+    timeline: Timeline, request: RequestEvents, post: PostAttempt, number: int | None
+) -> None:
     function = DETECTION_FUNCTION
     which = "" if number is None else f", POST {number}"
     if post.received is not None:
@@ -99,23 +101,23 @@ def _post(timeline: Timeline, events: RequestEvents, post: PostAttempt, number: 
                 )
             )
         size = received.number("bytes")
-        told = "received" + (f", {size / 1000:.0f} kB" if size else "") + _cold_words(received)
+        text = "received" + (f", {size / 1000:.0f} kB" if size else "") + _cold_start_text(received)
         timeline.append(
             TimelineEvent(
                 begun,
                 function,
                 "received",
-                told,
+                text,
                 "way to face-detection",
-                parts=_cold_part(received),
+                parts=_cold_start_parts(received),
             )
         )
-    if post.found is not None:
-        _found(timeline, post.found, events.deliveries)
+    if post.detection is not None:
+        _add_detection(timeline, post.detection, request.deliveries)
     if post.error is not None:
-        words = failure_reason(post.error)
+        text = failure_reason(post.error)
         timeline.append(
-            TimelineEvent(post.error.at, function, "failed", words, "until it failed", bad=True)
+            TimelineEvent(post.error.at, function, "failed", text, "until it failed", bad=True)
         )
     if post.request is not None and post.request.fields.get("status") != 200:
         fields = post.request.fields
@@ -126,11 +128,11 @@ def _post(timeline: Timeline, events: RequestEvents, post: PostAttempt, number: 
             )
         )
     if post.fault is not None:
-        _fault(timeline, post.fault)
+        _add_fault(timeline, post.fault)
 
 
-def _found(timeline: Timeline, line: Line, deliveries: Sequence[MessageDelivery]) -> None:
-    """The stages that face-detection timed, backwards from its line, which comes after them."""
+def _add_detection(timeline: Timeline, line: Line, deliveries: Sequence[MessageDelivery]) -> None:
+    """Add the stages of face-detection, computed backwards from the line logged after them."""
     function = DETECTION_FUNCTION
     stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("enqueue", "crop", "detect")}
     sent = line.at
@@ -143,14 +145,16 @@ def _found(timeline: Timeline, line: Line, deliveries: Sequence[MessageDelivery]
     )
     faces = int(line.number("faces") or 0)
     timeline.append(
-        TimelineEvent(detected, function, "detected", f"detected {_count(faces, 'face')}", "detect")
+        TimelineEvent(
+            detected, function, "detected", f"detected {_plural(faces, 'face')}", "detect"
+        )
     )
     if stages["crop"]:
         timeline.append(TimelineEvent(cropped, function, "cropped", "cropped", "crop"))
     if (result := line.fields.get("result")) is not None:
         timeline.append(TimelineEvent(sent, function, "answered", f"answered {result}", "enqueue"))
     else:
-        # SQS delivers a message before it has told face-detection that it took it.
+        # SQS may deliver a message before its response reaches face-detection.
         for delivery in deliveries:
             if delivery.message_id == line.fields.get("message_id") and delivery.number == 1:
                 sent = min(sent, max(cropped, delivery.sent_at))
@@ -159,12 +163,11 @@ def _found(timeline: Timeline, line: Line, deliveries: Sequence[MessageDelivery]
         )
 
 
-def _delivery(
+def _add_delivery(
     timeline: Timeline, delivery: MessageDelivery, previous: MessageDelivery | None
 ) -> None:
     received = delivery.received
-    again = previous is not None and previous.message_id != delivery.message_id
-    if again:
+    if previous is not None and previous.message_id != delivery.message_id:
         timeline.append(
             TimelineEvent(
                 delivery.sent_at,
@@ -186,21 +189,21 @@ def _delivery(
             received.at,
             RECOGNITION_FUNCTION,
             "delivered",
-            f"received{waited}, delivery {delivery.number} of {delivery.of}{batch}"
-            + _cold_words(received),
+            f"received{waited}, delivery {delivery.number} of {delivery.max_receives}{batch}"
+            + _cold_start_text(received),
             wait,
-            parts=_cold_part(received),
+            parts=_cold_start_parts(received),
         )
     )
     if delivery.answered is not None:
-        _answered(timeline, delivery.answered)
+        _add_response(timeline, delivery.answered)
     if delivery.error is not None:
-        _failed(timeline, delivery.error)
+        _add_error(timeline, delivery.error)
     if delivery.fault is not None:
-        _fault(timeline, delivery.fault)
+        _add_fault(timeline, delivery.fault)
 
 
-def _answered(timeline: Timeline, line: Line) -> None:
+def _add_response(timeline: Timeline, line: Line) -> None:
     function = RECOGNITION_FUNCTION
     stages = {
         name: line.number(f"{name}_ms") or 0.0
@@ -208,7 +211,7 @@ def _answered(timeline: Timeline, line: Line) -> None:
     }
     matched = line.at - stages["send"] / 1e3
     embedded = matched - stages["match"] / 1e3
-    faces = _count(int(line.number("faces") or 0), "face")
+    faces = _plural(int(line.number("faces") or 0), "face")
     timeline.append(
         TimelineEvent(
             embedded,
@@ -223,30 +226,30 @@ def _answered(timeline: Timeline, line: Line) -> None:
         TimelineEvent(matched, function, "matched", f"matched: {_matches(line)}", "match")
     )
     result = line.fields.get("result")
-    told = "answered" if result is None else f"answered {result}"
-    timeline.append(TimelineEvent(line.at, function, "answered", told, "answer"))
+    text = "answered" if result is None else f"answered {result}"
+    timeline.append(TimelineEvent(line.at, function, "answered", text, "answer"))
 
 
 def _matches(line: Line) -> str:
-    told = []
+    names = []
     matches = line.fields.get("matches")
     for match in matches if isinstance(matches, list) else []:
         known = "someone known" if match.get("known") else "Unknown"
         distance = match.get("distance")
-        told.append(
+        names.append(
             str(match.get("name", known))
             + (" (nobody enrolled)" if distance is None else f" (distance {distance:g})")
         )
-    return ", ".join(told) or "nothing told"
+    return ", ".join(names) or "no matches logged"
 
 
-def _failed(timeline: Timeline, line: Line) -> None:
-    words = failure_reason(line)
+def _add_error(timeline: Timeline, line: Line) -> None:
+    text = failure_reason(line)
     hidden = line.number("hidden_s") or 0.0
     if line.fields.get("last_delivery"):
         after = "the last delivery"
         answered = line.fields.get("answered") is True
-        after += f"; answered {ERROR}" if answered else "; no answer could be sent"
+        after += f"; answered {ERROR}" if answered else "; the response could not be sent"
     else:
         after = f"delivered again in {hidden:g} s"
     event = "answered" if line.fields.get("answered") is True else "failed"
@@ -255,14 +258,14 @@ def _failed(timeline: Timeline, line: Line) -> None:
             line.at,
             RECOGNITION_FUNCTION,
             event,
-            f"failed: {words}; {after}",
+            f"failed: {text}; {after}",
             "until it failed",
             bad=True,
         )
     )
 
 
-def _fault(timeline: Timeline, fault: Line) -> None:
+def _add_fault(timeline: Timeline, fault: Line) -> None:
     cause = str(fault.fields.get("cause") or fault.fields.get("status") or "failed")
     timeline.append(
         TimelineEvent(
@@ -276,91 +279,94 @@ def _fault(timeline: Timeline, fault: Line) -> None:
     )
 
 
-def _unmatched_failures(
+def _add_deliveries_before(
     timeline: Timeline,
-    events: RequestEvents,
+    request: RequestEvents,
     delivery: MessageDelivery,
     previous: MessageDelivery | None,
 ) -> None:
-    """What became of the deliveries before one that a worker received."""
+    """Add the deliveries without a line before one that a worker received."""
     same = previous is not None and previous.message_id == delivery.message_id
     known = previous.number if previous is not None and same else 0
     start = previous.received.at if previous is not None and same else delivery.sent_at
     if previous is not None and same and previous.is_unreported:
-        _lost(timeline, previous)
-    _missing(timeline, events, range(known + 1, delivery.number), (start, delivery.received.at))
-
-
-def _late_unmatched_failures(timeline: Timeline, events: RequestEvents) -> None:
-    """What became of the deliveries before the message went to the dead-letter queue."""
-    last = events.deliveries[-1] if events.deliveries else None
-    if last is not None:
-        if last.is_unreported:
-            _lost(timeline, last)
-        numbers = range(last.number + 1, last.of + 1)
-        _missing(timeline, events, numbers, (last.received.at, events.now))
-    elif events.unmatched:
-        between = (events.lines[-1].at, events.now)
-        _missing(timeline, events, range(1, 1 + len(events.unmatched)), between)
-    else:
-        words = "every delivery was throttled: no worker received the message"
-        at = latest_time(timeline, events.lines[-1].at)
-        timeline.append(TimelineEvent(at, None, "throttled", words, "throttled", bad=True))
-
-
-def _lost(timeline: Timeline, delivery: MessageDelivery) -> None:
-    """A worker logged that it received the message, and logged nothing after it."""
-    words = f"delivery {delivery.number}: its worker received the message and was lost"
-    at = delivery.received.at
-    timeline.append(
-        TimelineEvent(at, RECOGNITION_FUNCTION, "lost", words, "until the worker ended", bad=True)
+        _add_lost(timeline, previous)
+    _add_unreceived(
+        timeline, request, range(known + 1, delivery.number), (start, delivery.received.at)
     )
 
 
-def _missing(
-    timeline: Timeline, events: RequestEvents, numbers: range, between: tuple[float, float]
-) -> None:
-    """Deliveries that no worker logged as received, which is the first thing that one does.
+def _add_last_deliveries(timeline: Timeline, request: RequestEvents) -> None:
+    """Add the deliveries without a line before the message moved to the dead-letter queue."""
+    last = request.deliveries[-1] if request.deliveries else None
+    if last is not None:
+        if last.is_unreported:
+            _add_lost(timeline, last)
+        numbers = range(last.number + 1, last.max_receives + 1)
+        _add_unreceived(timeline, request, numbers, (last.received.at, request.now))
+    elif request.unmatched:
+        between = (request.lines[-1].at, request.now)
+        _add_unreceived(timeline, request, range(1, 1 + len(request.unmatched)), between)
+    else:
+        text = "every delivery was throttled: no worker received the message"
+        at = latest_time(timeline, request.lines[-1].at)
+        timeline.append(TimelineEvent(at, None, "throttled", text, "throttled", bad=True))
 
-    Either the platform tells of a worker that could not do even that, or there was none.
+
+def _add_lost(timeline: Timeline, delivery: MessageDelivery) -> None:
+    """Add a worker that logged that it received the message, and nothing after that."""
+    text = f"delivery {delivery.number}: its worker received the message and was lost"
+    at = delivery.received.at
+    timeline.append(
+        TimelineEvent(at, RECOGNITION_FUNCTION, "lost", text, "until the worker ended", bad=True)
+    )
+
+
+def _add_unreceived(
+    timeline: Timeline, request: RequestEvents, numbers: range, between: tuple[float, float]
+) -> None:
+    """Add deliveries that no worker logged as received.
+
+    A fault of the platform in this time explains one: its worker ended before it logged.
+    The others were throttled.
     """
-    faults = [fault for fault in events.unmatched if between[0] <= fault.at <= between[1]]
+    faults = [fault for fault in request.unmatched if between[0] <= fault.at <= between[1]]
     for number in numbers:
         fault = faults.pop(0) if faults else None
         if fault is None:
-            words = f"delivery {number} was throttled: no worker received the message"
+            text = f"delivery {number} was throttled: no worker received the message"
             at = latest_time(timeline, between[0])
-            timeline.append(TimelineEvent(at, None, "throttled", words, "throttled", bad=True))
+            timeline.append(TimelineEvent(at, None, "throttled", text, "throttled", bad=True))
         else:
-            words = f"delivery {number}: {failure_reason(fault)} before it received the message"
-            lost = (RECOGNITION_FUNCTION, "lost", words)
+            text = f"delivery {number}: {failure_reason(fault)} before it received the message"
+            lost = (RECOGNITION_FUNCTION, "lost", text)
             timeline.append(TimelineEvent(fault.at, *lost, "until the worker ended", bad=True))
 
 
-def _cold_words(line: Line) -> str:
+def _cold_start_text(line: Line) -> str:
     if line.fields.get("cold_start") is not True:
         return ""
     init_ms = line.number("init_ms")
     return ", cold start" + ("" if init_ms is None else f" of {init_ms:.0f} ms")
 
 
-def _cold_part(line: Line) -> dict[str, float]:
+def _cold_start_parts(line: Line) -> dict[str, float]:
     if line.fields.get("cold_start") is not True:
         return {}
     init_ms = line.number("init_ms")
     return {} if init_ms is None else {f"cold start of {line.function}": init_ms}
 
 
-def _count(number: int, thing: str) -> str:
+def _plural(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
 
 
 def as_dict(traced: Trace) -> dict[str, Any]:
-    """The trace as JSON has it; times in seconds of the epoch, durations in ms."""
+    """The trace as JSON; times in seconds of the epoch, durations in ms."""
     return {
         "request_id": traced.request_id,
         "state": traced.state,
-        "now": traced.now,
+        "now": traced.state_text,
         "result": traced.result,
         "total_ms": traced.total_ms,
         "spent_ms": traced.spent,
