@@ -1,4 +1,4 @@
-"""`facectl dlq`: what died, why, and what to do with it."""
+"""`facectl dlq`: lists, redrives and deletes dead letters."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
     from facectl.logs.failure_reasons import Failure
 
 app = typer.Typer(
-    no_args_is_help=True, help="The dead-letter queue: what died, why; redrive or drop it."
+    no_args_is_help=True,
+    help="List dead letters with the reason they failed; redrive or delete them.",
 )
 
-Named = Annotated[
-    list[str] | None, typer.Argument(help="Request or message ids; --all for everything.")
-]
+Ids = Annotated[list[str] | None, typer.Argument(help="Request or message ids, or --all.")]
 All = Annotated[bool, typer.Option("--all", help="Every message.")]
 
 
 @app.command("list")
 @with_deployment
 def list_(deployment: Deployment, json: Json = False) -> None:
-    """List what died, why (the error logged for it) and when. Nothing is taken away.
+    """List the dead letters with the logged error and its time. No message is consumed.
 
     [bold]Example[/bold]
 
@@ -42,21 +41,21 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
     clients = Clients(deployment)
     with err.status("Reading the dead-letter queue and the logs"):
-        found = _failures(clients, _queue(clients).peek())
+        failures = _failures(clients, _queue(clients).peek())
     if json:
-        print_json({"dead": [failure.as_dict() for failure in found]})
+        print_json({"dead": [failure.as_dict() for failure in failures]})
     else:
-        show_failures(found)
+        show_failures(failures)
 
 
 @app.command()
 @with_deployment
 def show(
     deployment: Deployment,
-    name: Annotated[str, typer.Argument(help="A request's or a message's id.")],
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="A request or message id.")],
     json: Json = False,
 ) -> None:
-    """Show one dead message: what it is, and the way it went.
+    """Show one dead letter: its fields and why it failed.
 
     [bold]Example[/bold]
 
@@ -67,7 +66,7 @@ def show(
 
     clients = Clients(deployment)
     with err.status("Reading the dead-letter queue and the logs"):
-        failures = _failures(clients, failure_reasons.named(_queue(clients).peek(), name))
+        failures = _failures(clients, failure_reasons.find(_queue(clients).peek(), identifier))
     if json:
         print_json({"dead": [failure_facts(failure) for failure in failures]})
         return
@@ -79,16 +78,16 @@ def show(
 @changes_deployment
 def redrive(
     deployment: Deployment,
-    names: Named = None,
+    ids: Ids = None,
     everything: All = False,
     rate: Annotated[
-        float, typer.Option("--rate", min=0.01, help="At most so many messages a second.")
+        float, typer.Option("--rate", min=0.01, help="Maximum messages per second.")
     ] = 10.0,
     json: Json = False,
 ) -> None:
-    """Send messages to the request queue again; each is deleted when SQS has taken its copy.
+    """Send dead letters to the request queue again; each is deleted after SQS accepted its copy.
 
-    A frame that was answered Error gets a second answer then.
+    A frame that was answered with Error then gets a second response.
 
     [bold]Examples[/bold]
 
@@ -97,10 +96,12 @@ def redrive(
     facectl dlq redrive 3f2a-000017
     """
     queue = _queue(Clients(deployment))
-    chosen = _chosen(queue, names, everything)
+    chosen = _chosen(queue, ids, everything)
     with err.status("Redriving") as status:
         outcome = queue.redrive(
-            chosen, rate=rate, watch=lambda done: status.update(f"Redriving: {done} sent again")
+            chosen,
+            rate=rate,
+            on_progress=lambda done: status.update(f"Redriving: {done} sent again"),
         )
     _report(outcome, "sent to the request queue again", json)
 
@@ -109,12 +110,12 @@ def redrive(
 @changes_deployment
 def drop(
     deployment: Deployment,
-    names: Named = None,
+    ids: Ids = None,
     everything: All = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Delete dead messages for ever.
+    """Delete dead letters permanently.
 
     [bold]Examples[/bold]
 
@@ -123,10 +124,10 @@ def drop(
     facectl dlq drop --all --yes
     """
     queue = _queue(Clients(deployment))
-    chosen = _chosen(queue, names, everything)
+    chosen = _chosen(queue, ids, everything)
     if deployment.target == "aws" and not yes:
         what = "every message" if chosen is None else f"{len(chosen)} messages"
-        typer.confirm(f"Delete {what} of {queue.name} for ever?", abort=True, err=True)
+        typer.confirm(f"Delete {what} of {queue.name} permanently?", abort=True, err=True)
     with err.status("Deleting"):
         outcome = queue.drop(chosen)
     _report(outcome, "deleted", json)
@@ -146,29 +147,29 @@ def _failures(clients: Clients, dead_letters: Sequence[DeadLetter]) -> list[Fail
 
 
 def _chosen(
-    queue: DeadLetterQueue, names: Sequence[str] | None, everything: bool
+    queue: DeadLetterQueue, ids: Sequence[str] | None, everything: bool
 ) -> list[str] | None:
-    """The names, each of which is there; None for all. Raises InputError."""
+    """The ids, or None for all; raises InputError if one is not in the queue."""
     from facectl.logs import failure_reasons
 
-    if bool(names) == everything:
-        raise InputError("Say which messages: their ids, or --all", hint="facectl dlq list")
-    if not names:
+    if bool(ids) == everything:
+        raise InputError("Give message ids or --all", hint="facectl dlq list")
+    if not ids:
         return None
     with err.status("Reading the dead-letter queue"):
         dead_letters = queue.peek()
-    for name in names:
-        failure_reasons.named(dead_letters, name)
-    return list(names)
+    for identifier in ids:
+        failure_reasons.find(dead_letters, identifier)
+    return list(ids)
 
 
-def _report(outcome: RedriveOutcome, what: str, json: bool) -> None:
+def _report(outcome: RedriveOutcome, action: str, json: bool) -> None:
     if json:
         print_json({"done": outcome.done, "failures": list(outcome.failures)})
     else:
-        out.print(f"{outcome.done} messages {what}.")
+        out.print(f"{outcome.done} messages {action}.")
     if outcome.failures:
         raise IncompleteError(
-            f"{len(outcome.failures)} messages stayed: {'; '.join(outcome.failures[:5])}",
+            f"{len(outcome.failures)} messages remain: {'; '.join(outcome.failures[:5])}",
             hint="facectl dlq list",
         )

@@ -1,4 +1,4 @@
-"""`facectl trace`: one frame, followed through both functions."""
+"""`facectl trace`: the steps of one frame through both functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from facectl.aws import Clients
+from facectl.cli.logs import warn
 from facectl.cli.options import Json, with_deployment
 from facectl.console import err, print_json
 from facectl.context import Deployment
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 @with_deployment
 def trace(
     deployment: Deployment,
-    request_id: Annotated[str | None, typer.Argument(help="The request to follow.")] = None,
+    request_id: Annotated[str | None, typer.Argument(help="The id of the request.")] = None,
     last: Annotated[bool, typer.Option("--last", help="The most recent request.")] = False,
     slowest: Annotated[
         int | None,
-        typer.Option("--slowest", min=1, help="So many of the slowest of the last hour."),
+        typer.Option(
+            "--slowest", min=1, help="The N slowest requests of the last hour.", metavar="N"
+        ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="How far back to look: 1d, or 1h for --slowest.")
+        str | None,
+        typer.Option("--since", help="Start of the search; default 1d, or 1h with --slowest."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show the way of one frame: every step, what the time between them was, where it is now.
+    """Show the steps of one frame, what the time between them was spent on, and its state.
 
     [bold]Examples[/bold]
 
@@ -49,12 +52,12 @@ def trace(
     from facectl.logs.trace import trace as traced
 
     if sum((request_id is not None, last, slowest is not None)) != 1:
-        raise InputError("Say which request: its id, --last or --slowest N", hint="trace --last")
+        raise InputError("Give a request id, --last or --slowest N", hint="facectl trace --last")
     window = times.window(since or ("1d" if slowest is None else "1h"), None, now=time.time())
     clients = Clients(deployment)
     with err.status("Reading the logs"):
         ids = [request_id] if request_id else _ids(clients, window, slowest)
-        traces = [traced(gather(clients, name, window, tell=_tell)) for name in ids]
+        traces = [traced(gather(clients, name, window, tell=warn)) for name in ids]
     if json:
         print_json([as_dict(t) for t in traces] if slowest else as_dict(traces[0]))
     else:
@@ -62,14 +65,11 @@ def trace(
 
 
 def _ids(clients: Clients, window: Window, slowest: int | None) -> list[str]:
-    from facectl.logs import search, slow
+    from facectl.logs import search
     from facectl.logs.source import LogSource
+    from facectl.logs.trace import slowest as slowest_ids
 
     source = LogSource(clients)
     if slowest is None:
         return [search.newest(source, time.time())]
-    return slow.slowest(search.by_request(source, window, _tell), slowest, window)
-
-
-def _tell(sentence: str) -> None:
-    err.print(f"[yellow]{escape(sentence)}[/yellow]", soft_wrap=True)
+    return slowest_ids(search.by_request(source, window, warn), slowest, window)

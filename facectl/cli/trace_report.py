@@ -1,4 +1,4 @@
-"""How `facectl trace` looks."""
+"""Prints traces."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from facectl.console import err, out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.logs.trace import Step, Trace
+    from facectl.logs.timeline import Step
+    from facectl.logs.trace import Trace
 
 _STATES = {"answered": "green", "in flight": "yellow"}
-# Shares of the total below this one are not worth a word.
-_SHARE = 0.01
+# Smaller shares of the total are not shown.
+_MIN_SHARE = 0.01
 
 
 def show_traces(traces: Sequence[Trace]) -> None:
-    """Each trace; of several, first how long each took."""
+    """Print each trace; for several, first a table of their durations."""
     if len(traces) > 1:
-        table = Table("request", "took", "most of it")
+        table = Table("request", "took", "mostly")
         for trace in traces:
-            most = next(iter(trace.spent), "-")
-            table.add_row(Text(printable(trace.request_id)), f"{trace.total_ms or 0:.0f} ms", most)
+            longest = next(iter(trace.spent), "-")
+            table.add_row(
+                Text(printable(trace.request_id)), f"{trace.total_ms or 0:.0f} ms", longest
+            )
         out.print(table)
     for trace in traces:
         show_trace(trace)
 
 
 def show_trace(trace: Trace) -> None:
-    """The steps, on what the time went, and where the request is now."""
+    """Print the steps, what the time was spent on, and the state of the request."""
     out.print(Text(printable(trace.request_id), style="bold"))
     table = Table.grid(padding=(0, 2))
     table.add_column()
@@ -47,26 +50,26 @@ def show_trace(trace: Trace) -> None:
     out.print(table)
     total = trace.total_ms or sum(trace.spent.values())
     shares = [
-        f"{what} {ms:.0f} ms ({ms / total:.0%})"
-        for what, ms in trace.spent.items()
-        if total and ms / total >= _SHARE
+        f"{activity} {ms:.0f} ms ({ms / total:.0%})"
+        for activity, ms in trace.spent.items()
+        if total and ms / total >= _MIN_SHARE
     ]
     if trace.total_ms is not None:
         out.print(f"{trace.total_ms:.0f} ms to the answer", soft_wrap=True)
     if shares:
         out.print(Text("Spent on: " + ", ".join(shares)), soft_wrap=True)
-    words = Text("Now: ")
-    words.append(printable(trace.now), style=_STATES.get(trace.state, "red"))
-    out.print(words, soft_wrap=True)
+    state = Text("Now: ")
+    state.append(printable(trace.state_text), style=_STATES.get(trace.state, "red"))
+    out.print(state, soft_wrap=True)
     for problem in trace.problems:
         err.print(Text(problem, style="yellow"), soft_wrap=True)
 
 
 def _row(step: Step) -> tuple[Text, Text, Text, Text]:
-    at = datetime.fromtimestamp(step.at)  # noqa: DTZ006 - the reader's own clock
+    at = datetime.fromtimestamp(step.at)  # noqa: DTZ006 - local time is shown
     function = step.function or ""
     text = Text(printable(step.text), style="red" if step.bad else "")
-    gaps = [f"{what} {ms:.0f} ms" for what, ms in step.spent.items()]
+    gaps = [f"{activity} {ms:.0f} ms" for activity, ms in step.spent.items()]
     if len(gaps) > 1 or step.since_ms >= 1000:
         text.append(f"  ({', '.join(gaps)})", style="dim")
     return (

@@ -1,13 +1,15 @@
-"""What the functions logged: read, followed, put together.
+"""Reads the functions' logs in CloudWatch, traces requests, and handles the dead-letter queue.
 
-times     --since and --until
-source    CloudWatch Logs → events: pages, throttling, groups that are not there
-follow    events as they are logged, each once
-parse     an event's text → a line that says what it is
-select    which lines are wanted, and in which order
-search    a request's lines; the newest and the slowest requests
-evidence  what the lines tell of one request: POSTs, deliveries, ends
-trace     the way of one request, its gaps attributed, and where it is now
-report    what the platform's REPORT lines add up to
-dead letters   the dead-letter queue: look without taking, give back, drop
+times            values of --since and --until
+source           pages of CloudWatch Logs as events, with retries
+follow, livetail new events, each exactly once
+parse            an event as a typed line
+read             lines of both functions, merged and filtered
+search           requests by id, prefix or time
+request_events   POSTs, deliveries and failures of one request
+request_state    where a request is now
+timeline, trace  the steps of a request and what the time between them was spent on
+report           figures from the platform's REPORT lines
+dead_letters     peek at, redrive and delete dead letters
+failure_reasons  why a message became a dead letter
 """

@@ -1,4 +1,4 @@
-"""The dead-letter queue: what died there, looked at without taking it; given back, or dropped."""
+"""The dead-letter queue: peek at its messages without consuming them, redrive or delete them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from facectl.aws import Clients, cloud_errors
 from facectl.errors import CloudError
 from lambda_src.contract import FaceMessage, MessageError, salvaged_request_id
 
-# SQS's limits for a batch, with room for what is around the bodies.
+# SQS's limits for a batch, with a margin for the request around the bodies.
 _BATCH = 10
 _BATCH_BYTES = 1_000_000
-# How long a dead letter is hidden from others while we look at it, should we die meanwhile.
-_HOLD = 60
-# A long poll asks every server of SQS; a short one may miss messages.
-_WAIT = 1
+# Seconds after which a dead letter is visible again if this process ends before releasing it.
+_VISIBILITY_TIMEOUT = 60
+# A long poll queries every server of SQS; a short poll may miss messages.
+_WAIT_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that died. `sent_at` in seconds of the epoch; `receives` counts peeks too."""
+    """A message of the dead-letter queue.
+
+    `sent_at` is in seconds of the epoch; `receive_count` includes peeks.
+    """
 
     message_id: str
     receipt: str
     body: str
     sent_at: float
-    receives: int = 1
+    receive_count: int = 1
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -38,20 +41,20 @@ class DeadLetter:
 
     @property
     def message(self) -> FaceMessage | None:
-        """What face-detection sent; None where it is no message of the contract."""
+        """The message that face-detection sent; None if the body does not match the contract."""
         try:
             return FaceMessage.parse(self.body)
         except MessageError:
             return None
 
-    def is_named(self, name: str) -> bool:
-        """Whether this is the message's id or its request's."""
-        return name in {self.message_id, self.request_id}
+    def has_id(self, identifier: str) -> bool:
+        """Whether this is the id of the message or of its request."""
+        return identifier in {self.message_id, self.request_id}
 
 
 @dataclass(frozen=True, slots=True)
 class RedriveOutcome:
-    """What was done with the dead letters: how many, and why others stayed."""
+    """How many dead letters were redriven or deleted, and why the others remain."""
 
     done: int
     failures: tuple[str, ...] = ()
@@ -72,83 +75,85 @@ class DeadLetterQueue:
         self._sleep = sleep
         names = clients.deployment.names
         self.name = names.dead_letter_queue
-        self._home = names.request_queue
+        self._request_queue = names.request_queue
         with cloud_errors(f"looking up {self.name}", clients.deployment):
             self._url = clients.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
 
     def peek(self) -> list[DeadLetter]:
-        """Every dead letter that nobody else holds, oldest first; all are given back at once."""
+        """All visible dead letters, oldest first; they are made visible again immediately."""
         dead_letters = [dead_letter for batch in self._batches() for dead_letter in batch]
         return sorted(dead_letters, key=lambda dead_letter: dead_letter.sent_at)
 
     def redrive(
         self,
-        names: Collection[str] | None = None,
+        ids: Collection[str] | None = None,
         *,
         rate: float = 10.0,
-        watch: Callable[[int], None] = lambda _: None,
+        on_progress: Callable[[int], None] = lambda _: None,
     ) -> RedriveOutcome:
-        """Send dead letters to the request queue again, at most `rate` a second, then delete them.
+        """Send dead letters to the request queue again, at most `rate` per second.
 
-        A dead letter is deleted when SQS has taken its copy: none is lost, though
-        one may be doubled if this is interrupted in between. `names` are
-        message or request ids, None is all. Raises CloudError.
+        Each is deleted after SQS has accepted its copy: none is lost, but an
+        interruption in between may duplicate one. `ids` are message or request
+        ids, None means all. Raises CloudError.
         """
-        with cloud_errors(f"looking up {self._home}", self._clients.deployment):
-            home = self._clients.sqs.get_queue_url(QueueName=self._home)["QueueUrl"]
+        with cloud_errors(f"looking up {self._request_queue}", self._clients.deployment):
+            request_queue_url = self._clients.sqs.get_queue_url(QueueName=self._request_queue)[
+                "QueueUrl"
+            ]
         done = 0
         failures: list[str] = []
-        again: set[str] = set()
+        redriven: set[str] = set()
         for batch in self._batches():
             chosen = [
                 dead_letter
                 for dead_letter in batch
-                # What we sent and what died again meanwhile must not go round and round.
-                if dead_letter.message_id not in again and _is_chosen(dead_letter, names)
+                # A redriven message that failed again must not be redriven in a loop.
+                if dead_letter.message_id not in redriven and _is_chosen(dead_letter, ids)
             ]
             for group in _groups(chosen):
-                began = self._clock()
-                sent, refused = self._send(home, group, again)
-                failures += refused
+                started = self._clock()
+                sent, rejected = self._send(request_queue_url, group, redriven)
+                failures += rejected
                 failures += self._delete(sent)
                 done += len(sent)
-                watch(done)
-                self._sleep(max(0.0, len(group) / rate - (self._clock() - began)))
+                on_progress(done)
+                self._sleep(max(0.0, len(group) / rate - (self._clock() - started)))
         return RedriveOutcome(done, tuple(failures))
 
-    def drop(self, names: Collection[str] | None = None) -> RedriveOutcome:
-        """Delete dead letters for ever; `names` as for `redrive`. Raises CloudError."""
+    def drop(self, ids: Collection[str] | None = None) -> RedriveOutcome:
+        """Delete dead letters permanently; `ids` as for `redrive`. Raises CloudError."""
         done = 0
         failures: list[str] = []
         for batch in self._batches():
-            chosen = [dead_letter for dead_letter in batch if _is_chosen(dead_letter, names)]
+            chosen = [dead_letter for dead_letter in batch if _is_chosen(dead_letter, ids)]
             if chosen:
-                refused = self._delete(chosen)
-                done += len(chosen) - len(refused)
-                failures += refused
+                rejected = self._delete(chosen)
+                done += len(chosen) - len(rejected)
+                failures += rejected
         return RedriveOutcome(done, tuple(failures))
 
     def _batches(self) -> Iterator[list[DeadLetter]]:
-        """Letters as they are received; what is still there at the end is given back."""
+        """Batches as they are received; finally makes those not deleted visible again."""
         held: dict[str, DeadLetter] = {}
         try:
             while batch := self._receive():
                 fresh = [dead_letter for dead_letter in batch if dead_letter.message_id not in held]
                 held.update((dead_letter.message_id, dead_letter) for dead_letter in batch)
                 if not fresh:
-                    # We held the first ones so long that they come again: that is all.
+                    # The visibility timeout of the first ones has expired: all were received.
                     return
                 yield fresh
         finally:
-            self._give_back(list(held.values()))
+            self._release(list(held.values()))
 
     def _receive(self) -> list[DeadLetter]:
         with cloud_errors(f"reading {self.name}", self._clients.deployment):
-            answer = self._clients.sqs.receive_message(
+            response = self._clients.sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_BATCH,
-                VisibilityTimeout=_HOLD,
-                WaitTimeSeconds=_WAIT,
+                VisibilityTimeout=_VISIBILITY_TIMEOUT,
+                WaitTimeSeconds=_WAIT_SECONDS,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
                 MessageAttributeNames=["All"],
             )
@@ -158,17 +163,19 @@ class DeadLetterQueue:
                 receipt=message["ReceiptHandle"],
                 body=message["Body"],
                 sent_at=int(message.get("Attributes", {}).get("SentTimestamp", "0")) / 1000,
-                receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1")),
+                receive_count=int(
+                    message.get("Attributes", {}).get("ApproximateReceiveCount", "1")
+                ),
                 attributes=message.get("MessageAttributes", {}),
             )
-            for message in answer.get("Messages", [])
+            for message in response.get("Messages", [])
         ]
 
-    def _give_back(self, dead_letters: Sequence[DeadLetter]) -> None:
-        # Whatever is not given back becomes visible by itself after a minute.
+    def _release(self, dead_letters: Sequence[DeadLetter]) -> None:
+        # If this fails, the messages become visible when the visibility timeout expires.
         with suppress(CloudError):
             for start in range(0, len(dead_letters), _BATCH):
-                with cloud_errors(f"giving back to {self.name}", self._clients.deployment):
+                with cloud_errors(f"releasing messages of {self.name}", self._clients.deployment):
                     self._clients.sqs.change_message_visibility_batch(
                         QueueUrl=self._url,
                         Entries=[
@@ -182,9 +189,9 @@ class DeadLetterQueue:
                     )
 
     def _send(
-        self, home: str, group: Sequence[DeadLetter], again: set[str]
+        self, request_queue_url: str, group: Sequence[DeadLetter], redriven: set[str]
     ) -> tuple[list[DeadLetter], list[str]]:
-        """Send copies; the dead letters that SQS took, and why it did not take the others."""
+        """Send copies; the dead letters that SQS accepted, and why it rejected the others."""
         entries: list[Any] = [
             {
                 "Id": str(n),
@@ -193,23 +200,25 @@ class DeadLetterQueue:
             }
             for n, dead_letter in enumerate(group)
         ]
-        with cloud_errors(f"sending to {self._home}", self._clients.deployment):
-            answer = self._clients.sqs.send_message_batch(QueueUrl=home, Entries=entries)
-        again.update(entry["MessageId"] for entry in answer.get("Successful", []))
-        taken = {entry["Id"] for entry in answer.get("Successful", [])}
-        refused = [
+        with cloud_errors(f"sending to {self._request_queue}", self._clients.deployment):
+            response = self._clients.sqs.send_message_batch(
+                QueueUrl=request_queue_url, Entries=entries
+            )
+        redriven.update(entry["MessageId"] for entry in response.get("Successful", []))
+        accepted = {entry["Id"] for entry in response.get("Successful", [])}
+        rejected = [
             f"{group[int(entry['Id'])].message_id}: {entry.get('Message') or entry['Code']}"
-            for entry in answer.get("Failed", [])
+            for entry in response.get("Failed", [])
         ]
-        return [dead_letter for n, dead_letter in enumerate(group) if str(n) in taken], refused
+        return [dead_letter for n, dead_letter in enumerate(group) if str(n) in accepted], rejected
 
     def _delete(self, dead_letters: Sequence[DeadLetter]) -> list[str]:
-        """Why those stayed that did."""
+        """Delete dead letters; why those that remain were not deleted."""
         failures: list[str] = []
         for start in range(0, len(dead_letters), _BATCH):
             group = dead_letters[start : start + _BATCH]
             with cloud_errors(f"deleting from {self.name}", self._clients.deployment):
-                answer = self._clients.sqs.delete_message_batch(
+                response = self._clients.sqs.delete_message_batch(
                     QueueUrl=self._url,
                     Entries=[
                         {"Id": str(n), "ReceiptHandle": dead_letter.receipt}
@@ -219,17 +228,17 @@ class DeadLetterQueue:
             failures += [
                 f"{group[int(entry['Id'])].message_id}: not deleted: "
                 f"{entry.get('Message') or entry['Code']}"
-                for entry in answer.get("Failed", [])
+                for entry in response.get("Failed", [])
             ]
         return failures
 
 
-def _is_chosen(dead_letter: DeadLetter, names: Collection[str] | None) -> bool:
-    return names is None or any(dead_letter.is_named(name) for name in names)
+def _is_chosen(dead_letter: DeadLetter, ids: Collection[str] | None) -> bool:
+    return ids is None or any(dead_letter.has_id(identifier) for identifier in ids)
 
 
 def _groups(dead_letters: Sequence[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    """Groups that fit in one SendMessageBatch."""
+    """Groups that each fit in one SendMessageBatch."""
     group: list[DeadLetter] = []
     size = 0
     for dead_letter in dead_letters:

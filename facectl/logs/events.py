@@ -1,4 +1,4 @@
-"""One event of CloudWatch Logs, and how the same event is recognised when it comes again."""
+"""Events of CloudWatch Logs, and an identity that recognises repeated ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Identity = tuple[str, str, int, str, int]
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """What a function wrote, or the platform about it; `timestamp` in ms of the epoch.
+    """An event written by a function or by the platform; `timestamp` in ms of the epoch.
 
-    `event_id` is None where the service does not tell one.
+    `event_id` is None if the service returns none.
     """
 
     function: str
@@ -30,7 +30,7 @@ class LogEvent:
 
 
 def event_of(function: str, fields: Any) -> LogEvent:
-    """An event of FilterLogEvents or StartLiveTail."""
+    """Convert an event of FilterLogEvents or StartLiveTail."""
     return LogEvent(
         function=function,
         stream=str(fields.get("logStreamName", "")),
@@ -41,7 +41,7 @@ def event_of(function: str, fields: Any) -> LogEvent:
 
 
 def function_named(name: str) -> str:
-    """The function that a name or its short form means; raises InputError."""
+    """The function for its name or short name; raises InputError."""
     for function in FUNCTIONS:
         if name in {function, function.removeprefix("face-")}:
             return function
@@ -52,10 +52,10 @@ def function_named(name: str) -> str:
 
 
 def identified(events: Iterable[LogEvent]) -> Iterator[tuple[Identity, LogEvent]]:
-    """Each event of one reading once, with an identity that another reading gives it too.
+    """Each event of one read once, with an identity that is the same in every other read.
 
-    Live Tail tells no event ids, so an event is its text, time and stream, and
-    the how-manieth of those; ids tell the repetitions of a reading apart.
+    Live Tail returns no event ids, so the identity consists of function, stream,
+    time, text, and a counter for equal events; ids remove repetitions within a read.
     """
     ids: set[str] = set()
     counts: Counter[tuple[str, str, int, str]] = Counter()
@@ -64,6 +64,6 @@ def identified(events: Iterable[LogEvent]) -> Iterator[tuple[Identity, LogEvent]
             if event.event_id in ids:
                 continue
             ids.add(event.event_id)
-        same = (event.function, event.stream, event.timestamp, event.message)
-        yield (*same, counts[same]), event
-        counts[same] += 1
+        key = (event.function, event.stream, event.timestamp, event.message)
+        yield (*key, counts[key]), event
+        counts[key] += 1

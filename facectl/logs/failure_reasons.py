@@ -1,4 +1,4 @@
-"""Why messages died: what was logged for their deliveries."""
+"""Finds in the logs why messages became dead letters."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from facectl.errors import InputError
 from facectl.logs import read, search
 from facectl.logs.dead_letters import DeadLetter
 from facectl.logs.parse import Line
-from facectl.logs.request_events import fault_words
+from facectl.logs.request_events import THROTTLED, failure_reason
 from facectl.logs.source import LogSource, NoLogYetError
 from facectl.logs.times import Window
 from facectl.naming import RECOGNITION_FUNCTION
 
-UNKNOWN = "the logs tell no reason"
+UNKNOWN = "the logs contain no reason"
 LOST = "a worker received it and was lost"
-THROTTLED = "throttled: no worker ever received it"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a message became a dead letter: when it failed (None: unknown), why, its deliveries."""
+    """When a message failed (None if unknown), why, and after how many deliveries."""
 
     dead_letter: DeadLetter
-    at: float | None
-    why: str
+    failed_at: float | None
+    reason: str
     deliveries: int
-    answered: bool
+    error_sent: bool
 
     def as_dict(self) -> dict[str, Any]:
         message = self.dead_letter.message
@@ -36,10 +35,10 @@ class Failure:
             "message_id": self.dead_letter.message_id,
             "request_id": self.dead_letter.request_id,
             "sent_at": self.dead_letter.sent_at,
-            "died_at": self.at,
+            "died_at": self.failed_at,
             "deliveries": self.deliveries,
-            "why": self.why,
-            "answered_error": self.answered,
+            "why": self.reason,
+            "answered_error": self.error_sent,
             "bytes": len(self.dead_letter.body.encode()),
             "faces": None if message is None else len(message.faces),
             "filename": None if message is None else message.filename,
@@ -47,7 +46,7 @@ class Failure:
 
 
 def failures(source: LogSource, dead_letters: Sequence[DeadLetter], now: float) -> list[Failure]:
-    """The death of each dead letter, from face-recognition's log; raises CloudError."""
+    """Why each message became a dead letter, by face-recognition's log; raises CloudError."""
     if not dead_letters:
         return []
     window = Window(min(dead_letter.sent_at for dead_letter in dead_letters) - 1.0, now)
@@ -60,64 +59,62 @@ def failures(source: LogSource, dead_letters: Sequence[DeadLetter], now: float) 
             )
             if line.kind == "entry" and line.fields.get("message_id") in ids
         ]
-        ends = search.ends(source, lines, now)
-        untold = ids - {str(line.fields.get("message_id")) for line in lines}
-        unmatched = read.unmatched_failures(source, RECOGNITION_FUNCTION, window) if untold else []
+        platform = search.platform_lines(source, lines, now)
+        unlogged = ids - {str(line.fields.get("message_id")) for line in lines}
+        unmatched = (
+            read.unmatched_failures(source, RECOGNITION_FUNCTION, window) if unlogged else []
+        )
     except NoLogYetError:
         return [
-            Failure(dead_letter, None, UNKNOWN, 0, answered=False) for dead_letter in dead_letters
+            Failure(dead_letter, None, UNKNOWN, 0, error_sent=False) for dead_letter in dead_letters
         ]
-    return [_failure(dead_letter, lines, ends, unmatched) for dead_letter in dead_letters]
+    return [_failure(dead_letter, lines, platform, unmatched) for dead_letter in dead_letters]
 
 
 def _failure(
-    dead_letter: DeadLetter, lines: Sequence[Line], ends: Sequence[Line], unmatched: Sequence[Line]
+    dead_letter: DeadLetter,
+    lines: Sequence[Line],
+    platform: Sequence[Line],
+    unmatched: Sequence[Line],
 ) -> Failure:
     own = [line for line in lines if line.fields.get("message_id") == dead_letter.message_id]
     invocations = {line.invocation for line in own}
     errors = [line for line in own if line.level == "ERROR"]
-    faults = [end for end in ends if end.kind == "fault" and end.invocation in invocations]
+    faults = [line for line in platform if line.kind == "fault" and line.invocation in invocations]
     numbers = [int(line.number("receives") or 0) for line in own]
     last = max([*errors, *faults], key=lambda line: line.at, default=None)
     if last is None and not own and unmatched:
         last = unmatched[-1]
-    without_error = LOST if own else THROTTLED
     return Failure(
         dead_letter,
         None if last is None else last.at,
-        without_error if last is None else reason(last),
+        (LOST if own else THROTTLED) if last is None else failure_reason(last),
         max(numbers, default=0),
         any(line.fields.get("answered") is True for line in errors),
     )
 
 
-def reason(line: Line) -> str:
-    """Why a delivery failed, from the line that tells it."""
-    if line.kind == "entry":
-        return f"{line.fields.get('error')}: {line.fields.get('message')}"
-    return f"{line.function} {fault_words(line)}"
-
-
-def named(dead_letters: Sequence[DeadLetter], name: str) -> list[DeadLetter]:
+def find(dead_letters: Sequence[DeadLetter], identifier: str) -> list[DeadLetter]:
     """The dead letters with this message or request id.
 
-    Raises InputError where there is none, with those that begin like it.
+    Raises InputError if there are none; it lists the ids with this prefix.
     """
-    found = [dead_letter for dead_letter in dead_letters if dead_letter.is_named(name)]
-    if found:
-        return found
-    begin = [
+    matches = [dead_letter for dead_letter in dead_letters if dead_letter.has_id(identifier)]
+    if matches:
+        return matches
+    similar = [
         dead_letter
         for dead_letter in dead_letters
-        if dead_letter.message_id.startswith(name) or str(dead_letter.request_id).startswith(name)
+        if dead_letter.message_id.startswith(identifier)
+        or str(dead_letter.request_id).startswith(identifier)
     ]
-    if not begin:
+    if not similar:
         raise InputError(
-            f"No message of {name!r} is in the dead-letter queue ({len(dead_letters)} others are)",
+            f"No message {identifier!r} in the dead-letter queue, which has {len(dead_letters)}",
             hint="facectl dlq list",
         )
-    ids = "\n  ".join(dead_letter.request_id or dead_letter.message_id for dead_letter in begin)
+    ids = "\n  ".join(dead_letter.request_id or dead_letter.message_id for dead_letter in similar)
     raise InputError(
-        f"No message is called {name!r}. These begin with it:\n  {ids}",
-        hint=f"facectl dlq show {begin[0].message_id}",
+        f"No message {identifier!r}. These ids begin with it:\n  {ids}",
+        hint=f"facectl dlq show {similar[0].message_id}",
     )

@@ -1,6 +1,6 @@
-"""What a log event says: a line of ours, or the platform's word about an invocation.
+"""Parses log events: the functions' JSON lines and the platform's messages.
 
-Lambda's platform speaks text (`REPORT RequestId: …`) or, where a function's
+Lambda's platform writes text (`REPORT RequestId: …`) or, if a function's
 log format is JSON, objects with a `type`. Source: AWS Lambda Developer Guide,
 "Working with Lambda function logs" and "Lambda Telemetry API event schema".
 """
@@ -16,26 +16,26 @@ from typing import Any, Literal
 
 from facectl.logs.events import LogEvent
 
-# entry: a line of ours. fault: an invocation that did not end by itself.
+# entry: written by a function. fault: the platform reports that an invocation failed.
 Kind = Literal["entry", "init", "start", "end", "report", "fault", "text"]
 Cause = Literal["timeout", "killed", "error", "init"]
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-# A clock of the function that is further off than this is not believed.
-_BELIEVED_SECONDS = 3600.0
+# Timestamps of a function that differ more than this from CloudWatch's are ignored.
+_MAX_CLOCK_OFFSET = 3600.0
 
 _ID = re.compile(r"RequestId: (\S+)")
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _TIMED_OUT = re.compile(r"Task timed out after ([\d.]+) seconds")
 _EXITED = re.compile(r"Runtime exited|signal: killed|Runtime\.ExitError|^Worker process died")
-_FIGURES = {
+_TEXT_METRICS = {
     "duration_ms": re.compile(r"(?<!Billed )(?<!Init )(?<!Restore )Duration: ([\d.]+) ms"),
     "billed_ms": re.compile(r"(?<!Restore )Billed Duration: ([\d.]+) ms"),
     "memory_mb": re.compile(r"Memory Size: (\d+) MB"),
     "used_mb": re.compile(r"Max Memory Used: (\d+) MB"),
     "init_ms": re.compile(r"Init Duration: ([\d.]+) ms"),
 }
-_JSON_FIGURES = {
+_JSON_METRICS = {
     "duration_ms": "durationMs",
     "billed_ms": "billedDurationMs",
     "memory_mb": "memorySizeMB",
@@ -48,8 +48,9 @@ _ERROR_TYPE = re.compile(r"Error Type: (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An event, understood. `at` is in seconds of the epoch, by the function's own clock
-    where the line tells it; `invocation` is Lambda's request id.
+    """A parsed event. `invocation` is Lambda's request id.
+
+    `at` is in seconds of the epoch, by the function's clock if the line has its time.
     """
 
     event: LogEvent
@@ -73,7 +74,7 @@ class Line:
         return value if isinstance(value, str) else None
 
     def number(self, name: str) -> float | None:
-        """A field that is a number, None where it is not one."""
+        """The value of a numeric field, None if it is missing or not a number."""
         value = self.fields.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
@@ -81,34 +82,34 @@ class Line:
 
 
 class Parser:
-    """Reads the events of several streams as they come; knows which invocation each one serves."""
+    """Parses events of several streams and tracks the current invocation of each stream."""
 
     def __init__(self) -> None:
-        self._serving: dict[tuple[str, str], str] = {}
-        self._begun: dict[tuple[str, str], Line] = {}
+        self._invocations: dict[tuple[str, str], str] = {}
+        self._started: dict[tuple[str, str], Line] = {}
 
     def lines(self, events: Iterable[LogEvent]) -> Iterator[Line]:
-        """A line for each event; of one stream in its order."""
+        """A line for each event; the lines of one stream stay in order."""
         for event in events:
             key = (event.function, event.stream)
             line = parse(event)
             if line.invocation is not None:
-                self._serving[key] = line.invocation
-            elif key in self._serving:
-                line = replace(line, invocation=self._serving[key])
-            if (start := self._begun.pop(key, None)) is not None:
-                # MiniStack stamps all events of an invocation with its end.
+                self._invocations[key] = line.invocation
+            elif key in self._invocations:
+                line = replace(line, invocation=self._invocations[key])
+            if (start := self._started.pop(key, None)) is not None:
+                # MiniStack gives all events of an invocation the time of its end.
                 yield replace(start, at=min(start.at, line.at))
             if line.kind == "start":
-                self._begun[key] = line
+                self._started[key] = line
             else:
                 yield line
-        yield from self._begun.values()
-        self._begun.clear()
+        yield from self._started.values()
+        self._started.clear()
 
 
 def parse(event: LogEvent) -> Line:
-    """The line that an event is, by itself."""
+    """Parse one event, without the context of its stream."""
     at = event.timestamp / 1000
     message = event.message.strip()
     if message.startswith("{"):
@@ -124,9 +125,9 @@ def parse(event: LogEvent) -> Line:
 
 
 def _entry(event: LogEvent, fields: dict[str, Any], at: float) -> Line:
-    own = _seconds(fields.get("time"))
-    if own is not None and abs(own - at) < _BELIEVED_SECONDS:
-        at = own
+    logged_at = _seconds(fields.get("time"))
+    if logged_at is not None and abs(logged_at - at) < _MAX_CLOCK_OFFSET:
+        at = logged_at
     level = str(fields.get("level", "INFO")).upper()
     level = {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR", "TRACE": "DEBUG"}.get(
         level, level
@@ -148,20 +149,20 @@ def _text(event: LogEvent, message: str, at: float) -> Line:
     if word in {"START", "END"} and invocation:
         return Line(event, "start" if word == "START" else "end", at, "DEBUG", invocation)
     if word == "REPORT" and invocation:
-        figures = {
-            name: float(found[1])
-            for name, pattern in _FIGURES.items()
-            if (found := pattern.search(message))
+        metrics = {
+            name: float(match[1])
+            for name, pattern in _TEXT_METRICS.items()
+            if (match := pattern.search(message))
         }
-        return _report(event, at, invocation, {**figures, **_status(message)})
+        return _report(event, at, invocation, {**metrics, **_status(message)})
     if word in {"INIT_START", "INIT_REPORT"}:
         status = _status(message)
         if "status" in status:
             return Line(event, "fault", at, "ERROR", None, {"cause": "init", "text": message})
         return Line(event, "init", at, "DEBUG")
     if cause := _cause(message):
-        if invocation is None and (found := _UUID.search(message)):
-            invocation = found[0]
+        if invocation is None and (match := _UUID.search(message)):
+            invocation = match[0]
         return Line(event, "fault", at, "ERROR", invocation, {"cause": cause, "text": message})
     return Line(event, "text", at, "INFO", invocation)
 
@@ -178,10 +179,10 @@ def _cause(message: str) -> Cause | None:
 
 def _status(message: str) -> dict[str, str]:
     status: dict[str, str] = {}
-    if found := _STATUS.search(message):
-        status["status"] = found[1]
-    if found := _ERROR_TYPE.search(message):
-        status["error_type"] = found[1]
+    if match := _STATUS.search(message):
+        status["status"] = match[1]
+    if match := _ERROR_TYPE.search(message):
+        status["error_type"] = match[1]
     return status
 
 
@@ -190,27 +191,25 @@ def _platform(event: LogEvent, fields: dict[str, Any], at: float) -> Line:
     record = record if isinstance(record, dict) else {}
     at = _seconds(fields.get("time")) or at
     invocation = record.get("requestId")
-    what = str(fields["type"]).removeprefix("platform.")
+    event_type = str(fields["type"]).removeprefix("platform.")
     status = {
         name: str(record[key])
         for name, key in (("status", "status"), ("error_type", "errorType"))
         if record.get(key) is not None
     }
-    if what == "report":
-        metrics = record.get("metrics")
-        metrics = metrics if isinstance(metrics, dict) else {}
-        figures = {
-            name: float(metrics[key]) for name, key in _JSON_FIGURES.items() if key in metrics
-        }
-        return _report(event, at, invocation, {**figures, **status})
+    if event_type == "report":
+        values = record.get("metrics")
+        values = values if isinstance(values, dict) else {}
+        metrics = {name: float(values[key]) for name, key in _JSON_METRICS.items() if key in values}
+        return _report(event, at, invocation, {**metrics, **status})
     failed = status.get("status", "success") != "success"
-    if what in {"initReport", "initRuntimeDone"} and failed:
+    if event_type in {"initReport", "initRuntimeDone"} and failed:
         return Line(event, "fault", at, "ERROR", None, {"cause": "init", "text": event.message})
-    if what == "start":
+    if event_type == "start":
         return Line(event, "start", at, "DEBUG", invocation)
-    if what == "runtimeDone" and not failed:
+    if event_type == "runtimeDone" and not failed:
         return Line(event, "end", at, "DEBUG", invocation)
-    if what == "runtimeDone":
+    if event_type == "runtimeDone":
         cause = {"timeout": "timeout", "failure": "killed"}.get(status["status"], "error")
         return Line(
             event, "fault", at, "ERROR", invocation, {"cause": cause, "text": event.message}

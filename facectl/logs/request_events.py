@@ -1,4 +1,4 @@
-"""What is known about one request: its POSTs, its deliveries, how each of them ended."""
+"""Collects the events of one request: its POSTs, its deliveries, and how each of them ended."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from facectl.stream.purge import Purge
 
+THROTTLED = "throttled: no worker ever received it"
 _TIMEOUT = re.compile(r"after ([\d.]+) seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class PostAttempt:
-    """One POST as face-detection saw it; what did not happen is None."""
+    """One POST by face-detection's lines; a line that was not logged is None."""
 
     received: Line | None
-    found: Line | None
+    detection: Line | None
     request: Line | None
     error: Line | None
     fault: Line | None
 
     @property
     def accepted(self) -> bool:
-        """Whether its message, or its answer, was put on a queue."""
-        return self.found is not None
+        """Whether face-detection sent a message or a response to a queue."""
+        return self.detection is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class MessageDelivery:
 
     message_id: str
     number: int
-    of: int
+    max_receives: int
     received: Line
     answered: Line | None
     error: Line | None
@@ -52,31 +53,33 @@ class MessageDelivery:
 
     @property
     def is_unreported(self) -> bool:
-        """Whether nothing tells how it ended: no line of ours, and none of the platform's.
+        """Whether no line of the function or of the platform reports how it ended.
 
-        On AWS a worker that is killed leaves no line; that its invocation ended is in
-        the platform's report, which may be of another outcome.
+        On AWS a killed worker writes no line; the platform's report of the invocation
+        may describe another outcome.
         """
         return self.answered is None and self.error is None and self.fault is None
 
     @property
     def sent_at(self) -> float:
-        """When SQS took the message."""
+        """When SQS accepted the message, in seconds of the epoch."""
         return self.received.at - (self.received.number("waited_ms") or 0.0) / 1e3
 
 
 @dataclass(frozen=True)
 class RequestEvents:
-    """Everything known. `lines` are ours about the request, `ends` the platform's words about
-    their invocations, `unmatched` the recognition's faults of which no line of ours tells.
+    """All events of a request.
 
-    `queued`: how many messages the request queue holds, None where that was not asked.
+    `lines` are the functions' lines about the request, `platform` the platform's lines
+    about their invocations, `unmatched` the faults of face-recognition for which the
+    function logged no message. `queued` is the number of messages in the request queue
+    and `visibility` its timeout in seconds, both None if they were not read.
     """
 
     request_id: str
     lines: Sequence[Line]
     now: float
-    ends: Sequence[Line] = ()
+    platform: Sequence[Line] = ()
     unmatched: Sequence[Line] = ()
     dead_letter: DeadLetter | None = None
     queued: int | None = None
@@ -85,7 +88,7 @@ class RequestEvents:
 
     @cached_property
     def posts(self) -> list[PostAttempt]:
-        """The POSTs in their order: a client sends again what was not accepted."""
+        """The POSTs in their order: a client retries a request that was not accepted."""
         groups: dict[str | None, list[Line]] = {}
         for line in self.lines:
             if line.function == DETECTION_FUNCTION:
@@ -93,7 +96,7 @@ class RequestEvents:
         return [
             PostAttempt(
                 received=_first(lines, "received"),
-                found=_first(lines, "detection"),
+                detection=_first(lines, "detection"),
                 request=_first(lines, "request"),
                 error=next((line for line in lines if _is_inner_error(line)), None),
                 fault=self._fault(invocation),
@@ -103,9 +106,9 @@ class RequestEvents:
 
     @cached_property
     def deliveries(self) -> list[MessageDelivery]:
-        """The deliveries that left a line, in their order."""
+        """The deliveries that logged a line, in their order."""
         lines = [line for line in self.lines if line.function == RECOGNITION_FUNCTION]
-        found = []
+        deliveries = []
         for received in (line for line in lines if line.stage == "received"):
             own = [
                 line
@@ -117,32 +120,38 @@ class RequestEvents:
             fault = self._fault(received.invocation)
             error = next((line for line in own if line.level == "ERROR"), None)
             answered = next((line for line in own if line.level != "ERROR"), None)
-            found.append(
+            deliveries.append(
                 MessageDelivery(
                     message_id=str(received.fields.get("message_id", "")),
                     number=int(received.number("receives") or 1),
-                    of=int(received.number("max_receives") or 1),
+                    max_receives=int(received.number("max_receives") or 1),
                     received=received,
                     answered=answered,
                     error=error,
-                    # An invocation may die of another frame after it has dealt with this one.
+                    # An invocation can fail on another frame after it has processed this one.
                     fault=fault if answered is None and error is None else None,
-                    ended=any(end.invocation == received.invocation for end in self.ends),
+                    ended=any(line.invocation == received.invocation for line in self.platform),
                 )
             )
-        return found
+        return deliveries
 
     def _fault(self, invocation: str | None) -> Line | None:
         if invocation is None:
             return None
-        of = [end for end in self.ends if end.invocation == invocation]
-        named = [end for end in of if end.kind == "fault"]
-        unwell = [end for end in of if end.kind == "report" and end.level == "ERROR"]
-        return next(iter(named + unwell), None)
+        lines = [line for line in self.platform if line.invocation == invocation]
+        faults = [line for line in lines if line.kind == "fault"]
+        reports = [line for line in lines if line.kind == "report" and line.level == "ERROR"]
+        return next(iter(faults + reports), None)
 
 
-def fault_words(fault: Line) -> str:
-    """What an invocation ended of, to go behind the function's name."""
+def failure_reason(line: Line) -> str:
+    """Why a delivery or a POST failed, from the line that reports it: an error or a fault."""
+    if line.kind == "entry":
+        return f"{line.fields.get('error')}: {line.fields.get('message')}"
+    return f"{line.function} {_fault_text(line)}"
+
+
+def _fault_text(fault: Line) -> str:
     cause = fault.fields.get("cause") or fault.fields.get("status")
     text = str(fault.fields.get("text", ""))
     if cause == "timeout":
@@ -163,67 +172,74 @@ def gather(
     tell: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.time,
 ) -> RequestEvents:
-    """Read what there is about a request.
+    """Read all events of a request from the logs and the queues.
 
-    Raises InputError for an unknown one (which lists those that begin with
-    it), CloudError where the logs can't be read.
+    Raises InputError for an unknown request (it lists the ids with this
+    prefix), CloudError if the logs can't be read.
     """
     source = LogSource(clients)
     lines = search.of_request(source, request_id, window, tell=tell)
     now = clock()
-    events = RequestEvents(request_id, lines, now, search.ends(source, lines, now))
-    if not _is_answered(events):
-        dead_letter, queued, visibility, problems = _queues(clients, events)
-        events = replace(
-            events, dead_letter=dead_letter, queued=queued, visibility=visibility, problems=problems
+    platform = search.platform_lines(source, lines, now)
+    request = RequestEvents(request_id, lines, now, platform)
+    if not _is_answered(request):
+        dead_letter, queued, visibility, problems = _queues(clients, request)
+        request = replace(
+            request,
+            dead_letter=dead_letter,
+            queued=queued,
+            visibility=visibility,
+            problems=problems,
         )
-    if _has_gaps(events):
+    if _has_gaps(request):
         window = Window(min(lines[0].at, now), now)
-        events = replace(
-            events, unmatched=read.unmatched_failures(source, RECOGNITION_FUNCTION, window)
+        request = replace(
+            request, unmatched=read.unmatched_failures(source, RECOGNITION_FUNCTION, window)
         )
-    return events
+    return request
 
 
-def _is_answered(events: RequestEvents) -> bool:
-    """Whether the lines tell of an answer that ends the story."""
-    if any(post.found and post.found.fields.get("result") for post in events.posts):
+def _is_answered(request: RequestEvents) -> bool:
+    """Whether the lines contain a response that ends the request."""
+    if any(post.detection and post.detection.fields.get("result") for post in request.posts):
         return True
-    return any(delivery.answered for delivery in events.deliveries)
+    return any(delivery.answered for delivery in request.deliveries)
 
 
-def _has_gaps(events: RequestEvents) -> bool:
-    """Whether there were deliveries that left no line."""
+def _has_gaps(request: RequestEvents) -> bool:
+    """Whether there were deliveries that logged no line."""
     numbers: dict[str, list[int]] = {}
-    for delivery in events.deliveries:
+    for delivery in request.deliveries:
         numbers.setdefault(delivery.message_id, []).append(delivery.number)
     if any(set(range(1, max(seen) + 1)) != set(seen) for seen in numbers.values()):
         return True
-    if events.dead_letter is None:
+    if request.dead_letter is None:
         return False
-    last = events.deliveries[-1:]
-    return not last or last[0].number < last[0].of
+    last = request.deliveries[-1:]
+    return not last or last[0].number < last[0].max_receives
 
 
 def _queues(
-    clients: Clients, events: RequestEvents
+    clients: Clients, request: RequestEvents
 ) -> tuple[DeadLetter | None, int | None, float | None, tuple[str, ...]]:
-    """The request's dead letter, the request queue's messages and its visibility timeout."""
-    ids = {delivery.message_id for delivery in events.deliveries}
-    ids |= {str(post.found.fields.get("message_id")) for post in events.posts if post.found}
+    """The request's dead letter, the size and visibility timeout of the request queue, problems."""
+    ids = {delivery.message_id for delivery in request.deliveries}
+    ids |= {
+        str(post.detection.fields.get("message_id")) for post in request.posts if post.detection
+    }
     queue = clients.deployment.names.request_queue
     try:
         queued = Purge(clients).counts(queue).total
-        with cloud_errors(f"asking about {queue}", clients.deployment):
+        with cloud_errors(f"reading the attributes of {queue}", clients.deployment):
             url = clients.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
             visibility = clients.sqs.get_queue_attributes(
                 QueueUrl=url, AttributeNames=["VisibilityTimeout"]
             )["Attributes"]["VisibilityTimeout"]
         dead_letters = DeadLetterQueue(clients).peek()
     except CloudError as error:
-        return None, None, None, (f"the queues can't be looked at: {error}",)
+        return None, None, None, (f"the queues can't be read: {error}",)
     for dead_letter in dead_letters:
-        if dead_letter.message_id in ids or dead_letter.request_id == events.request_id:
+        if dead_letter.message_id in ids or dead_letter.request_id == request.request_id:
             return dead_letter, queued, float(visibility), ()
     return None, queued, float(visibility), ()
 
@@ -233,5 +249,5 @@ def _first(lines: Sequence[Line], stage: str) -> Line | None:
 
 
 def _is_inner_error(line: Line) -> bool:
-    """An error in the functions' own words; the refusal that follows has a status."""
+    """Whether the function logged this error itself; the HTTP response's line has a status."""
     return line.level == "ERROR" and "status" not in line.fields

@@ -1,104 +1,114 @@
-"""Where a request is now: answered, in flight, dead, refused; and why."""
+"""Determines where a request is now and why: answered, in flight, dead letter, refused."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from facectl.logs.parse import Line
-from facectl.logs.request_events import MessageDelivery, RequestEvents, fault_words
+from facectl.logs.request_events import THROTTLED, MessageDelivery, RequestEvents, failure_reason
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.contract import ERROR
 
 State = Literal["answered", "in flight", "dead-letter queue", "refused", "failed", "gone"]
 RequestState = tuple[State, str, str | None]
 
-# A message may be on no queue that shows it for this long: counts lag behind.
-_SETTLING = 30.0
+# Seconds for which queue counts may omit a message: they are eventually consistent.
+_COUNT_DELAY = 30.0
 
 
-def request_state(events: RequestEvents) -> RequestState:
-    """The state, a sentence about it, and the result where there is one."""
-    for delivery in events.deliveries:
+def request_state(request: RequestEvents) -> RequestState:
+    """The state, a description of it, and the result, None if there is none."""
+    for delivery in request.deliveries:
         if (line := delivery.answered) is not None:
-            return _answered_state(events, line)
-    for post in events.posts:
-        if post.found is not None and (result := post.found.fields.get("result")) is not None:
+            return _answered_state(request, line)
+    for post in request.posts:
+        if (
+            post.detection is not None
+            and (result := post.detection.fields.get("result")) is not None
+        ):
             return "answered", f"answered {result} by face-detection", str(result)
-    told_error = any(d.error and d.error.fields.get("answered") for d in events.deliveries)
-    result = ERROR if told_error else None
-    if events.dead_letter is not None:
-        answer = f"answered {ERROR}" if told_error else "never answered"
+    error_sent = any(d.error and d.error.fields.get("answered") for d in request.deliveries)
+    result = ERROR if error_sent else None
+    if request.dead_letter is not None:
+        answer = f"answered {ERROR}" if error_sent else "never answered"
         return (
             "dead-letter queue",
-            f"in the dead-letter queue, {answer}: {_last_reason(events)}",
+            f"in the dead-letter queue, {answer}: {_last_reason(request)}",
             result,
         )
-    last = events.deliveries[-1] if events.deliveries else None
-    if last is not None and told_error:
-        return "answered", f"answered {ERROR}; {_after_death(events, last)}", result
-    if last is None and not any(post.accepted for post in events.posts):
-        return _not_accepted(events)
-    return _in_flight(events, last)
+    last = request.deliveries[-1] if request.deliveries else None
+    if last is not None and error_sent:
+        return "answered", f"answered {ERROR}; {_after_last_error(request, last)}", result
+    if last is None and not any(post.accepted for post in request.posts):
+        return _not_accepted(request)
+    return _in_flight(request, last)
 
 
-def _answered_state(events: RequestEvents, line: Line) -> RequestState:
+def _answered_state(request: RequestEvents, line: Line) -> RequestState:
     result = line.fields.get("result")
-    told = "answered; the logs hold no names" if result is None else f"answered {result}"
-    if events.dead_letter is not None:
-        told += "; a copy is in the dead-letter queue"
-    return "answered", told, None if result is None else str(result)
+    text = "answered; the logs hold no names" if result is None else f"answered {result}"
+    if request.dead_letter is not None:
+        text += "; a copy is in the dead-letter queue"
+    return "answered", text, None if result is None else str(result)
 
 
-def _last_reason(events: RequestEvents) -> str:
-    for delivery in reversed(events.deliveries):
+def _last_reason(request: RequestEvents) -> str:
+    for delivery in reversed(request.deliveries):
         if delivery.error is not None:
-            fields = delivery.error.fields
-            return f"{fields.get('error')}: {fields.get('message')}"
+            return failure_reason(delivery.error)
         if delivery.fault is not None:
-            return f"{RECOGNITION_FUNCTION} {fault_words(delivery.fault)}"
+            return failure_reason(delivery.fault)
         return f"the worker of delivery {delivery.number} received it and was lost"
-    if events.unmatched:
-        return f"{RECOGNITION_FUNCTION} {fault_words(events.unmatched[-1])}"
-    return "throttled: no worker ever received it"
+    if request.unmatched:
+        return failure_reason(request.unmatched[-1])
+    return THROTTLED
 
 
-def _after_death(events: RequestEvents, last: MessageDelivery) -> str:
+def _after_last_error(request: RequestEvents, last: MessageDelivery) -> str:
     hidden = (last.error.number("hidden_s") or 0.0) if last.error else 0.0
-    moment = (last.error or last.received).at
-    if events.now < moment + hidden + _SETTLING:
+    failed_at = (last.error or last.received).at
+    if request.now < failed_at + hidden + _COUNT_DELAY:
         return f"its message moves to the dead-letter queue about {hidden:g} s after that"
     return "its message is not in the dead-letter queue any more: redriven, dropped or expired"
 
 
-def _not_accepted(events: RequestEvents) -> RequestState:
-    post = events.posts[-1]
+def _not_accepted(request: RequestEvents) -> RequestState:
+    post = request.posts[-1]
     if post.request is not None:
         status = int(post.request.number("status") or 0)
         fields = post.request.fields
-        told = f"{status} {fields.get('error')}: {fields.get('message', '')}"
+        error = f"{status} {fields.get('error')}: {fields.get('message', '')}"
         if status < 500:
-            return "refused", f"refused with {told}", None
-        return "failed", f"not taken: the client got {told}, and may send it again", None
+            return "refused", f"refused with {error}", None
+        return "failed", f"not accepted: the client got {error} and may retry", None
     if post.fault is not None:
-        told = f"{DETECTION_FUNCTION} {fault_words(post.fault)}"
-        return "failed", f"not taken: {told}; the client got no 200, and may send it again", None
-    return "in flight", f"{DETECTION_FUNCTION} is looking at it", None
+        reason = failure_reason(post.fault)
+        return "failed", f"not accepted: {reason}; the client got no 200 and may retry", None
+    return "in flight", f"{DETECTION_FUNCTION} is processing it", None
 
 
-def _in_flight(events: RequestEvents, last: MessageDelivery | None) -> RequestState:
-    moment = max(line.at for line in events.lines)
-    since = max(0.0, events.now - moment)
-    if events.queued == 0 and since > _SETTLING:
+def _in_flight(request: RequestEvents, last: MessageDelivery | None) -> RequestState:
+    latest = max(line.at for line in request.lines)
+    since = max(0.0, request.now - latest)
+    if request.queued == 0 and since > _COUNT_DELAY:
         return "gone", "neither answered nor on a queue: purged, dropped or expired", None
     if last is None:
         return "in flight", f"on the request queue for {since:.0f} s, not yet delivered", None
-    which = f"delivery {last.number} of {last.of}"
+    delivery = f"delivery {last.number} of {last.max_receives}"
     if last.error is None and last.fault is None and not last.ended:
-        return "in flight", f"{RECOGNITION_FUNCTION} has it, {which}, for {since:.0f} s", None
+        return (
+            "in flight",
+            f"{RECOGNITION_FUNCTION} is processing {delivery} for {since:.0f} s",
+            None,
+        )
     if last.error is not None:
         due = last.error.at + (last.error.number("hidden_s") or 0.0)
     else:
-        due = last.received.at + (events.visibility or 0.0)
-    next_ = "to go to the dead-letter queue" if last.number >= last.of else "for the next delivery"
-    left = max(0.0, due - events.now)
-    return "in flight", f"{which} failed; waiting {next_}, due in {left:.0f} s", None
+        due = last.received.at + (request.visibility or 0.0)
+    next_ = (
+        "to move to the dead-letter queue"
+        if last.number >= last.max_receives
+        else "for the next delivery"
+    )
+    left = max(0.0, due - request.now)
+    return "in flight", f"{delivery} failed; waiting {next_}, due in {left:.0f} s", None

@@ -1,26 +1,26 @@
-"""Finds requests in the logs: by id, by the beginning of an id, the newest, the slowest."""
+"""Finds requests in the logs: by id, by a prefix of an id, the newest, all of a window."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from facectl.errors import InputError
 from facectl.logs import read
 from facectl.logs.events import FUNCTIONS
 from facectl.logs.parse import Line
-from facectl.logs.select import pattern_of
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION
 
-# Frames of `facectl deploy` itself: not what anyone waits for.
+# Ids of the requests with which `facectl deploy` tests a deployment; they are ignored.
 _PROBE = "facectl-probe-"
-_MOST_MATCHES = 20
-# How far back the newest request is looked for, a step at a time.
-_LOOKS_BACK = (600.0, 3600.0, 86_400.0)
-# How long the platform's last word about an invocation may come after the first of ours.
-_ENDS_WITHIN = 1200.0
-_SLACK = 2.0
+_MAX_MATCHES = 20
+# Seconds back in which the newest request is searched, one after the other.
+_NEWEST_RANGES = (600.0, 3600.0, 86_400.0)
+# Seconds from the last line of a request to the platform's report of its invocation, at most.
+_MAX_REPORT_DELAY = 1200.0
+_CLOCK_TOLERANCE = 2.0
 
 
 def of_request(
@@ -31,53 +31,65 @@ def of_request(
     functions: Sequence[str] = FUNCTIONS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Line]:
-    """Every line of ours about a request.
+    """All lines of the functions about a request.
 
-    Raises InputError where there is none, with the ids that begin like it.
+    Raises InputError if there are none; it lists the ids with this prefix.
     """
-    found = [
+    lines = [
         line
-        for line in read.lines(source, functions, window, pattern=pattern_of(request_id), tell=tell)
+        for line in read.lines(
+            source, functions, window, pattern=filter_pattern(request_id), tell=tell
+        )
         if line.request_id == request_id
     ]
-    if not found:
+    if not lines:
         raise _unknown(source, request_id, window, functions)
-    return found
+    return lines
+
+
+def filter_pattern(request_id: str, *, prefix: bool = False) -> str:
+    """The CloudWatch filter pattern for a request; empty if the id has unsafe characters.
+
+    Source: CloudWatch Logs User Guide, "Filter pattern syntax", JSON log events.
+    """
+    if not re.fullmatch(r"[\w.:/-]+", request_id, re.ASCII):
+        return ""
+    return f'{{ $.request_id = "{request_id}{"*" if prefix else ""}" }}'
 
 
 def _unknown(
     source: LogSource, request_id: str, window: Window, functions: Sequence[str]
 ) -> InputError:
-    pattern = pattern_of(request_id, prefix=True)
-    matches = ids(read.lines(source, functions, window, pattern=pattern), beginning=request_id)
+    pattern = filter_pattern(request_id, prefix=True)
+    matches = ids(read.lines(source, functions, window, pattern=pattern), prefix=request_id)
     where = f"in the logs of {' and '.join(functions)} {window}"
     if not matches:
         return InputError(
             f"No request {request_id!r} {where}", hint="facectl trace --last   or   --since 7d"
         )
-    shown = "\n  ".join(matches[:_MOST_MATCHES])
-    more = len(matches) - _MOST_MATCHES
+    shown = "\n  ".join(matches[:_MAX_MATCHES])
+    more = len(matches) - _MAX_MATCHES
     return InputError(
-        f"No request is called {request_id!r} {where}. These begin with it:\n  {shown}"
+        f"No request {request_id!r} {where}. These ids begin with it:\n  {shown}"
         + (f"\n  and {more} more" if more > 0 else ""),
         hint=f"facectl trace {matches[0]}",
     )
 
 
-def ids(lines: Iterable[Line], *, beginning: str = "") -> list[str]:
-    """The request ids of the lines, each once, in their order."""
+def ids(lines: Iterable[Line], *, prefix: str = "") -> list[str]:
+    """The distinct request ids of the lines in their order."""
     return list(
         dict.fromkeys(
             line.request_id
             for line in lines
-            if line.request_id is not None and line.request_id.startswith(beginning)
+            if line.request_id is not None and line.request_id.startswith(prefix)
         )
     )
 
 
 def newest(source: LogSource, now: float) -> str:
-    """The request that was received last; raises InputError where there was none in a day."""
-    for seconds in _LOOKS_BACK:
+    """The id of the last request; raises InputError if there was none within a day."""
+    for seconds in _NEWEST_RANGES:
         window = Window(now - seconds, now)
         received = [
             line
@@ -96,7 +108,7 @@ def newest(source: LogSource, now: float) -> str:
 def by_request(
     source: LogSource, window: Window, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, list[Line]]:
-    """The lines of every request of a window."""
+    """The lines of every request in a window, by request id."""
     grouped: dict[str, list[Line]] = {}
     for line in read.lines(source, FUNCTIONS, window, pattern='{ $.request_id = "*" }', tell=tell):
         if line.request_id is not None and not line.request_id.startswith(_PROBE):
@@ -104,29 +116,29 @@ def by_request(
     return grouped
 
 
-def ends(source: LogSource, lines: Sequence[Line], now: float) -> list[Line]:
-    """What the platform said about the invocations of the lines: faults and reports.
+def platform_lines(source: LogSource, lines: Sequence[Line], now: float) -> list[Line]:
+    """The platform's faults and reports of the invocations of the lines.
 
-    Only the streams of these invocations are read, until each of them has ended.
+    Reads only the log streams of these invocations, until each has its report.
     """
-    said: list[Line] = []
+    result: list[Line] = []
     for function in FUNCTIONS:
         own = [line for line in lines if line.function == function and line.invocation]
         if not own:
             continue
-        open_ = {line.invocation for line in own}
+        unfinished = {line.invocation for line in own}
         streams = sorted({line.event.stream for line in own})
-        start = min(line.at for line in own) - _SLACK
-        end = min(now, max(line.at for line in own) + _ENDS_WITHIN)
+        start = min(line.at for line in own) - _CLOCK_TOLERANCE
+        end = min(now, max(line.at for line in own) + _MAX_REPORT_DELAY)
         window = Window(start, max(start, end))
-        wanted = set(open_)
+        invocations = set(unfinished)
         for line in read.lines_of_streams(source, function, window, streams):
-            if line.invocation not in wanted:
+            if line.invocation not in invocations:
                 continue
             if line.kind in {"fault", "report"}:
-                said.append(line)
+                result.append(line)
             if line.kind == "report":
-                open_.discard(line.invocation)
-            if not open_:
+                unfinished.discard(line.invocation)
+            if not unfinished:
                 break
-    return said
+    return result

@@ -1,4 +1,4 @@
-"""Reads the functions' logs with FilterLogEvents: every page, past throttling."""
+"""Reads the functions' logs with FilterLogEvents: all pages, retrying when throttled."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from facectl.logs.times import Window
 from facectl.naming import Names
 from facectl.stream.responses import Backoff
 
-# By the API's reference: the most events of a page, and the most streams of a call.
-PAGE = 10_000
-MOST_STREAMS = 100
-# Throttling passes within seconds; a minute of it is something else.
-_PATIENCE = 60.0
+# Limits of FilterLogEvents: events per page and log streams per call.
+PAGE_SIZE = 10_000
+MAX_STREAMS = 100
+# Seconds of retries; throttling usually ends within a few.
+_RETRY_SECONDS = 60.0
 
 
 class NoLogYetError(CloudError):
-    """A function's log group is not there: it has not run, or is not deployed."""
+    """A function has no log group: it is not deployed or has not run."""
 
 
 class LogSource:
-    """The logs of a deployment's functions; passing failures are endured for `backoff` seconds."""
+    """The logs of a deployment's functions; transient errors are retried for `backoff` seconds."""
 
     def __init__(
         self,
         clients: Clients,
         *,
-        backoff: float = _PATIENCE,
+        backoff: float = _RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -43,13 +43,13 @@ class LogSource:
     def events(
         self, function: str, window: Window, *, pattern: str = "", streams: Sequence[str] = ()
     ) -> Iterator[LogEvent]:
-        """The events of a window, roughly in the order of their time.
+        """The events of a window, approximately in the order of time.
 
-        `pattern` only saves reading: a service may ignore it. Raises
-        NoLogYetError, or CloudError where reading fails for good.
+        `pattern` only reduces the data read: a local cloud may ignore it. Raises
+        NoLogYetError, or CloudError for permanent errors.
         """
         seen: set[str] = set()
-        for start in range(0, max(1, len(streams)), MOST_STREAMS):
+        for start in range(0, max(1, len(streams)), MAX_STREAMS):
             request: dict[str, Any] = {
                 "logGroupName": Names.log_group(function),
                 "startTime": int(window.start * 1000),
@@ -58,7 +58,7 @@ class LogSource:
             if pattern:
                 request["filterPattern"] = pattern
             if streams:
-                request["logStreamNames"] = list(streams[start : start + MOST_STREAMS])
+                request["logStreamNames"] = list(streams[start : start + MAX_STREAMS])
             for event in self._pages(function, request):
                 if event.event_id is not None:
                     if event.event_id in seen:
@@ -73,10 +73,10 @@ class LogSource:
             page = self._page(function, {**request, **({"nextToken": token} if token else {})})
             events = [event_of(function, fields) for fields in page.get("events", [])]
             yield from events[skip:]
-            following = page.get("nextToken")
-            if following == token:
-                # Also the end: a full page without a token is MiniStack's, which cuts there.
-                if following is not None or len(events) < PAGE:
+            next_token = page.get("nextToken")
+            if next_token == token:
+                # The last page, except on MiniStack: it truncates at a full page without a token.
+                if next_token is not None or len(events) < PAGE_SIZE:
                     return
                 last = events[-1].timestamp
                 if last == events[0].timestamp:
@@ -84,9 +84,9 @@ class LogSource:
                 skip = sum(event.timestamp == last for event in events)
                 request = {**request, "startTime": last}
             else:
-                if following is None:
+                if next_token is None:
                     return
-                token, skip = following, 0
+                token, skip = next_token, 0
 
     def _page(self, function: str, request: dict[str, Any]) -> Any:
         backoff = Backoff(limit=self._limit, clock=self._clock, sleep=self._sleep)
@@ -95,14 +95,14 @@ class LogSource:
         return page
 
     def _try(self, function: str, request: dict[str, Any], backoff: Backoff) -> Any:
-        """A page, or None after a failure that may have passed by now."""
+        """A page, or None after a transient error and its backoff."""
         try:
             with cloud_errors(f"reading the log of {function}", self._clients.deployment):
                 return self._clients.logs.filter_log_events(**request)
         except CloudError as error:
             if is_missing(error):
                 raise NoLogYetError(
-                    f"There is no log of {function} yet: it is not deployed, or has not run",
+                    f"There is no log of {function} yet: it is not deployed or has not run",
                     hint="facectl deploy   or   facectl send",
                 ) from error
             if is_denied(error):

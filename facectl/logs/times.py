@@ -1,4 +1,4 @@
-"""Points in time as people type them: `10m`, `2h ago`, `2026-03-01T12:00`."""
+"""Parses times given as options: `10m`, `2h ago`, `2026-03-01T12:00`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From `start` to `end`, both included, in seconds of the epoch."""
+    """A time window from `start` to `end`, both inclusive, in seconds of the epoch."""
 
     start: float
     end: float
 
     def __str__(self) -> str:
-        return f"from {shown(self.start)} until {shown(self.end)}"
+        return f"from {local_time(self.start)} until {local_time(self.end)}"
 
 
-def shown(at: float) -> str:
-    """A point in time on the reader's own clock."""
+def local_time(at: float) -> str:
+    """A time, given in seconds of the epoch, as text in the local time zone."""
     return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006
 
 
-def point(text: str, *, now: float, option: str) -> float:
-    """What the text means, in seconds of the epoch; a time without zone is the reader's.
+def parse_time(text: str, *, now: float, option: str) -> float:
+    """Parse a time to seconds of the epoch; without a zone it is local time.
 
-    Raises InputError where it means nothing.
+    Raises InputError if the text is not a time.
     """
     cleaned = text.strip()
     if cleaned.lower() == "now":
@@ -41,36 +41,36 @@ def point(text: str, *, now: float, option: str) -> float:
         parts = _PART.findall(matched[1])
         return now - sum(float(amount) * _UNITS[unit.lower()] for amount, unit in parts)
     try:
-        # Python 3.10 does not know the Z.
+        # Python 3.10 does not parse the suffix Z.
         return datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", cleaned)).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise InputError(
-            f"{option} {text!r} is no time: 10m, 2h ago, 1d, or 2026-03-01T12:00",
+            f"{option} {text!r} is not a time: use 10m, 2h ago, 1d or 2026-03-01T12:00",
             hint=f"facectl logs {option} 10m",
         ) from error
 
 
 def window(since: str, until: str | None, *, now: float, ahead: bool = False) -> Window:
-    """The window between two texts; without `until` it ends now.
+    """Parse the options of a window; without `until` it ends now.
 
-    `ahead`: whether it may end in the future. Raises InputError where it
-    begins in the future, or ends there or before its beginning.
+    `ahead` allows an end in the future. Raises InputError if the window begins in
+    the future, ends there without `ahead`, or ends before it begins.
     """
-    start = point(since, now=now, option="--since")
-    end = now if until is None else point(until, now=now, option="--until")
+    start = parse_time(since, now=now, option="--since")
+    end = now if until is None else parse_time(until, now=now, option="--until")
     if start > now:
         raise InputError(
-            f"--since {since!r} is in the future: {shown(start)}, and now it is {shown(now)}",
+            f"--since {since!r} is in the future: {local_time(start)}; now it is {local_time(now)}",
             hint="facectl logs --since 10m",
         )
     if end > now and not ahead:
         raise InputError(
-            f"--until {until!r} is in the future: {shown(end)}, and now it is {shown(now)}",
+            f"--until {until!r} is in the future: {local_time(end)}; now it is {local_time(now)}",
             hint="facectl logs --follow",
         )
     if end < start:
         raise InputError(
-            f"--until ({shown(end)}) is before --since ({shown(start)})",
+            f"--until ({local_time(end)}) is before --since ({local_time(start)})",
             hint="facectl logs --since 10m",
         )
     return Window(start, end)

@@ -1,140 +1,89 @@
-"""The way of one request as a row of steps, each gap attributed, and where it is now."""
+"""Traces one request: its steps, what the time between them was spent on, and its state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from facectl.errors import InputError
 from facectl.logs.parse import Line
-from facectl.logs.request_events import MessageDelivery, PostAttempt, RequestEvents, fault_words
+from facectl.logs.request_events import MessageDelivery, PostAttempt, RequestEvents, failure_reason
 from facectl.logs.request_state import State, request_state
+from facectl.logs.timeline import Step, Timeline, TimelineEvent, latest_time, steps_of
+from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.contract import ERROR
-
-# What a gap is not attributed for: clocks and rounding.
-_NOTICED_MS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happened. `since_ms`: since the step before; `spent`: on what."""
-
-    at: float
-    function: str | None
-    event: str
-    text: str
-    since_ms: float = 0.0
-    spent: dict[str, float] = field(default_factory=dict)
-    bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A request's steps and where it is now. `total_ms`: from its arrival to its answer."""
+    """The steps and the state of a request. `total_ms` is the time from arrival to response."""
 
     request_id: str
     steps: tuple[Step, ...]
     state: State
-    now: str
+    state_text: str
     result: str | None = None
     total_ms: float | None = None
     problems: tuple[str, ...] = ()
 
     @property
     def spent(self) -> dict[str, float]:
-        """On what the time went, in ms, most first."""
+        """Time per activity in ms, longest first."""
         sums: dict[str, float] = {}
         for step in self.steps:
-            for what, ms in step.spent.items():
-                sums[what] = sums.get(what, 0.0) + ms
+            for activity, ms in step.spent.items():
+                sums[activity] = sums.get(activity, 0.0) + ms
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """A step before its gap is known; what `parts` (ms) don't explain of it is put to `rest`."""
-
-    at: float
-    function: str | None
-    event: str
-    text: str
-    rest: str
-    parts: dict[str, float]
-    bad: bool
-
-
-class _Timeline:
-    """Collects events, and makes steps of them in the order of their time."""
-
-    def __init__(self) -> None:
-        self._events: list[_Event] = []
-
-    def add(
-        self,
-        at: float,
-        happened: tuple[str | None, str, str],
-        rest: str,
-        *,
-        parts: dict[str, float] | None = None,
-        bad: bool = False,
-    ) -> None:
-        """An event: when, (by which function, its name, in words), what the time before it was."""
-        self._events.append(_Event(at, *happened, rest, parts or {}, bad))
-
-    @property
-    def latest(self) -> float | None:
-        return max((event.at for event in self._events), default=None)
-
-    def steps(self) -> tuple[Step, ...]:
-        """A client may send again while a first attempt is on its way: so by time."""
-        ordered = sorted(self._events, key=lambda event: event.at)
-        before = [ordered[0], *ordered] if ordered else []
-        return tuple(_step(event, last) for event, last in zip(ordered, before, strict=False))
-
-
-def _step(event: _Event, last: _Event) -> Step:
-    since = (event.at - last.at) * 1e3
-    spent: dict[str, float] = {}
-    left = since
-    for what, ms in event.parts.items():
-        spent[what] = round(min(ms, left), 2)
-        left -= spent[what]
-    if left >= (_NOTICED_MS if event.parts else 0.01):
-        spent[event.rest] = round(left, 2)
-    return Step(
-        event.at, event.function, event.event, event.text, round(since, 2), spent, event.bad
-    )
-
-
-def trace(events: RequestEvents) -> Trace:
-    """Put the request's way together."""
-    timeline = _Timeline()
-    for number, post in enumerate(events.posts, 1):
-        _post(timeline, events, post, number if len(events.posts) > 1 else None)
+def trace(request: RequestEvents) -> Trace:
+    """Build the trace of a request from its events."""
+    timeline: Timeline = []
+    for number, post in enumerate(request.posts, 1):
+        _add_post(timeline, request, post, number if len(request.posts) > 1 else None)
     previous: MessageDelivery | None = None
-    for delivery in events.deliveries:
-        _unmatched_failures(timeline, events, delivery, previous)
-        _delivery(timeline, delivery, previous)
+    for delivery in request.deliveries:
+        _add_deliveries_before(timeline, request, delivery, previous)
+        _add_delivery(timeline, delivery, previous)
         previous = delivery
-    if events.dead_letter is not None:
-        _late_unmatched_failures(timeline, events)
-    steps = timeline.steps()
-    state, now, result = request_state(events)
+    if request.dead_letter is not None:
+        _add_last_deliveries(timeline, request)
+    steps = steps_of(timeline)
+    state, state_text, result = request_state(request)
     answers = [step.at for step in steps if step.event == "answered"]
     return Trace(
-        events.request_id,
+        request.request_id,
         steps,
         state,
-        now,
+        state_text,
         result,
         round((answers[0] - steps[0].at) * 1e3, 2) if answers else None,
-        tuple(events.problems),
+        tuple(request.problems),
     )
 
 
-def _post(
-    timeline: _Timeline, events: RequestEvents, post: PostAttempt, number: int | None
+def slowest(requests: Mapping[str, Sequence[Line]], limit: int, window: Window) -> list[str]:
+    """The ids of the answered requests that took longest, slowest first.
+
+    Raises InputError if none was answered.
+    """
+    totals = {
+        request_id: total
+        for request_id, lines in requests.items()
+        if (total := trace(RequestEvents(request_id, lines, window.end)).total_ms) is not None
+    }
+    if not totals:
+        raise InputError(
+            f"No request was answered {window}; {len(requests)} were received",
+            hint="facectl trace --last   or   facectl send FILE",
+        )
+    return sorted(totals, key=lambda request_id: -totals[request_id])[:limit]
+
+
+def _add_post(
+    timeline: Timeline, request: RequestEvents, post: PostAttempt, number: int | None
 ) -> None:
     function = DETECTION_FUNCTION
     which = "" if number is None else f", POST {number}"
@@ -142,33 +91,48 @@ def _post(
         received = post.received
         begun = received.at - (received.number("parse_ms") or 0.0) / 1e3
         if (waited := received.number("waited_ms")) is not None:
-            timeline.add(
-                begun - waited / 1e3,
-                (None, "arrived", f"reached the Function URL{which}"),
-                "until the client sent it again",
+            timeline.append(
+                TimelineEvent(
+                    begun - waited / 1e3,
+                    None,
+                    "arrived",
+                    f"reached the Function URL{which}",
+                    "until the client sent it again",
+                )
             )
         size = received.number("bytes")
-        told = "received" + (f", {size / 1000:.0f} kB" if size else "") + _cold_words(received)
-        timeline.add(
-            begun, (function, "received", told), "way to face-detection", parts=_cold_part(received)
+        text = "received" + (f", {size / 1000:.0f} kB" if size else "") + _cold_start_text(received)
+        timeline.append(
+            TimelineEvent(
+                begun,
+                function,
+                "received",
+                text,
+                "way to face-detection",
+                parts=_cold_start_parts(received),
+            )
         )
-    if post.found is not None:
-        _found(timeline, post.found, events.deliveries)
+    if post.detection is not None:
+        _add_detection(timeline, post.detection, request.deliveries)
     if post.error is not None:
-        words = f"{post.error.fields.get('error')}: {post.error.fields.get('message')}"
-        timeline.add(post.error.at, (function, "failed", words), "until it failed", bad=True)
+        text = failure_reason(post.error)
+        timeline.append(
+            TimelineEvent(post.error.at, function, "failed", text, "until it failed", bad=True)
+        )
     if post.request is not None and post.request.fields.get("status") != 200:
         fields = post.request.fields
         reason = f"{fields.get('status')} {fields.get('error')}: {fields.get('message', '')}"
-        timeline.add(
-            post.request.at, (function, "refused", f"refused with {reason}"), "check", bad=True
+        timeline.append(
+            TimelineEvent(
+                post.request.at, function, "refused", f"refused with {reason}", "check", bad=True
+            )
         )
     if post.fault is not None:
-        _fault(timeline, post.fault)
+        _add_fault(timeline, post.fault)
 
 
-def _found(timeline: _Timeline, line: Line, deliveries: Sequence[MessageDelivery]) -> None:
-    """The stages that face-detection timed, backwards from its line, which comes after them."""
+def _add_detection(timeline: Timeline, line: Line, deliveries: Sequence[MessageDelivery]) -> None:
+    """Add the stages of face-detection, computed backwards from the line logged after them."""
     function = DETECTION_FUNCTION
     stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("enqueue", "crop", "detect")}
     sent = line.at
@@ -176,31 +140,42 @@ def _found(timeline: _Timeline, line: Line, deliveries: Sequence[MessageDelivery
     detected = cropped - stages["crop"] / 1e3
     decoded = detected - stages["detect"] / 1e3
     size = f"{line.fields.get('width')}x{line.fields.get('height')}"
-    timeline.add(decoded, (function, "decoded", f"decoded, {size} pixels"), "decode")
+    timeline.append(
+        TimelineEvent(decoded, function, "decoded", f"decoded, {size} pixels", "decode")
+    )
     faces = int(line.number("faces") or 0)
-    timeline.add(detected, (function, "detected", f"detected {_count(faces, 'face')}"), "detect")
+    timeline.append(
+        TimelineEvent(
+            detected, function, "detected", f"detected {_plural(faces, 'face')}", "detect"
+        )
+    )
     if stages["crop"]:
-        timeline.add(cropped, (function, "cropped", "cropped"), "crop")
+        timeline.append(TimelineEvent(cropped, function, "cropped", "cropped", "crop"))
     if (result := line.fields.get("result")) is not None:
-        timeline.add(sent, (function, "answered", f"answered {result}"), "enqueue")
+        timeline.append(TimelineEvent(sent, function, "answered", f"answered {result}", "enqueue"))
     else:
-        # SQS delivers a message before it has told face-detection that it took it.
+        # SQS may deliver a message before its response reaches face-detection.
         for delivery in deliveries:
             if delivery.message_id == line.fields.get("message_id") and delivery.number == 1:
                 sent = min(sent, max(cropped, delivery.sent_at))
-        timeline.add(sent, (function, "enqueued", "enqueued for face-recognition"), "enqueue")
+        timeline.append(
+            TimelineEvent(sent, function, "enqueued", "enqueued for face-recognition", "enqueue")
+        )
 
 
-def _delivery(
-    timeline: _Timeline, delivery: MessageDelivery, previous: MessageDelivery | None
+def _add_delivery(
+    timeline: Timeline, delivery: MessageDelivery, previous: MessageDelivery | None
 ) -> None:
     received = delivery.received
-    again = previous is not None and previous.message_id != delivery.message_id
-    if again:
-        timeline.add(
-            delivery.sent_at,
-            (None, "enqueued", "sent to the request queue again: redriven, or a second POST"),
-            "outside the pipeline",
+    if previous is not None and previous.message_id != delivery.message_id:
+        timeline.append(
+            TimelineEvent(
+                delivery.sent_at,
+                None,
+                "enqueued",
+                "sent to the request queue again: redriven, or a second POST",
+                "outside the pipeline",
+            )
         )
     first = delivery.number == 1
     wait = "request queue" if first else "waiting for the next delivery"
@@ -209,26 +184,26 @@ def _delivery(
     waited = ""
     if first and (ms := received.number("waited_ms")) is not None:
         waited = f" after {ms:.0f} ms in the queue"
-    timeline.add(
-        received.at,
-        (
+    timeline.append(
+        TimelineEvent(
+            received.at,
             RECOGNITION_FUNCTION,
             "delivered",
-            f"received{waited}, delivery {delivery.number} of {delivery.of}{batch}"
-            + _cold_words(received),
-        ),
-        wait,
-        parts=_cold_part(received),
+            f"received{waited}, delivery {delivery.number} of {delivery.max_receives}{batch}"
+            + _cold_start_text(received),
+            wait,
+            parts=_cold_start_parts(received),
+        )
     )
     if delivery.answered is not None:
-        _answered(timeline, delivery.answered)
+        _add_response(timeline, delivery.answered)
     if delivery.error is not None:
-        _failed(timeline, delivery.error)
+        _add_error(timeline, delivery.error)
     if delivery.fault is not None:
-        _fault(timeline, delivery.fault)
+        _add_fault(timeline, delivery.fault)
 
 
-def _answered(timeline: _Timeline, line: Line) -> None:
+def _add_response(timeline: Timeline, line: Line) -> None:
     function = RECOGNITION_FUNCTION
     stages = {
         name: line.number(f"{name}_ms") or 0.0
@@ -236,146 +211,162 @@ def _answered(timeline: _Timeline, line: Line) -> None:
     }
     matched = line.at - stages["send"] / 1e3
     embedded = matched - stages["match"] / 1e3
-    faces = _count(int(line.number("faces") or 0), "face")
-    timeline.add(
-        embedded,
-        (function, "embedded", f"embedded {faces}"),
-        "the batch's other frames",
-        parts={"decode crops": stages["decode_crops"], "embed": stages["embed"]},
+    faces = _plural(int(line.number("faces") or 0), "face")
+    timeline.append(
+        TimelineEvent(
+            embedded,
+            function,
+            "embedded",
+            f"embedded {faces}",
+            "the batch's other frames",
+            parts={"decode crops": stages["decode_crops"], "embed": stages["embed"]},
+        )
     )
-    timeline.add(matched, (function, "matched", f"matched: {_matches(line)}"), "match")
+    timeline.append(
+        TimelineEvent(matched, function, "matched", f"matched: {_matches(line)}", "match")
+    )
     result = line.fields.get("result")
-    told = "answered" if result is None else f"answered {result}"
-    timeline.add(line.at, (function, "answered", told), "answer")
+    text = "answered" if result is None else f"answered {result}"
+    timeline.append(TimelineEvent(line.at, function, "answered", text, "answer"))
 
 
 def _matches(line: Line) -> str:
-    told = []
+    names = []
     matches = line.fields.get("matches")
     for match in matches if isinstance(matches, list) else []:
         known = "someone known" if match.get("known") else "Unknown"
         distance = match.get("distance")
-        told.append(
+        names.append(
             str(match.get("name", known))
             + (" (nobody enrolled)" if distance is None else f" (distance {distance:g})")
         )
-    return ", ".join(told) or "nothing told"
+    return ", ".join(names) or "no matches logged"
 
 
-def _failed(timeline: _Timeline, line: Line) -> None:
-    words = f"{line.fields.get('error')}: {line.fields.get('message')}"
+def _add_error(timeline: Timeline, line: Line) -> None:
+    text = failure_reason(line)
     hidden = line.number("hidden_s") or 0.0
     if line.fields.get("last_delivery"):
         after = "the last delivery"
         answered = line.fields.get("answered") is True
-        after += f"; answered {ERROR}" if answered else "; no answer could be sent"
+        after += f"; answered {ERROR}" if answered else "; the response could not be sent"
     else:
         after = f"delivered again in {hidden:g} s"
     event = "answered" if line.fields.get("answered") is True else "failed"
-    timeline.add(
-        line.at,
-        (RECOGNITION_FUNCTION, event, f"failed: {words}; {after}"),
-        "until it failed",
-        bad=True,
+    timeline.append(
+        TimelineEvent(
+            line.at,
+            RECOGNITION_FUNCTION,
+            event,
+            f"failed: {text}; {after}",
+            "until it failed",
+            bad=True,
+        )
     )
 
 
-def _fault(timeline: _Timeline, fault: Line) -> None:
+def _add_fault(timeline: Timeline, fault: Line) -> None:
     cause = str(fault.fields.get("cause") or fault.fields.get("status") or "failed")
-    timeline.add(
-        fault.at,
-        (fault.function, cause, f"{fault.function} {fault_words(fault)}"),
-        "until the worker ended",
-        bad=True,
+    timeline.append(
+        TimelineEvent(
+            fault.at,
+            fault.function,
+            cause,
+            failure_reason(fault),
+            "until the worker ended",
+            bad=True,
+        )
     )
 
 
-def _unmatched_failures(
-    timeline: _Timeline,
-    events: RequestEvents,
+def _add_deliveries_before(
+    timeline: Timeline,
+    request: RequestEvents,
     delivery: MessageDelivery,
     previous: MessageDelivery | None,
 ) -> None:
-    """What became of the deliveries before one that a worker received."""
+    """Add the deliveries without a line before one that a worker received."""
     same = previous is not None and previous.message_id == delivery.message_id
     known = previous.number if previous is not None and same else 0
     start = previous.received.at if previous is not None and same else delivery.sent_at
     if previous is not None and same and previous.is_unreported:
-        _lost(timeline, previous)
-    _missing(timeline, events, range(known + 1, delivery.number), (start, delivery.received.at))
+        _add_lost(timeline, previous)
+    _add_unreceived(
+        timeline, request, range(known + 1, delivery.number), (start, delivery.received.at)
+    )
 
 
-def _late_unmatched_failures(timeline: _Timeline, events: RequestEvents) -> None:
-    """What became of the deliveries before the message went to the dead-letter queue."""
-    last = events.deliveries[-1] if events.deliveries else None
+def _add_last_deliveries(timeline: Timeline, request: RequestEvents) -> None:
+    """Add the deliveries without a line before the message moved to the dead-letter queue."""
+    last = request.deliveries[-1] if request.deliveries else None
     if last is not None:
         if last.is_unreported:
-            _lost(timeline, last)
-        numbers = range(last.number + 1, last.of + 1)
-        _missing(timeline, events, numbers, (last.received.at, events.now))
-    elif events.unmatched:
-        between = (events.lines[-1].at, events.now)
-        _missing(timeline, events, range(1, 1 + len(events.unmatched)), between)
+            _add_lost(timeline, last)
+        numbers = range(last.number + 1, last.max_receives + 1)
+        _add_unreceived(timeline, request, numbers, (last.received.at, request.now))
+    elif request.unmatched:
+        between = (request.lines[-1].at, request.now)
+        _add_unreceived(timeline, request, range(1, 1 + len(request.unmatched)), between)
     else:
-        words = "every delivery was throttled: no worker received the message"
-        at = events.lines[-1].at if timeline.latest is None else timeline.latest
-        timeline.add(at, (None, "throttled", words), "throttled", bad=True)
+        text = "every delivery was throttled: no worker received the message"
+        at = latest_time(timeline, request.lines[-1].at)
+        timeline.append(TimelineEvent(at, None, "throttled", text, "throttled", bad=True))
 
 
-def _lost(timeline: _Timeline, delivery: MessageDelivery) -> None:
-    """A worker logged that it received the message, and logged nothing after it."""
-    words = f"delivery {delivery.number}: its worker received the message and was lost"
+def _add_lost(timeline: Timeline, delivery: MessageDelivery) -> None:
+    """Add a worker that logged that it received the message, and nothing after that."""
+    text = f"delivery {delivery.number}: its worker received the message and was lost"
     at = delivery.received.at
-    timeline.add(at, (RECOGNITION_FUNCTION, "lost", words), "until the worker ended", bad=True)
+    timeline.append(
+        TimelineEvent(at, RECOGNITION_FUNCTION, "lost", text, "until the worker ended", bad=True)
+    )
 
 
-def _missing(
-    timeline: _Timeline, events: RequestEvents, numbers: range, between: tuple[float, float]
+def _add_unreceived(
+    timeline: Timeline, request: RequestEvents, numbers: range, between: tuple[float, float]
 ) -> None:
-    """Deliveries that no worker logged as received, which is the first thing that one does.
+    """Add deliveries that no worker logged as received.
 
-    Either the platform tells of a worker that could not do even that, or there was none.
+    A fault of the platform in this time explains one: its worker ended before it logged.
+    The others were throttled.
     """
-    faults = [fault for fault in events.unmatched if between[0] <= fault.at <= between[1]]
+    faults = [fault for fault in request.unmatched if between[0] <= fault.at <= between[1]]
     for number in numbers:
         fault = faults.pop(0) if faults else None
         if fault is None:
-            words = f"delivery {number} was throttled: no worker received the message"
-            at = between[0] if timeline.latest is None else timeline.latest
-            timeline.add(at, (None, "throttled", words), "throttled", bad=True)
+            text = f"delivery {number} was throttled: no worker received the message"
+            at = latest_time(timeline, between[0])
+            timeline.append(TimelineEvent(at, None, "throttled", text, "throttled", bad=True))
         else:
-            words = (
-                f"delivery {number}: {fault.function} {fault_words(fault)} "
-                "before it received the message"
-            )
-            lost = (RECOGNITION_FUNCTION, "lost", words)
-            timeline.add(fault.at, lost, "until the worker ended", bad=True)
+            text = f"delivery {number}: {failure_reason(fault)} before it received the message"
+            lost = (RECOGNITION_FUNCTION, "lost", text)
+            timeline.append(TimelineEvent(fault.at, *lost, "until the worker ended", bad=True))
 
 
-def _cold_words(line: Line) -> str:
+def _cold_start_text(line: Line) -> str:
     if line.fields.get("cold_start") is not True:
         return ""
     init_ms = line.number("init_ms")
     return ", cold start" + ("" if init_ms is None else f" of {init_ms:.0f} ms")
 
 
-def _cold_part(line: Line) -> dict[str, float]:
+def _cold_start_parts(line: Line) -> dict[str, float]:
     if line.fields.get("cold_start") is not True:
         return {}
     init_ms = line.number("init_ms")
     return {} if init_ms is None else {f"cold start of {line.function}": init_ms}
 
 
-def _count(number: int, thing: str) -> str:
+def _plural(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
 
 
 def as_dict(traced: Trace) -> dict[str, Any]:
-    """The trace as JSON has it; times in seconds of the epoch, durations in ms."""
+    """The trace as JSON; times in seconds of the epoch, durations in ms."""
     return {
         "request_id": traced.request_id,
         "state": traced.state,
-        "now": traced.now,
+        "now": traced.state_text,
         "result": traced.result,
         "total_ms": traced.total_ms,
         "spent_ms": traced.spent,

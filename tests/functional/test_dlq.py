@@ -1,4 +1,4 @@
-"""The dead-letter queue against moto: looked at, given back, dropped, and nothing lost."""
+"""The dead-letter queue against moto: peek, redrive and drop lose no message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FUNCTION = "face-recognition"
 
 
 class Queues:
-    """The three queues of a deployment."""
+    """The request queue and the dead-letter queue of a deployment."""
 
     def __init__(self) -> None:
         self.clients = Clients(DEPLOYMENT)
@@ -33,17 +33,17 @@ class Queues:
             name: self.sqs.create_queue(QueueName=name)["QueueUrl"]
             for name in (names.request_queue, names.dead_letter_queue)
         }
-        self.home = self.urls[names.request_queue]
+        self.request = self.urls[names.request_queue]
         self.dead = self.urls[names.dead_letter_queue]
 
-    def die(self, *bodies: str, **attributes: Any) -> list[str]:
+    def put_dead(self, *bodies: str, **attributes: Any) -> list[str]:
         return [
             self.sqs.send_message(QueueUrl=self.dead, MessageBody=body, **attributes)["MessageId"]
             for body in bodies
         ]
 
     def bodies(self, url: str) -> list[str]:
-        """What is visible on a queue now."""
+        """The bodies of the visible messages of a queue."""
         found: list[str] = []
         while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get(
             "Messages"
@@ -66,39 +66,39 @@ def body(request_id: str, size: int = 0) -> str:
     return json.dumps({"request_id": request_id, "faces": "x" * size})
 
 
-def test_a_look_takes_nothing_away(queues: Queues) -> None:
+def test_a_peek_consumes_nothing(queues: Queues) -> None:
     bodies = [body(f"r{n:02}") for n in range(23)]
-    queues.die(*bodies)
+    queues.put_dead(*bodies)
     found = queues.dead_letters().peek()
     assert sorted(dead_letter.body for dead_letter in found) == bodies
     assert {dead_letter.request_id for dead_letter in found} == {f"r{n:02}" for n in range(23)}
-    # Visible again at once, not after the minute for which they were held.
+    # Visible again immediately, not after the visibility timeout of a minute.
     assert queues.bodies(queues.dead) == bodies
 
 
-def test_redrive_moves_all_at_the_rate_and_loses_none(queues: Queues) -> None:
+def test_redrive_moves_all_messages_at_the_rate(queues: Queues) -> None:
     bodies = [body(f"r{n:02}") for n in range(23)]
-    queues.die(*bodies)
+    queues.put_dead(*bodies)
     slept: list[float] = []
-    watched: list[int] = []
-    outcome = queues.dead_letters(slept).redrive(rate=5.0, watch=watched.append)
+    progress: list[int] = []
+    outcome = queues.dead_letters(slept).redrive(rate=5.0, on_progress=progress.append)
     assert (outcome.done, outcome.failures) == (23, ())
-    assert queues.bodies(queues.home) == bodies
+    assert queues.bodies(queues.request) == bodies
     assert queues.bodies(queues.dead) == []
     assert sum(slept) == pytest.approx(23 / 5)
-    assert watched[-1] == 23
+    assert progress[-1] == 23
 
 
 def test_redrive_of_one(queues: Queues) -> None:
-    _, second = queues.die(body("a"), body("b"))
+    _, second = queues.put_dead(body("a"), body("b"))
     queues.dead_letters().redrive([second])
-    assert queues.bodies(queues.home) == [body("b")]
+    assert queues.bodies(queues.request) == [body("b")]
     assert queues.bodies(queues.dead) == [body("a")]
 
 
-def test_large_messages_go_in_batches_that_sqs_takes(queues: Queues) -> None:
+def test_large_messages_are_sent_in_batches_that_sqs_accepts(queues: Queues) -> None:
     bodies = sorted(body(f"r{n}", 200_000) for n in range(7))
-    queues.die(*bodies)
+    queues.put_dead(*bodies)
     sent: list[int] = []
     queues.sqs.meta.events.register(
         "before-parameter-build.sqs.SendMessageBatch",
@@ -107,21 +107,21 @@ def test_large_messages_go_in_batches_that_sqs_takes(queues: Queues) -> None:
     assert queues.dead_letters().redrive(rate=1000).done == 7
     assert len(sent) >= 2
     assert max(sent) <= 1_000_000
-    assert queues.bodies(queues.home) == bodies
+    assert queues.bodies(queues.request) == bodies
 
 
-def test_attributes_go_along(queues: Queues) -> None:
+def test_message_attributes_are_kept(queues: Queues) -> None:
     attribute = {"shoe-size": {"DataType": "Number", "StringValue": "43"}}
-    queues.die(body("a"), MessageAttributes=attribute)
+    queues.put_dead(body("a"), MessageAttributes=attribute)
     queues.dead_letters().redrive()
-    [message] = queues.sqs.receive_message(QueueUrl=queues.home, MessageAttributeNames=["All"])[
+    [message] = queues.sqs.receive_message(QueueUrl=queues.request, MessageAttributeNames=["All"])[
         "Messages"
     ]
     assert message["MessageAttributes"]["shoe-size"]["StringValue"] == "43"
 
 
-def test_what_sqs_refuses_stays(queues: Queues) -> None:
-    queues.die(body("a"), body("b"))
+def test_messages_that_sqs_rejects_remain(queues: Queues) -> None:
+    queues.put_dead(body("a"), body("b"))
 
     def refuse_b(parsed: dict[str, Any], **_: Any) -> None:
         if not parsed.get("Successful"):
@@ -144,8 +144,8 @@ def test_what_sqs_refuses_stays(queues: Queues) -> None:
     assert queues.bodies(queues.dead) == [body("b")]
 
 
-def test_an_interruption_before_the_deletion_doubles_rather_than_loses(queues: Queues) -> None:
-    queues.die(body("a"))
+def test_an_interruption_before_the_deletion_duplicates_but_does_not_lose(queues: Queues) -> None:
+    queues.put_dead(body("a"))
     events = queues.sqs.meta.events
 
     def interrupt(**_: Any) -> None:
@@ -154,42 +154,42 @@ def test_an_interruption_before_the_deletion_doubles_rather_than_loses(queues: Q
     events.register("before-call.sqs.DeleteMessageBatch", interrupt, unique_id="interrupt")
     with pytest.raises(KeyboardInterrupt):
         queues.dead_letters().redrive()
-    assert queues.bodies(queues.home) == [body("a")]
+    assert queues.bodies(queues.request) == [body("a")]
     assert queues.bodies(queues.dead) == [body("a")]
 
 
-def test_what_dies_again_meanwhile_does_not_go_round(queues: Queues) -> None:
-    queues.die(body("a"))
+def test_a_redriven_message_that_fails_again_is_not_redriven_twice(queues: Queues) -> None:
+    queues.put_dead(body("a"))
     moves = 0
 
-    def dies_again(parsed: dict[str, Any], **_: Any) -> None:
+    def fail_again(parsed: dict[str, Any], **_: Any) -> None:
         nonlocal moves
         moves += 1
-        # Its copy is on the dead-letter queue as soon as it was sent, under its new id.
-        for home in queues.sqs.receive_message(QueueUrl=queues.home).get("Messages", []):
-            [new] = queues.die(home["Body"])
+        # Its copy moves to the dead-letter queue immediately, with a new id.
+        for message in queues.sqs.receive_message(QueueUrl=queues.request).get("Messages", []):
+            [new] = queues.put_dead(message["Body"])
             parsed["Successful"][0]["MessageId"] = new
 
-    queues.sqs.meta.events.register("after-call.sqs.SendMessageBatch", dies_again)
+    queues.sqs.meta.events.register("after-call.sqs.SendMessageBatch", fail_again)
     assert queues.dead_letters().redrive().done == 1
     assert moves == 1
     assert queues.bodies(queues.dead) == [body("a")]
 
 
 def test_drop_of_one_and_of_all(queues: Queues) -> None:
-    queues.die(body("a"), body("b"), "no json at all")
+    queues.put_dead(body("a"), body("b"), "no json at all")
     assert queues.dead_letters().drop(["a"]).done == 1
     assert queues.bodies(queues.dead) == sorted([body("b"), "no json at all"])
 
 
-def test_a_name_that_is_none(queues: Queues) -> None:
-    queues.die(body("frame-1"), body("frame-2"))
+def test_an_unknown_id(queues: Queues) -> None:
+    queues.put_dead(body("frame-1"), body("frame-2"))
     dead_letters = queues.dead_letters().peek()
-    with pytest.raises(InputError, match=r"These begin with it:\n  frame-1\n  frame-2"):
-        failure_reasons.named(sorted(dead_letters, key=lambda one: one.body), "frame")
-    with pytest.raises(InputError, match=r"No message of 'x' .* \(2 others are\)"):
-        failure_reasons.named(dead_letters, "x")
-    assert len(failure_reasons.named(dead_letters, "frame-1")) == 1
+    with pytest.raises(InputError, match=r"These ids begin with it:\n  frame-1\n  frame-2"):
+        failure_reasons.find(sorted(dead_letters, key=lambda one: one.body), "frame")
+    with pytest.raises(InputError, match=r"No message 'x' in the dead-letter queue, which has 2"):
+        failure_reasons.find(dead_letters, "x")
+    assert len(failure_reasons.find(dead_letters, "frame-1")) == 1
 
 
 def run(*arguments: str, code: int = 0, answer: str | None = None) -> str:
@@ -202,15 +202,15 @@ def run(*arguments: str, code: int = 0, answer: str | None = None) -> str:
 def test_the_commands(queues: Queues) -> None:
     assert json.loads(run("dlq", "list", "--json")) == {"dead": []}
     assert "is empty" in run("dlq", "list")
-    queues.die(body("a"), body("b"))
+    queues.put_dead(body("a"), body("b"))
     dead = json.loads(run("dlq", "list", "--json"))["dead"]
     assert {one["request_id"] for one in dead} == {"a", "b"}
-    assert {one["why"] for one in dead} == {"the logs tell no reason"}
-    assert "the logs tell no reason" in run("dlq", "show", "a")
+    assert {one["why"] for one in dead} == {"the logs contain no reason"}
+    assert "the logs contain no reason" in run("dlq", "show", "a")
     run("dlq", "redrive", code=1)
     run("dlq", "redrive", "a", "--all", code=1)
     assert json.loads(run("dlq", "redrive", "a", "--json"))["done"] == 1
     run("dlq", "drop", "--all", code=1, answer="n\n")
     assert json.loads(run("dlq", "drop", "--all", "--yes", "--json"))["done"] == 1
-    assert queues.bodies(queues.home) == [body("a")]
+    assert queues.bodies(queues.request) == [body("a")]
     assert queues.bodies(queues.dead) == []

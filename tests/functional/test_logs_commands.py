@@ -1,4 +1,4 @@
-"""logs, logs report and trace as they are typed, against moto."""
+"""The commands logs, logs report and trace against moto."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IDS = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-22222222
 
 
 class Cloud:
-    """Log groups that the test writes to, a stream a function; `now` is when it began."""
+    """Log groups that the test writes to, one stream per function; `now` is a minute ago."""
 
     def __init__(self) -> None:
         self.clients = Clients(DEPLOYMENT)
@@ -47,7 +47,7 @@ class Cloud:
             logEvents=[{"timestamp": round((self.now + at) * 1000), "message": message}],
         )
 
-    def say(self, function: str, at: float, stage: str, request_id: str, **fields: Any) -> None:
+    def log(self, function: str, at: float, stage: str, request_id: str, **fields: Any) -> None:
         moment = datetime.fromtimestamp(self.now + at, timezone.utc)
         line = {
             "time": moment.isoformat(timespec="milliseconds"),
@@ -73,9 +73,9 @@ def frame(cloud: Cloud) -> Cloud:
     first, second = IDS
     detection, recognition = DETECTION_FUNCTION, RECOGNITION_FUNCTION
     cloud.write(detection, 0, f"START RequestId: {first} Version: $LATEST")
-    cloud.say(detection, 0, "received", "run-1", invocation=first, waited_ms=5, bytes=1000)
+    cloud.log(detection, 0, "received", "run-1", invocation=first, waited_ms=5, bytes=1000)
     stages = {"decode_ms": 10, "detect_ms": 150, "crop_ms": 5, "enqueue_ms": 10}
-    cloud.say(
+    cloud.log(
         detection,
         0.2,
         "detection",
@@ -87,14 +87,14 @@ def frame(cloud: Cloud) -> Cloud:
         message_id="m",
         **stages,
     )
-    cloud.say(detection, 0.2, "request", "run-1", invocation=first, status=200, faces=1)
+    cloud.log(detection, 0.2, "request", "run-1", invocation=first, status=200, faces=1)
     cloud.write(
         detection,
         0.21,
         f"REPORT RequestId: {first}\tDuration: 200.00 ms\tBilled Duration: 201 ms\t"
         "Memory Size: 3008 MB\tMax Memory Used: 300 MB",
     )
-    cloud.say(
+    cloud.log(
         recognition,
         0.3,
         "received",
@@ -105,7 +105,7 @@ def frame(cloud: Cloud) -> Cloud:
         max_receives=3,
         waited_ms=105,
     )
-    cloud.say(
+    cloud.log(
         recognition,
         0.4,
         "recognition",
@@ -120,7 +120,7 @@ def frame(cloud: Cloud) -> Cloud:
         match_ms=1,
         send_ms=5,
     )
-    cloud.say(
+    cloud.log(
         detection,
         5,
         "request",
@@ -159,7 +159,7 @@ def test_both_functions_merged_by_time(frame: Cloud) -> None:
     assert "invocation ended  after 200 ms" in lines[3]
 
 
-def test_what_is_not_wanted_is_left_out(frame: Cloud) -> None:
+def test_filters_omit_lines(frame: Cloud) -> None:
     assert len(printed("logs", "--function", "recognition").splitlines()) == 2
     assert len(printed("logs", "--level", "error").splitlines()) == 1
     assert len(printed("logs", "--request-id", "run-1").splitlines()) == 5
@@ -168,7 +168,7 @@ def test_what_is_not_wanted_is_left_out(frame: Cloud) -> None:
     assert printed("logs", "--since", "2h", "--until", "1h") == ""
 
 
-def test_raw_is_what_was_logged_and_json_is_one_object_a_line(frame: Cloud) -> None:
+def test_raw_prints_events_unchanged_and_json_one_object_per_line(frame: Cloud) -> None:
     raw = printed("logs", "--raw", "--function", "detection")
     assert raw.startswith(f"START RequestId: {IDS[0]} Version: $LATEST\n")
     lines = [json.loads(line) for line in printed("logs", "--json").splitlines()]
@@ -177,24 +177,24 @@ def test_raw_is_what_was_logged_and_json_is_one_object_a_line(frame: Cloud) -> N
     assert {line["request_id"] for line in lines} == {None, "run-1", "run-2"}
 
 
-def test_nothing_found_says_what_was_searched(frame: Cloud) -> None:
+def test_no_matching_lines_name_the_logs_and_the_window(frame: Cloud) -> None:
     result = run("logs", "--grep", "no such thing")
     assert result.exit_code == 0
     assert re.search(
-        r"Nothing of the kind in the logs of face-detection and face-recognition from .* until",
+        r"No matching lines in the logs of face-detection and face-recognition from .* until",
         result.stderr.replace("\n", " "),
     )
 
 
-def test_a_request_that_is_not_there(frame: Cloud) -> None:
+def test_an_unknown_request(frame: Cloud) -> None:
     for command in (("logs", "--request-id", "other"), ("trace", "other")):
-        told = refused(*command)
-        assert "No request 'other' in the logs of face-detection and face-recognition" in told
-        assert " until " in told
-    assert "These begin with it:\n  run-1\n  run-2" in refused("trace", "run")
+        output = refused(*command)
+        assert "No request 'other' in the logs of face-detection and face-recognition" in output
+        assert " until " in output
+    assert "These ids begin with it:\n  run-1\n  run-2" in refused("trace", "run")
 
 
-def test_an_id_with_brackets_is_told_as_it_is(
+def test_an_id_with_brackets_is_printed_unchanged(
     frame: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["facectl", "trace", "[/b]1"])
@@ -208,7 +208,7 @@ def test_an_id_with_brackets_is_told_as_it_is(
     ("arguments", "words"),
     [
         (("--function", "nose"), "No function is called 'nose'"),
-        (("--since", "soon"), "--since 'soon' is no time"),
+        (("--since", "soon"), "--since 'soon' is not a time"),
         (("--since", "2099-01-01"), "is in the future"),
         (("--until", "2099-01-01"), "is in the future"),
         (("--level", "loud"), "No level is called 'loud'"),
@@ -228,12 +228,12 @@ def test_before_the_first_run_there_is_no_log() -> None:
 
 
 def test_a_trace(frame: Cloud) -> None:
-    told = printed("trace", "run-1")
+    output = printed("trace", "run-1")
     # However wide the terminal is.
-    assert "received after 105 ms in the queue, delivery 1 of 3" in " ".join(told.split())
-    assert "matched: Ada (distance 0.5)" in told
-    assert "405 ms to the answer" in told
-    assert told.splitlines()[-1] == "Now: answered Ada"
+    assert "received after 105 ms in the queue, delivery 1 of 3" in " ".join(output.split())
+    assert "matched: Ada (distance 0.5)" in output
+    assert "405 ms to the answer" in output
+    assert output.splitlines()[-1] == "Now: answered Ada"
     traced = json.loads(printed("trace", "run-1", "--json"))
     assert (traced["state"], traced["result"], traced["total_ms"]) == ("answered", "Ada", 405.0)
     assert "Now: refused with 400 bad_image: no image" in printed("trace", "run-2")
@@ -244,18 +244,18 @@ def test_the_last_and_the_slowest(frame: Cloud) -> None:
     assert [t["request_id"] for t in json.loads(printed("trace", "--slowest", "5", "--json"))] == [
         "run-1"
     ]
-    assert "Say which request" in refused("trace")
-    assert "Say which request" in refused("trace", "run-1", "--last")
+    assert "Give a request id" in refused("trace")
+    assert "Give a request id" in refused("trace", "run-1", "--last")
 
 
-def test_nothing_was_ever_sent(cloud: Cloud) -> None:
+def test_a_trace_before_any_request(cloud: Cloud) -> None:
     assert "No request in the log of face-detection from" in refused("trace", "--last")
     assert "No request was answered from" in refused("trace", "--slowest", "3")
 
 
-def test_a_dead_message_is_found_and_left_where_it_is(frame: Cloud) -> None:
+def test_a_dead_letter_is_found_and_not_consumed(frame: Cloud) -> None:
     sqs = frame.clients.sqs
-    frame.say(DETECTION_FUNCTION, 10, "detection", "run-3", invocation="y", message_id="z", faces=1)
+    frame.log(DETECTION_FUNCTION, 10, "detection", "run-3", invocation="y", message_id="z", faces=1)
     url = sqs.get_queue_url(QueueName="alice-req-dlq")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"request_id": "run-3"}))
     for _ in range(2):
@@ -276,8 +276,8 @@ def test_the_report(frame: Cloud) -> None:
     assert "facectl deploy --memory 1769" in table
 
 
-def test_live_tail_brings_what_is_logged(frame: Cloud) -> None:
-    # One function: whatever groups are asked for, moto takes the one made last for each.
+def test_live_tail_delivers_logged_events(frame: Cloud) -> None:
+    # One function: moto returns the log group created last for every group requested.
     live = LiveTail(frame.clients, (RECOGNITION_FUNCTION,))
     deadline = time.monotonic() + 600
     while live.alive and time.monotonic() < deadline:
@@ -289,7 +289,7 @@ def test_live_tail_brings_what_is_logged(frame: Cloud) -> None:
 
 
 @pytest.mark.parametrize("way", [(), ("--poll",)])
-def test_following_shows_each_event_once_though_two_ways_tell_of_it(
+def test_following_shows_each_event_once_although_it_comes_by_two_ways(
     frame: Cloud, way: tuple[str, ...]
 ) -> None:
     until = datetime.fromtimestamp(time.time() + 3, timezone.utc).isoformat()

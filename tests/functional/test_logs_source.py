@@ -1,4 +1,4 @@
-"""Reading CloudWatch Logs when it throttles, pages, repeats and reorders."""
+"""Reading CloudWatch Logs with throttling, pages, repeated and reordered events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from facectl.context import Deployment
 from facectl.errors import CloudError
 from facectl.logs import read
 from facectl.logs.events import FUNCTIONS
-from facectl.logs.source import PAGE, LogSource, NoLogYetError
+from facectl.logs.source import PAGE_SIZE, LogSource, NoLogYetError
 from facectl.logs.times import Window
 
 WINDOW = Window(0.0, 1000.0)
@@ -30,28 +30,28 @@ def error(code: str, status: int = 400) -> ClientError:
     return ClientError(answer, "FilterLogEvents")
 
 
-class CloudWatch:
-    """FilterLogEvents with every habit of the real one, dealt by chance."""
+class FakeCloudWatch:
+    """FilterLogEvents that randomly throttles, repeats, reorders and returns empty pages."""
 
     def __init__(self, events: list[dict[str, Any]], seed: int = 0) -> None:
-        self.chance = random.Random(seed)
+        self.random = random.Random(seed)
         self.events = events
         self.calls: list[dict[str, Any]] = []
         self.throttled = 0
 
     def filter_log_events(self, **request: Any) -> dict[str, Any]:
         self.calls.append(request)
-        if self.chance.random() < 0.3 and self.throttled < 20:
+        if self.random.random() < 0.3 and self.throttled < 20:
             self.throttled += 1
             raise error("ThrottlingException")
         start = int(request.get("nextToken", "0"))
-        size = self.chance.choice([0, 1, 3, 7])
+        size = self.random.choice([0, 1, 3, 7])
         page = list(self.events[start : start + size])
-        if start and self.chance.random() < 0.5:
-            # A page that begins with what the last one ended with.
+        if start and self.random.random() < 0.5:
+            # A page that repeats the last events of the previous one.
             page = [*self.events[max(0, start - 2) : start], *page]
-        if self.chance.random() < 0.3:
-            self.chance.shuffle(page)
+        if self.random.random() < 0.3:
+            self.random.shuffle(page)
         answer: dict[str, Any] = {"events": page}
         if start + size < len(self.events):
             answer["nextToken"] = str(start + size) if size else f"{start}" + " " * len(self.calls)
@@ -76,21 +76,21 @@ def event(number: int, *, at: int | None = None, stream: str = "s") -> dict[str,
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 30))
 def test_every_event_comes_once(seed: int, count: int) -> None:
-    service = CloudWatch([event(number) for number in range(count)], seed)
+    service = FakeCloudWatch([event(number) for number in range(count)], seed)
     found = list(source_of(service).events(FUNCTIONS[0], WINDOW))
     assert Counter(one.message for one in found) == Counter(f"message {n}" for n in range(count))
 
 
-def test_lines_are_in_order_though_events_were_not() -> None:
-    service = CloudWatch([event(number) for number in range(30)], seed=3)
+def test_lines_are_sorted_although_events_are_not() -> None:
+    service = FakeCloudWatch([event(number) for number in range(30)], seed=3)
     lines = list(read.lines(source_of(service), FUNCTIONS, WINDOW))
     moments = [line.at for line in lines]
     assert len(moments) == 60
     assert moments == sorted(moments)
 
 
-def test_the_request_says_what_is_wanted() -> None:
-    service = CloudWatch([])
+def test_the_arguments_of_a_request() -> None:
+    service = FakeCloudWatch([])
     source = source_of(service)
     list(source.events(FUNCTIONS[1], Window(1.5, 2.0), pattern="{ $.a = 1 }", streams=["x"]))
     assert service.calls[-1] == {
@@ -102,15 +102,15 @@ def test_the_request_says_what_is_wanted() -> None:
     }
 
 
-def test_a_hundred_streams_a_call() -> None:
-    service = CloudWatch([], seed=7)
+def test_at_most_a_hundred_streams_per_call() -> None:
+    service = FakeCloudWatch([], seed=7)
     list(source_of(service).events(FUNCTIONS[0], WINDOW, streams=[str(n) for n in range(250)]))
     asked = {len(call["logStreamNames"]) for call in service.calls}
     assert asked == {100, 50}
 
 
-class Cutting:
-    """MiniStack's way: no ids, no tokens, and a page is simply cut at its limit."""
+class TruncatingLogs:
+    """FilterLogEvents of MiniStack: no ids, no tokens, and a page is truncated at its limit."""
 
     def __init__(self, timestamps: list[int]) -> None:
         self.timestamps = timestamps
@@ -121,12 +121,12 @@ class Cutting:
             for number, at in enumerate(self.timestamps)
             if at >= request["startTime"]
         ]
-        return {"events": found[:PAGE], "searchedLogStreams": []}
+        return {"events": found[:PAGE_SIZE], "searchedLogStreams": []}
 
 
-def test_a_page_that_was_cut_is_gone_on_with() -> None:
-    timestamps = sorted([number // 3 for number in range(PAGE * 2 + 500)])
-    found = list(source_of(Cutting(timestamps)).events(FUNCTIONS[0], WINDOW))
+def test_a_truncated_page_is_continued() -> None:
+    timestamps = sorted([number // 3 for number in range(PAGE_SIZE * 2 + 500)])
+    found = list(source_of(TruncatingLogs(timestamps)).events(FUNCTIONS[0], WINDOW))
     assert len({one.message for one in found}) == len(found) == len(timestamps)
 
 
@@ -137,7 +137,7 @@ def failing(failure: ClientError) -> Any:
     return SimpleNamespace(filter_log_events=refuse)
 
 
-def test_throttling_without_end_is_given_up() -> None:
+def test_retries_of_throttling_end() -> None:
     slept: list[float] = []
     with pytest.raises(CloudError, match="reading the log of face-detection: ThrottlingException"):
         list(
@@ -156,13 +156,13 @@ def test_throttling_without_end_is_given_up() -> None:
         ("ExpiredTokenException", CloudError, "aws sso login"),
     ],
 )
-def test_what_does_not_pass(code: str, kind: type[CloudError], hint: str) -> None:
+def test_permanent_errors(code: str, kind: type[CloudError], hint: str) -> None:
     with pytest.raises(kind) as caught:
         list(source_of(failing(error(code))).events("face-detection", WINDOW))
     assert hint in str(caught.value.hint)
 
 
-def test_expired_and_denied_are_told_apart() -> None:
+def test_expired_and_denied_are_different_errors() -> None:
     def raised(code: str) -> CloudError:
         with pytest.raises(CloudError) as caught:
             list(source_of(failing(error(code))).events("face-detection", WINDOW))
@@ -177,7 +177,7 @@ def test_expired_and_denied_are_told_apart() -> None:
         assert test(raised("ResourceNotFoundException")) is missing
 
 
-class HalfThere:
+class OneMissingLog:
     """One function has a log, the other has never run."""
 
     def filter_log_events(self, **request: Any) -> dict[str, Any]:
@@ -186,10 +186,12 @@ class HalfThere:
         return {"events": [event(1)]}
 
 
-def test_a_log_that_is_missing_is_said_and_the_other_shown() -> None:
-    told: list[str] = []
-    lines = list(read.lines(source_of(HalfThere()), FUNCTIONS, WINDOW, tell=told.append))
+def test_a_missing_log_is_reported_and_the_other_shown() -> None:
+    messages: list[str] = []
+    lines = list(read.lines(source_of(OneMissingLog()), FUNCTIONS, WINDOW, tell=messages.append))
     assert len(lines) == 1
-    assert told == ["There is no log of face-recognition yet: it is not deployed, or has not run"]
+    assert messages == [
+        "There is no log of face-recognition yet: it is not deployed or has not run"
+    ]
     with pytest.raises(NoLogYetError):
-        list(read.lines(source_of(HalfThere()), FUNCTIONS[1:], WINDOW))
+        list(read.lines(source_of(OneMissingLog()), FUNCTIONS[1:], WINDOW))

@@ -1,4 +1,4 @@
-"""Times as people type them, and what the platform's lines mean."""
+"""Parsing of option times, of log events, and of line filters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from facectl.errors import InputError
 from facectl.logs import times
 from facectl.logs.events import LogEvent, function_named
 from facectl.logs.parse import Line, Parser, parse
-from facectl.logs.select import Wanted, in_order, pattern_of
+from facectl.logs.read import LineFilter, in_order
+from facectl.logs.search import filter_pattern
 
 NOW = 1_800_000_000.0
 ID = "8f507cfc-1111-4a5e-9c5e-0123456789ab"
@@ -40,29 +41,29 @@ def entry(stage: str, at: float = NOW, **fields: Any) -> str:
         ("1w ago", 604_800),
     ],
 )
-def test_durations_are_ago(text: str, ago: float) -> None:
-    assert times.point(text, now=NOW, option="--since") == NOW - ago
+def test_durations_count_back_from_now(text: str, ago: float) -> None:
+    assert times.parse_time(text, now=NOW, option="--since") == NOW - ago
 
 
 @pytest.mark.parametrize(
     "text", ["2027-01-15T08:00:00Z", "2027-01-15T08:00:00+00:00", "2027-01-15T09:00+01:00"]
 )
 def test_iso_times(text: str) -> None:
-    assert times.point(text, now=NOW, option="--since") == NOW
+    assert times.parse_time(text, now=NOW, option="--since") == NOW
 
 
-def test_an_iso_time_without_zone_is_the_readers() -> None:
+def test_an_iso_time_without_zone_is_local() -> None:
     local = datetime.fromtimestamp(NOW).isoformat()  # noqa: DTZ006
-    assert times.point(local, now=NOW, option="--since") == NOW
+    assert times.parse_time(local, now=NOW, option="--since") == NOW
 
 
 @pytest.mark.parametrize("text", ["", "yesterday-ish", "10", "10 parsecs", "2027-13-01"])
-def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(InputError, match=r"--since .* is no time"):
-        times.point(text, now=NOW, option="--since")
+def test_a_text_that_is_not_a_time(text: str) -> None:
+    with pytest.raises(InputError, match=r"--since .* is not a time"):
+        times.parse_time(text, now=NOW, option="--since")
 
 
-def test_a_window_must_be_one_of_the_past() -> None:
+def test_a_window_is_in_the_past() -> None:
     assert times.window("10m", None, now=NOW) == times.Window(NOW - 600, NOW)
     with pytest.raises(InputError, match=r"--since .* is in the future"):
         times.window("2030-01-01", None, now=NOW)
@@ -79,7 +80,7 @@ def test_functions_have_short_names() -> None:
         function_named("detector")
 
 
-def test_our_own_line() -> None:
+def test_a_line_of_a_function() -> None:
     line = parse(event(entry("received", NOW - 1, request_id="r", invocation=ID), at=NOW))
     assert (line.kind, line.stage, line.request_id, line.invocation) == (
         "entry",
@@ -90,7 +91,7 @@ def test_our_own_line() -> None:
     assert line.at == NOW - 1
 
 
-def test_a_clock_that_is_days_off_is_not_believed() -> None:
+def test_a_timestamp_that_is_days_off_is_ignored() -> None:
     assert parse(event(entry("received", NOW - 90_000))).at == NOW
 
 
@@ -120,7 +121,7 @@ def test_lambdas_text_lines(message: str, kind: str, level: str) -> None:
     assert (line.kind, line.level, line.invocation) == (kind, level, ID)
 
 
-def test_the_figures_of_a_report() -> None:
+def test_the_metrics_of_a_report() -> None:
     assert parse(event(REPORT)).fields == {
         "duration_ms": 163.8,
         "billed_ms": 394.0,
@@ -169,11 +170,11 @@ def test_platform_lines_in_json(kind: str, record: Any, expected: tuple[str, str
 
 
 @pytest.mark.parametrize("message", ["{not json", "[]", "{}", "null", "Traceback …", ""])
-def test_whatever_else_is_a_line_too(message: str) -> None:
+def test_any_other_text_is_a_line(message: str) -> None:
     assert parse(event(message)).event.message == message
 
 
-def test_ministacks_words_belong_to_the_invocation_around_them() -> None:
+def test_lines_of_ministack_belong_to_the_current_invocation() -> None:
     lines = list(
         Parser().lines(
             [
@@ -187,11 +188,11 @@ def test_ministacks_words_belong_to_the_invocation_around_them() -> None:
     assert [line.kind for line in lines] == ["start", "entry", "fault", "end"]
     assert {line.invocation for line in lines} == {ID}
     assert lines[2].fields["cause"] == "killed"
-    # It began when its first line says, not when MiniStack wrote them all down.
+    # It started at the time of its first line, not at the time that MiniStack gave to all.
     assert lines[0].at == NOW - 2
 
 
-def test_streams_do_not_mix() -> None:
+def test_invocations_are_tracked_by_stream() -> None:
     other = ID.replace("8", "9")
     lines = list(
         Parser().lines(
@@ -210,7 +211,7 @@ def lines_at(*moments: float) -> list[Line]:
     return [parse(event(entry("x", at), at=NOW)) for at in moments]
 
 
-def test_lines_are_shown_by_their_time_and_few_are_held() -> None:
+def test_lines_are_sorted_by_time_in_a_limited_buffer() -> None:
     late = lines_at(NOW, NOW - 3, NOW - 1, NOW - 2)
     assert [line.at for line in in_order(late)] == [NOW - 3, NOW - 2, NOW - 1, NOW]
     taken = 0
@@ -221,24 +222,24 @@ def test_lines_are_shown_by_their_time_and_few_are_held() -> None:
             taken += 1
             yield lines_at(NOW + taken)[0]
 
-    next(in_order(endless(), room=10))
+    next(in_order(endless(), buffer=10))
     assert taken == 11
 
 
-def test_what_is_wanted() -> None:
+def test_a_filter_selects_by_level_request_and_text() -> None:
     error = parse(event(json.dumps({"level": "ERROR", "request_id": "r", "message": "a b"})))
     info = parse(event(json.dumps({"level": "INFO", "request_id": "q"})))
-    assert [Wanted.of("warn", None, None)(line) for line in (error, info)] == [True, False]
-    assert [Wanted.of("debug", "q", None)(line) for line in (error, info)] == [False, True]
-    assert [Wanted.of("debug", None, "a +b")(line) for line in (error, info)] == [True, False]
+    assert [LineFilter.of("warn", None, None)(line) for line in (error, info)] == [True, False]
+    assert [LineFilter.of("debug", "q", None)(line) for line in (error, info)] == [False, True]
+    assert [LineFilter.of("debug", None, "a +b")(line) for line in (error, info)] == [True, False]
     with pytest.raises(InputError, match="debug, info, warning, error"):
-        Wanted.of("loud", None, None)
+        LineFilter.of("loud", None, None)
     with pytest.raises(InputError, match="no regular expression"):
-        Wanted.of("info", None, "(")
+        LineFilter.of("info", None, "(")
 
 
-def test_only_harmless_ids_stand_in_a_pattern() -> None:
-    assert pattern_of("a-1.jpg") == '{ $.request_id = "a-1.jpg" }'
-    assert pattern_of("a", prefix=True) == '{ $.request_id = "a*" }'
-    assert pattern_of('a" || $.x = "b') == ""
-    assert pattern_of("größe") == ""
+def test_a_filter_pattern_needs_an_id_without_special_characters() -> None:
+    assert filter_pattern("a-1.jpg") == '{ $.request_id = "a-1.jpg" }'
+    assert filter_pattern("a", prefix=True) == '{ $.request_id = "a*" }'
+    assert filter_pattern('a" || $.x = "b') == ""
+    assert filter_pattern("größe") == ""

@@ -1,4 +1,4 @@
-"""What REPORT lines add up to: known numbers, exact results."""
+"""Statistics of REPORT lines: exact results for known numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from facectl import prices
 from facectl.logs.events import LogEvent
 from facectl.logs.parse import Line, Parser
-from facectl.logs.report import Spread, add_up, invocations, suggestion
+from facectl.logs.report import DurationSummary, invocations, suggested_memory, summarise
 
 FUNCTION = "face-detection"
 
@@ -31,7 +31,7 @@ def entry(name: str, **fields: Any) -> str:
     return json.dumps({"stage": "x", "invocation": name, **fields})
 
 
-def test_warm_cold_failed_and_timed_out_are_kept_apart() -> None:
+def test_warm_cold_failed_and_timed_out_invocations_are_separate() -> None:
     ended = invocations(
         lines(
             report("a", 100),
@@ -44,23 +44,23 @@ def test_warm_cold_failed_and_timed_out_are_kept_apart() -> None:
             "START RequestId: unfinished Version: 1",
         )
     )
-    found = add_up(FUNCTION, ended, "x86_64")
-    assert (found.invocations, found.errors, found.timeouts, found.cold_starts) == (5, 1, 1, 1)
-    assert found.duration_ms == Spread(2, 200.0, 100.0, 300.0, 300.0, 300.0)
-    assert found.cold_duration_ms.p50 == 900.0
-    assert found.init_ms.mean == 800.0
-    assert found.billed_seconds == pytest.approx(3.35)
+    result = summarise(FUNCTION, ended, "x86_64")
+    assert (result.invocations, result.errors, result.timeouts, result.cold_starts) == (5, 1, 1, 1)
+    assert result.duration_ms == DurationSummary(2, 200.0, 100.0, 300.0, 300.0, 300.0)
+    assert result.cold_duration_ms.p50 == 900.0
+    assert result.init_ms.mean == 800.0
+    assert result.billed_seconds == pytest.approx(3.35)
     gb_seconds = 3.35 * 1024 / 1024
     expected = gb_seconds * prices.LAMBDA_GB_SECOND["x86_64"] + 5 * prices.LAMBDA_REQUEST
-    assert found.cost == pytest.approx(expected)
+    assert result.cost == pytest.approx(expected)
 
 
 def test_arm_is_cheaper() -> None:
     ended = invocations(lines(report("a", 1000)))
-    assert add_up("f", ended, "arm64").cost < add_up("f", ended, "x86_64").cost
+    assert summarise("f", ended, "arm64").cost < summarise("f", ended, "x86_64").cost
 
 
-def test_a_function_tells_its_cold_start_and_memory_where_the_platform_does_not() -> None:
+def test_cold_starts_and_memory_come_from_the_function_if_the_platform_reports_none() -> None:
     ended = invocations(
         lines(
             entry("a", cold_start=True, init_ms=540.5, memory_mb=98.8),
@@ -69,30 +69,34 @@ def test_a_function_tells_its_cold_start_and_memory_where_the_platform_does_not(
             report("b", 20, used=0),
         )
     )
-    found = add_up(FUNCTION, ended, "x86_64")
-    assert (found.cold_starts, found.init_ms.most, found.used_mb) == (1, 540.5, 301)
+    result = summarise(FUNCTION, ended, "x86_64")
+    assert (result.cold_starts, result.init_ms.most, result.used_mb) == (1, 540.5, 301)
 
 
-def test_nothing_is_no_division_by_zero() -> None:
-    found = add_up(FUNCTION, [], "x86_64")
-    assert (found.invocations, found.duration_ms, found.suggested_mb) == (0, Spread(0), None)
-    assert found.cost == 0
+def test_a_report_without_invocations() -> None:
+    result = summarise(FUNCTION, [], "x86_64")
+    assert (result.invocations, result.duration_ms, result.suggested_mb) == (
+        0,
+        DurationSummary(0),
+        None,
+    )
+    assert result.cost == 0
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([], Spread(0)),
-        ([7.0], Spread(1, 7.0, 7.0, 7.0, 7.0, 7.0)),
-        ([float(n) for n in range(1, 101)], Spread(100, 50.5, 50.0, 90.0, 99.0, 100.0)),
+        ([], DurationSummary(0)),
+        ([7.0], DurationSummary(1, 7.0, 7.0, 7.0, 7.0, 7.0)),
+        ([float(n) for n in range(1, 101)], DurationSummary(100, 50.5, 50.0, 90.0, 99.0, 100.0)),
     ],
 )
-def test_percentiles_are_exact(values: list[float], expected: Spread) -> None:
-    assert Spread.of(values) == expected
+def test_percentiles_are_exact(values: list[float], expected: DurationSummary) -> None:
+    assert DurationSummary.of(values) == expected
 
 
 @pytest.mark.parametrize(
-    ("used", "given", "expected"),
+    ("used", "configured", "expected"),
     [
         (300, 3008, 1769),
         (300, 1769, None),
@@ -104,5 +108,5 @@ def test_percentiles_are_exact(values: list[float], expected: Spread) -> None:
         (None, 3008, None),
     ],
 )
-def test_the_memory_to_set_instead(used: float | None, given: float, expected: int | None) -> None:
-    assert suggestion(used, given) == expected
+def test_the_suggested_memory(used: float | None, configured: float, expected: int | None) -> None:
+    assert suggested_memory(used, configured) == expected

@@ -1,4 +1,4 @@
-"""One request's way from its log lines: steps, gaps, and where it is now."""
+"""The trace of a request from its log lines: steps, gaps and state."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from facectl.logs.dead_letters import DeadLetter
 from facectl.logs.events import LogEvent
 from facectl.logs.parse import Line
 from facectl.logs.request_events import RequestEvents
-from facectl.logs.slow import slowest
 from facectl.logs.times import Window
-from facectl.logs.trace import Trace, as_dict, trace
+from facectl.logs.trace import Trace, as_dict, slowest, trace
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
 T = 1_000_000.0
@@ -40,7 +39,7 @@ def report(function: str, at: float, invocation: str, **fields: Any) -> Line:
 
 
 def post(invocation: str = "d1", at: float = 0.0, **received: Any) -> list[Line]:
-    """A frame that reached the URL 10 ms before `at`, with two faces, enqueued 200 ms later."""
+    """A frame with two faces that reached the URL 10 ms before `at`; enqueued 200 ms after `at`."""
     stages = {"decode_ms": 40, "detect_ms": 130, "crop_ms": 10, "enqueue_ms": 20}
     return [
         line(
@@ -115,7 +114,7 @@ def failed(at: float, received: Line, hidden: float, **more: Any) -> Line:
     )
 
 
-def followed(lines: list[Line], *, now: float = 100.0, **more: Any) -> Trace:
+def traced_from(lines: list[Line], *, now: float = 100.0, **more: Any) -> Trace:
     return trace(RequestEvents("r", lines, T + now, **more))
 
 
@@ -129,14 +128,14 @@ def dead_letter(message_id: str = "m1") -> DeadLetter:
 
 def test_an_answered_frame_step_by_step() -> None:
     received = delivered(0.25)
-    traced = followed([*post(), received, answered(0.33, received)])
+    traced = traced_from([*post(), received, answered(0.33, received)])
     assert [(step.event, step.since_ms) for step in traced.steps] == [
         ("arrived", 0.0),
         ("received", 10.0),
         ("decoded", 40.0),
         ("detected", 130.0),
         ("cropped", 10.0),
-        # SQS had the message 10 ms before face-detection knew.
+        # SQS accepted the message 10 ms before its response reached face-detection.
         ("enqueued", 10.0),
         ("delivered", 60.0),
         ("embedded", 75.0),
@@ -158,10 +157,10 @@ def test_an_answered_frame_step_by_step() -> None:
     json.dumps(as_dict(traced))
 
 
-def test_cold_starts_take_their_share_of_the_waiting() -> None:
+def test_cold_starts_are_part_of_the_waiting_time() -> None:
     received = delivered(1.19, cold_start=True, init_ms=850.0)
     lines = [*post(waited_ms=540.0, cold_start=True, init_ms=500.0), received]
-    traced = followed([*lines, answered(1.27, received)])
+    traced = traced_from([*lines, answered(1.27, received)])
     assert traced.steps[1].spent == {
         "cold start of face-detection": 500.0,
         "way to face-detection": 40.0,
@@ -188,7 +187,7 @@ def test_a_frame_without_a_face() -> None:
             enqueue_ms=20,
         ),
     ]
-    traced = followed(lines)
+    traced = traced_from(lines)
     assert events(traced) == ["arrived", "received", "decoded", "detected", "answered"]
     assert traced.steps[3].text == "detected no faces"
     assert (traced.state, traced.result) == ("answered", "No-Face")
@@ -205,14 +204,14 @@ def test_a_refused_frame() -> None:
         error="image_too_large",
         message="at most 10 bytes",
     )
-    traced = followed([*post()[:1], refusal])
+    traced = traced_from([*post()[:1], refusal])
     assert traced.state == "refused"
-    assert traced.now == "refused with 413 image_too_large: at most 10 bytes"
+    assert traced.state_text == "refused with 413 image_too_large: at most 10 bytes"
     assert events(traced) == ["arrived", "received", "refused"]
     assert traced.total_ms is None
 
 
-def test_a_queue_that_could_not_be_reached_is_no_refusal() -> None:
+def test_an_unreachable_queue_is_not_a_refusal() -> None:
     refusal = line(
         DETECTION_FUNCTION,
         "request",
@@ -223,7 +222,7 @@ def test_a_queue_that_could_not_be_reached_is_no_refusal() -> None:
         error="queue_unavailable",
         message="send it again",
     )
-    assert followed([*post()[:1], refusal]).state == "failed"
+    assert traced_from([*post()[:1], refusal]).state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -233,19 +232,19 @@ def test_a_queue_that_could_not_be_reached_is_no_refusal() -> None:
         ("killed", "Worker process died", "face-detection lost its worker"),
     ],
 )
-def test_a_worker_of_detection_that_ended(cause: str, text: str, words: str) -> None:
+def test_a_failed_worker_of_detection(cause: str, text: str, words: str) -> None:
     end = fault(DETECTION_FUNCTION, 2.0, "d1", cause, text)
-    traced = followed(post()[:1], ends=[end])
+    traced = traced_from(post()[:1], platform=[end])
     assert traced.state == "failed"
-    assert words in traced.now
+    assert words in traced.state_text
     assert events(traced) == ["arrived", "received", cause]
 
 
-def test_a_client_that_sent_again() -> None:
+def test_a_client_retry() -> None:
     received = delivered(5.25, waited_ms=60.0)
     lines = [*post()[:1], *post("d2", at=5.0), received, answered(5.33, received)]
     end = fault(DETECTION_FUNCTION, 2.0, "d1", "timeout")
-    traced = followed(lines, ends=[end])
+    traced = traced_from(lines, platform=[end])
     assert events(traced)[:5] == ["arrived", "received", "timeout", "arrived", "received"]
     assert traced.steps[3].spent == {"until the client sent it again": 2990.0}
     assert "POST 2" in traced.steps[3].text
@@ -255,7 +254,7 @@ def test_a_client_that_sent_again() -> None:
 def test_a_retry_and_its_wait() -> None:
     first, second = delivered(0.25), delivered(1.4, 2)
     lines = [*post(), first, failed(0.3, first, 1), second, answered(1.5, second)]
-    traced = followed(lines)
+    traced = traced_from(lines)
     assert events(traced)[6:] == [
         *("delivered", "failed", "delivered", "embedded", "matched", "answered")
     ]
@@ -277,52 +276,54 @@ def three_failures() -> list[Line]:
     return lines
 
 
-def test_a_message_that_died() -> None:
-    traced = followed(three_failures(), dead_letter=dead_letter())
+def test_a_dead_letter() -> None:
+    traced = traced_from(three_failures(), dead_letter=dead_letter())
     assert (traced.state, traced.result) == ("dead-letter queue", "Error")
-    assert traced.now == "in the dead-letter queue, answered Error: ValueError: bad crop"
+    assert traced.state_text == "in the dead-letter queue, answered Error: ValueError: bad crop"
     assert traced.steps[-1].text.endswith("the last delivery; answered Error")
     assert traced.total_ms == pytest.approx(6660.0)
 
 
-def test_a_message_between_its_death_and_the_dead_letter_queue() -> None:
-    soon = followed(three_failures(), now=10.0, queued=1)
+def test_a_message_between_its_last_error_and_the_dead_letter_queue() -> None:
+    soon = traced_from(three_failures(), now=10.0, queued=1)
     assert (soon.state, soon.result) == ("answered", "Error")
-    assert "moves to the dead-letter queue about 15 s after that" in soon.now
-    later = followed(three_failures(), now=500.0, queued=0)
-    assert "not in the dead-letter queue any more" in later.now
+    assert "moves to the dead-letter queue about 15 s after that" in soon.state_text
+    later = traced_from(three_failures(), now=500.0, queued=0)
+    assert "not in the dead-letter queue any more" in later.state_text
 
 
-def test_a_worker_of_recognition_that_was_killed() -> None:
+def test_a_killed_worker_of_recognition() -> None:
     received = delivered(0.25)
     end = fault(RECOGNITION_FUNCTION, 1.0, "i0.25", "killed", "Worker process died")
-    traced = followed([*post(), received], now=5.0, ends=[end], queued=1, visibility=12.0)
+    traced = traced_from([*post(), received], now=5.0, platform=[end], queued=1, visibility=12.0)
     assert traced.state == "in flight"
-    assert traced.now == "delivery 1 of 3 failed; waiting for the next delivery, due in 7 s"
+    assert traced.state_text == "delivery 1 of 3 failed; waiting for the next delivery, due in 7 s"
     assert traced.steps[-1].bad
     assert "lost its worker" in traced.steps[-1].text
 
 
-def test_an_invocation_that_died_of_another_frame_after_this_one() -> None:
+def test_an_invocation_that_failed_on_another_frame_after_this_one() -> None:
     received = delivered(0.25)
     end = fault(RECOGNITION_FUNCTION, 1.0, "i0.25", "timeout")
-    traced = followed([*post(), received, answered(0.33, received)], ends=[end])
+    traced = traced_from([*post(), received, answered(0.33, received)], platform=[end])
     assert traced.state == "answered"
     assert "timeout" not in events(traced)
 
 
-def test_aws_tells_a_timeout_in_its_report() -> None:
+def test_aws_reports_a_timeout_in_the_report_line() -> None:
     received = delivered(0.25)
     end = report(RECOGNITION_FUNCTION, 60.2, "i0.25", status="timeout", used_mb=3008.0)
-    traced = followed([*post(), received], ends=[end], queued=1, visibility=360.0)
+    traced = traced_from([*post(), received], platform=[end], queued=1, visibility=360.0)
     assert "face-recognition timed out" in traced.steps[-1].text
 
 
-def test_deliveries_that_left_no_line() -> None:
+def test_deliveries_without_a_line() -> None:
     second = delivered(20.0, 2)
-    stray = fault(RECOGNITION_FUNCTION, 3.0, "ix", "timeout", "Task timed out after 2.00 seconds")
+    unmatched_fault = fault(
+        RECOGNITION_FUNCTION, 3.0, "ix", "timeout", "Task timed out after 2.00 seconds"
+    )
     lines = [*post(), second, answered(20.1, second)]
-    traced = followed(lines, unmatched=[stray])
+    traced = traced_from(lines, unmatched=[unmatched_fault])
     assert events(traced)[6:8] == ["lost", "delivered"]
     assert traced.steps[6].text == (
         "delivery 1: face-recognition timed out after 2 s before it received the message"
@@ -331,7 +332,7 @@ def test_deliveries_that_left_no_line() -> None:
 
 def test_a_delivery_that_no_worker_received_was_throttled() -> None:
     third = delivered(40.0, 3)
-    traced = followed([*post(), third, answered(40.1, third)])
+    traced = traced_from([*post(), third, answered(40.1, third)])
     assert events(traced)[6:9] == ["throttled", "throttled", "delivered"]
     assert [step.text for step in traced.steps[6:8]] == [
         "delivery 1 was throttled: no worker received the message",
@@ -342,36 +343,36 @@ def test_a_delivery_that_no_worker_received_was_throttled() -> None:
 
 def test_a_worker_that_received_the_message_and_logged_no_more_was_lost() -> None:
     first, third = delivered(0.25), delivered(40.0, 3)
-    traced = followed([*post(), first, third, answered(40.1, third)])
+    traced = traced_from([*post(), first, third, answered(40.1, third)])
     assert events(traced)[6:10] == ["delivered", "lost", "throttled", "delivered"]
     assert traced.steps[7].text == "delivery 1: its worker received the message and was lost"
 
 
-def test_a_message_that_was_throttled_until_it_died() -> None:
-    traced = followed(post(), dead_letter=dead_letter())
+def test_a_message_throttled_at_every_delivery() -> None:
+    traced = traced_from(post(), dead_letter=dead_letter())
     assert traced.state == "dead-letter queue"
-    assert traced.now == (
+    assert traced.state_text == (
         "in the dead-letter queue, never answered: throttled: no worker ever received it"
     )
     assert traced.steps[-1].text == "every delivery was throttled: no worker received the message"
 
 
 def test_a_message_that_was_throttled_after_its_worker_was_lost() -> None:
-    traced = followed([*post(), delivered(0.25, 2)], dead_letter=dead_letter())
+    traced = traced_from([*post(), delivered(0.25, 2)], dead_letter=dead_letter())
     assert events(traced)[-4:] == ["throttled", "delivered", "lost", "throttled"]
-    assert "the worker of delivery 2 received it and was lost" in traced.now
+    assert "the worker of delivery 2 received it and was lost" in traced.state_text
 
 
-def test_a_message_whose_every_worker_died_silently() -> None:
+def test_a_message_whose_workers_all_failed_without_a_line() -> None:
     unmatched = [fault(RECOGNITION_FUNCTION, at, f"x{at}", "killed") for at in (1.0, 13.0, 25.0)]
-    traced = followed(post(), unmatched=unmatched, dead_letter=dead_letter())
+    traced = traced_from(post(), unmatched=unmatched, dead_letter=dead_letter())
     assert traced.state == "dead-letter queue"
-    assert "never answered: face-recognition lost its worker" in traced.now
+    assert "never answered: face-recognition lost its worker" in traced.state_text
     assert events(traced).count("lost") == 3
 
 
 @pytest.mark.parametrize(
-    ("lines", "unmatched", "why"),
+    ("lines", "unmatched", "reason"),
     [
         ([], [], "throttled: no worker ever received it"),
         ([delivered(0.25)], [], "a worker received it and was lost"),
@@ -382,16 +383,16 @@ def test_a_message_whose_every_worker_died_silently() -> None:
         ),
     ],
 )
-def test_why_a_message_without_an_error_died(
-    lines: list[Line], unmatched: list[Line], why: str
+def test_the_reason_of_a_dead_letter_without_an_error(
+    lines: list[Line], unmatched: list[Line], reason: str
 ) -> None:
-    assert failure_reasons._failure(dead_letter(), lines, [], unmatched).why == why
+    assert failure_reasons._failure(dead_letter(), lines, [], unmatched).reason == reason
 
 
 def test_a_redriven_message() -> None:
     again = delivered(60.0, 1, "m2", waited_ms=500.0)
     lines = [*three_failures(), again, answered(60.1, again)]
-    traced = followed(lines)
+    traced = traced_from(lines)
     assert (traced.state, traced.result) == ("answered", "Ada,Unknown")
     [sent] = [step for step in traced.steps if "redriven" in step.text]
     assert sent.at == pytest.approx(T + 59.5)
@@ -400,30 +401,36 @@ def test_a_redriven_message() -> None:
 @pytest.mark.parametrize(
     ("lines", "now", "queued", "state", "words"),
     [
-        (post()[:1], 1.0, None, "in flight", "face-detection is looking at it"),
+        (post()[:1], 1.0, None, "in flight", "face-detection is processing it"),
         (post(), 3.2, 1, "in flight", "on the request queue for 3 s"),
-        ([*post(), delivered(0.25)], 2.25, 1, "in flight", "face-recognition has it, delivery 1"),
+        (
+            [*post(), delivered(0.25)],
+            2.25,
+            1,
+            "in flight",
+            "face-recognition is processing delivery 1",
+        ),
         (post(), 500.0, 0, "gone", "neither answered nor on a queue"),
         (post(), 3.0, 0, "in flight", "on the request queue"),
     ],
 )
-def test_where_it_is_now(
+def test_the_state_of_a_request(
     lines: list[Line], now: float, queued: int | None, state: str, words: str
 ) -> None:
-    traced = followed(lines, now=now, queued=queued)
+    traced = traced_from(lines, now=now, queued=queued)
     assert traced.state == state
-    assert words in traced.now
+    assert words in traced.state_text
 
 
 def test_logs_without_names() -> None:
     received = delivered(0.25)
     end = answered(0.33, received, matches=[{"known": True, "distance": 0.4}])
     fields = {key: value for key, value in end.fields.items() if key != "result"}
-    traced = followed(
+    traced = traced_from(
         [*post(), received, Line(end.event, "entry", end.at, "INFO", "i0.25", fields)]
     )
     assert (traced.state, traced.result) == ("answered", None)
-    assert traced.now == "answered; the logs hold no names"
+    assert traced.state_text == "answered; the logs hold no names"
     assert traced.steps[-2].text == "matched: someone known (distance 0.4)"
 
 

@@ -1,4 +1,4 @@
-"""`facectl deploy --no-names`: from the option to the functions' setting."""
+"""`facectl deploy --no-names`: the option sets log_names of the functions."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from facectl.deploy.options import Options
 from lambda_src.settings import FunctionSettings
 
 
-def told(options: Options) -> bool:
+def log_names_of(options: Options) -> bool:
     return FunctionSettings.from_environment(options.environment).log_names
 
 
-def test_names_are_logged_unless_it_is_said() -> None:
-    assert told(Options())
-    assert told(Options(log_names=True))
-    assert not told(Options(log_names=False))
+def test_names_are_logged_by_default() -> None:
+    assert log_names_of(Options())
+    assert log_names_of(Options(log_names=True))
+    assert not log_names_of(Options(log_names=False))
 
 
-def test_what_was_said_once_stays_said() -> None:
+def test_a_deployment_keeps_its_log_names_setting() -> None:
     before = Options(log_names=False)
-    assert not told(Options(memory=2048).over(before))
-    assert told(Options(log_names=True).over(before))
+    assert not log_names_of(Options(memory=2048).over(before))
+    assert log_names_of(Options(log_names=True).over(before))

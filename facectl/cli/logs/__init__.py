@@ -1,4 +1,4 @@
-"""`facectl logs`: what the functions logged, merged by time; `facectl logs report`."""
+"""`facectl logs`: both functions' logs, merged by time; `facectl logs report`: statistics."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from facectl.logs.parse import Line
-    from facectl.logs.select import Wanted
+    from facectl.logs.read import LineFilter
     from facectl.logs.times import Window
 
 app = typer.Typer(invoke_without_command=True)
 
 Since = Annotated[
-    str, typer.Option("--since", help="From when on: 10m, 2h ago, 1d, 2026-03-01T12:00.")
+    str, typer.Option("--since", help="Start time: 10m, 2h ago, 1d, 2026-03-01T12:00.")
 ]
-Until = Annotated[str | None, typer.Option("--until", help="Until when; now where not given.")]
+Until = Annotated[str | None, typer.Option("--until", help="End time; default now.")]
 FunctionName = Annotated[
-    str | None, typer.Option("--function", help="Only detection, or only recognition.")
+    str | None, typer.Option("--function", help="Only one function: detection or recognition.")
 ]
 
 
@@ -39,7 +39,8 @@ def logs(
     overrides: Overrides,
     context: typer.Context,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is logged, until Ctrl-C.")
+        bool,
+        typer.Option("--follow", "-f", help="Show new lines as they are logged, until Ctrl-C."),
     ] = False,
     since: Since = "10m",
     until: Until = None,
@@ -48,21 +49,21 @@ def logs(
         str | None, typer.Option("--request-id", help="Only the lines of this request.")
     ] = None,
     level: Annotated[
-        str | None, typer.Option("--level", help="At least debug, info, warning or error.")
+        str | None, typer.Option("--level", help="Minimum level: debug, info, warning or error.")
     ] = None,
     grep: Annotated[
-        str | None, typer.Option("--grep", help="Only what matches this regular expression.")
+        str | None, typer.Option("--grep", help="Only lines that match this regular expression.")
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Each event as it was logged.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Show each event unchanged.")] = False,
     poll: Annotated[
         bool, typer.Option("--poll", help="Follow without Live Tail, which AWS charges for.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show what both functions logged, merged by time; by default the last ten minutes.
+    """Show the logs of both functions, merged by time; by default the last ten minutes.
 
-    START and END lines are shown with --level debug, --raw and --json. With
-    --json, one JSON object a line.
+    START and END lines are shown with --level debug, --raw and --json. --json
+    prints one JSON object per line.
 
     [bold]Examples[/bold]
 
@@ -76,28 +77,27 @@ def logs(
     """
     if context.invoked_subcommand is not None:
         return
-    from facectl.cli.logs.lines import shower
-    from facectl.logs import read, times
+    from facectl.cli.logs.lines import line_formatter
+    from facectl.logs import read, search, times
     from facectl.logs.events import FUNCTIONS, function_named
-    from facectl.logs.select import Wanted, pattern_of
     from facectl.logs.source import LogSource
 
     deployment = resolve(overrides)
     functions = FUNCTIONS if function is None else (function_named(function),)
-    wanted = Wanted.of(level or ("debug" if raw or json else "info"), request_id, grep)
+    selected = read.LineFilter.of(level or ("debug" if raw or json else "info"), request_id, grep)
     window = times.window(since, until, now=time.time(), ahead=follow)
-    show = shower(raw=raw, json=json)
+    line_format = line_formatter(raw=raw, json=json)
     if follow:
         end = None if until is None else window.end
-        lines = read.followed(deployment, functions, (window.start, end), live=not poll, tell=_tell)
-        _print(filter(wanted, lines), show)
+        lines = read.followed(deployment, functions, (window.start, end), live=not poll, tell=warn)
+        _print(filter(selected, lines), line_format)
         return
     clients = Clients(deployment)
-    pattern = "" if request_id is None else pattern_of(request_id)
+    pattern = "" if request_id is None else search.filter_pattern(request_id)
     with err.status("Reading the logs"):
-        lines = read.lines(LogSource(clients), functions, window, pattern=pattern, tell=_tell)
-    if not _print(filter(wanted, lines), show):
-        _say_none(clients, wanted, window, functions)
+        lines = read.lines(LogSource(clients), functions, window, pattern=pattern, tell=warn)
+    if not _print(filter(selected, lines), line_format):
+        _report_none(clients, selected, window, functions)
 
 
 @app.command()
@@ -109,7 +109,7 @@ def report(
     function: FunctionName = None,
     json: Json = False,
 ) -> None:
-    """Add up what the platform reported: durations, cold starts, failures, memory, cost.
+    """Summarise durations, cold starts, failures, memory and cost by function.
 
     [bold]Examples[/bold]
 
@@ -125,7 +125,7 @@ def report(
     functions = FUNCTIONS if function is None else (function_named(function),)
     window = times.window(since, until, now=time.time())
     with err.status("Reading the logs"):
-        reports = gather(Clients(deployment), functions, window, tell=_tell)
+        reports = gather(Clients(deployment), functions, window, tell=warn)
     if json:
         print_json(
             {
@@ -138,28 +138,31 @@ def report(
         show_report(reports, window)
 
 
-def _say_none(clients: Clients, wanted: Wanted, window: Window, functions: Sequence[str]) -> None:
-    """Say that there is nothing; raises InputError for a request that is not there either."""
-    if wanted.request_id is not None:
+def _report_none(
+    clients: Clients, selected: LineFilter, window: Window, functions: Sequence[str]
+) -> None:
+    """Report that no lines match; raises InputError if the request does not exist."""
+    if selected.request_id is not None:
         from facectl.logs import search
         from facectl.logs.source import LogSource
 
         source = LogSource(clients)
-        search.of_request(source, wanted.request_id, window, functions=functions)
-    err.print(f"Nothing of the kind in the logs of {' and '.join(functions)} {window}")
+        search.of_request(source, selected.request_id, window, functions=functions)
+    err.print(f"No matching lines in the logs of {' and '.join(functions)} {window}")
 
 
-def _print(lines: Iterable[Line], show: Callable[[Line], Text]) -> int:
-    """Print the lines as they come, until Ctrl-C; how many there were."""
+def _print(lines: Iterable[Line], line_format: Callable[[Line], Text]) -> int:
+    """Print the lines as they arrive, until Ctrl-C; returns how many were printed."""
     printed = 0
     try:
         for line in lines:
-            out.print(show(line), soft_wrap=True)
+            out.print(line_format(line), soft_wrap=True)
             printed += 1
     except KeyboardInterrupt:
         err.print(f"Stopped after {printed} lines.")
     return printed
 
 
-def _tell(sentence: str) -> None:
-    err.print(f"[yellow]{escape(sentence)}[/yellow]", soft_wrap=True)
+def warn(message: str) -> None:
+    """Print a warning to stderr."""
+    err.print(f"[yellow]{escape(message)}[/yellow]", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How a log line is shown: its time, its function in its colour, and what it says."""
+"""Formats log lines: as text with coloured columns, raw, or as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
 COLOURS = {DETECTION_FUNCTION: "cyan", RECOGNITION_FUNCTION: "magenta"}
 _LEVEL_COLOURS = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red"}
-# What the columns show already.
-_SHOWN = frozenset({"time", "level", "function", "stage", "request_id", "invocation"})
+# Fields that have a column of their own.
+_COLUMN_FIELDS = frozenset({"time", "level", "function", "stage", "request_id", "invocation"})
 
 
-def shower(*, raw: bool, json: bool) -> Callable[[Line], Text]:
-    """What turns lines into what is printed."""
+def line_formatter(*, raw: bool, json: bool) -> Callable[[Line], Text]:
+    """The function that formats a line."""
     if json:
         return lambda line: Text(as_json(line))
     if raw:
@@ -29,20 +29,20 @@ def shower(*, raw: bool, json: bool) -> Callable[[Line], Text]:
 
 
 def readable(line: Line) -> Text:
-    """One row: time, function, request, what happened."""
-    at = datetime.fromtimestamp(line.at)  # noqa: DTZ006 - the reader's own clock
+    """One row: time, function, request, text."""
+    at = datetime.fromtimestamp(line.at)  # noqa: DTZ006 - local time is shown
     text = Text()
     text.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  ", style="dim")
     short = line.function.removeprefix("face-")
     text.append(f"{short:<13}", style=COLOURS.get(line.function, ""))
     if line.request_id is not None:
         text.append(f"{printable(line.request_id)}  ", style="bold")
-    text.append(printable(said(line)), style=_LEVEL_COLOURS[line.level])
+    text.append(printable(line_text(line)), style=_LEVEL_COLOURS[line.level])
     return text
 
 
-def said(line: Line) -> str:
-    """What the line says, in words."""
+def line_text(line: Line) -> str:
+    """The text of a line, without its time, function and request."""
     if line.kind == "entry":
         return _entry(line)
     if line.kind == "report":
@@ -73,7 +73,7 @@ def as_json(line: Line) -> str:
 def _entry(line: Line) -> str:
     parts = [line.stage or line.level.lower()]
     for name, value in line.fields.items():
-        if name in _SHOWN or value is None or value is False:
+        if name in _COLUMN_FIELDS or value is None or value is False:
             continue
         if name in {"cold_start", "init_ms"} and line.stage != "received":
             continue

@@ -1,4 +1,4 @@
-"""How `facectl logs report` looks."""
+"""Prints the report of `facectl logs report`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from facectl.console import err, out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.logs.report import FunctionReport, Spread
+    from facectl.logs.report import DurationSummary, FunctionReport
     from facectl.logs.times import Window
 
 
 def show_report(reports: Sequence[FunctionReport], window: Window) -> None:
-    """One column a function, one row a figure."""
+    """Print one column per function, one row per figure."""
     table = Table("", *(report.function for report in reports), title=str(window))
     rows = [
         ("invocations", [str(report.invocations) for report in reports]),
         ("failed", [str(report.errors) for report in reports]),
         ("timed out", [str(report.timeouts) for report in reports]),
         ("cold starts", [_share(report) for report in reports]),
-        ("duration, warm", [_spread(report.duration_ms) for report in reports]),
-        ("duration, cold", [_spread(report.cold_duration_ms) for report in reports]),
-        ("cold start itself", [_spread(report.init_ms) for report in reports]),
-        ("memory used, given", [_memory(report) for report in reports]),
+        ("duration, warm", [_summary(report.duration_ms) for report in reports]),
+        ("duration, cold", [_summary(report.cold_duration_ms) for report in reports]),
+        ("cold start", [_summary(report.init_ms) for report in reports]),
+        ("memory used, configured", [_memory(report) for report in reports]),
         ("billed", [f"{report.billed_seconds:.1f} s" for report in reports]),
         ("cost", [_dollars(report.cost) for report in reports]),
     ]
@@ -34,7 +34,7 @@ def show_report(reports: Sequence[FunctionReport], window: Window) -> None:
         table.add_row(name, *cells)
     out.print(table)
     total = sum(report.cost for report in reports)
-    out.print(f"Together {_dollars(total)}, at the prices of {reports[0].price_date}.")
+    out.print(f"Total {_dollars(total)}, at the prices of {reports[0].price_date}.")
     for report in reports:
         if report.suggested_mb is not None:
             out.print(_advice(report), soft_wrap=True)
@@ -50,12 +50,12 @@ def _share(report: FunctionReport) -> str:
     return f"{report.cold_starts} ({report.cold_starts / report.invocations:.0%})"
 
 
-def _spread(spread: Spread) -> str:
-    if spread.p50 is None:
+def _summary(summary: DurationSummary) -> str:
+    if summary.p50 is None:
         return "-"
     return (
-        f"p50 {spread.p50:.0f}, p90 {spread.p90:.0f}, p99 {spread.p99:.0f}, "
-        f"max {spread.most:.0f} ms ({spread.count})"
+        f"p50 {summary.p50:.0f}, p90 {summary.p90:.0f}, p99 {summary.p99:.0f}, "
+        f"max {summary.most:.0f} ms ({summary.count})"
     )
 
 
@@ -74,9 +74,9 @@ def _dollars(amount: float) -> str:
 def _advice(report: FunctionReport) -> str:
     more = (report.suggested_mb or 0) > (report.memory_mb or 0)
     why = (
-        "it used nearly all it has"
+        "it used nearly all of it"
         if more
-        else "it never used more, though fewer MB are also less computing power: measure it"
+        else "it never used more; less memory also means less CPU, so measure it"
     )
     return (
         f"{report.function}: {report.used_mb} of {report.memory_mb} MB used; "
