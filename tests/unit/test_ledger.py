@@ -521,3 +521,82 @@ def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) 
     assert ledger.unsure(0) == {1, 2, 3, 4}
     ledger.answered(answer("run-000004"), 100.0)
     assert (ledger.counts.opened, ledger.counts.accepted) == (6, 3)
+
+
+def test_a_full_window_asks_ten_times_a_second_whether_to_stop(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        opened(ledger, index)
+    waits: list[float | None] = []
+    monkeypatch.setattr(ledger._changed, "wait", waits.append)
+    stop = iter([False, False, True])
+    assert ledger.open(Frame(3, "f3", 0.0), None, stop=lambda: next(stop)) is None
+    assert waits == [0.1, 0.1]
+
+
+def test_what_was_replayed_counts_by_its_status(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), clock=clock)
+    ledger.replay(Outcome(0, "f0", "run-000000", 0.0, "unanswered"))
+    assert (ledger.counts.accepted, ledger.counts.answered, ledger.counts.refused) == (1, 0, 0)
+    ledger.replay(Outcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    assert (ledger.counts.accepted, ledger.counts.answered, ledger.counts.refused) == (1, 0, 1)
+    ledger.replay(Outcome(2, "f2", "run-000002", 0.0, "answered", answer("run-000002"), 0.5))
+    assert (ledger.counts.accepted, ledger.counts.answered, ledger.counts.refused) == (2, 1, 1)
+    assert (ledger.counts.opened, ledger.counts.earlier) == (3, 3)
+
+
+def test_a_run_stays_hopeless_however_many_are_lost(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    lose(ledger, clock, 0, 20)
+    # The first of twenty was given up at 160.5.
+    clock.now = 220.5
+    assert not ledger.hopeless
+    clock.now = 220.6
+    assert ledger.hopeless
+
+
+def test_whose_time_nobody_knows_has_no_latency_late_or_not(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    found: list[Outcome] = []
+    late: list[Outcome] = []
+    ledger.listen(found.append, late=late.append)
+    for index in range(2):
+        ledger.restore(index, f"f{index}", index / 10, DELIVERY)
+    assert (ledger.counts.opened, ledger.counts.accepted, ledger.counts.waiting) == (2, 2, 2)
+    ledger.answered(answer("run-000000"), 130.0)
+    clock.now = 191.0
+    ledger.answered(answer("run-000001"), 191.0)
+    assert [(o.status, o.latency, o.timestamp) for o in (*found, *late)] == [
+        ("answered", None, 0.0),
+        ("unanswered", None, 0.1),
+        ("late", None, 0.1),
+    ]
+
+
+def test_a_late_answer_to_what_failed_moves_nobodys_deadline(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), timeout=60, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    ledger.undelivered(opened(ledger, 0), "503: busy")
+    clock.now = 130.0
+    ledger.accepted(opened(ledger, 1), DELIVERY)
+    clock.now = 161.0
+    ledger.answered(answer("run-000000"), 161.0)
+    assert (ledger.counts.accepted, ledger.counts.late) == (2, 1)
+    clock.now = 190.5
+    ledger.expire()
+    assert statuses(found) == [(0, "failed"), (1, "unanswered")]
+
+
+def test_a_run_that_does_not_wait_holds_no_frame_that_failed(clock: Clock) -> None:
+    ledger = Ledger(record=Notebook(), wait=False, clock=clock)
+    found: list[Outcome] = []
+    ledger.listen(found.append)
+    ledger.undelivered(opened(ledger, 0), "503: busy")
+    ledger.refused(opened(ledger, 1), "400: no")
+    ledger.accepted(opened(ledger, 2), DELIVERY)
+    assert statuses(found) == [(0, "failed"), (1, "refused"), (2, "accepted")]
+    assert not ledger.expecting(0)
+    ledger.close(interrupted=False)
+    assert len(found) == 3
