@@ -844,3 +844,36 @@ def test_without_a_bucket_only_what_is_ahead_of_the_functions_goes_on() -> None:
             publish.publish_local(Clients(DEPLOYMENT))
         # Read only: nothing is published, and that is no error.
         assert publish.others(Clients(DEPLOYMENT)) == []
+
+
+def test_a_foreign_gallery_of_facectl_1_is_seen_before_anything_is_sent(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    old_layout(clients)
+    before = objects(clients)
+    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "another-computer"))
+    store = made()
+    put(store, Eve=1)
+    with pytest.raises(GalleryError, match="does not know"):
+        publish.publish(clients, store)
+    assert objects(clients) == before
+    publish.publish(clients, store, replace=True)
+    assert served(clients).names == ("Eve",)
+    data = clients.s3.get_object(Bucket=BUCKET, Key=OLD_KEY)["Body"].read()
+    assert Manifest.parse(data).lineage == store.lineage
+
+
+def test_an_old_gallery_that_functions_refuse_is_left_alone_where_it_is_of_another_space(
+    clients: Clients,
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    manifest = publish.publish(clients, store)
+    other = replace(manifest, space="other/facenet").serialise()
+    for body, is_left in ((other, True), (b"broken", False)):
+        clients.s3.put_object(Bucket=BUCKET, Key=OLD_KEY, Body=body)
+        publish.publish(clients, store)
+        now = clients.s3.get_object(Bucket=BUCKET, Key=OLD_KEY)["Body"].read()
+        assert (now == body) is is_left

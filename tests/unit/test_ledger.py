@@ -600,3 +600,8 @@ def test_a_run_that_does_not_wait_holds_no_frame_that_failed(clock: Clock) -> No
     assert not ledger.expecting(0)
     ledger.close(interrupted=False)
     assert len(found) == 3
+
+
+def test_what_is_known_of_a_frame_has_no_other_attributes(ledger: Ledger) -> None:
+    opened(ledger, 0)
+    assert not hasattr(ledger._pending["run-000000"], "__dict__")
