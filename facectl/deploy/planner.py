@@ -107,11 +107,14 @@ def without(found: Found, steps: Sequence[Step]) -> Found:
     gone = {key(step.resource) for step in steps}
 
     def is_left(resource: Resource) -> bool:
-        if isinstance(resource, _ATTACHED) and (Function.kind, _function_of(resource)) in gone:
-            return isinstance(resource, Trigger)
-        if isinstance(resource, Image) and (Repository.kind, resource.repository) in gone:
+        if key(resource) in gone:
             return False
-        return key(resource) not in gone
+        if isinstance(resource, _ATTACHED) and (Function.kind, _function_of(resource)) in gone:
+            # A trigger outlives its function.
+            return isinstance(resource, Trigger)
+        if isinstance(resource, Image):
+            return (Repository.kind, resource.repository) not in gone
+        return True
 
     return {place: resource for place, resource in found.items() if is_left(resource)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -677,3 +677,203 @@ def test_a_part_that_another_computer_deleted_meanwhile_is_sent_again(
     put(store, Ada=1)
     publish.publish(clients, store)
     assert served(clients).names == ("Ada",)
+
+
+def lay(clients: Clients, manifest: Manifest, space: str, day: int) -> Manifest:
+    """Put a manifest where the gallery of a space is, published on a day of January."""
+    there = replace(manifest, space=space, published=f"2026-01-{day:02d}T00:00:00.000+00:00")
+    clients.s3.put_object(Bucket=BUCKET, Key=manifest_key(space), Body=there.serialise())
+    return there
+
+
+def test_galleries_of_other_models_are_told_the_newest_first(clients: Clients) -> None:
+    assert publish.others(clients) == []
+    store = made()
+    put(store, Ada=1)
+    manifest = publish.publish(clients, store)
+    laid = [
+        lay(clients, manifest, space, day)
+        for space, day in (("zzzz/facenet", 2), ("0000/facenet", 3), ("mmmm/facenet", 1))
+    ]
+    clients.s3.put_object(Bucket=BUCKET, Key=manifest_key("broken"), Body=b"broken")
+    assert publish.others(clients) == [laid[1], laid[0], laid[2]]
+    # Where nothing says which model runs: whatever was published last.
+    unknown = at(clients, space=None)
+    assert [each.space for each in publish.others(unknown)][1:] == [
+        each.space for each in (laid[1], laid[0], laid[2])
+    ]
+    lay(clients, manifest, SPACE, 1)
+    newest = publish.inspect(unknown)
+    assert (newest.manifest, newest.problem) == (laid[1], None)
+    own = publish.inspect(clients)
+    assert (own.key, own.problem) == (KEY, None)
+
+
+def test_what_the_bucket_holds_is_told_in_a_line(clients: Clients) -> None:
+    assert publish.facts(clients) == {"gallery": "nobody is enrolled"}
+    assert publish.inspect(clients) == publish.Published(None)
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"broken")
+    assert str(publish.facts(clients)["gallery"]).startswith(f"{KEY} is refused: ")
+    store = made()
+    put(store, Ada=1)
+    put(store, Grace=2)
+    publish.publish(clients, store)
+    assert publish.facts(clients) == {"gallery": "version 2 with 2 people"}
+    other = publish.facts(at(clients, space="other/facenet"))["gallery"]
+    assert str(other).startswith(
+        "version 2 with 2 people: no gallery is published for the model's space other/facenet"
+    )
+
+
+def test_a_part_that_is_missing_is_named(clients: Clients) -> None:
+    store = made()
+    put(store, Ada=1)
+    publish.publish(clients, store)
+    there = publish.inspect(clients)
+    with pytest.raises(CloudError, match=f"part 0123456789ab of .* missing in {BUCKET}") as caught:
+        publish.fetch_part(clients, there, "0123456789abcdef" * 4)
+    assert caught.value.hint == "facectl gallery publish   on the computer that keeps it"
+
+
+def test_what_is_known_of_a_publication_never_changes() -> None:
+    there = publish.Published(None)
+    with pytest.raises(FrozenInstanceError):
+        there.problem = "none"  # type: ignore[misc]
+    assert not hasattr(there, "__dict__")
+
+
+@pytest.mark.parametrize("space", ["0000/facenet", "zzzz/facenet"])
+def test_no_other_space_is_the_models(clients: Clients, space: str) -> None:
+    store = made()
+    put(store, Ada=1)
+    other = replace(publish.publish(clients, store), space=space)
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=other.serialise())
+    assert f"{KEY} is of space {space}" in (publish.inspect(clients).problem or "")
+
+
+@pytest.mark.parametrize("lineage", ["00000000", "zzzzzzzz"])
+def test_an_empty_gallery_of_another_computer_is_overwritten_and_one_of_somebody_is_not(
+    clients: Clients, lineage: str
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    manifest = publish.publish(clients, store)
+    foreign = replace(manifest, lineage=lineage)
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=foreign.serialise())
+    with pytest.raises(GalleryError, match="does not know"):
+        publish.publish(clients, store)
+    assert publish.inspect(clients).manifest == foreign
+    empty = replace(foreign, people=0, parts=())
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=empty.serialise())
+    assert publish.publish(clients, store).lineage == store.lineage
+    assert served(clients).names == ("Ada",)
+
+
+def test_a_publication_that_others_keep_changing_is_tried_five_times(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str | None] = []
+
+    def swap(_: GalleryBucket, key: str, data: bytes, etag: str | None) -> bool:
+        calls.append(etag)
+        return False
+
+    monkeypatch.setattr(GalleryBucket, "swap", swap)
+    store = made()
+    put(store, Ada=1)
+    with pytest.raises(CloudError, match="changed by another computer again") as caught:
+        publish.publish(clients, store)
+    assert calls == [None] * 5
+    assert caught.value.hint == "facectl gallery publish"
+
+
+def test_parts_that_are_deleted_again_and_again_are_looked_for_five_times(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    real = GalleryBucket.listed
+    sent: list[int] = []
+
+    def listed(bucket: GalleryBucket, prefix: str) -> list[Any]:
+        return [] if prefix == f"{FOLDER}parts/" else real(bucket, prefix)
+
+    monkeypatch.setattr(GalleryBucket, "listed", listed)
+    with pytest.raises(CloudError, match="deleted again and again"):
+        publish.publish(clients, store, progress=sent.append)
+    # Once before it was named, and five times after that.
+    assert len(sent) == 6
+
+
+def test_of_several_parts_the_one_that_is_gone_is_sent_again(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made()
+    crowd(store, 4000)
+    real = GalleryBucket.swap
+
+    def swap(bucket: GalleryBucket, key: str, data: bytes, etag: str | None) -> bool:
+        bucket.delete([bucket.listed(f"{FOLDER}parts/")[0].key])
+        return real(bucket, key, data, etag)
+
+    monkeypatch.setattr(GalleryBucket, "swap", swap)
+    sent: list[int] = []
+    publish.publish(clients, store, progress=sent.append)
+    assert len(sent) == 8 + 1
+    assert len(served(clients).names) == 4000
+
+
+def test_functions_that_may_still_run_another_model_keep_what_was_forgotten_for_now(
+    clients: Clients,
+) -> None:
+    store = made()
+    put(store, Ada=1, Grace=1)
+    publish.publish(clients, store)
+    people.forget("alice", "Ada")
+    publish.publish(clients, store, ahead=True)
+    assert len(forgetting.pending(store)) == 1
+    publish.publish(clients, store)
+    assert forgetting.pending(store) == []
+
+
+def test_without_a_bucket_only_what_is_ahead_of_the_functions_goes_on() -> None:
+    with mock_aws():
+        put(made(), Ada=1)
+        assert publish.publish_local(Clients(DEPLOYMENT), ahead=True) is None
+        with pytest.raises(CloudError, match="NoSuchBucket"):
+            publish.publish_local(Clients(DEPLOYMENT))
+        # Read only: nothing is published, and that is no error.
+        assert publish.others(Clients(DEPLOYMENT)) == []
+
+
+def test_a_foreign_gallery_of_facectl_1_is_seen_before_anything_is_sent(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put(made(), Ada=1)
+    publish.publish_local(clients)
+    old_layout(clients)
+    before = objects(clients)
+    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "another-computer"))
+    store = made()
+    put(store, Eve=1)
+    with pytest.raises(GalleryError, match="does not know"):
+        publish.publish(clients, store)
+    assert objects(clients) == before
+    publish.publish(clients, store, replace=True)
+    assert served(clients).names == ("Eve",)
+    data = clients.s3.get_object(Bucket=BUCKET, Key=OLD_KEY)["Body"].read()
+    assert Manifest.parse(data).lineage == store.lineage
+
+
+def test_an_old_gallery_that_functions_refuse_is_left_alone_where_it_is_of_another_space(
+    clients: Clients,
+) -> None:
+    store = made()
+    put(store, Ada=1)
+    manifest = publish.publish(clients, store)
+    other = replace(manifest, space="other/facenet").serialise()
+    for body, is_left in ((other, True), (b"broken", False)):
+        clients.s3.put_object(Bucket=BUCKET, Key=OLD_KEY, Body=body)
+        publish.publish(clients, store)
+        now = clients.s3.get_object(Bucket=BUCKET, Key=OLD_KEY)["Body"].read()
+        assert (now == body) is is_left

@@ -93,9 +93,11 @@ def mutate(module: str, config: dict[str, Any], options: argparse.Namespace) -> 
         ]
         try:
             for item, future in running:
-                over = seconds is not None and time.monotonic() - began > seconds
-                skipped = over and future.cancel()
-                db.set_result(item.job_id, SKIPPED if skipped else future.result())
+                if seconds is not None and time.monotonic() - began > seconds:
+                    # All that wait: a pool has begun the next one before it is looked at here.
+                    for _, waiting in running:
+                        waiting.cancel()
+                db.set_result(item.job_id, SKIPPED if future.cancelled() else future.result())
         except KeyboardInterrupt:
             print("Interrupted: what was tested until now", flush=True)
         finally:

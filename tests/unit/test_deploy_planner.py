@@ -33,7 +33,7 @@ from facectl.deploy.models import (
     Update,
     key,
 )
-from facectl.deploy.planner import differences, owner_of, plan, plan_removal
+from facectl.deploy.planner import differences, owner_of, owners, plan, plan_removal, without
 from facectl.deploy.recipe import Recipe
 from facectl.deploy.report import step_facts, step_line
 from facectl.errors import CloudError
@@ -450,3 +450,50 @@ def test_a_policy_of_one_statement_may_be_no_list() -> None:
     assert differences(single, dataclasses.replace(single, trust="")) == (
         Change("trust statement Take", "none", '{"Effect":"Allow","Sid":"Take"}'),
     )
+
+
+def test_whose_a_place_is_and_whether_a_demos() -> None:
+    function, group = only(Function), only(LogGroup)
+    demo = dataclasses.replace(function, name="face-detection", owner="demo", demo=True)
+    found = there(
+        (
+            demo,
+            # Neither a log group nor a function that is not marked takes the mark away.
+            dataclasses.replace(group, owner="demo"),
+            dataclasses.replace(function, name="face-recognition", owner="43"),
+            Repository("face-detection", "44"),
+            dataclasses.replace(only(LogGroup, "recognition"), owner=None),
+            # Their names have the ASU ID in them: several deployments have them side by side.
+            *(each for each in WANTED if isinstance(each, (Bucket, Queue, Role))),
+        )
+    )
+    assert owners(found) == {"demo": True, "43": False, "44": False}
+    assert owners({}) == {}
+
+
+def test_a_mark_counts_whichever_of_a_demos_resources_has_it() -> None:
+    function = dataclasses.replace(only(Function), owner="demo")
+    marked = dataclasses.replace(function, name="face-recognition", demo=True)
+    for order in ((function, marked), (marked, function)):
+        assert owners(there(order)) == {"demo": True}
+
+
+def test_what_is_left_after_a_removal_is_what_hangs_on_nothing_that_is_gone() -> None:
+    repository, image = Repository("face-detection", "42"), Image("face-detection", "abc")
+    other = Image("another", "abc")
+    function, trigger = only(Function, "face-detection"), only(Trigger)
+    found = there((*WARM, repository, image, other))
+    assert without(found, ()) == found
+    left = without(found, (Delete(function), Delete(repository)))
+    assert {place for place in found if place not in left} == {
+        key(each)
+        for each in found.values()
+        if each in (function, repository, image)
+        or (isinstance(each, (Alias, FunctionUrl, Permission)) and "detection" in each.name)
+    }
+    # A trigger outlives its function, unless it is removed too.
+    recognition = only(Function, "face-recognition")
+    assert key(trigger) in without(found, (Delete(recognition),))
+    assert key(trigger) not in without(found, (Delete(trigger),))
+    assert key(trigger) not in without(found, (Delete(trigger), Delete(recognition)))
+    assert set(without(found, plan_removal(found, "42"))) == {key(other)}

@@ -523,3 +523,87 @@ def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) 
     assert tracker.unsure(0) == {1, 2, 3, 4}
     tracker.answered(answer("run-000004"), 100.0)
     assert (tracker.counts.opened, tracker.counts.accepted) == (6, 3)
+
+
+def test_a_full_window_asks_ten_times_a_second_whether_to_stop(
+    tracker: InFlightTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        opened(tracker, index)
+    waits: list[float | None] = []
+    monkeypatch.setattr(tracker._changed, "wait", waits.append)
+    stop = iter([False, False, True])
+    assert tracker.open(Frame(3, "f3", 0.0), None, stop=lambda: next(stop)) is None
+    assert waits == [0.1, 0.1]
+
+
+def test_what_was_replayed_counts_by_its_status(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), clock=clock)
+    tracker.replay(FrameOutcome(0, "f0", "run-000000", 0.0, "unanswered"))
+    assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (1, 0, 0)
+    tracker.replay(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (1, 0, 1)
+    tracker.replay(FrameOutcome(2, "f2", "run-000002", 0.0, "answered", answer("run-000002"), 0.5))
+    assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (2, 1, 1)
+    assert (tracker.counts.opened, tracker.counts.earlier) == (3, 3)
+
+
+def test_a_run_stays_hopeless_however_many_are_lost(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    lose(tracker, clock, 0, 20)
+    # The first of twenty was given up at 160.5.
+    clock.now = 220.5
+    assert not tracker.hopeless
+    clock.now = 220.6
+    assert tracker.hopeless
+
+
+def test_whose_time_nobody_knows_has_no_latency_late_or_not(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    late: list[FrameOutcome] = []
+    tracker.listen(found.append, late=late.append)
+    for index in range(2):
+        tracker.restore(index, f"f{index}", index / 10, DELIVERY)
+    assert (tracker.counts.opened, tracker.counts.accepted, tracker.counts.waiting) == (2, 2, 2)
+    tracker.answered(answer("run-000000"), 130.0)
+    clock.now = 191.0
+    tracker.answered(answer("run-000001"), 191.0)
+    assert [(o.status, o.latency, o.timestamp) for o in (*found, *late)] == [
+        ("answered", None, 0.0),
+        ("unanswered", None, 0.1),
+        ("late", None, 0.1),
+    ]
+
+
+def test_a_late_answer_to_what_failed_moves_nobodys_deadline(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    tracker.undelivered(opened(tracker, 0), "503: busy")
+    clock.now = 130.0
+    tracker.accepted(opened(tracker, 1), DELIVERY)
+    clock.now = 161.0
+    tracker.answered(answer("run-000000"), 161.0)
+    assert (tracker.counts.accepted, tracker.counts.late) == (2, 1)
+    clock.now = 190.5
+    tracker.expire()
+    assert statuses(found) == [(0, "failed"), (1, "unanswered")]
+
+
+def test_a_run_that_does_not_wait_holds_no_frame_that_failed(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Notebook(), wait=False, clock=clock)
+    found: list[FrameOutcome] = []
+    tracker.listen(found.append)
+    tracker.undelivered(opened(tracker, 0), "503: busy")
+    tracker.refused(opened(tracker, 1), "400: no")
+    tracker.accepted(opened(tracker, 2), DELIVERY)
+    assert statuses(found) == [(0, "failed"), (1, "refused"), (2, "accepted")]
+    assert not tracker.expecting(0)
+    tracker.close(interrupted=False)
+    assert len(found) == 3
+
+
+def test_what_is_known_of_a_frame_has_no_other_attributes(tracker: InFlightTracker) -> None:
+    opened(tracker, 0)
+    assert not hasattr(tracker._pending["run-000000"], "__dict__")

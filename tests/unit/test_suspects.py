@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,10 @@ from test_stages import (
 )
 
 from lambda_src.aws import AwsError
-from lambda_src.stages.recognise import QueueRecord, RecogniseStage
+from lambda_src.contract import FaceMessage
+from lambda_src.gallery import Match
+from lambda_src.stages.recognise import QueueRecord, RecogniseStage, _result
+from lambda_src.timing import Stopwatch
 
 TIMEOUT, VISIBILITY = 60, 360
 DEPLOYED = replace(SETTINGS, visibility_timeout=VISIBILITY)
@@ -407,3 +410,80 @@ def test_a_batch_of_messages_that_end_every_worker() -> None:
     """Each has a batch of its own before its last delivery, and so leaves evidence of its own."""
     life = lived(["deadly"] * 10)
     assert answers(life.queues) == {f"deadly-{n}": "Error" for n in range(10)}
+
+
+def test_half_of_the_time_at_most_is_for_a_first_gallery() -> None:
+    told: list[float | None] = []
+    looks = stage(Queues())
+    looks.gallery.begin = told.append  # type: ignore[method-assign, assignment]
+    looks.process([record("a", 10)], seconds=TIMEOUT)
+    looks.process([record("a", 10)], seconds=9.0)
+    # Without a known end the gallery has its own limit.
+    looks.process([record("a", 10)], seconds=0.0)
+    looks.process([record("a", 10)])
+    assert told == [28.5, 3.0, None, None]
+
+
+def test_a_record_that_was_just_delivered_was_held_for_no_time() -> None:
+    new = QueueRecord("m", "h", "{}", 1, 0.0)
+    assert new.held_s == 0.0
+    with pytest.raises(FrozenInstanceError):
+        new.receives = 2  # type: ignore[misc]
+    assert not hasattr(new, "__dict__")
+
+
+@pytest.mark.parametrize(("receives", "suspect"), [(0, False), (1, False), (2, True)])
+def test_only_what_was_delivered_before_is_a_suspect(receives: int, suspect: bool) -> None:
+    queues = Queues()
+    stage(queues).process([back("a", receives=receives, held_s=999)], seconds=TIMEOUT)
+    assert bool(queues.hidden) is suspect
+
+
+@pytest.mark.parametrize("space", ["0000/facenet", "zzzz/facenet"])
+def test_crops_of_no_other_space_are_compared(
+    space: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queues = Queues()
+    assert stage(queues).process([record("a", 10, space=space)], seconds=TIMEOUT) == ["m-a"]
+    assert queues.sent == []
+    failure = logged(capsys)[-1]
+    assert failure["message"] == f"the crops are of space {space}, the model of 0123/facenet"
+
+
+def test_a_delivery_beyond_the_last_is_a_last_one_too() -> None:
+    queues = Queues()
+    assert stage(queues).process([record("b", 0, receives=6)], seconds=TIMEOUT) == ["m-b"]
+    assert answers(queues) == {"b": "Error"}
+
+
+def test_matches_that_are_not_one_for_each_face_are_never_told() -> None:
+    message = FaceMessage.parse(record("a", 10, 20).body)
+    with pytest.raises(ValueError, match="zip"):
+        _result(message, [Match("Ada", 0.0)], Stopwatch())
+
+
+def test_without_time_left_nothing_is_hidden_and_with_a_second_it_is() -> None:
+    for passed, hidden in ((61.0, []), (60.0, []), (59.5, [6, 6 + 30 - 12]), (59.0, [6, 24])):
+        queues = Queues()
+        looks = stage(queues)
+        batch = [back("k", receives=3, held_s=999), back("b", receives=2, held_s=999)]
+        readings = iter([0.0])
+        looks = replace(looks, clock=lambda readings=readings, at=passed: next(readings, at))
+        looks.process(batch, seconds=TIMEOUT)
+        assert [seconds for _, _, seconds in queues.hidden] == hidden
+
+
+def test_a_slot_is_a_second_at_least() -> None:
+    queues = Queues()
+    looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=70))
+    names = [(f"n{index}", 5 - index % 4) for index in range(6)]
+    looks.process([back(name, receives=n, held_s=999) for name, n in names], seconds=TIMEOUT)
+    assert [seconds for _, _, seconds in queues.hidden] == [65, 66, 67, 68, 69, 70]
+
+
+def test_of_what_was_delivered_twice_there_is_no_evidence_yet() -> None:
+    queues = Queues()
+    queues.objects = {"bucket/attempts/m-known"}
+    batch = [back("known", receives=3, held_s=999), back("new", receives=2, held_s=999)]
+    assert stage(queues).process(batch, seconds=TIMEOUT) == []
+    assert [body["request_id"] for _, body in queues.sent] == ["new", "known"]
