@@ -167,7 +167,7 @@ class Change:
     def rename(self, old: str, new: str) -> int:
         """Carry the references of one name over to another, which may have some; how many."""
         vectors = self._connection.execute(
-            "SELECT vector FROM entries WHERE name = ? AND died IS NULL ORDER BY id", (old,)
+            "SELECT vector FROM entries WHERE name = ? AND valid_to IS NULL ORDER BY id", (old,)
         ).fetchall()
         self.remove(old)
         self._enter([(vector, new) for (vector,) in vectors])
@@ -181,8 +181,8 @@ class Change:
 
     def restore(self, version: int, settings: GallerySettings, space: EmbeddingSpace) -> None:
         """Be what a version was: its entries, settings and space."""
-        then = "born <= :then AND (died IS NULL OR died > :then)"
-        now = "died IS NULL"
+        then = "valid_from <= :then AND (valid_to IS NULL OR valid_to > :then)"
+        now = "valid_to IS NULL"
         pairs = f"SELECT vector, name FROM entries WHERE {then}"  # noqa: S608
         back = self._connection.execute(
             f"{pairs} EXCEPT SELECT vector, name FROM entries WHERE {now}",  # noqa: S608
@@ -197,13 +197,13 @@ class Change:
     def _enter(self, pairs: Iterable[tuple[int | None, str]]) -> None:
         rows = [(vector, name, bucket_of(name), self.number) for vector, name in pairs]
         self._connection.executemany(
-            "INSERT INTO entries (vector, name, bucket, born) VALUES (?, ?, ?, ?)", rows
+            "INSERT INTO entries (vector, name, bucket, valid_from) VALUES (?, ?, ?, ?)", rows
         )
         self.changed = self.changed or bool(rows)
 
     def _end(self, which: str, **values: Any) -> int:
         count = self._connection.execute(
-            f"UPDATE entries SET died = :now WHERE died IS NULL AND {which}",  # noqa: S608
+            f"UPDATE entries SET valid_to = :now WHERE valid_to IS NULL AND {which}",  # noqa: S608
             {"now": self.number, **values},
         ).rowcount
         self.changed = self.changed or count > 0

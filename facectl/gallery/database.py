@@ -1,7 +1,7 @@
 """The gallery's file on this computer: its tables, and its errors in our words.
 
 One SQLite file per deployment. An entry says that an embedding carried a name
-from version `born` until version `died`, so every version can be read, and
+from version `valid_from` until version `valid_to`, so every version can be read, and
 adding a photograph writes one row however many there are. A change is one
 transaction: a full disk, a crash or a second enrollment leaves it out or in.
 A version and a vector each belong to one embedding space, by its row in `spaces`.
@@ -28,6 +28,10 @@ CREATE TABLE spaces (
     id INTEGER PRIMARY KEY, space TEXT NOT NULL UNIQUE, synthetic INTEGER NOT NULL, model TEXT
 );
 """
+_VALIDITY_INDEXES = """
+CREATE INDEX entries_by_valid_from ON entries (valid_from);
+CREATE INDEX entries_by_valid_to ON entries (valid_to) WHERE valid_to IS NOT NULL;
+"""
 _TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 {_SPACES}
@@ -42,13 +46,12 @@ CREATE TABLE vectors (
 CREATE INDEX vectors_by_photo ON vectors (sha256);
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY, vector INTEGER NOT NULL REFERENCES vectors (id),
-    name TEXT NOT NULL, bucket INTEGER NOT NULL, born INTEGER NOT NULL, died INTEGER
+    name TEXT NOT NULL, bucket INTEGER NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER
 );
 CREATE INDEX entries_by_name ON entries (name);
 CREATE INDEX entries_by_vector ON entries (vector);
-CREATE INDEX entries_by_bucket ON entries (bucket) WHERE died IS NULL;
-CREATE INDEX entries_by_birth ON entries (born);
-CREATE INDEX entries_by_death ON entries (died) WHERE died IS NOT NULL;
+CREATE INDEX entries_by_bucket ON entries (bucket) WHERE valid_to IS NULL;
+{_VALIDITY_INDEXES}
 """
 
 # A constant default is not written to every row, so a large gallery is migrated at once.
@@ -59,6 +62,11 @@ INSERT INTO spaces SELECT 1, value,
     FROM meta WHERE key = 'space';
 ALTER TABLE versions ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE vectors ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE entries RENAME COLUMN born TO valid_from;
+ALTER TABLE entries RENAME COLUMN died TO valid_to;
+DROP INDEX entries_by_birth;
+DROP INDEX entries_by_death;
+{_VALIDITY_INDEXES}
 DELETE FROM meta WHERE key IN ('space', 'synthetic');
 UPDATE meta SET value = '{FORMAT}' WHERE key = 'format';
 """  # noqa: S608 - the text is ours

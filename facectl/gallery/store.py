@@ -35,7 +35,7 @@ from lambda_src.gallery.model import Gallery
 
 _ENROLL = "facectl gallery enroll NAME IMAGE"
 # An entry as it stood at version :v.
-_ALIVE = "born <= :v AND (died IS NULL OR died > :v)"
+_VALID = "valid_from <= :v AND (valid_to IS NULL OR valid_to > :v)"
 
 
 def path(asu_id: str) -> Path:
@@ -182,7 +182,7 @@ class Store:
     def people(self, version: int | None = None) -> dict[str, int]:
         """Names with their numbers of references, in the order of names."""
         rows = self._all(
-            f"SELECT name, count(*) FROM entries WHERE {_ALIVE} GROUP BY name ORDER BY name",  # noqa: S608
+            f"SELECT name, count(*) FROM entries WHERE {_VALID} GROUP BY name ORDER BY name",  # noqa: S608
             v=self._version(version),
         )
         return {str(name): int(count) for name, count in rows}
@@ -191,7 +191,7 @@ class Store:
         """The references of a name in the newest version, the oldest first."""
         rows = self._all(
             "SELECT embedding, sha256, source, figures FROM entries JOIN vectors "
-            "ON vectors.id = vector WHERE name = :name AND died IS NULL ORDER BY entries.id",
+            "ON vectors.id = vector WHERE name = :name AND valid_to IS NULL ORDER BY entries.id",
             name=name,
         )
         return [
@@ -203,7 +203,7 @@ class Store:
         """Every reference of the newest version, the oldest first."""
         rows = self._all(
             "SELECT name, sha256, source, figures FROM entries JOIN vectors "
-            "ON vectors.id = vector WHERE died IS NULL ORDER BY entries.id"
+            "ON vectors.id = vector WHERE valid_to IS NULL ORDER BY entries.id"
         )
         return [
             Enrolled(str(name), sha256, source, json.loads(figures))
@@ -224,7 +224,7 @@ class Store:
         """Under which names a photograph is enrolled."""
         rows = self._all(
             "SELECT DISTINCT name FROM vectors JOIN entries ON vectors.id = vector "
-            "WHERE sha256 = :sha256 AND died IS NULL ORDER BY name",
+            "WHERE sha256 = :sha256 AND valid_to IS NULL ORDER BY name",
             sha256=sha256,
         )
         return [str(name) for (name,) in rows]
@@ -235,7 +235,7 @@ class Store:
         """Names and embeddings (N, 512) of the buckets low to high, in the order of names."""
         rows = self._all(
             "SELECT name, embedding FROM entries JOIN vectors ON vectors.id = vector "  # noqa: S608
-            f"WHERE bucket >= :low AND bucket < :high AND {_ALIVE} ORDER BY name, entries.id",
+            f"WHERE bucket >= :low AND bucket < :high AND {_VALID} ORDER BY name, entries.id",
             low=low,
             high=high,
             v=self._version(version),
@@ -258,9 +258,12 @@ class Store:
 
     def versions(self) -> list[Version]:
         """Every version, the newest first."""
-        born = dict(self._all("SELECT born, count(*) FROM entries GROUP BY born"))
-        died = dict(
-            self._all("SELECT died, count(*) FROM entries WHERE died IS NOT NULL GROUP BY died")
+        added = dict(self._all("SELECT valid_from, count(*) FROM entries GROUP BY valid_from"))
+        removed = dict(
+            self._all(
+                "SELECT valid_to, count(*) FROM entries WHERE valid_to IS NOT NULL "
+                "GROUP BY valid_to"
+            )
         )
         rows = self._all(
             "SELECT number, at, action, settings, spaces.space, synthetic, model FROM versions "
@@ -269,7 +272,7 @@ class Store:
         return [
             Version(
                 number, at, action, GallerySettings(**json.loads(settings)),
-                born.get(number, 0), died.get(number, 0), _space(*of),
+                added.get(number, 0), removed.get(number, 0), _space(*of),
             )
             for number, at, action, settings, *of in rows
         ]  # fmt: skip
@@ -277,8 +280,8 @@ class Store:
     def touched_since(self, version: int) -> set[int]:
         """The buckets in which anything came or went after a version."""
         rows = self._all(
-            "SELECT bucket FROM entries WHERE born > :v UNION "
-            "SELECT bucket FROM entries WHERE died > :v",
+            "SELECT bucket FROM entries WHERE valid_from > :v UNION "
+            "SELECT bucket FROM entries WHERE valid_to > :v",
             v=version,
         )
         return {int(bucket) for (bucket,) in rows}
@@ -293,7 +296,7 @@ class Store:
             what = "coalesce((SELECT sha256 FROM vectors WHERE id = vector), vector)"
         one, two = (
             f"SELECT name, {what} FROM entries "  # noqa: S608 - the text is ours
-            f"WHERE born <= :{v} AND (died IS NULL OR died > :{v})"
+            f"WHERE valid_from <= :{v} AND (valid_to IS NULL OR valid_to > :{v})"
             for v in ("a", "b")
         )
         rows = self._all(

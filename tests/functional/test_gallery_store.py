@@ -342,6 +342,24 @@ def test_a_file_of_format_1_is_migrated_when_it_is_opened(old_file: Path) -> Non
     assert people.forget("alice", "Countess") == 2
 
 
+def test_a_migrated_file_has_the_columns_and_indexes_of_a_new_one(old_file: Path) -> None:
+    Store.open("alice").close()
+    made("bob").close()
+    schemas = []
+    for file in (old_file, store.path("bob")):
+        with closing(sqlite3.connect(file)) as connection:
+            columns = connection.execute(
+                "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c "
+                "WHERE m.type = 'table' ORDER BY m.name, c.name"
+            ).fetchall()
+            indexes = connection.execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+            ).fetchall()
+        # RENAME COLUMN quotes the new name.
+        schemas.append((columns, [(name, sql and sql.replace('"', "")) for name, sql in indexes]))
+    assert schemas[0] == schemas[1]
+
+
 def check_migrated_model(kept: Store) -> None:
     """The name of the model is known from the first command that says it."""
     assert {version.space.model for version in kept.versions()} == {"tiny"}
