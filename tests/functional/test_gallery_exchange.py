@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gallery_data import DEPLOYMENT, SPACE, face, made, put
+from typer.testing import CliRunner
 
+from facectl.cli.app import app
 from facectl.errors import GalleryError, InputError, ModelError
 from facectl.gallery import exchange, imports
 from facectl.gallery.pickles import read_pairs
@@ -167,6 +169,12 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
         exchange.read(tmp_path / "g.pt")
     with pytest.raises(InputError, match="No file at"):
         exchange.read(tmp_path / "missing.pt")
+
+
+def test_the_help_of_import_shows_the_brackets() -> None:
+    for arguments in (["gallery", "import", "--help"], ["gallery", "--help"]):
+        done = CliRunner().invoke(app, arguments, terminal_width=200)
+        assert "[embeddings, names] of torch.save" in done.stdout
 
 
 def npz(file: Path, embeddings: np.ndarray, names: list[str]) -> Path:

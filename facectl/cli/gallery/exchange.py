@@ -31,10 +31,11 @@ def import_(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Add a gallery from elsewhere: [embeddings, names] of torch.save, .npz, or photographs.
+    r"""Import a gallery: \[embeddings, names] of torch.save, an .npz file, or photographs.
 
-    Nothing that a file brings along is executed. A .pt does not say how it was
-    made, so you do; embeddings of another space than the deployed model's are refused.
+    No code in the file is executed. A .pt file does not name its model, so pass
+    --preprocessing and --weights. Embeddings of another space than the deployed
+    model's are refused.
 
     [bold]Examples[/bold]
 
