@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facectl.errors import GalleryError
+from facectl.errors import GalleryError, InputError
+from lambda_src.contract import ERROR, NO_FACE, UNKNOWN
 from lambda_src.gallery.matching import COSINE, EUCLIDEAN
 from lambda_src.vision.store import Model
 
@@ -22,6 +24,9 @@ BUCKET_BITS = 16
 # for the squared distance on LFW (Schroff et al. 2015, section 5.6), 1.11 here;
 # 1.0 keeps strangers out at the price of some missed friends.
 _THRESHOLD = 1.0
+_MAX_NAME = 100
+# Invisible, but how emoji and several scripts are joined.
+_JOINERS = {"\u200c", "\u200d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,21 @@ class Enrolled:
     sha256: str | None
     source: str | None
     figures: dict[str, float]
+
+
+def check_name(name: str) -> str:
+    """The name as it is stored; raises InputError for one that an answer could not carry."""
+    name = unicodedata.normalize("NFC", name).strip()
+    visible = "".join(character for character in name if character not in _JOINERS)
+    if not visible or len(name) > _MAX_NAME or not visible.isprintable() or "," in name:
+        shown = name if len(name) <= _MAX_NAME else f"{name[:40]}… ({len(name)} characters)"
+        raise InputError(
+            f"{shown!r} can't be a name: 1 to {_MAX_NAME} printable characters without a comma, "
+            "which separates the names in an answer"
+        )
+    if name in {UNKNOWN, NO_FACE, ERROR}:
+        raise InputError(f"{name!r} can't be a name: it is one of the pipeline's own answers")
+    return name
 
 
 def bucket_of(name: str) -> int:

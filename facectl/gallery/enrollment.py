@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from facectl.errors import IncompleteError, InputError
-from facectl.gallery.changes import Reference
-from facectl.gallery.names import check_name
+from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.photographs import (
     EncodedPhotograph,
     PhotographEncoder,

@@ -8,20 +8,21 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facectl import paths
 from facectl.aws import Clients
+from facectl.context import Deployment
 from facectl.errors import GalleryError, InputError, ModelError
 from facectl.gallery import publish
-from facectl.gallery.changes import Reference
-from facectl.gallery.names import check_name
-from facectl.gallery.pickles import read_pairs
+from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.store import Store
 from facectl.models.store import find
 from facectl.models.weights import RELEASES
+from facectl.torch_files import TensorUnpickler, TorchFileError
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, GalleryFormatError
 from lambda_src.gallery.parts import read_part
 from lambda_src.vision.preprocessing import PREPROCESSINGS
@@ -29,6 +30,14 @@ from lambda_src.vision.store import file_digest
 
 # Embeddings of length 1 are stored as such; others that can be are made so.
 _MIN_LENGTH = 1e-6
+_PAIRS_HINT = (
+    "give a file of torch.save([embeddings, names], file): a list of tensors, a list of names"
+)
+_MAX_STRUCTURE = 200_000_000
+_KINDS = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2"}
+
+# Lineage and version of a published gallery.
+Origin = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ def read(file: Path) -> Foreign:
     return _checked(Foreign(names, embeddings), file)
 
 
-def published(clients: Clients) -> tuple[Foreign, str, int]:
+def read_published(clients: Clients) -> tuple[Foreign, str, int]:
     """The gallery that the deployment has, its lineage and version; raises GalleryError."""
     there = publish.inspect(clients)
     if there.manifest is None:
@@ -97,6 +106,55 @@ def published(clients: Clients) -> tuple[Foreign, str, int]:
     manifest = there.manifest
     foreign = Foreign(names, embeddings, manifest.space, manifest.synthetic)
     return _checked(foreign, Path(there.key)), manifest.lineage, manifest.version
+
+
+def read_source(
+    deployment: Deployment,
+    source: Path | None,
+    preprocessing: str | None,
+    weights: str,
+    published: bool,
+) -> tuple[Foreign, Origin | None]:
+    """The gallery to import, its space known; raises InputError, GalleryError, ModelError."""
+    if published == (source is not None):
+        raise InputError(
+            "say what to import: a file, a folder, or --published",
+            hint="facectl gallery import --help",
+        )
+    if source is None:
+        foreign, lineage, version = read_published(Clients(deployment))
+        return foreign, (lineage, version)
+    foreign = read(source)
+    if preprocessing is None:
+        if foreign.space is None:
+            raise InputError(
+                f"{source} does not say how its faces were prepared, and embeddings of different "
+                "preparations can't be compared",
+                hint=f"facectl gallery import {source} --preprocessing cse546",
+            )
+        return foreign, None
+    space, synthetic = space_of(weights, preprocessing)
+    if foreign.space not in (None, space):
+        raise GalleryError(
+            f"{source} is of embedding space {foreign.space}, not of {space}",
+            hint=f"facectl gallery import {source}",
+        )
+    return Foreign(foreign.names, foreign.embeddings, space, synthetic), None
+
+
+def store_for(deployment: Deployment, foreign: Foreign, origin: Origin | None) -> Store:
+    """The gallery that the imported one goes into; raises GalleryError for another space."""
+    space = str(foreign.space)
+    if deployment.space is not None and deployment.space != space:
+        raise GalleryError(
+            f"the imported gallery is of embedding space {space}, the deployed model of "
+            f"{deployment.space}: their embeddings can't be compared",
+            hint="facectl models build --help, then facectl deploy with the gallery's model",
+        )
+    store = Store.for_space(deployment.asu_id, space, synthetic=foreign.synthetic)
+    if origin is not None:
+        store.adopt(*origin)
+    return store
 
 
 def add(store: Store, foreign: Foreign, progress: Callable[[], None] = lambda: None) -> int:
@@ -137,6 +195,52 @@ def write(store: Store, file: Path) -> int:
     except OSError as error:
         raise InputError(f"{file} can't be written: {error.strerror}") from error
     return len(names)
+
+
+def read_pairs(file: Path) -> tuple[list[str], NDArray[np.float32]]:
+    """Names, and embeddings (N, D) float32 as they are in the file; raises GalleryError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            root = _root(archive)
+            loaded = TensorUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load()
+        return _pairs(loaded)
+    except TorchFileError as error:
+        raise GalleryError(f"{file}: {error}", hint=_PAIRS_HINT) from error
+    except GalleryError as error:
+        raise GalleryError(f"{file}: {error}", hint=error.hint) from error
+    except Exception as error:
+        raise GalleryError(
+            f"{file} can't be read as a gallery of torch.save: {type(error).__name__}: {error}",
+            hint=_PAIRS_HINT,
+        ) from error
+
+
+def _root(archive: zipfile.ZipFile) -> str:
+    for name in archive.namelist():
+        root, _, rest = name.partition("/")
+        if rest == "data.pkl":
+            return root
+    raise GalleryError("no file of torch.save (1.6 or later)", hint=_PAIRS_HINT)
+
+
+def _pairs(loaded: Any) -> tuple[list[str], NDArray[np.float32]]:
+    if not isinstance(loaded, list | tuple) or len(loaded) != 2:
+        raise GalleryError("it is no pair of embeddings and names", hint=_PAIRS_HINT)
+    embeddings, names = loaded
+    if isinstance(embeddings, np.ndarray):
+        embeddings = list(embeddings)
+    if not isinstance(embeddings, list | tuple) or not isinstance(names, list | tuple):
+        raise GalleryError("it is no pair of lists of embeddings and names", hint=_PAIRS_HINT)
+    if len(embeddings) != len(names):
+        raise GalleryError(f"{len(embeddings)} embeddings for {len(names)} names", hint=_PAIRS_HINT)
+    if not all(isinstance(name, str) for name in names):
+        raise GalleryError("a name that is no text", hint=_PAIRS_HINT)
+    if not names or not all(isinstance(item, np.ndarray) for item in embeddings):
+        raise GalleryError("it holds no embeddings", hint=_PAIRS_HINT)
+    flat = [item.reshape(-1) for item in embeddings]
+    if len({len(item) for item in flat}) != 1:
+        raise GalleryError("embeddings of different dimensions", hint=_PAIRS_HINT)
+    return [str(name) for name in names], np.stack(flat).astype(np.float32)
 
 
 def _npz(file: Path) -> Foreign:

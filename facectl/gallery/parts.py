@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
-from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import BUCKET_BITS, CENTROID
+from facectl.gallery.statistics import centroids
 from facectl.gallery.store import Store
 from lambda_src.gallery.parts import FLOAT32, INT8, Manifest, PartRef, write_part
 

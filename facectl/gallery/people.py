@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import forgetting
-from facectl.gallery.names import check_name
+from facectl.gallery.changes import check_name
 from facectl.gallery.store import Store
 from lambda_src.gallery.matching import COSINE
 

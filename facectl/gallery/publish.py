@@ -22,9 +22,9 @@ from facectl.aws import Clients, cloud_errors, is_missing, unless_missing
 from facectl.errors import CloudError, GalleryError
 from facectl.gallery import forgetting
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket, parts_prefix, versions_prefix
+from facectl.gallery.cleanup import delete_rest, keep_last
 from facectl.gallery.parts import Packer
 from facectl.gallery.store import Store
-from facectl.gallery.tidy import delete_rest, keep_last
 from lambda_src.gallery.matching import GalleryFormatError
 from lambda_src.gallery.parts import Manifest, PartRef, manifest_key, part_key
 

@@ -17,7 +17,6 @@ import numpy as np
 from facectl import paths
 from facectl.errors import GalleryError
 from facectl.gallery import database
-from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import (
     BUCKET_BITS,
     CENTROID,
@@ -30,6 +29,7 @@ from facectl.gallery.changes import (
     default_threshold,
     space_row,
 )
+from facectl.gallery.statistics import centroids
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings
 from lambda_src.gallery.model import Gallery
 
@@ -258,23 +258,19 @@ class Store:
 
     def versions(self) -> list[Version]:
         """Every version, the newest first."""
-        added = dict(self._all("SELECT valid_from, count(*) FROM entries GROUP BY valid_from"))
-        removed = dict(
-            self._all(
-                "SELECT valid_to, count(*) FROM entries WHERE valid_to IS NOT NULL "
-                "GROUP BY valid_to"
-            )
-        )
         rows = self._all(
-            "SELECT number, at, action, settings, spaces.space, synthetic, model FROM versions "
+            "SELECT number, at, action, settings, "
+            "(SELECT count(*) FROM entries WHERE valid_from = number), "
+            "(SELECT count(*) FROM entries WHERE valid_to = number), "
+            "spaces.space, synthetic, model FROM versions "
             "JOIN spaces ON spaces.id = versions.space ORDER BY number DESC"
         )
         return [
             Version(
-                number, at, action, GallerySettings(**json.loads(settings)),
-                added.get(number, 0), removed.get(number, 0), _space(*of),
+                number, at, action, GallerySettings(**json.loads(settings)), added, removed,
+                _space(*space),
             )
-            for number, at, action, settings, *of in rows
+            for number, at, action, settings, added, removed, *space in rows
         ]  # fmt: skip
 
     def touched_since(self, version: int) -> set[int]:

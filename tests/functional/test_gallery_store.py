@@ -15,9 +15,8 @@ from gallery_data import SPACE, made, put, unit
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import database, people, store
-from facectl.gallery.centroids import centroids
-from facectl.gallery.changes import EmbeddingSpace, Reference
-from facectl.gallery.names import check_name
+from facectl.gallery.changes import EmbeddingSpace, Reference, check_name
+from facectl.gallery.statistics import centroids
 from facectl.gallery.store import Store
 
 

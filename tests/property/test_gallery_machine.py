@@ -33,7 +33,7 @@ from memory_s3 import Died, Fault, MemoryAws, MemoryClients, MemoryS3
 
 from facectl.context import Deployment
 from facectl.errors import FacectlError, GalleryError
-from facectl.gallery import forgetting, people, publish, store, tidy
+from facectl.gallery import cleanup, forgetting, people, publish, store
 from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from lambda_src import log
@@ -92,7 +92,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.spaces = 0
         self.forgotten: set[bytes] = set()
         self.patches = [
-            mock.patch.multiple(tidy, _KEPT_VERSIONS=2, _SLACK=1),
+            mock.patch.multiple(cleanup, _KEPT_VERSIONS=2, _SLACK=1),
             mock.patch.object(publish, "ThreadPoolExecutor", InTurn),
             mock.patch.object(log, "line"),
             mock.patch.dict(os.environ, {"FACECTL_HOME": str(self.home / "1")}),

@@ -138,9 +138,7 @@ def test_large_galleries_are_sampled_where_there_is_something_to_learn() -> None
 @pytest.mark.parametrize("photographs", [[1, 1, 1], [2, 1, 1]])
 def test_without_second_photographs_there_is_nothing_to_calibrate(photographs: list[int]) -> None:
     names = [f"p{i}" for i, count in enumerate(photographs) for _ in range(count)]
-    measured = leave_one_out(
-        names, np.eye(len(names), 512, dtype=np.float32), "euclidean", "best"
-    )
+    measured = leave_one_out(names, np.eye(len(names), 512, dtype=np.float32), "euclidean", "best")
     with pytest.raises(GalleryError, match="more than one photograph") as caught:
         calibrate(measured, far=0.001)
     assert "second photograph" in (caught.value.hint or "")

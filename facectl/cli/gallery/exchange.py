@@ -45,15 +45,17 @@ def import_(
 
     facectl gallery import --published
     """
-    from facectl.gallery import exchange, imports
+    from facectl.gallery import exchange
     from facectl.gallery.enrollment import tasks_below
 
     if source is not None and source.is_dir():
         run(deployment, *tasks_below(source), json=json)
         return
     with err.status("Reading the gallery"):
-        foreign, origin = imports.read(deployment, source, preprocessing, weights, published)
-    store = imports.store_for(deployment, foreign, origin)
+        foreign, origin = exchange.read_source(
+            deployment, source, preprocessing, weights, published
+        )
+    store = exchange.store_for(deployment, foreign, origin)
     try:
         with shared.counted("Importing", len(foreign.names)) as progress:
             count = exchange.add(store, foreign, progress)
