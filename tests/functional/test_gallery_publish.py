@@ -401,7 +401,7 @@ def test_what_was_published_is_never_extended(clients: Clients) -> None:
     put(store, Ada=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(GalleryBucket, "swap", refused)
-        with pytest.raises(CloudError, match="again and again"):
+        with pytest.raises(CloudError, match="repeatedly"):
             publish.publish(clients, store)
     with store.change("enroll", extend=1) as change:
         change.add("Grace", Reference(unit(7)))

@@ -167,7 +167,7 @@ def test_photographs_that_were_moved_are_found_below_a_named_folder(
     assert plan(store, OTHER).dropped == ["Ada", "Grace"]
     assert rebuilt(store, tmp_path / "archive").lost == []
     assert named(store) == {"Ada": "Ada", "Grace": "Grace"}
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         plan(store, OTHER, folders=[tmp_path / "nowhere"])
 
 

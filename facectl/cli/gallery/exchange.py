@@ -21,13 +21,13 @@ def import_(
         Path | None, typer.Argument(help="A .pt or .npz file, or a FOLDER/NAME/… of photographs.")
     ] = None,
     preprocessing: Annotated[
-        str | None, typer.Option(help="How its faces were prepared: facenet or cse546.")
+        str | None, typer.Option(help="Preprocessing of its faces: facenet or cse546.")
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="Which weights made it: a release, an installed model or a file.")
+        str, typer.Option(help="Weights of its model: a release, an installed model or a file.")
     ] = "vggface2",
     published: Annotated[
-        bool, typer.Option("--published", help="Bring in the gallery that the deployment has.")
+        bool, typer.Option("--published", help="Import the deployment's published gallery.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -52,13 +52,13 @@ def import_(
         run(deployment, *tasks_below(source), json=json)
         return
     with err.status("Reading the gallery"):
-        foreign, origin = exchange.read_source(
+        imported, origin = exchange.read_source(
             deployment, source, preprocessing, weights, published
         )
-    store = exchange.store_for(deployment, foreign, origin)
+    store = exchange.store_for(deployment, imported, origin)
     try:
-        with shared.counted("Importing", len(foreign.names)) as progress:
-            count = exchange.add(store, foreign, progress)
+        with shared.counted("Importing", len(imported.names)) as progress:
+            count = exchange.add(store, imported, progress)
         shared.publish_change(deployment, store)
         shared.report(store, f"Imported {count} reference(s).", json=json, imported=count)
     finally:
