@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gallery_data import FakeEye, photo, unit
+from gallery_data import FakeFaceEncoder, photo, unit
 from test_deploy_command import FIRST, built, cloud, facectl
 from test_gallery_publish import served
 
@@ -29,7 +29,7 @@ OLD, NEW = "abc/facenet", "def/facenet"
 SHIFT = {OLD: 0, NEW: 100}
 
 
-class ModelEye(FakeEye):
+class ModelEye(FakeFaceEncoder):
     """Embeds differently for every model."""
 
     def __init__(self, model: Model) -> None:

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from memory_s3 import Died, Fault, MemoryAws, MemoryClients, MemoryS3
+from memory_s3 import Fault, MemoryAws, MemoryClients, MemoryS3, ProcessKilled
 
 from facectl.context import Deployment
 from facectl.errors import FacectlError, GalleryError
@@ -43,7 +43,7 @@ from lambda_src.gallery.parts import manifest_key
 ID = "alice"
 SPACES = ("aaaa/facenet", "bbbb/facenet", "cccc/facenet")
 NAMES = ("Ada", "Grace", "Alan", "Eve")
-FAULTS = ("die", "fail", "lost", "again", "slow", "other")
+FAULTS = ("kill", "fail", "lost", "again", "slow", "other")
 
 People = dict[str, list[bytes]]
 
@@ -315,7 +315,7 @@ class GalleryMachine(RuleBasedStateMachine):
             before = place.possible.get(space, [{}])
             try:
                 publish.publish(place.clients, kept, replace=replace, ahead=ahead)  # type: ignore[arg-type]
-            except (FacectlError, Died):
+            except (FacectlError, ProcessKilled):
                 if place.clients.deployment.space == space:
                     place.possible[space] = [*place.possible.get(space, before), new]
                 if not self.forgotten <= place.gone:
