@@ -57,7 +57,7 @@ def install(name: str, space: str, *, synthetic: bool = False) -> None:
 def people(cloud: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two people enrolled with the model `tiny`, which is deployed; `other` is installed too."""
     for module in (photographs, deployer):
-        monkeypatch.setattr(module, "Enroller", ModelEye)
+        monkeypatch.setattr(module, "PhotographEncoder", ModelEye)
     folder = tmp_path / "people"
     photo(folder / "Ada" / "1.jpg", 0)
     photo(folder / "Ada" / "2.jpg", 0, 0.1)
