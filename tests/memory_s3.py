@@ -1,4 +1,4 @@
-"""S3 in memory: lists in pages, honours conditions, and fails or loses answers on demand."""
+"""An in-memory S3 with pages and conditional writes; fails or loses responses on demand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lambda_src.aws import AwsError
 PAGE = 3
 
 
-class Died(BaseException):
+class ProcessKilled(BaseException):
     """The process that made the call was killed."""
 
 
@@ -37,10 +37,10 @@ class Stored:
 
 @dataclass
 class Fault:
-    """What happens at the call with that number, counted from when it is set.
+    """A fault at the call with this number, counted from the time it is set.
 
-    `kind`: `die` before the call, `fail` before it, `lost` after it (its answer is
-    not seen), `again` (its answer was lost and botocore repeats the call), `slow`
+    `kind`: `kill` before the call, `fail` before it, `lost` after it (its response is
+    not seen), `again` (its response was lost and botocore repeats the call), `slow`
     (hours pass before it), `other` (`act` runs before it).
     """
 
@@ -149,8 +149,8 @@ class MemoryS3:
                 fault.call -= 1
             return work()
         self.fault = None
-        if fault.kind == "die":
-            raise Died
+        if fault.kind == "kill":
+            raise ProcessKilled
         if fault.kind == "fail":
             raise _error("InternalError", 500)
         if fault.kind == "slow":
@@ -164,7 +164,7 @@ class MemoryS3:
 
 
 class MemoryAws:
-    """What a function asks S3."""
+    """The S3 calls of a function."""
 
     def __init__(self, s3: MemoryS3) -> None:
         self._s3 = s3
@@ -180,7 +180,7 @@ class MemoryAws:
 
 @dataclass
 class MemoryClients:
-    """What publishing asks of `facectl.aws.Clients`."""
+    """The part of `facectl.aws.Clients` that publishing uses."""
 
     deployment: Deployment
     s3: MemoryS3

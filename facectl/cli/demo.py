@@ -1,4 +1,4 @@
-"""`facectl demo`: the whole pipeline on this computer, from nothing to names."""
+"""`facectl demo`: the whole pipeline on this computer, with a clip and a portrait."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from facectl.naming import DEMO_ASU_ID
 Weights = Annotated[
     str, typer.Option("--weights", help="vggface2, casia-webface, synthetic, or a file.")
 ]
-Folder = Annotated[Path, typer.Option("--folder", help="Where the clip and the results go.")]
+Folder = Annotated[Path, typer.Option("--folder", help="Folder for the clip and the results.")]
 
 
 def demo(
     video: Annotated[
-        Path | None, typer.Option("--video", help="A video of your own instead of the clip.")
+        Path | None, typer.Option("--video", help="Your own video instead of the clip.")
     ] = None,
     weights: Weights = "vggface2",
     folder: Folder = Path("facectl-demo"),
     asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = DEMO_ASU_ID,
     port: Annotated[int | None, typer.Option("--port", help="The local cloud's port.")] = None,
     max_faces: Annotated[
-        int, typer.Option("--max-faces", min=1, max=100, help="The largest so many of a frame.")
+        int,
+        typer.Option(
+            "--max-faces", min=1, max=100, help="Recognize the N largest faces of a frame."
+        ),
     ] = 5,
     replace: Replace = False,
     yes: Yes = False,
 ) -> None:
     """Build the model, start the local cloud, deploy, enroll a portrait, send a clip, show names.
 
-    The deployment is a demo's: `facectl deploy` with another ASU ID removes it.
+    The deployment is marked as a demo: `facectl deploy` with another ASU ID removes it.
 
     [bold]Examples[/bold]
 
@@ -52,23 +55,23 @@ def demo(
 
     if video is not None:
         open_source([str(video)], Sampling())
-    deployment = announced(run.meant(asu_id))
+    deployment = announced(run.demo_deployment(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
     model, reason = run.model(weights)
     if reason is not None:
         err.print(f"[yellow]{reason}[/yellow]", soft_wrap=True)
         err.print(
-            "[yellow]So the demo goes on with synthetic weights: the pipeline is the real one, "
-            "but the model has learned nothing, and the names it gives mean nothing.[/yellow]",
+            "[yellow]The demo continues with synthetic weights: the pipeline is the real one, "
+            "but the model is untrained, and its names mean nothing.[/yellow]",
             soft_wrap=True,
         )
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
     run.enroll_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    work = run.draft(deployment, model, port, replace_others=replace)
+    work = run.plan(deployment, model, port, replace_others=replace)
     confirm_removals(work, yes=yes)
-    deployment = run.pipeline(work)
+    deployment = run.deploy(work)
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = Files(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
@@ -78,7 +81,7 @@ def demo(
     )
     send.finish(report)
     out.print(f"\nBoxes and names are drawn in {files.video}", soft_wrap=True)
-    out.print("The pipeline goes on running; `facectl local down` ends it")
+    out.print("The pipeline keeps running; `facectl local down` stops it")
 
 
 def _say(number: int, what: str, command: str) -> None:

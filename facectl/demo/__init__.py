@@ -1,1 +1,1 @@
-"""The demonstration: a clip that every installation can make, and the whole pipeline in order."""
+"""The demo: a generated clip, and the steps from model to deployment."""

@@ -1,4 +1,4 @@
-"""A clip with one face, and frames without, made from a public-domain portrait.
+"""Generates a clip, with and without a face, from a public-domain portrait.
 
 The portrait is NASA's of Eileen Collins, `skimage.data.astronaut()`.
 """
@@ -21,8 +21,8 @@ from facectl.models import portrait as portraits
 
 NAME = "Eileen Collins"
 WIDTH, HEIGHT, FPS = 640, 360, 10
-# The camera's way over the 512x512 portrait: centre x, centre y, width of what
-# it sees, and the frame at which it is there. Around frame 40 that is the suit: no face.
+# The camera's path over the 512x512 portrait: frame, centre x, centre y, width of the view.
+# Around frame 40 the view is the suit, without a face.
 _STOPS = (
     (0, 256, 150, 500),
     (20, 222, 120, 260),
@@ -74,7 +74,7 @@ def _view(image: NDArray[np.uint8], x: float, y: float, width: float) -> NDArray
 
 
 def write(file: Path) -> Path:
-    """Write the clip as a video file; the name appears when it is complete."""
+    """Write the clip as a video file; the file appears when it is complete."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.stem}.unfinished.mp4")
     writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))

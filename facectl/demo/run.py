@@ -1,4 +1,4 @@
-"""The demonstration's steps, each what the command of its name does."""
+"""The steps of the demo, each equal to a command."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from lambda_src.vision.store import Model
 
 
 def model(weights: str) -> tuple[Model, str | None]:
-    """The model of these weights, and why it is a synthetic one where they can't be had."""
+    """The model of these weights, or a synthetic one and the reason."""
     try:
         return builder.ensure(weights), None
     except ModelError as error:
         return builder.ensure(builder.SYNTHETIC), str(error)
 
 
-def meant(asu_id: str) -> Deployment:
-    """The demo's deployment; one of the user's own under this ASU ID does not become a demo."""
+def demo_deployment(asu_id: str) -> Deployment:
+    """The demo's deployment; an existing one of the user is not marked as a demo."""
     deployment = resolve(Overrides(asu_id, "local"))
     demo = asu_id == DEMO_ASU_ID or deployment.demo or records.recall(deployment.key) is None
     return replace(deployment, demo=demo)
 
 
-def draft(
+def plan(
     deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
 ) -> deployer.Plan:
-    """What is left to do on the local cloud, which is started first where it does not run."""
+    """Start the local cloud if it is not running, and plan the deployment."""
     with err.status("Starting the local cloud"):
         process.ensure(port)
     with err.status("Reading what is deployed"):
         return deployer.prepare(deployer.located(deployment), chosen, replace_others=replace_others)
 
 
-def pipeline(work: deployer.Plan) -> Deployment:
-    """Deploy the pipeline, and wait until it answers."""
+def deploy(work: deployer.Plan) -> Deployment:
+    """Apply the plan, and wait until both functions answer."""
     with report.progress(work.steps) as watch:
         deployer.apply(work, watch)
     with err.status("Waiting until both functions answer"):
@@ -56,7 +56,7 @@ def pipeline(work: deployer.Plan) -> Deployment:
 
 
 def enroll_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
-    """Enroll the clip's person from her portrait, unless she is; deploying publishes it."""
+    """Enroll the clip's person from her portrait, unless she is enrolled; no publication."""
     photo = clip.portrait_file(folder)
     _rebuild(asu_id, chosen)
     with err.status(f"Enrolling {clip.NAME}"):
@@ -64,7 +64,7 @@ def enroll_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
 
 
 def _rebuild(asu_id: str, chosen: Model) -> None:
-    """Embed a gallery of another model again; whom it can't have stays in the older versions."""
+    """Re-embed a gallery of another model; people without photographs stay in older versions."""
     work = rebuild.plan_local(asu_id, EmbeddingSpace.of(chosen))
     if work is None:
         return
@@ -73,7 +73,7 @@ def _rebuild(asu_id: str, chosen: Model) -> None:
         work.commit()
     if work.dropped:
         err.print(
-            f"Without a photograph, so in older versions alone: {', '.join(work.dropped)}",
+            f"Without a photograph, so only in older versions: {', '.join(work.dropped)}",
             soft_wrap=True,
             markup=False,
         )

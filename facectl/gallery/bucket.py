@@ -1,11 +1,11 @@
-"""The objects of galleries in a deployment's bucket: listed, verified, written, deleted.
+"""Lists, verifies, writes and deletes the objects of galleries in a deployment's bucket.
 
-    gallery/<space>/current.json               the newest manifest: what functions ask for
+    gallery/<space>/current.json               the newest manifest, which functions read
     gallery/<space>/versions/000007-<sha>.json the manifests of the last versions
-    gallery/<space>/parts/<sha256>.part        what manifests name, never changed
+    gallery/<space>/parts/<sha256>.part        parts that manifests name, never changed
 
-`<space>` is a digest of the embedding space. Until version 1 of facectl a bucket
-had one gallery, without that folder.
+`<space>` is a digest of the embedding space. facectl 1 kept one gallery per bucket,
+without that folder.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PREFIX = f"{ROOT}/"
 OLD_KEY = f"{ROOT}/current.json"
 _POINTER = "current.json"
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
-# AWS: "Conditional requests", S3 User Guide. 404 where the object to match is gone,
-# 409 where another write to it is under way.
+# AWS: "Conditional requests", S3 User Guide. 404: the object to match was deleted.
+# 409: another write to it is in progress.
 _CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"})
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """An object as a listing has it; `modified` is S3's own time."""
+class ListedObject:
+    """An object in a listing; `modified` is the time S3 gives."""
 
     key: str
     size: int
@@ -53,7 +53,7 @@ class GalleryBucket:
         self._s3 = clients.s3
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        """An object and its ETag; None where it, or the bucket, does not exist."""
+        """The bytes and the ETag of an object; None if it or the bucket does not exist."""
         try:
             answer = self._s3.get_object(Bucket=self.name, Key=key)
             return answer["Body"].read(), answer["ETag"]
@@ -62,11 +62,11 @@ class GalleryBucket:
                 return None
             raise
 
-    def listed(self, prefix: str) -> list[Listed]:
-        """Every object whose key begins so."""
+    def listed(self, prefix: str) -> list[ListedObject]:
+        """Every object whose key begins with the prefix."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return [
-            Listed(item["Key"], item["Size"], item["LastModified"])
+            ListedObject(item["Key"], item["Size"], item["LastModified"])
             for page in pages
             for item in page.get("Contents", [])
         ]
@@ -76,7 +76,7 @@ class GalleryBucket:
         return [item.key for item in self.listed(PREFIX) if item.key.endswith(f"/{_POINTER}")]
 
     def holds(self, key: str, sha256: str, size: int) -> bool:
-        """Whether an object has these bytes: by S3's checksum, else by reading it."""
+        """Whether an object has this digest and size, by S3's checksum or by reading it."""
         try:
             head = self._s3.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
@@ -92,11 +92,11 @@ class GalleryBucket:
         return found is not None and hashlib.sha256(found[0]).hexdigest() == sha256
 
     def holds_part(self, manifest: str, ref: PartRef) -> bool:
-        """Whether a part is there, with the bytes that its name promises."""
+        """Whether a part exists and has the bytes that its name states."""
         return self.holds(part_key(manifest, ref.sha256), ref.sha256, ref.bytes)
 
     def write(self, key: str, data: bytes) -> None:
-        """Put an object and see that it is there; raises CloudError where it is not."""
+        """Put an object and verify it; raises CloudError if it differs."""
         self._put(key, data)
         if not self.holds(key, hashlib.sha256(data).hexdigest(), len(data)):
             raise CloudError(
@@ -105,9 +105,9 @@ class GalleryBucket:
             )
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Put an object in the place of the one with `etag`, None where there was none.
+        """Replace the object that has `etag`, or create it if `etag` is None.
 
-        False where another computer changed it meanwhile.
+        Returns False if another computer changed it since it was read.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         try:
@@ -127,11 +127,11 @@ class GalleryBucket:
         )  # fmt: skip
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; raises CloudError where S3 kept one."""
+        """Delete objects; raises CloudError if S3 refuses one."""
         self._delete([{"Key": key} for key in keys])
 
     def delete_replaced(self) -> None:
-        """Delete what a bucket with versioning keeps of deleted and replaced objects."""
+        """Delete noncurrent object versions and delete markers, if the bucket has versioning."""
         status: str = self._s3.get_bucket_versioning(Bucket=self.name).get("Status", "")
         if status not in ("Enabled", "Suspended"):
             return
@@ -140,8 +140,8 @@ class GalleryBucket:
         )
         found: list[ObjectIdentifierTypeDef] = []
         for page in pages:
-            gone = [item for item in page.get("Versions", []) if not item["IsLatest"]]
-            for item in (*gone, *page.get("DeleteMarkers", [])):
+            noncurrent = [item for item in page.get("Versions", []) if not item["IsLatest"]]
+            for item in (*noncurrent, *page.get("DeleteMarkers", [])):
                 found += [{"Key": item["Key"], "VersionId": item["VersionId"]}]
         self._delete(found)
 
@@ -159,10 +159,10 @@ class GalleryBucket:
 
 
 def versions_prefix(manifest: str) -> str:
-    """What the keys of a gallery's last versions begin with."""
+    """The key prefix of a gallery's last versions."""
     return f"{manifest.rpartition('/')[0]}/versions/"
 
 
 def parts_prefix(manifest: str) -> str:
-    """What the keys of a gallery's parts begin with."""
+    """The key prefix of a gallery's parts."""
     return f"{manifest.rpartition('/')[0]}/parts/"

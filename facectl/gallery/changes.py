@@ -1,10 +1,11 @@
-"""What a version of the gallery is made of, and how one becomes the next."""
+"""The data of a gallery's version, and `Change`, which writes the next version."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sqlite3
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -12,21 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facectl.errors import GalleryError
+from facectl.errors import GalleryError, InputError
+from lambda_src.contract import ERROR, NO_FACE, UNKNOWN
 from lambda_src.gallery.matching import COSINE, EUCLIDEAN
 from lambda_src.vision.store import Model
 
 BEST, CENTROID = "best", "centroid"
 BUCKET_BITS = 16
 # Euclidean distance of L2-normalised embeddings. FaceNet's authors report 1.242
-# for the squared distance on LFW (Schroff et al. 2015, section 5.6), 1.11 here;
-# 1.0 keeps strangers out at the price of some missed friends.
+# for the squared distance on LFW (Schroff et al. 2015, section 5.6), which is a distance
+# of 1.11; 1.0 has fewer false accepts and more false rejects.
 _THRESHOLD = 1.0
+_MAX_NAME = 100
+# Invisible characters that emoji and several scripts need.
+_JOINERS = {"\u200c", "\u200d"}
 
 
 @dataclass(frozen=True, slots=True)
 class GallerySettings:
-    """How probes are compared: part of every version.
+    """How probes are compared with the gallery; stored with every version.
 
     matching: `best` compares with every photograph, `centroid` with each person's mean.
     """
@@ -37,18 +42,18 @@ class GallerySettings:
 
 
 def default_threshold(metric: str) -> float:
-    """The threshold of a space for which none was picked."""
+    """The threshold of a space that has none of its own."""
     # Of L2-normalised embeddings: d² = 2 (1 - cosine).
     return _THRESHOLD**2 / 2 if metric == COSINE else _THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSpace:
-    """What embeddings are of; those of two spaces are never compared.
+    """The weights and preprocessing of embeddings; only embeddings of one space are compared.
 
     id: sha256 of the weights, a slash, and the preprocessing. synthetic:
-    whether the weights were never trained, so that names mean nothing. model:
-    what the model is called on this computer, None where that is not known.
+    whether the weights are untrained, so that names mean nothing. model: the
+    model's name on this computer, None if it is not known.
     """
 
     id: str
@@ -67,10 +72,10 @@ class EmbeddingSpace:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One embedding, (512,) float32 of length 1, and the photograph it is of.
+    """One embedding, (512,) float32 of length 1, and its photograph.
 
-    sha256 and source are None where the photograph was never here. figures: what
-    the quality checks measured.
+    sha256 and source are None for an imported embedding. figures: the
+    measurements of the quality checks.
     """
 
     embedding: NDArray[np.float32]
@@ -81,7 +86,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One change: what was done, how many references came and went, and the model they are of."""
+    """One version: its action, the number of references added and removed, and its space."""
 
     number: int
     at: str
@@ -94,7 +99,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A reference of the newest version without its embedding; `source` is where it was."""
+    """A reference of the newest version without its embedding; `source` is the file's path."""
 
     name: str
     sha256: str | None
@@ -102,13 +107,28 @@ class Enrolled:
     figures: dict[str, float]
 
 
+def check_name(name: str) -> str:
+    """The name in NFC, as it is stored; raises InputError if a response can't contain it."""
+    name = unicodedata.normalize("NFC", name).strip()
+    visible = "".join(character for character in name if character not in _JOINERS)
+    if not visible or len(name) > _MAX_NAME or not visible.isprintable() or "," in name:
+        shown = name if len(name) <= _MAX_NAME else f"{name[:40]}… ({len(name)} characters)"
+        raise InputError(
+            f"{shown!r} can't be a name: 1 to {_MAX_NAME} printable characters without a comma, "
+            "which separates the names in a response"
+        )
+    if name in {UNKNOWN, NO_FACE, ERROR}:
+        raise InputError(f"{name!r} can't be a name: it is a response of the pipeline itself")
+    return name
+
+
 def bucket_of(name: str) -> int:
-    """Which of 65,536 buckets a person belongs to; parts of the published gallery are ranges."""
+    """The hash bucket of a name, below 65,536; each published part is a range of buckets."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big")
 
 
 class Change:
-    """What one version adds and takes away, inside its transaction."""
+    """Adds and removes references for one version, inside its transaction."""
 
     def __init__(
         self,
@@ -128,11 +148,11 @@ class Change:
         self._rows: dict[EmbeddingSpace, int] = {}
 
     def add(self, name: str, reference: Reference) -> None:
-        """A reference under a name; raises GalleryError where the space is not the one meant."""
+        """Add a reference under a name; raises GalleryError after a change of space."""
         if self._only not in (None, self.space.id):
             raise GalleryError(
-                f"another command has rebuilt the gallery for {self.space} meanwhile: embeddings "
-                "of the model before can't be added",
+                f"another command has rebuilt the gallery for {self.space}: embeddings of the "
+                "previous model can't be added",
                 hint="run the same command again",
             )
         vector = self._connection.execute(
@@ -149,11 +169,11 @@ class Change:
         self._enter([(vector, name)])
 
     def add_known(self, name: str, vector: int) -> None:
-        """A vector of an earlier version under a name."""
+        """Add a vector of an earlier version under a name."""
         self._enter([(vector, name)])
 
     def renew(self, space: EmbeddingSpace, settings: GallerySettings) -> None:
-        """End every entry and go over to another space; what is added now is of that one."""
+        """End every entry and switch to another space, which later additions belong to."""
         self._end("1")
         self._only = None
         self.changed = self.changed or space.id != self.space.id
@@ -161,13 +181,13 @@ class Change:
         self.configure(**asdict(settings))
 
     def remove(self, name: str) -> int:
-        """End every entry of a name; how many there were."""
+        """End every entry of a name; returns their number."""
         return self._end("name = :name", name=name)
 
     def rename(self, old: str, new: str) -> int:
-        """Carry the references of one name over to another, which may have some; how many."""
+        """Move the references of one name to another, which may exist; returns their number."""
         vectors = self._connection.execute(
-            "SELECT vector FROM entries WHERE name = ? AND died IS NULL ORDER BY id", (old,)
+            "SELECT vector FROM entries WHERE name = ? AND valid_to IS NULL ORDER BY id", (old,)
         ).fetchall()
         self.remove(old)
         self._enter([(vector, new) for (vector,) in vectors])
@@ -180,9 +200,9 @@ class Change:
         self.settings = settings
 
     def restore(self, version: int, settings: GallerySettings, space: EmbeddingSpace) -> None:
-        """Be what a version was: its entries, settings and space."""
-        then = "born <= :then AND (died IS NULL OR died > :then)"
-        now = "died IS NULL"
+        """Restore the entries, settings and space of a version."""
+        then = "valid_from <= :then AND (valid_to IS NULL OR valid_to > :then)"
+        now = "valid_to IS NULL"
         pairs = f"SELECT vector, name FROM entries WHERE {then}"  # noqa: S608
         back = self._connection.execute(
             f"{pairs} EXCEPT SELECT vector, name FROM entries WHERE {now}",  # noqa: S608
@@ -197,13 +217,13 @@ class Change:
     def _enter(self, pairs: Iterable[tuple[int | None, str]]) -> None:
         rows = [(vector, name, bucket_of(name), self.number) for vector, name in pairs]
         self._connection.executemany(
-            "INSERT INTO entries (vector, name, bucket, born) VALUES (?, ?, ?, ?)", rows
+            "INSERT INTO entries (vector, name, bucket, valid_from) VALUES (?, ?, ?, ?)", rows
         )
         self.changed = self.changed or bool(rows)
 
     def _end(self, which: str, **values: Any) -> int:
         count = self._connection.execute(
-            f"UPDATE entries SET died = :now WHERE died IS NULL AND {which}",  # noqa: S608
+            f"UPDATE entries SET valid_to = :now WHERE valid_to IS NULL AND {which}",  # noqa: S608
             {"now": self.number, **values},
         ).rowcount
         self.changed = self.changed or count > 0
@@ -216,7 +236,7 @@ class Change:
 
 
 def space_row(connection: sqlite3.Connection, space: EmbeddingSpace) -> int:
-    """The row of a space, made where there is none; keeps the newest name of its model."""
+    """The row of a space, created if missing; stores the newest name of its model."""
     connection.execute(
         "INSERT INTO spaces (space, synthetic, model) VALUES (?, ?, ?) "
         "ON CONFLICT (space) DO UPDATE SET model = coalesce(excluded.model, model)",

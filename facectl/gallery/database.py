@@ -1,10 +1,10 @@
-"""The gallery's file on this computer: its tables, and its errors in our words.
+"""The gallery's SQLite file: its tables, its migration, and its errors as GalleryErrors.
 
-One SQLite file per deployment. An entry says that an embedding carried a name
-from version `born` until version `died`, so every version can be read, and
-adding a photograph writes one row however many there are. A change is one
-transaction: a full disk, a crash or a second enrollment leaves it out or in.
-A version and a vector each belong to one embedding space, by its row in `spaces`.
+One file per deployment. An entry gives an embedding a name from version
+`valid_from` until version `valid_to`, exclusive, so every version can be read and
+adding a photograph writes one row. A change is one transaction, so a full disk, a
+crash or a concurrent enrollment never leaves half of it. Each version and each
+vector belong to one embedding space, a row in `spaces`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from pathlib import Path
 from facectl.errors import GalleryError
 
 FORMAT = "facectl-gallery-2"
-# Of files in which every version was of one embedding space; migrated when opened.
+# All versions of a file had one embedding space; migrated when it is opened.
 _FORMAT_1 = "facectl-gallery-1"
-# Seconds that a command waits for another one's change to end.
-_PATIENCE = 60.0
+# Seconds to wait for the lock while another command writes.
+_BUSY_TIMEOUT = 60.0
 
 _SPACES = """
 CREATE TABLE spaces (
     id INTEGER PRIMARY KEY, space TEXT NOT NULL UNIQUE, synthetic INTEGER NOT NULL, model TEXT
 );
+"""
+_VALIDITY_INDEXES = """
+CREATE INDEX entries_by_valid_from ON entries (valid_from);
+CREATE INDEX entries_by_valid_to ON entries (valid_to) WHERE valid_to IS NOT NULL;
 """
 _TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -42,16 +46,15 @@ CREATE TABLE vectors (
 CREATE INDEX vectors_by_photo ON vectors (sha256);
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY, vector INTEGER NOT NULL REFERENCES vectors (id),
-    name TEXT NOT NULL, bucket INTEGER NOT NULL, born INTEGER NOT NULL, died INTEGER
+    name TEXT NOT NULL, bucket INTEGER NOT NULL, valid_from INTEGER NOT NULL, valid_to INTEGER
 );
 CREATE INDEX entries_by_name ON entries (name);
 CREATE INDEX entries_by_vector ON entries (vector);
-CREATE INDEX entries_by_bucket ON entries (bucket) WHERE died IS NULL;
-CREATE INDEX entries_by_birth ON entries (born);
-CREATE INDEX entries_by_death ON entries (died) WHERE died IS NOT NULL;
+CREATE INDEX entries_by_bucket ON entries (bucket) WHERE valid_to IS NULL;
+{_VALIDITY_INDEXES}
 """
 
-# A constant default is not written to every row, so a large gallery is migrated at once.
+# A constant default is not written to every row, so migrating a large gallery is fast.
 _MIGRATION_1 = f"""
 {_SPACES}
 INSERT INTO spaces SELECT 1, value,
@@ -59,20 +62,25 @@ INSERT INTO spaces SELECT 1, value,
     FROM meta WHERE key = 'space';
 ALTER TABLE versions ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE vectors ADD COLUMN space INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE entries RENAME COLUMN born TO valid_from;
+ALTER TABLE entries RENAME COLUMN died TO valid_to;
+DROP INDEX entries_by_birth;
+DROP INDEX entries_by_death;
+{_VALIDITY_INDEXES}
 DELETE FROM meta WHERE key IN ('space', 'synthetic');
 UPDATE meta SET value = '{FORMAT}' WHERE key = 'format';
-"""  # noqa: S608 - the text is ours
+"""  # noqa: S608 - constants only
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Open a gallery's file, made empty where there is none; raises GalleryError."""
+    """Open a gallery's file, created if missing; raises GalleryError."""
     with errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Faces are nobody else's business: the file is private from its first byte.
+        # The file has embeddings of faces: only its owner may read it.
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None)
+        connection = sqlite3.connect(file, timeout=_BUSY_TIMEOUT, isolation_level=None)
         try:
-            # What is deleted is overwritten, not only unlinked.
+            # Overwrite deleted content with zeros.
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA synchronous = FULL")
             _prepare(connection, file)
@@ -85,7 +93,7 @@ def connect(file: Path) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
     if _is_empty(connection):
         with transaction(connection, file):
-            # Another command may have been first.
+            # Another command may have created the tables.
             if _is_empty(connection):
                 _run(connection, _TABLES)
                 connection.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
@@ -117,7 +125,7 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[None]:
-    """All of the block's changes or none of them, and nobody else's in between."""
+    """Run the block as one transaction; roll back if it raises."""
     with errors(file):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -131,19 +139,19 @@ def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[None]:
 
 @contextmanager
 def errors(file: Path) -> Iterator[None]:
-    """Turn SQLite's errors into GalleryErrors that name the file."""
+    """Raise SQLite's errors as GalleryErrors that name the file."""
     try:
         yield
     except sqlite3.OperationalError as error:
         text = str(error)
         if "full" in text:
             raise GalleryError(
-                f"no room left on the disk of {file}: the gallery is as it was before",
+                f"no room left on the disk of {file}: the gallery is unchanged",
                 hint="make room, then run the same command again",
             ) from error
         if "locked" in text:
             raise GalleryError(
-                f"another command has been changing {file} for {_PATIENCE:.0f} s",
+                f"another command has been changing {file} for {_BUSY_TIMEOUT:.0f} s",
                 hint="wait until it ends, then run the same command again",
             ) from error
         raise GalleryError(f"{file} can't be used: {error}") from error

@@ -1,4 +1,4 @@
-"""Enrollment: from photographs and names to a new version of the gallery."""
+"""Enrolls photographs: checks and embeds them, and stores a new version of the gallery."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from facectl.errors import IncompleteError, InputError
-from facectl.gallery.changes import Reference
-from facectl.gallery.names import check_name
+from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.photographs import (
     EncodedPhotograph,
     PhotographEncoder,
@@ -22,14 +21,14 @@ from facectl.gallery.quality import Neighbours, QualityFinding, of_photograph
 from facectl.gallery.store import Store
 from lambda_src.vision.store import Model
 
-# What an interruption may cost, in seconds of work.
+# Seconds of work that an interruption can lose.
 _SAVE_EVERY = 5.0
 
 Progress = Callable[[], None]
 
 
 class FaceEncoder(Protocol):
-    """What finds and embeds the face of a photograph."""
+    """Finds and embeds the face of a photograph."""
 
     def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph: ...
 
@@ -44,7 +43,7 @@ class EnrollmentTask:
 
 @dataclass(slots=True)
 class EnrollmentOutcome:
-    """What became of the photographs: counts by name, and everything there is to look at."""
+    """The result of an enrollment: photographs enrolled by name, and all findings."""
 
     enrolled: dict[str, int] = field(default_factory=dict)
     unchanged: int = 0
@@ -57,7 +56,7 @@ class EnrollmentOutcome:
 
 
 def tasks_for(name: str, images: Sequence[Path]) -> list[EnrollmentTask]:
-    """The photographs of one person; folders stand for every photograph below them."""
+    """The tasks for one person; a folder stands for all photographs below it."""
     name = check_name(name)
     files: list[Path] = []
     for image in images:
@@ -71,15 +70,15 @@ def tasks_for(name: str, images: Sequence[Path]) -> list[EnrollmentTask]:
 
 
 def tasks_below(folder: Path) -> tuple[list[EnrollmentTask], list[QualityFinding]]:
-    """The photographs of a tree `folder/NAME/…`, and what of it can't be a person."""
+    """The tasks for a tree `folder/NAME/…`, and findings for files that belong to nobody."""
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is no folder, and no photographs were named",
+            f"{folder} is not a folder, and no photographs were given",
             hint="facectl gallery enroll NAME IMAGE   or   facectl gallery enroll FOLDER",
         )
     tasks: list[EnrollmentTask] = []
     findings = [
-        QualityFinding("no_name", "", file, "it lies beside the people's folders", refused=True)
+        QualityFinding("no_name", "", file, "it is not in a folder of a person", refused=True)
         for file in photographs(folder)
         if file.parent == folder
     ]
@@ -107,7 +106,7 @@ def tasks_below(folder: Path) -> tuple[list[EnrollmentTask], list[QualityFinding
 
 
 class Enrollment:
-    """One run over photographs: checked, embedded, and saved every few seconds."""
+    """Checks and embeds photographs, and saves them every few seconds."""
 
     def __init__(
         self,
@@ -120,8 +119,8 @@ class Enrollment:
     ) -> None:
         self.outcome = EnrollmentOutcome()
         self._store = store
-        self._make_eye = encoder
-        self._eye: FaceEncoder | None = None
+        self._create_encoder = encoder
+        self._encoder: FaceEncoder | None = None
         self._neighbours: Neighbours | None = None
         self._take_largest = take_largest
         self._strict = strict
@@ -132,7 +131,7 @@ class Enrollment:
     def run(
         self, tasks: Sequence[EnrollmentTask], progress: Progress = lambda: None
     ) -> EnrollmentOutcome:
-        """Enroll what can be enrolled; what was done is kept where the run is interrupted."""
+        """Enroll the photographs that pass; an interrupted run keeps what it has enrolled."""
         saved = self._clock()
         try:
             for task in tasks:
@@ -154,7 +153,7 @@ class Enrollment:
             if task.name in others:
                 self.outcome.unchanged += 1
                 return
-            sample = self._look(task.photo)
+            sample = self._encode(task.photo)
         except PhotographError as error:
             self.outcome.findings.append(
                 QualityFinding(
@@ -172,11 +171,11 @@ class Enrollment:
         if self._neighbours is not None:
             self._neighbours.add(task.name, sample.embedding)
 
-    def _look(self, photo: Path) -> EncodedPhotograph:
-        if self._eye is None:
-            # Only now: a run over unchanged files loads no model.
-            self._eye = self._make_eye()
-        return self._eye.embed(photo, take_largest=self._take_largest)
+    def _encode(self, photo: Path) -> EncodedPhotograph:
+        if self._encoder is None:
+            # Lazy: a run over unchanged files loads no model.
+            self._encoder = self._create_encoder()
+        return self._encoder.embed(photo, take_largest=self._take_largest)
 
     def _check(
         self, name: str, sample: EncodedPhotograph, others: set[str]
@@ -208,7 +207,7 @@ class Enrollment:
 
 
 def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
-    """Enroll a photograph unless it is; raises GalleryError where it can't be."""
+    """Enroll a photograph unless it is enrolled; raises InputError if it is refused."""
     store = Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
     try:
         check(
@@ -220,7 +219,7 @@ def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
 
 
 def check(outcome: EnrollmentOutcome, *, strict: bool) -> None:
-    """Raise the error that an outcome ends a command with, if any."""
+    """Raise IncompleteError or InputError if photographs were refused."""
     refused = [finding for finding in outcome.findings if finding.refused]
     if not refused:
         return
@@ -249,6 +248,6 @@ def _hint(kind: str, *, strict: bool) -> str:
 
 
 def reference_of(sample: EncodedPhotograph) -> Reference:
-    """What is stored of a photograph."""
+    """The reference that is stored for a photograph."""
     source = str(sample.photo.absolute())
     return Reference(sample.embedding, sample.sha256, source, sample.figures)

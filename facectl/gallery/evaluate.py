@@ -1,4 +1,4 @@
-"""How the gallery does on labelled photographs, along the same path as a frame in the pipeline."""
+"""Evaluates the gallery on labelled photographs, processed as the pipeline processes a frame."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _RANKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the gallery said about one photograph.
+    """The gallery's answer for one photograph.
 
-    rank: the place of the right person among the nearest, None beyond the
-    fifth. own: the distance to the right person, None for a stranger. other:
-    the nearest wrong person and the distance.
+    rank: rank of the right person among the five nearest, else None. own: the
+    distance to the right person, None for a stranger. other: the nearest wrong
+    person and the distance.
     """
 
     task: EnrollmentTask
@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Evaluation:
-    """The answers, and the photographs that gave none, with why."""
+    """The answers, and the reason for each photograph without one."""
 
     threshold: float
     answers: list[Answer] = field(default_factory=list)
@@ -56,11 +56,11 @@ class Evaluation:
 
     @property
     def strangers(self) -> list[Answer]:
-        """Photographs of people who are not."""
+        """Photographs of people who are not enrolled."""
         return [answer for answer in self.answers if not answer.known]
 
     def facts(self) -> dict[str, Any]:
-        """The figures; rates are None where nothing could be measured."""
+        """The results for JSON; a rate without photographs is None."""
         known, strangers = self.known, self.strangers
         return {
             "photographs": len(self.answers),
@@ -78,7 +78,7 @@ class Evaluation:
         }
 
     def confusions(self, count: int) -> list[Answer]:
-        """The worst: a wrong person nearer than the right one, or a stranger near anyone."""
+        """The worst answers: a wrong person nearer than the right one, or a stranger accepted."""
         wrong = [
             answer
             for answer in self.answers
@@ -88,10 +88,10 @@ class Evaluation:
         return sorted(wrong, key=lambda a: a.other[1] if a.other else np.inf)[:count]
 
     def roc(self) -> tuple[Floats, Floats]:
-        """False and true accept rates as the threshold is raised.
+        """False and true accept rates by rising threshold.
 
-        True: the right person within it. False: somebody else within it, as
-        it would be for a stranger who looks like this.
+        True accept: the right person is within the threshold. False accept: another
+        person is, as for a stranger with this face.
         """
         own = np.sort([a.own for a in self.known if a.own is not None])
         wrong = np.sort([a.other[1] for a in self.answers if a.other is not None])
@@ -109,9 +109,9 @@ def evaluate(
     encoder: FaceEncoder,
     progress: Progress = lambda: None,
 ) -> Evaluation:
-    """Ask the gallery about every photograph; raises GalleryError for an empty gallery.
+    """Match every photograph; raises GalleryError for an empty gallery.
 
-    Photographs that are enrolled themselves are left out: they would find themselves.
+    Skips enrolled photographs, because they would match themselves.
     """
     gallery = store.gallery()
     if not gallery.names:

@@ -1,4 +1,4 @@
-"""Galleries from elsewhere and for elsewhere: .pt of torch.save, .npz, and what is published."""
+"""Imports galleries from .pt files, .npz files and deployments; exports .npz files."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facectl import paths
 from facectl.aws import Clients
+from facectl.context import Deployment
 from facectl.errors import GalleryError, InputError, ModelError
 from facectl.gallery import publish
-from facectl.gallery.changes import Reference
-from facectl.gallery.names import check_name
-from facectl.gallery.pickles import read_pairs
+from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.store import Store
 from facectl.models.store import find
 from facectl.models.weights import RELEASES
+from facectl.torch_files import TensorUnpickler, TorchFileError
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, GalleryFormatError
 from lambda_src.gallery.parts import read_part
 from lambda_src.vision.preprocessing import PREPROCESSINGS
 from lambda_src.vision.store import file_digest
 
-# Embeddings of length 1 are stored as such; others that can be are made so.
+# Shorter embeddings can't be normalised.
 _MIN_LENGTH = 1e-6
+_PAIRS_HINT = (
+    "give a file of torch.save([embeddings, names], file): a list of tensors, a list of names"
+)
+_MAX_STRUCTURE = 200_000_000
+_KINDS = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2"}
+
+# Lineage and version of a published gallery that was imported.
+Origin = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
-    """A gallery that was read: its space, None where the file does not say."""
+class ImportedGallery:
+    """Names and embeddings (N, 512) from elsewhere; `space` is None if the file does not say."""
 
     names: list[str]
     embeddings: Embeddings
@@ -42,10 +51,10 @@ class Foreign:
 
 
 def space_of(weights: str, preprocessing: str) -> tuple[str, bool]:
-    """The space of embeddings made with these weights and this preprocessing, and if synthetic.
+    """The space of these weights and preprocessing, and whether the weights are synthetic.
 
     `weights`: a release, an installed model, or a weights file. Raises
-    InputError, and ModelError where nothing says what the weights are.
+    InputError, and ModelError if the weights are unknown.
     """
     if preprocessing not in PREPROCESSINGS:
         known = " or ".join(PREPROCESSINGS)
@@ -68,18 +77,18 @@ def space_of(weights: str, preprocessing: str) -> tuple[str, bool]:
     )
 
 
-def read(file: Path) -> Foreign:
-    """A .pt or .npz gallery, every embedding checked and of length 1; raises GalleryError."""
+def read(file: Path) -> ImportedGallery:
+    """Read a .pt or .npz gallery and normalise its embeddings; raises GalleryError."""
     if not file.is_file():
         raise InputError(f"No file at {file}")
     if file.suffix.lower() == ".npz":
         return _checked(_npz(file), file)
     names, embeddings = read_pairs(file)
-    return _checked(Foreign(names, embeddings), file)
+    return _checked(ImportedGallery(names, embeddings), file)
 
 
-def published(clients: Clients) -> tuple[Foreign, str, int]:
-    """The gallery that the deployment has, its lineage and version; raises GalleryError."""
+def read_published(clients: Clients) -> tuple[ImportedGallery, str, int]:
+    """The published gallery, its lineage and its version; raises GalleryError."""
     there = publish.inspect(clients)
     if there.manifest is None:
         raise GalleryError(there.problem or "the deployment has no gallery")
@@ -95,19 +104,70 @@ def published(clients: Clients) -> tuple[Foreign, str, int]:
         names += part.names
     embeddings = np.concatenate([np.zeros((0, DIMENSIONS), np.float32), *blocks])
     manifest = there.manifest
-    foreign = Foreign(names, embeddings, manifest.space, manifest.synthetic)
-    return _checked(foreign, Path(there.key)), manifest.lineage, manifest.version
+    imported = ImportedGallery(names, embeddings, manifest.space, manifest.synthetic)
+    return _checked(imported, Path(there.key)), manifest.lineage, manifest.version
 
 
-def add(store: Store, foreign: Foreign, progress: Callable[[], None] = lambda: None) -> int:
-    """Put what was read into the gallery as one version; how many references were new.
+def read_source(
+    deployment: Deployment,
+    source: Path | None,
+    preprocessing: str | None,
+    weights: str,
+    published: bool,
+) -> tuple[ImportedGallery, Origin | None]:
+    """The gallery to import, with its space; raises InputError, GalleryError, ModelError."""
+    if published == (source is not None):
+        raise InputError(
+            "say what to import: a file, a folder, or --published",
+            hint="facectl gallery import --help",
+        )
+    if source is None:
+        imported, lineage, version = read_published(Clients(deployment))
+        return imported, (lineage, version)
+    imported = read(source)
+    if preprocessing is None:
+        if imported.space is None:
+            raise InputError(
+                f"{source} does not say how its faces were preprocessed, and embeddings "
+                "of different preprocessings can't be compared",
+                hint=f"facectl gallery import {source} --preprocessing cse546",
+            )
+        return imported, None
+    space, synthetic = space_of(weights, preprocessing)
+    if imported.space not in (None, space):
+        raise GalleryError(
+            f"{source} is of embedding space {imported.space}, not of {space}",
+            hint=f"facectl gallery import {source}",
+        )
+    return ImportedGallery(imported.names, imported.embeddings, space, synthetic), None
 
-    A reference that the person has already, to within rounding, is not added again.
+
+def store_for(deployment: Deployment, imported: ImportedGallery, origin: Origin | None) -> Store:
+    """Open the gallery to import into; raises GalleryError for another space."""
+    space = str(imported.space)
+    if deployment.space is not None and deployment.space != space:
+        raise GalleryError(
+            f"the imported gallery is of embedding space {space}, the deployed model of "
+            f"{deployment.space}: their embeddings can't be compared",
+            hint="facectl models build --help, then facectl deploy with the gallery's model",
+        )
+    store = Store.for_space(deployment.asu_id, space, synthetic=imported.synthetic)
+    if origin is not None:
+        store.adopt(*origin)
+    return store
+
+
+def add(
+    store: Store, imported: ImportedGallery, progress: Callable[[], None] = lambda: None
+) -> int:
+    """Add an imported gallery as one version; returns the number of new references.
+
+    Skips a reference that the person already has, up to rounding.
     """
     known: dict[str, list[NDArray[np.float32]]] = {}
     count = 0
     with store.change("import") as change:
-        for name, embedding in zip(foreign.names, foreign.embeddings, strict=True):
+        for name, embedding in zip(imported.names, imported.embeddings, strict=True):
             if name not in known:
                 known[name] = [reference.embedding for reference in store.references(name)]
             if all(float(other @ embedding) < 0.99999 for other in known[name]):
@@ -119,7 +179,7 @@ def add(store: Store, foreign: Foreign, progress: Callable[[], None] = lambda: N
 
 
 def write(store: Store, file: Path) -> int:
-    """The newest version as one .npz file without pickles; how many references it holds."""
+    """Write the newest version as an .npz file without pickles; returns its references."""
     names, embeddings = store.rows()
     header = {
         "space": store.space,
@@ -139,15 +199,62 @@ def write(store: Store, file: Path) -> int:
     return len(names)
 
 
-def _npz(file: Path) -> Foreign:
+def read_pairs(file: Path) -> tuple[list[str], NDArray[np.float32]]:
+    """Names, and embeddings (N, D) float32 as they are in the file; raises GalleryError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            root = _root(archive)
+            loaded = TensorUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load()
+        return _pairs(loaded)
+    except TorchFileError as error:
+        raise GalleryError(f"{file}: {error}", hint=_PAIRS_HINT) from error
+    except GalleryError as error:
+        raise GalleryError(f"{file}: {error}", hint=error.hint) from error
+    except Exception as error:
+        raise GalleryError(
+            f"{file} can't be read as a gallery of torch.save: {type(error).__name__}: {error}",
+            hint=_PAIRS_HINT,
+        ) from error
+
+
+def _root(archive: zipfile.ZipFile) -> str:
+    for name in archive.namelist():
+        root, _, rest = name.partition("/")
+        if rest == "data.pkl":
+            return root
+    raise GalleryError("not a file of torch.save (1.6 or later)", hint=_PAIRS_HINT)
+
+
+def _pairs(loaded: Any) -> tuple[list[str], NDArray[np.float32]]:
+    if not isinstance(loaded, list | tuple) or len(loaded) != 2:
+        raise GalleryError("it is not a pair of embeddings and names", hint=_PAIRS_HINT)
+    embeddings, names = loaded
+    if isinstance(embeddings, np.ndarray):
+        embeddings = list(embeddings)
+    if not isinstance(embeddings, list | tuple) or not isinstance(names, list | tuple):
+        raise GalleryError("it is not a pair of lists of embeddings and names", hint=_PAIRS_HINT)
+    if len(embeddings) != len(names):
+        raise GalleryError(f"{len(embeddings)} embeddings for {len(names)} names", hint=_PAIRS_HINT)
+    if not all(isinstance(name, str) for name in names):
+        raise GalleryError("a name that is not text", hint=_PAIRS_HINT)
+    if not names or not all(isinstance(item, np.ndarray) for item in embeddings):
+        raise GalleryError("it holds no embeddings", hint=_PAIRS_HINT)
+    flat = [item.reshape(-1) for item in embeddings]
+    if len({len(item) for item in flat}) != 1:
+        raise GalleryError("embeddings of different dimensions", hint=_PAIRS_HINT)
+    return [str(name) for name in names], np.stack(flat).astype(np.float32)
+
+
+def _npz(file: Path) -> ImportedGallery:
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
             embeddings = arrays["embeddings"]
             if "header" in arrays:
                 header = json.loads(arrays["header"].tobytes())
                 names, space = header["names"], header["space"]
-                return Foreign(list(names), embeddings, str(space), header["synthetic"] is True)
-            return Foreign([str(name) for name in arrays["names"]], embeddings)
+                synthetic = header["synthetic"] is True
+                return ImportedGallery(list(names), embeddings, str(space), synthetic)
+            return ImportedGallery([str(name) for name in arrays["names"]], embeddings)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise GalleryError(
             f"{file} can't be read as a gallery: {error}",
@@ -155,9 +262,9 @@ def _npz(file: Path) -> Foreign:
         ) from error
 
 
-def _checked(foreign: Foreign, file: Path) -> Foreign:
-    embeddings = foreign.embeddings
-    shape = (len(foreign.names), DIMENSIONS)
+def _checked(imported: ImportedGallery, file: Path) -> ImportedGallery:
+    embeddings = imported.embeddings
+    shape = (len(imported.names), DIMENSIONS)
     if embeddings.shape != shape or embeddings.dtype.kind != "f":
         raise GalleryError(
             f"{file}: embeddings must be numbers of shape {shape}, "
@@ -169,12 +276,12 @@ def _checked(foreign: Foreign, file: Path) -> Foreign:
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths < _MIN_LENGTH))
     if len(bad):
         raise GalleryError(
-            f"{file}: {len(bad)} embedding(s) are zero or not finite, the first of them of "
-            f"{foreign.names[bad[0]]!r}"
+            f"{file}: {len(bad)} embedding(s) are zero or not finite, the first one of "
+            f"{imported.names[bad[0]]!r}"
         )
-    names = _names(foreign.names, file)
+    names = _names(imported.names, file)
     unit = (wide / lengths[:, None]).astype(np.float32)
-    return Foreign(names, unit, foreign.space, foreign.synthetic)
+    return ImportedGallery(names, unit, imported.space, imported.synthetic)
 
 
 def _names(names: Sequence[object], file: Path) -> list[str]:

@@ -1,9 +1,9 @@
-"""What is left to do of `remove --forget`: the buckets in which forgotten people still may be.
+"""Tracks which buckets may still contain people whom `remove --forget` deleted.
 
-A forget is counted in the gallery's file, in which the person is deleted; each
-bucket has the count up to which it was cleaned. A publication that fails, or
-one to another bucket, leaves the difference, and the next one there goes on
-with it. No name is written down.
+The gallery's file counts the forget requests, and stores for each bucket the
+count up to which it was cleaned. After a failed publication, or one to another
+bucket, the counts differ, and the next publication to the bucket cleans it.
+No names are stored.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _REQUESTS, _BUCKETS = "forgets", "buckets"
 
-# How many forgets there were, by the gallery's file.
+# Number of forget requests by gallery file.
 Requests = dict[Path, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A bucket to which a gallery was published, and how many forgets were finished in it."""
+class PublishedBucket:
+    """A bucket to which a gallery was published, and how many forget requests it has finished."""
 
     target: str
     region: str
@@ -41,18 +41,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A bucket in which forgotten people still may be, and since when.
+    """A bucket that may still contain forgotten people, and the date of the forget.
 
-    Both are None where no bucket was noted, because facectl 1 published the gallery.
+    `bucket` and `place` are None if facectl 1 published the gallery: it stored no bucket.
     """
 
     bucket: str | None
-    place: Place | None
+    place: PublishedBucket | None
     since: str
 
     @property
     def line(self) -> str:
-        """What is not finished, and the command that finishes it."""
+        """The warning, with the command that cleans the bucket."""
         place = self.place
         if place is None:
             return (
@@ -69,7 +69,7 @@ class Pending:
 
 
 def request(connection: sqlite3.Connection) -> None:
-    """Count one more forget, in the transaction that deletes the person."""
+    """Count a forget request, in the transaction that deletes the person."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_REQUESTS,)).fetchone()
     count = 1 + (json.loads(row[0])["count"] if row else 0)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -80,11 +80,11 @@ def request(connection: sqlite3.Connection) -> None:
 
 
 def begin(store: Store, bucket: GalleryBucket) -> Requests:
-    """Note that the gallery goes to a bucket; the forgets that are not finished there."""
+    """Store that the gallery is published to a bucket; returns its unfinished forget requests."""
     deployment = bucket.deployment
     places = _places(store)
     known = places.get(bucket.name)
-    places[bucket.name] = Place(
+    places[bucket.name] = PublishedBucket(
         deployment.target, deployment.region, deployment.profile, known.finished if known else 0
     )
     _write(store, places)
@@ -99,20 +99,20 @@ def begin(store: Store, bucket: GalleryBucket) -> Requests:
 
 
 def finish(store: Store, bucket: GalleryBucket, requests: Requests) -> None:
-    """Note that these forgets are finished in a bucket."""
+    """Store that these forget requests are finished in a bucket."""
     deployment = bucket.deployment
     with _galleries(store) as galleries:
         for each in galleries:
             if each.file in requests:
                 places = _places(each)
-                places[bucket.name] = Place(
+                places[bucket.name] = PublishedBucket(
                     deployment.target, deployment.region, deployment.profile, requests[each.file]
                 )
                 _write(each, places)
 
 
 def bucket_gone(asu_id: str, bucket: str) -> None:
-    """Note that a bucket was deleted, and everybody's embeddings with it."""
+    """Remove a deleted bucket from the galleries' records."""
     for file in files(asu_id):
         with suppress(GalleryError):
             store = Store.at(file)
@@ -125,40 +125,40 @@ def bucket_gone(asu_id: str, bucket: str) -> None:
 
 
 def pending(store: Store) -> list[Pending]:
-    """The known buckets in which a forget is not finished."""
+    """The known buckets with unfinished forget requests."""
     found: dict[str | None, Pending] = {}
     with _galleries(store) as galleries:
-        noted = any(each.get(_BUCKETS) is not None for each in galleries)
-        everywhere = {name: place for each in galleries for name, place in _places(each).items()}
+        has_buckets = any(each.get(_BUCKETS) is not None for each in galleries)
+        buckets = {name: place for each in galleries for name, place in _places(each).items()}
         for each in galleries:
             count, since = _requested(each)
             places = _places(each)
-            if count and not noted:
+            if count and not has_buckets:
                 found[None] = Pending(None, None, since)
-            for name, place in everywhere.items():
+            for name, place in buckets.items():
                 if count > (places[name].finished if name in places else 0):
                     found[name] = Pending(name, place, since)
     return list(found.values())
 
 
 def files(asu_id: str) -> list[Path]:
-    """The files of a deployment's gallery: the one in use, and those that were set aside."""
+    """The gallery files of a deployment: the current one, and those of earlier models."""
     file = path(asu_id)
     return [each for each in (file, *sorted(file.parent.glob(f"{asu_id}.*.db"))) if each.exists()]
 
 
 @contextmanager
 def _galleries(store: Store) -> Iterator[list[Store]]:
-    aside: list[Store] = []
+    earlier: list[Store] = []
     try:
         for file in files(store.file.stem):
-            # A damaged one is none of the gallery's that is published now.
+            # A damaged file is not the gallery that is published now.
             with suppress(GalleryError):
                 if file.resolve() != store.file.resolve():
-                    aside.append(Store.at(file))
-        yield [store, *aside]
+                    earlier.append(Store.at(file))
+        yield [store, *earlier]
     finally:
-        for each in aside:
+        for each in earlier:
             each.close()
 
 
@@ -170,10 +170,11 @@ def _requested(store: Store) -> tuple[int, str]:
     return int(fields["count"]), str(fields["at"])
 
 
-def _places(store: Store) -> dict[str, Place]:
+def _places(store: Store) -> dict[str, PublishedBucket]:
     text = store.get(_BUCKETS)
-    return {name: Place(**fields) for name, fields in json.loads(text).items()} if text else {}
+    stored = json.loads(text) if text else {}
+    return {name: PublishedBucket(**fields) for name, fields in stored.items()}
 
 
-def _write(store: Store, places: dict[str, Place]) -> None:
+def _write(store: Store, places: dict[str, PublishedBucket]) -> None:
     store.put(_BUCKETS, json.dumps({name: asdict(place) for name, place in places.items()}))

@@ -1,7 +1,7 @@
-"""Which parts a version of the gallery is published as.
+"""Splits a version of the gallery into parts for publication.
 
-People are dealt to parts by a hash of their name, so a change touches the
-parts of those it is about, and the others keep their bytes and their names.
+A hash of the name assigns each person to a part, so a change rewrites only the
+parts of the people it concerns; the other parts keep their bytes and keys.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
-from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import BUCKET_BITS, CENTROID
+from facectl.gallery.statistics import centroids
 from facectl.gallery.store import Store
 from lambda_src.gallery.parts import FLOAT32, INT8, Manifest, PartRef, write_part
 
-# Exact search in float32 takes about 3 ms of one thread at this many rows.
+# Exact search in float32 over this number of rows takes about 3 ms on one thread.
 EXACT_ROWS = 20_000
-# Small enough to send again for one photograph, large enough to be few.
+# Small enough to upload again for one photograph, large enough for few objects.
 _ROWS_PER_PART = {FLOAT32: 512, INT8: 8192}
-_NOTE = "published"
+_LAYOUT_KEY = "published"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The parts of one version: enough to know which ones a later version still has.
+    """The parts of one version, to find the unchanged parts of a later version.
 
-    It says nothing of any bucket: whether a part is there is asked there.
+    It has no state of a bucket: which parts exist there is read from the bucket.
     """
 
     version: int
@@ -39,26 +39,26 @@ class Layout:
     space: str = ""
 
     @classmethod
-    def recall(cls, store: Store) -> Layout | None:
-        """What the gallery remembers, None before its first publication."""
-        text = store.get(_NOTE)
+    def load(cls, store: Store) -> Layout | None:
+        """The layout of the last publication, None before the first one."""
+        text = store.get(_LAYOUT_KEY)
         if text is None:
             return None
         fields = json.loads(text)
         refs = tuple(None if ref is None else PartRef(**ref) for ref in fields.pop("refs"))
         return cls(refs=refs, **fields)
 
-    def remember(self, store: Store) -> None:
-        """Write it down."""
-        store.put(_NOTE, json.dumps(asdict(self)))
+    def save(self, store: Store) -> None:
+        """Store the layout with the gallery."""
+        store.put(_LAYOUT_KEY, json.dumps(asdict(self)))
 
 
 class Packer:
-    """The parts of a store's newest version, of which unchanged ones need not be made."""
+    """Makes the parts of a store's newest version, without those that are unchanged."""
 
     def __init__(self, store: Store, *, anew: bool = False) -> None:
         self._store = store
-        self._last = None if anew else Layout.recall(store)
+        self._last = None if anew else Layout.load(store)
         self.version = store.claim()
         self._settings = store.settings_of(self.version)
         self.people = len(people := store.people(self.version))
@@ -67,18 +67,18 @@ class Packer:
         self._refs: list[PartRef | None] = [None] * self._count(rows)
 
     def unchanged(self) -> set[PartRef]:
-        """The parts that are those of the version before."""
-        return {ref for ref in self._unchanged().values() if ref is not None}
+        """The parts that the last published version has too."""
+        return {ref for ref in self._unchanged_by_index().values() if ref is not None}
 
     def missing(self, held: Collection[PartRef]) -> Iterator[tuple[PartRef, bytes]]:
-        """Every part that is not `held`, with its bytes; afterwards `layout` is complete."""
+        """Yield every part that is not in `held`, with its bytes; then `layout` is complete."""
         width = (1 << BUCKET_BITS) // len(self._refs)
-        unchanged = self._unchanged()
+        unchanged = self._unchanged_by_index()
         for index in range(len(self._refs)):
             self._refs[index] = known = unchanged.get(index)
             if index in unchanged and (known is None or known in held):
                 continue
-            data = self._pack(index * width, (index + 1) * width)
+            data = self._make_part(index * width, (index + 1) * width)
             if data is not None:
                 rows, content = data
                 ref = PartRef(hashlib.sha256(content).hexdigest(), len(content), rows)
@@ -88,7 +88,7 @@ class Packer:
 
     @property
     def layout(self) -> Layout:
-        """What to remember once it is published."""
+        """The layout to store for the next publication."""
         return Layout(
             self.version,
             self._settings.matching,
@@ -98,7 +98,7 @@ class Packer:
         )
 
     def manifest(self) -> Manifest:
-        """What names the parts."""
+        """The manifest of the version, which names its parts."""
         settings = self._settings
         return Manifest(
             lineage=self._store.lineage,
@@ -115,7 +115,7 @@ class Packer:
         )
 
     def _count(self, rows: int) -> int:
-        """A power of two; the last one stays while parts are of a bearable size."""
+        """The number of parts, a power of two; unchanged while the parts' size is acceptable."""
         ideal = rows / _ROWS_PER_PART[self.encoding]
         if self._last is not None and self._last.encoding == self.encoding:
             last = len(self._last.refs)
@@ -123,8 +123,8 @@ class Packer:
                 return last
         return min(1 << max(0, round(ideal) - 1).bit_length(), 1 << (BUCKET_BITS - 4))
 
-    def _unchanged(self) -> dict[int, PartRef | None]:
-        """What is known of parts without making them, by index; None of one without rows."""
+    def _unchanged_by_index(self) -> dict[int, PartRef | None]:
+        """The unchanged parts by index; None for a part without rows."""
         last = self._last
         if (
             last is None
@@ -138,7 +138,7 @@ class Packer:
         stale = {bucket // width for bucket in self._store.touched_since(last.version)}
         return {index: ref for index, ref in enumerate(last.refs) if index not in stale}
 
-    def _pack(self, low: int, high: int) -> tuple[int, bytes] | None:
+    def _make_part(self, low: int, high: int) -> tuple[int, bytes] | None:
         names, embeddings = self._store.rows(low, high, version=self.version)
         if not names:
             return None

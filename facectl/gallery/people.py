@@ -1,4 +1,4 @@
-"""Changes to people: remove, forget, rename, merge; and what tells two versions apart."""
+"""Changes of the gallery: remove, forget, rename, merge, configure, roll back; and comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import forgetting
-from facectl.gallery.names import check_name
+from facectl.gallery.changes import check_name
 from facectl.gallery.store import Store
 from lambda_src.gallery.matching import COSINE
 
@@ -16,7 +16,7 @@ _LIST = "facectl gallery list"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one version has and the other has not; `changed` counts references before and after."""
+    """The difference of two versions; `changed` has the numbers of references before and after."""
 
     added: dict[str, int]
     removed: dict[str, int]
@@ -25,18 +25,18 @@ class Difference:
 
     @property
     def empty(self) -> bool:
-        """Whether the two are the same."""
+        """Whether the versions are equal."""
         return not (self.added or self.removed or self.changed or self.settings)
 
 
 def remove(store: Store, name: str) -> int:
-    """End a person's references in a new version; raises GalleryError for a name nobody has."""
+    """Remove a person in a new version; raises GalleryError for an unknown name."""
     with store.change("remove") as change:
         return _known(change.remove(name), name)
 
 
 def rename(store: Store, old: str, new: str) -> int:
-    """Give a person another name; raises GalleryError where somebody has it already."""
+    """Give a person another name; raises GalleryError if the name is taken."""
     new = check_name(new)
     if store.references(new):
         raise GalleryError(
@@ -47,7 +47,7 @@ def rename(store: Store, old: str, new: str) -> int:
 
 
 def merge(store: Store, source: str, target: str) -> int:
-    """Make two names one person's, under the second; raises GalleryError where one is unknown."""
+    """Merge the first name into the second; raises GalleryError if one is unknown."""
     if source == target:
         raise InputError("a name can't be merged into itself")
     _known(len(store.references(target)), target)
@@ -58,7 +58,10 @@ def merge(store: Store, source: str, target: str) -> int:
 def configure(
     store: Store, *, threshold: float | None, metric: str | None, matching: str | None
 ) -> bool:
-    """Change what is not None; a new metric alone converts the threshold. Whether it changed."""
+    """Change the settings that are not None; returns whether they changed.
+
+    A new metric without a threshold converts the threshold.
+    """
     before = store.version
     with store.change("settings") as change:
         now = change.settings
@@ -72,7 +75,7 @@ def configure(
 
 
 def rollback(store: Store, version: int) -> int:
-    """Make a new version that is what an older one was; its number."""
+    """Make a new version equal to an older one; returns its number."""
     settings, space = store.settings_of(version), store.space_of(version)
     with store.change(f"rollback to {version}") as change:
         change.restore(version, settings, space)
@@ -80,12 +83,12 @@ def rollback(store: Store, version: int) -> int:
 
 
 def forget(asu_id: str, name: str) -> int:
-    """Delete every trace of a person on this computer, from every version; how many references.
+    """Delete a person from every version on this computer; returns the number of references.
 
-    Whatever ever carried the name goes, under its other names too, and so does
-    every copy of these photographs. Galleries that were set aside are searched
-    as well. What was published is cleaned by the next publication to each bucket
-    (`forgetting`). Raises GalleryError where nobody ever had the name.
+    Deletes all embeddings that ever had the name, under their other names too, and
+    all references of the same photographs, also in the gallery files of earlier
+    models. The next publication to a bucket cleans the bucket (`forgetting`).
+    Raises GalleryError if nobody ever had the name.
     """
     count = 0
     for file in forgetting.files(asu_id):
@@ -98,7 +101,7 @@ def forget(asu_id: str, name: str) -> int:
 
 
 def compare(store: Store, first: int, second: int) -> Difference:
-    """What tells the second version from the first; raises GalleryError for an unknown one."""
+    """The difference between two versions; raises GalleryError if one is unknown."""
     old_settings, new_settings = store.settings_of(first), store.settings_of(second)
     old, new = store.people(first), store.people(second)
     changed = store.changed_people(first, second)
@@ -130,9 +133,9 @@ def _known(count: int, name: str) -> int:
 
 def _forget(store: Store, name: str) -> int:
     vectors = (
-        "WITH carried AS (SELECT vector FROM entries WHERE name = :name) "
-        "SELECT id FROM vectors WHERE id IN carried OR sha256 IN "
-        "(SELECT sha256 FROM vectors WHERE id IN carried)"
+        "WITH named AS (SELECT vector FROM entries WHERE name = :name) "
+        "SELECT id FROM vectors WHERE id IN named OR sha256 IN "
+        "(SELECT sha256 FROM vectors WHERE id IN named)"
     )
     count = 0
 
@@ -146,7 +149,7 @@ def _forget(store: Store, name: str) -> int:
         connection.executemany("DELETE FROM vectors WHERE id = ?", found)
         connection.execute("DELETE FROM entries WHERE name = ?", (name,))
         forgetting.request(connection)
-        # What was published still has them: no part of it may be used again.
+        # The published parts contain the person: none of them may be reused.
         connection.execute("DELETE FROM meta WHERE key = 'published'")
         connection.execute(
             "INSERT INTO versions (number, at, action, settings, space) "

@@ -1,4 +1,4 @@
-"""From a photograph to a reference embedding, along the same path as a frame in the pipeline."""
+"""Embeds the face of a photograph with the same steps as the pipeline embeds a frame's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lambda_src.vision.store import Model
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _MAX_BYTES = 64_000_000
 _MAX_PIXELS = 100_000_000
-# Sharpness is measured at one size, or a large face would look blurred.
+# Sharpness is measured at a fixed size, because it depends on the size of the face.
 _SHARPNESS_SIDE = 160
 
 
@@ -37,11 +37,11 @@ class PhotographError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EncodedPhotograph:
-    """The face of a photograph: its embedding (512,) and what the quality checks look at.
+    """The face of a photograph: its embedding (512,) and the input of the quality checks.
 
     face_px: the box's shorter side in the photograph's pixels. sharpness: the
     variance of the Laplacian of the grey face at 160 pixels (Pech-Pacheco et
-    al. 2000), low where blurred.
+    al. 2000); blurred faces have low values.
     """
 
     photo: Path
@@ -54,7 +54,7 @@ class EncodedPhotograph:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The measurements, as they are kept."""
+        """The measurements that are stored with the reference."""
         return {
             "faces": self.faces,
             "face_px": round(self.face_px, 1),
@@ -73,22 +73,22 @@ class PhotographEncoder:
         self._embedder = Embedder(model, threads=threads)
 
     def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
-        """The photograph's face; raises PhotographError, for several unless `take_largest`."""
+        """Embed the face; raises PhotographError, for several faces unless `take_largest`."""
         data = _read(photo)
-        image = _decoded(data)
+        image = _decode(data)
         faces = self._detector.detect(image)
         if not faces:
             raise PhotographError("no_face", "no face was found", 0)
         if len(faces) > 1 and not take_largest:
             raise PhotographError(
                 "several_faces",
-                f"{len(faces)} faces were found, so it is not clear who is meant",
+                f"{len(faces)} faces were found, so it is not clear whose face to enroll",
                 len(faces),
             )
         face = largest(faces, 1)[0]
         preprocessing = self.model.preprocessing
         crop = crop_face(image, face, preprocessing)
-        # The crop travels as a file in the pipeline, so it does here.
+        # The pipeline sends the crop as an encoded image, which changes its pixels.
         sent = encode_crops([crop], preprocessing, max_total_bytes=1_000_000)[0]
         x0, y0, x1, y1 = face.box
         return EncodedPhotograph(
@@ -102,15 +102,15 @@ class PhotographEncoder:
         )
 
     def face(self, photo: Path) -> NDArray[np.uint8]:
-        """The largest face, cut out to be looked at, (160, 160, 3); raises PhotographError."""
-        image = _decoded(_read(photo))
+        """The crop of the largest face, (160, 160, 3) uint8 RGB; raises PhotographError."""
+        image = _decode(_read(photo))
         faces = self._detector.detect(image)
         if not faces:
             raise PhotographError("no_face", "no face was found", 0)
         return crop_face(image, largest(faces, 1)[0], FACENET)
 
 
-def _decoded(data: bytes) -> NDArray[np.uint8]:
+def _decode(data: bytes) -> NDArray[np.uint8]:
     try:
         return decode_image(data, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
     except ImageError as error:
@@ -123,7 +123,7 @@ def digest(photo: Path) -> str:
 
 
 def photographs(folder: Path) -> list[Path]:
-    """The image files below a folder, by path; hidden ones and links to folders are left out."""
+    """The image files below a folder, by path, without hidden ones and links to folders."""
     return sorted(
         file
         for file in folder.rglob("*")

@@ -1,11 +1,11 @@
-"""The gallery in the deployment's bucket: written so that functions always find a whole one.
+"""Publishes the gallery to the deployment's bucket; functions always find a complete one.
 
-The rules, in the order in which they hold:
+The rules:
 
-- what is in the bucket is asked there, never remembered here;
-- parts and the version's manifest are written, and verified, before `current.json` names them;
-- `current.json` is written only in the place of the one that was looked at (`If-Match`), so of
-  two computers that publish at once one fails, and the other's gallery is whole;
+- the state of the bucket is read from the bucket, never from this computer;
+- parts and the version's manifest are written and verified before `current.json` names them;
+- `current.json` is replaced only if it is unchanged since it was read (`If-Match`): of two
+  concurrent publications one fails, and the other's gallery is complete;
 - nothing that `current.json` names is ever deleted.
 """
 
@@ -22,24 +22,24 @@ from facectl.aws import Clients, cloud_errors, is_missing, unless_missing
 from facectl.errors import CloudError, GalleryError
 from facectl.gallery import forgetting
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket, parts_prefix, versions_prefix
+from facectl.gallery.cleanup import delete_rest, keep_last
 from facectl.gallery.parts import Packer
 from facectl.gallery.store import Store
-from facectl.gallery.tidy import delete_rest, keep_last
 from lambda_src.gallery.matching import GalleryFormatError
 from lambda_src.gallery.parts import Manifest, PartRef, manifest_key, part_key
 
 _TRANSFERS = 8
-# How often it begins again where another computer changes what it looked at.
+# Retries after another computer changed the objects during a publication.
 _ATTEMPTS = 5
 
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What is published for a model: `problem` says why functions can't use it, None if they can.
+class PublishedGallery:
+    """The published gallery at a key; `problem` says why functions can't use it, None if they can.
 
-    `key` is the manifest's, `data` and `etag` those of the object, None where there is none.
+    `key`, `data` and `etag` belong to the manifest's object; None if it does not exist.
     """
 
     manifest: Manifest | None
@@ -67,31 +67,33 @@ def publish(
     ahead: bool = False,
     progress: Progress = lambda _bytes: None,
 ) -> Manifest:
-    """Put the newest version where functions of its model find it; returns its manifest.
+    """Publish the newest version for the functions of its model; returns its manifest.
 
-    Whatever is missing or damaged in the bucket is written again. `replace`
-    overwrites a gallery that this computer does not know. `ahead`: the functions
-    may still run another model, whose gallery must stay. Otherwise people whom
-    `remove --forget` removed are deleted from all that was ever published.
-    `progress` is told bytes as they are sent. Raises GalleryError where the
-    deployment runs a model of another embedding space or has a gallery that is
-    not this one, and CloudError.
+    Writes missing and damaged parts again. `replace` overwrites a gallery that
+    this computer does not know. `ahead`: the functions may still run another
+    model, so its gallery stays; otherwise people whom `remove --forget` removed
+    are deleted from everything in the bucket. `progress` is called with the
+    number of bytes sent. Raises CloudError, and GalleryError if the deployment
+    runs a model of another embedding space or has another gallery.
     """
     deployment = clients.deployment
     if deployment.space is not None:
         store.check_space(deployment.space)
-    with _alone(store), cloud_errors(f"publishing the gallery to {_name(clients)}", deployment):
+    with (
+        _publish_lock(store),
+        cloud_errors(f"publishing the gallery to {_name(clients)}", deployment),
+    ):
         bucket = GalleryBucket(clients)
         requests = forgetting.begin(store, bucket)
         run = _Publication(bucket, store, replace, progress)
         key = manifest_key(store.space)
-        old = _look(bucket, OLD_KEY, store.space)
+        old = _read_published(bucket, OLD_KEY, store.space)
         if not replace:
             _check_lineage(store, old)
         manifest = _publish(run, key)
         kept = {key: manifest}
         if old.data is not None and (old.manifest is None or old.problem is None):
-            # Functions that facectl 1 deployed read it until they are deployed again.
+            # Functions that facectl 1 deployed read this key until the next deploy.
             kept[OLD_KEY] = _publish(run, OLD_KEY)
         if requests and not ahead:
             delete_rest(bucket, kept)
@@ -100,9 +102,9 @@ def publish(
 
 
 def publish_local(clients: Clients, *, ahead: bool = False) -> Manifest | None:
-    """Publish the gallery kept on this computer; None where nobody is enrolled.
+    """Publish the gallery of this computer; returns None if nobody is enrolled.
 
-    `ahead` of the functions: see `publish`; None too where there is no bucket yet.
+    `ahead`: see `publish`; then also returns None if there is no bucket yet.
     """
     store = Store.find(clients.deployment.asu_id)
     if store is None:
@@ -118,30 +120,29 @@ def publish_local(clients: Clients, *, ahead: bool = False) -> Manifest | None:
 
 
 def retire_old(clients: Clients) -> None:
-    """Delete the gallery of facectl 1, once no function reads it any more; raises CloudError."""
-    with cloud_errors(f"tidying the gallery in {_name(clients)}", clients.deployment):
+    """Delete the gallery of facectl 1, when no function reads it any more; raises CloudError."""
+    with cloud_errors(f"cleaning the gallery in {_name(clients)}", clients.deployment):
         bucket = GalleryBucket(clients)
-        # The manifest first: it must never name what is gone.
+        # Manifest first: it must never name deleted parts.
         if bucket.read(OLD_KEY) is not None:
             bucket.delete([OLD_KEY])
         for prefix in (versions_prefix(OLD_KEY), parts_prefix(OLD_KEY)):
             bucket.delete([item.key for item in bucket.listed(prefix)])
 
 
-def inspect(clients: Clients) -> Published:
-    """What is published for the deployed model; raises CloudError.
+def inspect(clients: Clients) -> PublishedGallery:
+    """The published gallery of the deployed model; raises CloudError.
 
-    Where there is nothing, or nothing says which model that is: the gallery
-    that was published last, of whatever model.
+    If there is none, or the model is unknown: the gallery published last, of any model.
     """
     space = clients.deployment.space
     with cloud_errors(f"reading the gallery in {_name(clients)}", clients.deployment):
         bucket = GalleryBucket(clients)
         for key in (manifest_key(space), OLD_KEY) if space is not None else ():
-            found = _look(bucket, key, space)
+            found = _read_published(bucket, key, space)
             if found.data is not None and (found.manifest is None or found.problem is None):
                 return found
-        return max(_all(bucket, space), key=_date, default=Published(None))
+        return max(_all(bucket, space), key=_date, default=PublishedGallery(None))
 
 
 def others(clients: Clients) -> list[Manifest]:
@@ -153,7 +154,7 @@ def others(clients: Clients) -> list[Manifest]:
 
 
 def facts(clients: Clients) -> dict[str, object]:
-    """What the bucket holds, for a status: the gallery, and the problem with it if there is one."""
+    """The published gallery and its problem, if any, for `facectl status`."""
     there = inspect(clients)
     if there.manifest is None:
         return {"gallery": there.problem or "nobody is enrolled"}
@@ -161,7 +162,7 @@ def facts(clients: Clients) -> dict[str, object]:
     return {"gallery": f"{text}: {there.problem}" if there.problem else text}
 
 
-def fetch_part(clients: Clients, there: Published, sha256: str) -> bytes:
+def fetch_part(clients: Clients, there: PublishedGallery, sha256: str) -> bytes:
     """The bytes of a published part; raises CloudError."""
     with cloud_errors(f"reading the gallery in {_name(clients)}", clients.deployment):
         found = GalleryBucket(clients).read(part_key(there.key, sha256))
@@ -173,31 +174,31 @@ def fetch_part(clients: Clients, there: Published, sha256: str) -> bytes:
     return found[0]
 
 
-def _look(bucket: GalleryBucket, key: str, space: str | None) -> Published:
-    """What is at a key, and why functions of that space would refuse it."""
+def _read_published(bucket: GalleryBucket, key: str, space: str | None) -> PublishedGallery:
+    """The gallery at a key, and why functions of that space would refuse it."""
     found = bucket.read(key)
     if found is None:
-        return Published(None, key=key)
+        return PublishedGallery(None, key=key)
     data, etag = found
     try:
         manifest = Manifest.parse(data)
     except GalleryFormatError as error:
-        return Published(None, f"{key} is refused: {error}", key, data, etag)
+        return PublishedGallery(None, f"{key} is refused: {error}", key, data, etag)
     problem = None
     if space is not None and manifest.space != space:
         problem = (
             f"no gallery is published for the model's space {space}: face-recognition answers "
             f"Unknown; {key} is of space {manifest.space}"
         )
-    return Published(manifest, problem, key, data, etag)
+    return PublishedGallery(manifest, problem, key, data, etag)
 
 
-def _all(bucket: GalleryBucket, space: str | None) -> list[Published]:
+def _all(bucket: GalleryBucket, space: str | None) -> list[PublishedGallery]:
     keys = unless_missing(bucket.manifests) or []
-    return [_look(bucket, key, space) for key in keys]
+    return [_read_published(bucket, key, space) for key in keys]
 
 
-def _date(there: Published) -> str:
+def _date(there: PublishedGallery) -> str:
     return "" if there.manifest is None else there.manifest.published
 
 
@@ -206,7 +207,7 @@ def _name(clients: Clients) -> str:
     return deployment.names.bucket(clients.account, deployment.region)
 
 
-def _check_lineage(store: Store, there: Published) -> None:
+def _check_lineage(store: Store, there: PublishedGallery) -> None:
     manifest = there.manifest
     if manifest is None or there.problem is not None or manifest.people == 0:
         return
@@ -226,10 +227,10 @@ def _check_lineage(store: Store, there: Published) -> None:
 
 
 def _publish(run: _Publication, key: str) -> Manifest:
-    """Make the gallery at a key the store's newest version."""
+    """Publish the store's newest version at a key; returns its manifest."""
     bucket = run.bucket
     packer = Packer(run.store)
-    first = _look(bucket, key, run.store.space)
+    first = _read_published(bucket, key, run.store.space)
     there = first
     for _ in range(_ATTEMPTS):
         if not (run.overwrite and there.etag == first.etag):
@@ -251,21 +252,21 @@ def _publish(run: _Publication, key: str) -> Manifest:
         data = manifest.serialise()
         version = _keep_version(bucket, key, manifest, data)
         if bucket.swap(key, data, there.etag):
-            _see_through(run, key, packer)
+            _restore_parts(run, key, packer)
             keep_last(bucket, key, data, version)
             return manifest
-        there = _look(bucket, key, run.store.space)
+        there = _read_published(bucket, key, run.store.space)
         if there.data == data:
-            # The answer to the write was lost, and its retry met its own work.
+            # The response to the write was lost, and botocore's retry found the object changed.
             return manifest
     raise CloudError(
-        f"{key} in {bucket.name} is changed by another computer again and again",
+        f"{key} in {bucket.name} is changed repeatedly by another computer",
         hint="facectl gallery publish",
     )
 
 
 def _keep_version(bucket: GalleryBucket, key: str, manifest: Manifest, data: bytes) -> str:
-    """See that a version's own manifest is there; its key."""
+    """Write the manifest's copy of a version, if missing; returns its key."""
     digest = hashlib.sha256(data).hexdigest()
     name = f"{versions_prefix(key)}{manifest.version:06d}-{digest[:12]}.json"
     if not bucket.holds(name, digest, len(data)):
@@ -273,34 +274,34 @@ def _keep_version(bucket: GalleryBucket, key: str, manifest: Manifest, data: byt
     return name
 
 
-def _see_through(run: _Publication, key: str, packer: Packer) -> None:
-    """Send again what another computer deleted before it was named."""
+def _restore_parts(run: _Publication, key: str, packer: Packer) -> None:
+    """Upload again the parts that another computer deleted before the manifest named them."""
     for _ in range(_ATTEMPTS):
         listed = {item.key: item.size for item in run.bucket.listed(parts_prefix(key))}
         refs = packer.manifest().parts
-        gone = [ref for ref in refs if listed.get(part_key(key, ref.sha256)) != ref.bytes]
-        if not gone:
+        deleted = [ref for ref in refs if listed.get(part_key(key, ref.sha256)) != ref.bytes]
+        if not deleted:
             return
-        _send(run, key, packer, set(refs) - set(gone))
+        _send(run, key, packer, set(refs) - set(deleted))
     raise CloudError(
-        f"parts of the gallery in {run.bucket.name} are deleted again and again",
+        f"parts of the gallery in {run.bucket.name} are deleted repeatedly by another computer",
         hint="facectl gallery publish",
     )
 
 
 def _upload(run: _Publication, key: str, packer: Packer) -> int:
-    """Send the parts that the bucket lacks; how many these were."""
+    """Upload the parts that the bucket does not have; returns their number."""
     bucket = run.bucket
     listed = {item.key: item.size for item in bucket.listed(parts_prefix(key))}
-    asked = [
+    candidates = [
         ref for ref in packer.unchanged() if listed.get(part_key(key, ref.sha256)) == ref.bytes
     ]
     with ThreadPoolExecutor(_TRANSFERS) as pool:
-        good = pool.map(lambda ref: bucket.holds_part(key, ref), asked)
-        held = {ref for ref, is_good in zip(asked, good, strict=True) if is_good}
+        good = pool.map(lambda ref: bucket.holds_part(key, ref), candidates)
+        held = {ref for ref, is_good in zip(candidates, good, strict=True) if is_good}
     sent = _send(run, key, packer, held)
-    # Before anything names them: the next run then knows these parts without making them.
-    packer.layout.remember(run.store)
+    # Stored before the manifest is: after an interruption the next run reuses these parts.
+    packer.layout.save(run.store)
     return sent
 
 
@@ -312,7 +313,7 @@ def _send(run: _Publication, key: str, packer: Packer, held: Collection[PartRef]
 
     count = 0
     with ThreadPoolExecutor(_TRANSFERS) as pool:
-        # A few at a time: a large gallery's parts do not all fit into memory.
+        # In batches, because the parts of a large gallery do not fit into memory.
         batch: list[tuple[PartRef, bytes]] = []
         for part in packer.missing(held):
             batch.append(part)
@@ -323,8 +324,8 @@ def _send(run: _Publication, key: str, packer: Packer, held: Collection[PartRef]
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """One publication at a time, so that an older version never follows a newer one."""
+def _publish_lock(store: Store) -> Iterator[None]:
+    """Allow one publication at a time, so that no older version replaces a newer one."""
     with store.file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""What may be wrong with a photograph or a name: measured, never silent."""
+"""Quality checks of a photograph and its name; each problem is a QualityFinding."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from facectl.gallery.photographs import EncodedPhotograph
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
 
-# MTCNN's windows are upsampled below this, and embeddings get vague.
+# MTCNN upsamples smaller windows, and their embeddings are less distinct.
 MIN_FACE_PX = 40.0
 MIN_PROBABILITY = 0.95
-# Portraits in focus measure hundreds; the same blurred over 3 pixels, under 20.
+# Sharp portraits measure hundreds; the same blurred over 3 pixels, less than 20.
 MIN_SHARPNESS = 20.0
-# Of the threshold: this close, a small change of light decides between two names.
+# Share of the threshold: below it, a small change of light can swap two names.
 _TOO_NEAR = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class QualityFinding:
-    """One thing to look at. `refused` means that the photograph was not enrolled because of it."""
+    """One problem; `refused` means that it kept the photograph from being enrolled."""
 
     kind: str
     name: str
@@ -40,11 +40,11 @@ class QualityFinding:
 
 
 def of_photograph(name: str, sample: EncodedPhotograph) -> list[QualityFinding]:
-    """What is wrong with the face itself."""
+    """The problems of the face itself."""
     measured = (
         ("small_face", "the face is only {:.0f} pixels wide", sample.face_px, MIN_FACE_PX),
         ("blurred", "the face is blurred (sharpness {:.0f})", sample.sharpness, MIN_SHARPNESS),
-        ("low_probability", "it may be no face (probability {:.2f})", sample.probability,
+        ("low_probability", "it may not be a face (probability {:.2f})", sample.probability,
          MIN_PROBABILITY),
     )  # fmt: skip
     found = [
@@ -59,7 +59,7 @@ def of_photograph(name: str, sample: EncodedPhotograph) -> list[QualityFinding]:
 
 
 class Neighbours:
-    """The references so far, to hold a new one against."""
+    """The references of the gallery, to compare a new one with."""
 
     def __init__(
         self, names: Iterable[str], embeddings: Embeddings, threshold: float, metric: str
@@ -71,7 +71,7 @@ class Neighbours:
         self._metric = metric
 
     def add(self, name: str, embedding: NDArray[np.float32]) -> None:
-        """One more reference."""
+        """Add a reference."""
         if self._count == len(self._embeddings):
             grown = np.zeros((max(256, 2 * self._count), DIMENSIONS), np.float32)
             grown[: self._count] = self._embeddings
@@ -81,7 +81,7 @@ class Neighbours:
         self._count += 1
 
     def check(self, name: str, sample: EncodedPhotograph) -> list[QualityFinding]:
-        """Whether another name has nearly this face, and whether this name has another face."""
+        """Findings if another name has nearly this face, or this name has another face."""
         if self._count == 0:
             return []
         cosines = self._embeddings[: self._count] @ sample.embedding
@@ -107,7 +107,7 @@ class Neighbours:
 def _finding(
     kind: str, name: str, sample: EncodedPhotograph, message: str, figure: np.float32, limit: float
 ) -> QualityFinding:
-    # A name may hold braces, so only the last pair is filled in.
+    # A name may contain braces, so only the last pair is replaced.
     head, _, tail = message.rpartition("{:.2f}")
     text = f"{head}{figure:.2f}{tail}"
     return QualityFinding(kind, name, sample.photo, text, round(float(figure), 4), round(limit, 4))

@@ -1,8 +1,8 @@
-"""Embedding a gallery again for another model, from the photographs that it was made of.
+"""Re-embeds a gallery for another model from its photographs.
 
-A rebuild is planned (which photographs are still there), embedded in memory,
-and stored as one new version: an interrupted one leaves the gallery as it was.
-Photographs that the model has embedded before, in any version, are not read again.
+A rebuild plans (which photographs still exist), embeds in memory, and stores one
+new version, so an interruption leaves the gallery unchanged. Embeddings that the
+model made for any earlier version are reused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from facectl.gallery.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A reference that the other model can't have: whose, the photograph, and why."""
+    """A reference that can't be embedded again: the name, the photograph, and the reason."""
 
     name: str
     photo: str | None
@@ -31,7 +31,7 @@ class Lost:
 
 @dataclass(slots=True)
 class _Planned:
-    """A reference of the old version and what becomes of it: a vector, an embedding or a loss."""
+    """A reference of the old version, with its known vector, new embedding or loss."""
 
     old: Enrolled
     photo: Path | None = None
@@ -45,7 +45,7 @@ class _Planned:
 
 @dataclass(slots=True)
 class Rebuild:
-    """The newest version of a gallery as another model will have it."""
+    """The newest version of a gallery, prepared for another model."""
 
     file: Path
     version: int
@@ -56,7 +56,7 @@ class Rebuild:
 
     @property
     def line(self) -> str:
-        """What is done, for a plan."""
+        """One line for the plan of a deploy."""
         known = f", {self.known} embedded earlier" if self.known else ""
         return (
             f"gallery: re-embed {self.photographs} photographs of {self.people} people for model "
@@ -64,7 +64,7 @@ class Rebuild:
         )
 
     def facts(self) -> dict[str, Any]:
-        """What is done, for JSON."""
+        """The rebuild for JSON."""
         return {
             "action": "re-embed",
             "kind": "gallery",
@@ -79,62 +79,62 @@ class Rebuild:
 
     @property
     def thresholds(self) -> tuple[float, float]:
-        """The threshold now, and the one that belongs to the other model."""
+        """The current threshold, and that of the other model."""
         before, after = self.settings
         return before.threshold, after.threshold
 
     @property
     def photographs(self) -> int:
-        """How many photographs are to be embedded."""
+        """The number of photographs to embed."""
         return sum(1 for each in self._references if each.photo is not None and not each.lost)
 
     @property
     def known(self) -> int:
-        """How many references the model has from an earlier version."""
+        """The number of references that an earlier version has for this model."""
         return sum(1 for each in self._references if each.vector is not None)
 
     @property
     def people(self) -> int:
-        """How many people the new version has."""
-        return len(self._kept())
+        """The number of people in the new version."""
+        return len(self._kept_names())
 
     @property
     def lost(self) -> list[Lost]:
-        """The references without a photograph to embed, in the order of people and photographs."""
+        """The references that can't be embedded, by name and photograph."""
         found = [each.lost for each in self._references if each.lost is not None]
         return sorted(found, key=lambda lost: (lost.name, lost.photo or ""))
 
     @property
     def dropped(self) -> list[str]:
-        """The people of whom nothing can be embedded: the new version does not have them."""
-        kept = self._kept()
+        """The people without any reference in the new version."""
+        kept = self._kept_names()
         return sorted({each.old.name for each in self._references} - kept)
 
     def embed(self, encoder: Callable[[], FaceEncoder], progress: Progress = lambda: None) -> None:
-        """Embed the photographs; those that can't be are lost. Changes nothing on the disk."""
+        """Embed the photographs in memory; those that fail are added to `lost`."""
         model: FaceEncoder | None = None
         for each in self._references:
             if each.photo is None or each.lost is not None or each.new is not None:
                 continue
-            # Only now: a rebuild from known embeddings loads no model.
+            # Lazy: a rebuild from known embeddings loads no model.
             model = encoder() if model is None else model
             self._embed(each, each.photo, model)
             progress()
 
     def commit(self) -> int:
-        """Store the new version and return its number; raises GalleryError.
+        """Store the new version and return its number.
 
-        It is refused where the gallery has changed since it was planned.
+        Raises GalleryError if the gallery has changed since the plan.
         """
         store = Store.at(self.file)
         try:
             with store.change("rebuild") as change:
-                # A long enrollment adds to a version without a new number.
+                # A long enrollment extends a version without a new number.
                 now = [each.old for each in self._references]
                 if store.version != self.version or store.enrolled() != now:
                     raise GalleryError(
                         f"another command changed {self.file} while its photographs were "
-                        "embedded: it is as the other command left it",
+                        "embedded: nothing was rebuilt",
                         hint="run the same command again",
                     )
                 change.renew(self.new, self.settings[1])
@@ -148,7 +148,7 @@ class Rebuild:
             store.close()
 
     def _embed(self, each: _Planned, photo: Path, model: FaceEncoder) -> None:
-        # Enrolled from several faces only where the largest was asked for.
+        # More than one face: the photograph was enrolled with --largest.
         largest = each.old.figures.get("faces", 1) > 1
         try:
             sample = model.embed(photo, take_largest=largest)
@@ -160,7 +160,7 @@ class Rebuild:
             return
         each.new = reference_of(sample)
 
-    def _kept(self) -> set[str]:
+    def _kept_names(self) -> set[str]:
         return {each.old.name for each in self._references if each.lost is None}
 
 
@@ -174,14 +174,14 @@ def plan(
     folders: Sequence[Path] = (),
     progress: Progress = lambda: None,
 ) -> Rebuild:
-    """What a rebuild of the newest version for another space takes. Reads only.
+    """Plan a rebuild of the newest version for another space, without writing.
 
-    A photograph is looked for where it was, then in the same folder, then below
-    `folders`, by its sha256. Raises InputError for a folder that there is not.
+    Looks for each photograph by its sha256: at its path, then in the same folder, then
+    below `folders`. Raises InputError for a missing folder.
     """
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder", hint="facectl gallery rebuild --help")
+            raise InputError(f"{folder} is not a folder", hint="facectl gallery rebuild --help")
     version = store.version
     finder = _Finder(folders)
     references = []
@@ -208,12 +208,12 @@ def _locate(store: Store, space: EmbeddingSpace, planned: _Planned, finder: _Fin
         return
     planned.photo = finder.find(Path(old.source), old.sha256)
     if planned.photo is None:
-        gone = not Path(old.source).exists()
-        planned.lose(*(("gone", "the file is gone") if gone else ("changed", _CHANGED)))
+        exists = Path(old.source).exists()
+        planned.lose(*(("changed", _CHANGED) if exists else ("gone", "the file is gone")))
 
 
 class _Finder:
-    """Looks photographs up by their digests; each folder is read once at most."""
+    """Finds photographs by their digests; reads each folder at most once."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
@@ -234,7 +234,7 @@ class _Finder:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files in a folder itself; what lies deeper may be anything."""
+    """The image files directly in a folder."""
     try:
         return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     except OSError:
@@ -253,7 +253,7 @@ def _digest(file: Path) -> str | None:
 
 
 def plan_local(asu_id: str, space: EmbeddingSpace) -> Rebuild | None:
-    """What a deployment's gallery needs for a model; None where nothing is to be done."""
+    """Plan the rebuild of a deployment's gallery for a model; None if it needs none."""
     store = Store.find(asu_id)
     if store is None:
         return None

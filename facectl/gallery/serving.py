@@ -1,4 +1,4 @@
-"""Which gallery is here, which is published, and which one the function says it serves."""
+"""The status of the gallery: on this computer, published, and served by the function."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from facectl.gallery.store import Store
 from facectl.naming import RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import Manifest
 
-# Seconds back, one after the other: the log is read from its old end.
+# Seconds to look back, tried in turn: the log can only be read from its oldest event.
 _WINDOWS = (3600, 86_400, 14 * 86_400)
 
 
 def state(clients: Clients) -> dict[str, Any]:
-    """`here`, `published` and `serving`, None where there is none, and `problems` in sentences.
+    """`here`, `published` and `serving`, each None if missing, and `problems` as sentences.
 
-    `others` are the published galleries of other models, which no function reads now;
-    `forgetting` the buckets in which forgotten people still may be.
+    `others`: the published galleries of other models, which no function reads.
+    `forgetting`: the buckets that may still contain forgotten people.
     """
     there = publish.inspect(clients)
     here, pending = _here(clients)
@@ -29,7 +29,7 @@ def state(clients: Clients) -> dict[str, Any]:
     problems = [there.problem] if there.problem else []
     problems += [each.line for each in pending]
     manifest = there.manifest
-    # An older refusal was about another object than the one that is there now.
+    # An older refusal concerns an earlier manifest.
     if refusal is not None and manifest is not None and refusal[0] >= manifest.published:
         problems.append(f"face-recognition refused the gallery: {refusal[1]}")
     published = None
@@ -78,42 +78,42 @@ def _here(clients: Clients) -> tuple[dict[str, Any] | None, list[Pending]]:
 
 
 def _serving(clients: Clients) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
-    """The version that the function's log says it took last, and when and why it refused one."""
+    """The version the function loaded last, and the time and reason of a later refusal."""
     for seconds in _WINDOWS:
-        taken: dict[str, Any] | None = None
+        loaded: dict[str, Any] | None = None
         refusal: tuple[str, str] | None = None
         lines = _lines(clients, seconds)
         for line in lines:
             if line.get("level") == "INFO":
-                taken = {
+                loaded = {
                     key: line.get(key) for key in ("version", "people", "rows", "space", "time")
                 }
                 refusal = None
             elif line.get("error") in ("refused", "failed"):
                 refusal = str(line.get("time")), str(line.get("message"))
         if lines:
-            return taken, refusal
+            return loaded, refusal
     return None, None
 
 
 def _lines(clients: Clients, seconds: int) -> list[dict[str, Any]]:
-    """The gallery's lines in the function's log of the last seconds, the oldest first."""
+    """The function's log lines about the gallery of the last `seconds`, oldest first."""
     found: list[dict[str, Any]] = []
     token: str | None = None
     with cloud_errors("reading the log of face-recognition", clients.deployment):
         while True:
             more = {"nextToken": token} if token else {}
-            answer: Any = unless_missing(
+            response: Any = unless_missing(
                 clients.logs.filter_log_events,
                 logGroupName=Names.log_group(RECOGNITION_FUNCTION),
                 startTime=int((time.time() - seconds) * 1000),
                 filterPattern='"gallery"',
                 **more,  # type: ignore[arg-type]
             )
-            if answer is None:
+            if response is None:
                 return found
-            found += [line for event in answer["events"] if (line := _line(event["message"]))]
-            token = answer.get("nextToken")
+            found += [line for event in response["events"] if (line := _line(event["message"]))]
+            token = response.get("nextToken")
             if token is None:
                 return found
 

@@ -1,37 +1,37 @@
-"""How well distances tell people apart: pure functions on distances, without I/O.
+"""Error rates and thresholds from distances: pure functions without I/O.
 
-A genuine distance is between a photograph and other photographs of the same
-person, an impostor distance between a photograph and somebody else. FAR is the
-share of impostor distances within a threshold, FRR the share of genuine ones
-beyond it, EER the rate where the two are equal (ISO/IEC 19795-1's false match
+A genuine distance is between photographs of one person, an impostor distance
+between photographs of two people. FAR is the share of impostor distances within
+a threshold, FRR the share of genuine distances beyond it, EER the rate at which
+the two are equal (ISO/IEC 19795-1's false match
 rate, false non-match rate, equal error rate).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import GalleryError
-from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import CENTROID
-from lambda_src.gallery.matching import Embeddings, distances
+from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
 
 Floats = NDArray[np.float64]
 
-# Probes that are held against everybody; more would not move the figures.
+# Probes that are compared with everybody; more do not change the rates noticeably.
 _MAX_PROBES = 2000
 _MORE_PHOTOGRAPHS = "facectl gallery enroll NAME IMAGE   (a second photograph of some people)"
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Distances of probes: each to its own person, and to everybody else.
+    """Distances of P probes to their own person and to the N people.
 
-    genuine: (P,), NaN where the person has no other photograph. impostor:
-    (P, N), NaN in the person's own column. people: (P,), whose probe it is.
+    genuine: (P,), NaN if the person has no other photograph. impostor: (P, N),
+    NaN in the person's own column. people: (P,), the index of the probe's person.
     """
 
     genuine: Floats
@@ -39,7 +39,7 @@ class Scores:
     people: NDArray[np.int64]
 
     def of(self, chosen: NDArray[np.bool_]) -> Scores:
-        """The chosen probes alone."""
+        """The scores of the chosen probes."""
         return Scores(self.genuine[chosen], self.impostor[chosen], self.people[chosen])
 
     @property
@@ -61,7 +61,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a threshold does. `stranger_named`: probes that would get another's name."""
+    """Error rates at a threshold; `stranger_named`: share of probes within it of another person."""
 
     threshold: float
     far: float
@@ -71,7 +71,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold, its rates where it was not fitted, and what they rest on."""
+    """A threshold, its rates on people it was not fitted to, and the numbers of distances."""
 
     chosen: Rates
     validated: Rates
@@ -86,14 +86,14 @@ class Calibration:
 def leave_one_out(
     names: list[str], embeddings: Embeddings, metric: str, matching: str, *, seed: int = 0
 ) -> Scores:
-    """Distances of each reference to the others as the gallery would measure them.
+    """Distances of each reference to the others, as the gallery matches them.
 
-    `names` must come in order. Of large galleries a sample of references is taken.
+    `names` must be sorted. Large galleries are sampled.
     """
     people, owner, counts = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
     probes = np.arange(len(names))
     if len(probes) > _MAX_PROBES:
-        # People with one photograph say nothing about genuine distances.
+        # People with one photograph have no genuine distances.
         several = probes[counts[owner] > 1]
         pool = several if len(several) >= 50 else probes
         probes = np.random.default_rng(seed).permutation(pool)[:_MAX_PROBES]
@@ -115,7 +115,7 @@ def leave_one_out(
     impostor = distances(to_people.astype(np.float32), metric).astype(np.float64)
     impostor[np.arange(len(probes)), owner[probes]] = np.nan
     genuine = distances(own.astype(np.float32), metric).astype(np.float64)
-    # A maximum with NaN in it is NaN, which is how "no other photograph" comes through.
+    # NaN in `own` means no other photograph; `distances` keeps it.
     return Scores(genuine, impostor, owner[probes])
 
 
@@ -151,36 +151,36 @@ def equal_error(scores: Scores) -> tuple[float, float]:
 
 
 def pick(scores: Scores, far: float) -> float:
-    """The threshold with the fewest rejected friends among those whose FAR is at most `far`.
+    """The threshold with the fewest false rejects among those whose FAR is at most `far`.
 
-    Where a range of thresholds does equally well, its middle.
+    The middle of the range if several thresholds are equal.
     """
     own, others = np.sort(scores.own), np.sort(scores.others)
     allowed = int(np.floor(far * len(others)))
-    # The first impostor that must stay out bounds the threshold from above.
-    ceiling = float(others[allowed]) if allowed < len(others) else float(others[-1])
-    accepted = own[own < ceiling]
-    within = others[others < ceiling]
-    floor = max(
+    # The first impostor that must be rejected is the upper bound of the threshold.
+    upper = float(others[allowed]) if allowed < len(others) else float(others[-1])
+    accepted = own[own < upper]
+    within = others[others < upper]
+    lower = max(
         float(accepted[-1]) if len(accepted) else 0.0, float(within[-1]) if len(within) else 0.0
     )
-    return (floor + ceiling) / 2
+    return (lower + upper) / 2
 
 
 def calibrate(scores: Scores, *, far: float, folds: int = 5, seed: int = 0) -> Calibration:
-    """Pick a threshold, and measure on people it was not picked from what it does.
+    """Pick a threshold, and measure its rates by cross-validation over people.
 
-    Raises GalleryError where too few people have two photographs.
+    Raises GalleryError if fewer than two people have two photographs.
     """
     pairs = np.unique(scores.people[np.isfinite(scores.genuine)])
     if len(pairs) < 2:
         raise GalleryError(
             f"{len(pairs)} of the people have more than one photograph, and a threshold needs two "
-            "who do: without them nothing says how far apart photographs of one person are",
+            "of them, to measure the distance between photographs of one person",
             hint=_MORE_PHOTOGRAPHS,
         )
     random = np.random.default_rng(seed)
-    # Dealt by person: two photographs of one are no independent evidence.
+    # Folds are of people: two photographs of one person are not independent.
     fold_of = np.full(int(scores.people.max()) + 1, -1)
     everyone = random.permutation(np.unique(scores.people))
     ordered = np.concatenate([random.permutation(pairs), np.setdiff1d(everyone, pairs)])
@@ -206,3 +206,18 @@ def calibrate(scores: Scores, *, far: float, folds: int = 5, seed: int = 0) -> C
         impostor=len(scores.others),
         scores=scores,
     )
+
+
+def centroids(names: Sequence[str], embeddings: Embeddings) -> tuple[list[str], Embeddings]:
+    """One row per person: the mean of the embeddings, of length 1; `names` must be sorted."""
+    people, first, counts = np.unique(np.asarray(names), return_index=True, return_counts=True)
+    if len(people) == 0:
+        return [], np.zeros((0, DIMENSIONS), np.float32)
+    order = np.argsort(first)
+    sums = np.add.reduceat(embeddings.astype(np.float64), first[order], axis=0)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    # Opposite embeddings cancel out: then the first embedding represents the person.
+    flat = (lengths[:, 0] < 1e-6) | (counts[order] == 1)
+    sums[flat] = embeddings[first[order][flat]]
+    lengths[flat] = np.linalg.norm(sums[flat], axis=1, keepdims=True)
+    return [str(name) for name in people[order]], (sums / lengths).astype(np.float32)

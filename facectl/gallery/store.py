@@ -1,4 +1,4 @@
-"""The gallery of a deployment on this computer: every version, of which the bucket holds copies."""
+"""Stores the gallery of a deployment on this computer, with all its versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import numpy as np
 from facectl import paths
 from facectl.errors import GalleryError
 from facectl.gallery import database
-from facectl.gallery.centroids import centroids
 from facectl.gallery.changes import (
     BUCKET_BITS,
     CENTROID,
@@ -30,16 +29,17 @@ from facectl.gallery.changes import (
     default_threshold,
     space_row,
 )
+from facectl.gallery.statistics import centroids
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings
 from lambda_src.gallery.model import Gallery
 
 _ENROLL = "facectl gallery enroll NAME IMAGE"
-# An entry as it stood at version :v.
-_ALIVE = "born <= :v AND (died IS NULL OR died > :v)"
+# Whether an entry is valid at version :v.
+_VALID = "valid_from <= :v AND (valid_to IS NULL OR valid_to > :v)"
 
 
 def path(asu_id: str) -> Path:
-    """Where the gallery of a deployment is kept."""
+    """The path of a deployment's gallery file."""
     return paths.data_dir() / "galleries" / f"{asu_id}.db"
 
 
@@ -49,7 +49,7 @@ class Store:
     def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
         self.file = file
         self._connection = connection
-        # The space of what is added, whatever other commands do meanwhile.
+        # The space of added embeddings, even if another command rebuilds the gallery.
         self._only: str | None = None
 
     @classmethod
@@ -69,7 +69,7 @@ class Store:
 
     @classmethod
     def open(cls, asu_id: str) -> Store:
-        """The gallery of a deployment; raises GalleryError where there is none."""
+        """The gallery of a deployment; raises GalleryError if there is none."""
         store = cls.find(asu_id)
         if store is None:
             raise GalleryError("nobody is enrolled", hint=_ENROLL)
@@ -79,17 +79,17 @@ class Store:
     def for_space(
         cls, asu_id: str, space: str, *, synthetic: bool = False, model: str | None = None
     ) -> Store:
-        """The gallery to add embeddings of a space to, made where there is none.
+        """The gallery to add embeddings of a space to, created if missing.
 
-        An empty gallery of another space goes over to this one. Raises
-        GalleryError for one with people in it; so does adding to it after
-        another command has rebuilt it for another space.
+        Switches an empty gallery to this space; raises GalleryError if a gallery
+        of another space has people. Adding raises GalleryError after another
+        command has rebuilt the gallery for another space.
         """
         file = path(asu_id)
         store = cls(file, database.connect(file))
         wanted = EmbeddingSpace(space, synthetic, model)
         try:
-            store._make(wanted)
+            store._create(wanted)
             with store.change("rebuild") as change:
                 if store.space != space and not store.people():
                     change.renew(wanted, store.settings_for(space))
@@ -100,7 +100,7 @@ class Store:
         store._only = space
         return store
 
-    def _make(self, space: EmbeddingSpace) -> None:
+    def _create(self, space: EmbeddingSpace) -> None:
         run, settings = self._connection.execute, json.dumps(asdict(GallerySettings()))
         with self._transaction():
             run("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex,))
@@ -108,12 +108,12 @@ class Store:
             run("INSERT OR IGNORE INTO versions VALUES (0, ?, 'made', ?, ?)", first)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     @property
     def lineage(self) -> str:
-        """Which gallery this is, whatever it is called or holds."""
+        """The permanent id of this gallery."""
         return str(self.get("lineage"))
 
     @property
@@ -123,11 +123,11 @@ class Store:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the newest version's model was never trained, so that names mean nothing."""
+        """Whether the newest version's weights are untrained, so that names mean nothing."""
         return self.space_of(self.version).synthetic
 
     def space_of(self, version: int) -> EmbeddingSpace:
-        """What the references of a version are of; raises GalleryError for an unknown version."""
+        """The embedding space of a version; raises GalleryError for an unknown version."""
         rows = self._all(
             "SELECT spaces.space, synthetic, model FROM versions "
             "JOIN spaces ON spaces.id = versions.space WHERE number = :v",
@@ -148,14 +148,14 @@ class Store:
         return self.settings_of(self.version)
 
     def settings_of(self, version: int) -> GallerySettings:
-        """The settings of a version; raises GalleryError for one that there is not."""
+        """The settings of a version; raises GalleryError for an unknown version."""
         text = self._one("SELECT settings FROM versions WHERE number = :v", v=version)
         if text is None:
             raise _unknown(version)
         return GallerySettings(**json.loads(str(text)))
 
     def settings_for(self, space: str) -> GallerySettings:
-        """The newest settings, with the threshold and metric that a space had last, if ever."""
+        """The newest settings, with the last threshold and metric of a space, if it had any."""
         now = self.settings
         text = self._one(
             "SELECT settings FROM versions JOIN spaces ON spaces.id = versions.space "
@@ -168,7 +168,7 @@ class Store:
         return replace(now, threshold=then.threshold, metric=then.metric)
 
     def check_space(self, space: str) -> None:
-        """Raise GalleryError unless the newest references were made by the model of `space`."""
+        """Raise GalleryError unless the newest version is of `space`."""
         if self.space != space:
             raise GalleryError(
                 f"the gallery {self.file} is of embedding space {self.space}, the model of "
@@ -180,9 +180,9 @@ class Store:
             )
 
     def people(self, version: int | None = None) -> dict[str, int]:
-        """Names with their numbers of references, in the order of names."""
+        """The number of references by name, sorted by name."""
         rows = self._all(
-            f"SELECT name, count(*) FROM entries WHERE {_ALIVE} GROUP BY name ORDER BY name",  # noqa: S608
+            f"SELECT name, count(*) FROM entries WHERE {_VALID} GROUP BY name ORDER BY name",  # noqa: S608
             v=self._version(version),
         )
         return {str(name): int(count) for name, count in rows}
@@ -191,7 +191,7 @@ class Store:
         """The references of a name in the newest version, the oldest first."""
         rows = self._all(
             "SELECT embedding, sha256, source, figures FROM entries JOIN vectors "
-            "ON vectors.id = vector WHERE name = :name AND died IS NULL ORDER BY entries.id",
+            "ON vectors.id = vector WHERE name = :name AND valid_to IS NULL ORDER BY entries.id",
             name=name,
         )
         return [
@@ -203,7 +203,7 @@ class Store:
         """Every reference of the newest version, the oldest first."""
         rows = self._all(
             "SELECT name, sha256, source, figures FROM entries JOIN vectors "
-            "ON vectors.id = vector WHERE died IS NULL ORDER BY entries.id"
+            "ON vectors.id = vector WHERE valid_to IS NULL ORDER BY entries.id"
         )
         return [
             Enrolled(str(name), sha256, source, json.loads(figures))
@@ -211,7 +211,7 @@ class Store:
         ]
 
     def vector_of(self, sha256: str, space: str) -> int | None:
-        """The vector that a photograph has in a space, of whichever version; None without one."""
+        """The vector of a photograph in a space, from any version; None if there is none."""
         found = self._one(
             "SELECT max(vectors.id) FROM vectors JOIN spaces ON spaces.id = vectors.space "
             "WHERE sha256 = :sha256 AND spaces.space = :space",
@@ -221,10 +221,10 @@ class Store:
         return None if found is None else int(found)
 
     def names_of(self, sha256: str) -> list[str]:
-        """Under which names a photograph is enrolled."""
+        """The names under which a photograph is enrolled."""
         rows = self._all(
             "SELECT DISTINCT name FROM vectors JOIN entries ON vectors.id = vector "
-            "WHERE sha256 = :sha256 AND died IS NULL ORDER BY name",
+            "WHERE sha256 = :sha256 AND valid_to IS NULL ORDER BY name",
             sha256=sha256,
         )
         return [str(name) for (name,) in rows]
@@ -232,10 +232,10 @@ class Store:
     def rows(
         self, low: int = 0, high: int = 1 << BUCKET_BITS, *, version: int | None = None
     ) -> tuple[list[str], Embeddings]:
-        """Names and embeddings (N, 512) of the buckets low to high, in the order of names."""
+        """Names and embeddings (N, 512) of the buckets low to high, sorted by name."""
         rows = self._all(
             "SELECT name, embedding FROM entries JOIN vectors ON vectors.id = vector "  # noqa: S608
-            f"WHERE bucket >= :low AND bucket < :high AND {_ALIVE} ORDER BY name, entries.id",
+            f"WHERE bucket >= :low AND bucket < :high AND {_VALID} ORDER BY name, entries.id",
             low=low,
             high=high,
             v=self._version(version),
@@ -245,7 +245,7 @@ class Store:
         return names, np.frombuffer(data, "<f4").reshape(len(names), DIMENSIONS)
 
     def gallery(self, version: int | None = None) -> Gallery:
-        """A version as probes are compared with it: rows are people where matching is centroid."""
+        """A version to match probes with; one row per person if matching is by centroid."""
         number = self._version(version)
         settings, space = self.settings_of(number), self.space_of(number)
         names, embeddings = self.rows(version=number)
@@ -258,46 +258,45 @@ class Store:
 
     def versions(self) -> list[Version]:
         """Every version, the newest first."""
-        born = dict(self._all("SELECT born, count(*) FROM entries GROUP BY born"))
-        died = dict(
-            self._all("SELECT died, count(*) FROM entries WHERE died IS NOT NULL GROUP BY died")
-        )
         rows = self._all(
-            "SELECT number, at, action, settings, spaces.space, synthetic, model FROM versions "
+            "SELECT number, at, action, settings, "
+            "(SELECT count(*) FROM entries WHERE valid_from = number), "
+            "(SELECT count(*) FROM entries WHERE valid_to = number), "
+            "spaces.space, synthetic, model FROM versions "
             "JOIN spaces ON spaces.id = versions.space ORDER BY number DESC"
         )
         return [
             Version(
-                number, at, action, GallerySettings(**json.loads(settings)),
-                born.get(number, 0), died.get(number, 0), _space(*of),
+                number, at, action, GallerySettings(**json.loads(settings)), added, removed,
+                _space(*space),
             )
-            for number, at, action, settings, *of in rows
+            for number, at, action, settings, added, removed, *space in rows
         ]  # fmt: skip
 
     def touched_since(self, version: int) -> set[int]:
-        """The buckets in which anything came or went after a version."""
+        """The buckets with references added or removed after a version."""
         rows = self._all(
-            "SELECT bucket FROM entries WHERE born > :v UNION "
-            "SELECT bucket FROM entries WHERE died > :v",
+            "SELECT bucket FROM entries WHERE valid_from > :v UNION "
+            "SELECT bucket FROM entries WHERE valid_to > :v",
             v=version,
         )
         return {int(bucket) for (bucket,) in rows}
 
     def changed_people(self, first: int, second: int) -> set[str]:
-        """The names whose references are not the same in two versions.
+        """The names whose references differ between two versions.
 
-        References of two spaces are the same where they are of the same photograph.
+        References of two spaces are equal if their photographs are.
         """
         what = "vector"
         if self.space_of(first).id != self.space_of(second).id:
             what = "coalesce((SELECT sha256 FROM vectors WHERE id = vector), vector)"
         one, two = (
-            f"SELECT name, {what} FROM entries "  # noqa: S608 - the text is ours
-            f"WHERE born <= :{v} AND (died IS NULL OR died > :{v})"
+            f"SELECT name, {what} FROM entries "  # noqa: S608 - constants only
+            f"WHERE valid_from <= :{v} AND (valid_to IS NULL OR valid_to > :{v})"
             for v in ("a", "b")
         )
         rows = self._all(
-            f"SELECT name FROM ({one} EXCEPT {two}) "  # noqa: S608 - the text is ours
+            f"SELECT name FROM ({one} EXCEPT {two}) "  # noqa: S608 - constants only
             f"UNION SELECT name FROM ({two} EXCEPT {one})",
             a=first,
             b=second,
@@ -305,27 +304,27 @@ class Store:
         return {str(name) for (name,) in rows}
 
     def get(self, key: str) -> str | None:
-        """A note kept with the gallery."""
+        """A value of the gallery's metadata."""
         found = self._one("SELECT value FROM meta WHERE key = :key", key=key)
         return None if found is None else str(found)
 
     def put(self, key: str, value: str) -> None:
-        """Keep a note with the gallery."""
+        """Store a value in the gallery's metadata."""
         with self._transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def adopt(self, lineage: str, version: int) -> None:
-        """Become the continuation of a published gallery: its next version."""
+        """Continue a published gallery: take its lineage and its next version number."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,)
             )
-            # Never its own number: what is here is not what was published as that.
+            # Not its own number, because the content here differs from the published version.
             number = max(version, self.version) + 1
             self._insert_version(number, "adopt", self.settings, self.space_of(self.version))
 
     def claim(self) -> int:
-        """The newest version, which from now on is never changed: it is about to be published."""
+        """Freeze the newest version for publication; returns its number."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta SELECT 'claimed', max(number) FROM versions"
@@ -334,10 +333,10 @@ class Store:
 
     @contextmanager
     def change(self, action: str, *, extend: int | None = None) -> Iterator[Change]:
-        """A new version, made when the block ends well and changed anything.
+        """Make a new version if the block succeeds and changes anything.
 
-        `extend` continues that version where it still is the newest and was not
-        published: a long enrollment is saved piece by piece.
+        `extend` adds to that version instead, if it is the newest and unpublished:
+        a long enrollment saves in steps.
         """
         with self._transaction():
             head = self.version
@@ -360,7 +359,7 @@ class Store:
         )
 
     def compact(self) -> None:
-        """Rewrite the file, so that nothing deleted is left in it."""
+        """Rewrite the file, so that it has no deleted content."""
         with database.errors(self.file):
             self._connection.execute("VACUUM")
 

@@ -1,25 +1,23 @@
-"""Weights files without their code: state dicts, and the tensors of TorchScript archives.
+"""Weights files, read without executing code in them: state dicts and TorchScript archives.
 
-Both formats are pickles at heart. A state dict is read by torch's own
-restricted reader. A TorchScript archive is a zip whose `data.pkl` names classes
-of the traced code; here those become plain attribute holders, tensors are
-read from the zip's raw storages, and every other name is refused, so nothing
-that the file brings along is executed.
+torch's own restricted reader reads a state dict. The `data.pkl` of a TorchScript
+archive names classes of the traced code: here they become attribute holders.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facectl.errors import ModelError
+from facectl.torch_files import ForbiddenNameError, TensorUnpickler
 
 _HINT = "give a facenet-pytorch state dict (torch.save(model.state_dict(), file)) or a trace of it"
-_MAX_PICKLE = 50_000_000
+_MAX_STRUCTURE = 50_000_000
+_KINDS = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 
 
 def read_state(file: Path) -> dict[str, Any]:
@@ -31,6 +29,12 @@ def read_state(file: Path) -> dict[str, Any]:
         state = _state_dict(file) if root is None else _traced(file, root)
     except ModelError:
         raise
+    except ForbiddenNameError as error:
+        raise ModelError(
+            f"{file} can't be read as weights: they have no business with {error.name}, "
+            "and nothing of it was executed",
+            hint=_HINT,
+        ) from error
     except Exception as error:
         raise ModelError(
             f"{file} can't be read as weights: {_first_line(error)}", hint=_HINT
@@ -63,16 +67,14 @@ def _torchscript_root(file: Path) -> str | None:
 
 def _traced(file: Path, root: str) -> dict[str, Any]:
     with zipfile.ZipFile(file) as archive:
-        if archive.getinfo(f"{root}/data.pkl").file_size > _MAX_PICKLE:
-            raise ModelError(f"{file} is no trace of a network: its structure is too large")
-        module = _Reader(archive, root).load()
+        module = _TraceUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load()
     state: dict[str, Any] = {}
     _collect(module, "", state)
     return state
 
 
 def _first_line(error: Exception) -> str:
-    """An exception in one line; torch's go on with advice to switch off the safety."""
+    """An exception in one line; torch adds advice to disable the safe mode."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -83,48 +85,20 @@ class _Holder:
         self.__dict__.update(state)
 
 
-class _Reader(pickle.Unpickler):
-    """Reads tensors, plain containers and attribute holders; refuses every other name."""
-
-    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
-        self._archive = archive
-        self._root = root
+class _TraceUnpickler(TensorUnpickler):
+    """Reads attribute holders in place of the classes of traced code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
             return _Holder
-        known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        }
-        if (module, name) in known:
-            return known[module, name]
-        if module == "torch" and name.endswith("Storage"):
-            return name
-        raise ModelError(f"a weights file has no business with {module}.{name}", hint=_HINT)
-
-    def persistent_load(self, pid: Any) -> Any:
-        """A storage: kind, key of its bytes, device, number of elements."""
-        import torch
-
-        _, kind, key, _, count = pid
-        kinds = {"FloatStorage": torch.float32, "LongStorage": torch.int64}
-        if kind not in kinds:
-            raise ModelError(f"weights are float32, not {kind}", hint=_HINT)
-        data = self._archive.read(f"{self._root}/data/{key}")
-        return torch.frombuffer(bytearray(data), dtype=kinds[kind])[: int(count)]
-
-
-def _tensor(storage: Any, offset: int, size: Any, stride: Any, *_: Any) -> Any:
-    return storage.as_strided(tuple(size), tuple(stride), offset).clone()
+        return super().find_class(module, name)
 
 
 def _collect(module: _Holder, prefix: str, state: dict[str, Any]) -> None:
     import torch
 
     for name, value in vars(module).items():
-        if isinstance(value, torch.Tensor):
-            state[prefix + name] = value
+        if isinstance(value, np.ndarray):
+            state[prefix + name] = torch.from_numpy(value)
         elif isinstance(value, _Holder):
             _collect(value, f"{prefix}{name}.", state)

@@ -1,4 +1,4 @@
-"""What the gallery's tests share: embeddings, a bucket, and an eye that needs no model."""
+"""Helpers of the gallery's tests: embeddings, galleries, and an encoder without a model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def unit(index: int, lean: float = 0.0) -> np.ndarray:
 
 
 def face(seed: int) -> np.ndarray:
-    """A unit vector like no other."""
+    """A random unit vector."""
     vector = np.random.default_rng(seed).standard_normal(512).astype(np.float32)
     return vector / np.linalg.norm(vector)
 
@@ -35,7 +35,7 @@ def made(asu_id: str = "alice") -> Store:
 
 
 def put(store: Store, **people: int) -> None:
-    """One version in which people with that many references each came."""
+    """Add one version with these numbers of references by name."""
     with store.change("enroll") as change:
         for name, count in people.items():
             for index in range(count):
@@ -45,13 +45,13 @@ def put(store: Store, **people: int) -> None:
 
 
 def set_aside(asu_id: str = "alice") -> Path:
-    """Move a gallery away, as facectl 1 did at a change of model; where it is now."""
+    """Move a gallery file away, as facectl 1 did at a change of model; returns its new path."""
     file = path(asu_id)
     count = len(list(file.parent.glob(f"{asu_id}*.db")))
     return file.rename(file.with_name(f"{asu_id}.aside-{count}.db"))
 
 
-class FakeEye:
+class FakeFaceEncoder:
     """Reads an embedding out of a photograph's text: `axis lean faces px probability sharpness`."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ def photo(
     file: Path, axis: int, lean: float = 0.0, *, faces: int = 1, px: float = 100,
     probability: float = 0.999, sharpness: float = 300,
 ) -> Path:  # fmt: skip
-    """A photograph that FakeEye can read."""
+    """A photograph that FakeFaceEncoder can read."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{axis} {lean} {faces} {px} {probability} {sharpness}")
     return file

@@ -36,7 +36,7 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Clients:
     monkeypatch.setenv("AWS_REGION", REGION)
     monkeypatch.setenv("FACECTL_ENDPOINT_URL", emulator.url)
     monkeypatch.setattr(deployer, "check", lambda *_: Probed(1.0, 2.0))
-    deployment = run.meant("demo")
+    deployment = run.demo_deployment("demo")
     here = Clients(deployer.replace(deployment, endpoint_url=emulator.url))
     work = deployer.prepare(here.deployment, store.find())
     deployer.apply(work)

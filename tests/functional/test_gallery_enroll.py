@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gallery_data import FakeEye, made, photo
+from gallery_data import FakeFaceEncoder, made, photo
 
 from facectl.errors import IncompleteError, InputError
 from facectl.gallery.enrollment import (
@@ -29,9 +29,12 @@ def store() -> Iterator[Store]:
 
 
 def run(
-    store: Store, tasks: list[EnrollmentTask], encoder: FakeEye | None = None, **options: bool
+    store: Store,
+    tasks: list[EnrollmentTask],
+    encoder: FakeFaceEncoder | None = None,
+    **options: bool,
 ) -> EnrollmentOutcome:
-    seen = encoder or FakeEye()
+    seen = encoder or FakeFaceEncoder()
     return Enrollment(store, lambda: seen, **options).run(tasks)  # type: ignore[arg-type]
 
 
@@ -57,7 +60,7 @@ def test_a_tree_is_one_folder_per_person_however_deep(tmp_path: Path, store: Sto
 def test_unchanged_photographs_are_not_looked_at_again(tmp_path: Path, store: Store) -> None:
     tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(3)]
     run(store, tasks)
-    encoder = FakeEye()
+    encoder = FakeFaceEncoder()
     # Known by their bytes, not by where they lie.
     moved = tasks[0].photo.rename(tmp_path / "moved.jpg")
     new = photo(tmp_path / "new.jpg", 0, 0.05)
@@ -72,7 +75,7 @@ def test_nothing_new_loads_no_model_and_makes_no_version(tmp_path: Path, store: 
     tasks = [EnrollmentTask("Ada", photo(tmp_path / "1.jpg", 0))]
     run(store, tasks)
 
-    def no_model() -> FakeEye:
+    def no_model() -> FakeFaceEncoder:
         raise AssertionError
 
     assert Enrollment(store, no_model).run(tasks).unchanged == 1
@@ -82,7 +85,7 @@ def test_nothing_new_loads_no_model_and_makes_no_version(tmp_path: Path, store: 
 def test_an_interrupted_run_keeps_what_it_did_and_goes_on(tmp_path: Path, store: Store) -> None:
     tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(4)]
 
-    class Impatient(FakeEye):
+    class Impatient(FakeFaceEncoder):
         def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
             if len(self.looked) == 2:
                 raise KeyboardInterrupt
@@ -91,7 +94,7 @@ def test_an_interrupted_run_keeps_what_it_did_and_goes_on(tmp_path: Path, store:
     with pytest.raises(KeyboardInterrupt):
         run(store, tasks, Impatient())
     assert store.people() == {"Ada": 2}
-    encoder = FakeEye()
+    encoder = FakeFaceEncoder()
     assert run(store, tasks, encoder).enrolled == {"Ada": 2}
     assert len(encoder.looked) == 2
 
@@ -105,7 +108,7 @@ def test_a_long_run_is_saved_every_few_seconds(tmp_path: Path, store: Store) -> 
 
     saved: list[int] = []
     tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(6)]
-    enrollment = Enrollment(store, FakeEye, clock=clock)
+    enrollment = Enrollment(store, FakeFaceEncoder, clock=clock)
     enrollment.run(tasks, lambda: saved.append(sum(store.people().values())))
     assert saved == [0, 0, 0, 3, 3, 3]
     assert store.people() == {"Ada": 6}

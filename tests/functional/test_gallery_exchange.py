@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 from gallery_data import DEPLOYMENT, SPACE, face, made, put
+from typer.testing import CliRunner
 
+from facectl.cli.app import app
 from facectl.errors import GalleryError, InputError, ModelError
-from facectl.gallery import exchange, imports
-from facectl.gallery.pickles import read_pairs
+from facectl.gallery import exchange
+from facectl.gallery.exchange import read_pairs
 from facectl.models.weights import RELEASES
 
 COURSE = Path(__file__).parents[3] / "shared" / "samples" / "course-gallery.pt"
@@ -169,6 +171,13 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
         exchange.read(tmp_path / "missing.pt")
 
 
+def test_the_help_of_import_shows_the_brackets() -> None:
+    for arguments in (["gallery", "import", "--help"], ["gallery", "--help"]):
+        done = CliRunner().invoke(app, arguments)
+        text = " ".join(done.stdout.replace("│", " ").split())
+        assert "[embeddings, names] of torch.save" in text
+
+
 def npz(file: Path, embeddings: np.ndarray, names: list[str]) -> Path:
     np.savez(file, embeddings=embeddings, names=np.array(names))
     return file
@@ -249,11 +258,11 @@ def test_the_space_is_what_the_command_line_says(tmp_path: Path) -> None:
 def test_a_file_that_does_not_say_its_space_needs_to_be_told(tmp_path: Path) -> None:
     file = npz(tmp_path / "g.npz", face(1)[None], ["Ada"])
     with pytest.raises(InputError, match="does not say how") as caught:
-        imports.read(DEPLOYMENT, file, None, "vggface2", published=False)
+        exchange.read_source(DEPLOYMENT, file, None, "vggface2", published=False)
     assert "--preprocessing" in (caught.value.hint or "")
-    foreign, _ = imports.read(DEPLOYMENT, file, "facenet", "vggface2", published=False)
+    foreign, _ = exchange.read_source(DEPLOYMENT, file, "facenet", "vggface2", published=False)
     with pytest.raises(GalleryError, match="can't be compared"):
-        imports.store_for(DEPLOYMENT, foreign, None)
+        exchange.store_for(DEPLOYMENT, foreign, None)
 
 
 def test_a_file_of_another_space_than_said_is_refused(tmp_path: Path) -> None:
@@ -261,8 +270,10 @@ def test_a_file_of_another_space_than_said_is_refused(tmp_path: Path) -> None:
     put(store, Ada=1)
     exchange.write(store, tmp_path / "out.npz")
     with pytest.raises(GalleryError, match=f"of embedding space {SPACE}, not of"):
-        imports.read(DEPLOYMENT, tmp_path / "out.npz", "cse546", "vggface2", published=False)
-    foreign, origin = imports.read(
+        exchange.read_source(
+            DEPLOYMENT, tmp_path / "out.npz", "cse546", "vggface2", published=False
+        )
+    foreign, origin = exchange.read_source(
         DEPLOYMENT, tmp_path / "out.npz", None, "vggface2", published=False
     )
     assert (foreign.space, origin) == (SPACE, None)
@@ -271,7 +282,7 @@ def test_a_file_of_another_space_than_said_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [(None, False), (Path("x.npz"), True)])
 def test_one_source_at_a_time(arguments: tuple[Path | None, bool]) -> None:
     with pytest.raises(InputError, match="say what to import"):
-        imports.read(DEPLOYMENT, arguments[0], None, "vggface2", arguments[1])
+        exchange.read_source(DEPLOYMENT, arguments[0], None, "vggface2", arguments[1])
 
 
 def test_a_header_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from moto import mock_aws
 
 from facectl.aws import Clients
 from facectl.errors import CloudError, GalleryError
-from facectl.gallery import exchange, forgetting, parts, people, publish, serving, tidy
+from facectl.gallery import cleanup, exchange, forgetting, parts, people, publish, serving
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket
 from facectl.gallery.changes import Reference
 from facectl.gallery.store import Store
@@ -165,9 +165,9 @@ def test_an_emptied_bucket_gets_everything_again(clients: Clients) -> None:
 def test_old_versions_go_and_their_parts_with_them(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 2)
-    monkeypatch.setattr(tidy, "_SLACK", 1)
-    monkeypatch.setattr(tidy, "_MARGIN", timedelta(0))
+    monkeypatch.setattr(cleanup, "_KEPT_VERSIONS", 2)
+    monkeypatch.setattr(cleanup, "_SLACK", 1)
+    monkeypatch.setattr(cleanup, "_MARGIN", timedelta(0))
     store = made()
     for index in range(4):
         put(store, **{f"p{index}": 1})
@@ -212,7 +212,7 @@ def test_a_gallery_that_this_computer_does_not_know_is_not_overwritten(
     with pytest.raises(GalleryError, match=r"does not know: version 1 .* with 1 people") as caught:
         publish.publish(clients, store)
     assert "import --published" in (caught.value.hint or "")
-    foreign, lineage, version = exchange.published(clients)
+    foreign, lineage, version = exchange.read_published(clients)
     store.adopt(lineage, version)
     assert exchange.add(store, foreign) == 1
     publish.publish(clients, store)
@@ -287,9 +287,9 @@ def objects(clients: Clients) -> list[str]:
 def test_manifests_of_an_earlier_gallery_do_not_outlive_a_new_one_that_begins_at_one(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 3)
-    monkeypatch.setattr(tidy, "_SLACK", 1)
-    monkeypatch.setattr(tidy, "_MARGIN", timedelta(0))
+    monkeypatch.setattr(cleanup, "_KEPT_VERSIONS", 3)
+    monkeypatch.setattr(cleanup, "_SLACK", 1)
+    monkeypatch.setattr(cleanup, "_MARGIN", timedelta(0))
     store = made()
     for index in range(6):
         put(store, **{f"p{index}": 1})
@@ -401,7 +401,7 @@ def test_what_was_published_is_never_extended(clients: Clients) -> None:
     put(store, Ada=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(GalleryBucket, "swap", refused)
-        with pytest.raises(CloudError, match="again and again"):
+        with pytest.raises(CloudError, match="repeatedly"):
             publish.publish(clients, store)
     with store.change("enroll", extend=1) as change:
         change.add("Grace", Reference(unit(7)))
@@ -544,13 +544,13 @@ def test_an_object_that_is_not_what_was_written_is_not_pointed_at(
 def test_young_parts_without_a_manifest_are_left_to_whoever_is_sending_them(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tidy, "_KEPT_VERSIONS", 1)
-    monkeypatch.setattr(tidy, "_SLACK", 0)
+    monkeypatch.setattr(cleanup, "_KEPT_VERSIONS", 1)
+    monkeypatch.setattr(cleanup, "_SLACK", 0)
     stray = f"{FOLDER}parts/{'0' * 64}.part"
     clients.s3.put_object(Bucket=BUCKET, Key=stray, Body=b"x")
     store = made()
     for margin, is_left in ((timedelta(hours=1), True), (timedelta(0), False)):
-        monkeypatch.setattr(tidy, "_MARGIN", margin)
+        monkeypatch.setattr(cleanup, "_MARGIN", margin)
         for _ in range(2):
             put(store, Ada=1)
             publish.publish(clients, store)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gallery_data import SPACE, FakeEye, face, made, photo, put, unit
+from gallery_data import SPACE, FakeFaceEncoder, face, made, photo, put, unit
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import people
@@ -19,7 +19,7 @@ from facectl.gallery.store import Store
 OTHER = EmbeddingSpace("4567/facenet", model="other-facenet")
 
 
-class OtherEye(FakeEye):
+class OtherFaceEncoder(FakeFaceEncoder):
     """Another model: the same photographs, other embeddings."""
 
     def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
@@ -45,15 +45,15 @@ def store(folder: Path) -> Iterator[Store]:
         EnrollmentTask("Ada", photo(folder / "Ada" / "2.jpg", 0, 0.1)),
         EnrollmentTask("Grace", photo(folder / "Grace" / "1.jpg", 10)),
     ]
-    encoder = FakeEye()
+    encoder = FakeFaceEncoder()
     Enrollment(store, lambda: encoder).run(tasks)
     yield store
     store.close()
 
 
-def rebuilt(store: Store, *folders: Path, encoder: FakeEye | None = None) -> Rebuild:
+def rebuilt(store: Store, *folders: Path, encoder: FakeFaceEncoder | None = None) -> Rebuild:
     work = plan(store, OTHER, folders=folders)
-    seen = encoder or OtherEye()
+    seen = encoder or OtherFaceEncoder()
     work.embed(lambda: seen)
     work.commit()
     return work
@@ -110,7 +110,7 @@ def test_what_a_model_embedded_before_is_not_embedded_again(store: Store, folder
     """Also where the photographs are gone: going back to a model loses nobody."""
     rebuilt(store)
     new = photo(folder / "Ada" / "3.jpg", 0, 0.2)
-    encoder = OtherEye()
+    encoder = OtherFaceEncoder()
     other = Store.for_space("alice", OTHER.id)
     Enrollment(other, lambda: encoder).run([EnrollmentTask("Ada", new)])
     other.close()
@@ -120,7 +120,7 @@ def test_what_a_model_embedded_before_is_not_embedded_again(store: Store, folder
     assert (work.photographs, work.known, work.lost) == (1, 3, [])
     assert work.line.endswith("re-embed 1 photographs of 2 people for model 0123/facenet, "
                               "3 embedded earlier")  # fmt: skip
-    encoder = FakeEye()
+    encoder = FakeFaceEncoder()
     work.embed(lambda: encoder)
     work.commit()
     assert encoder.looked == [new]
@@ -131,7 +131,7 @@ def test_what_a_model_embedded_before_is_not_embedded_again(store: Store, folder
 def test_a_rebuild_from_known_embeddings_loads_no_model(store: Store) -> None:
     rebuilt(store)
 
-    def no_model() -> FakeEye:
+    def no_model() -> FakeFaceEncoder:
         raise AssertionError
 
     work = plan(store, EmbeddingSpace(SPACE))
@@ -167,14 +167,14 @@ def test_photographs_that_were_moved_are_found_below_a_named_folder(
     assert plan(store, OTHER).dropped == ["Ada", "Grace"]
     assert rebuilt(store, tmp_path / "archive").lost == []
     assert named(store) == {"Ada": "Ada", "Grace": "Grace"}
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         plan(store, OTHER, folders=[tmp_path / "nowhere"])
 
 
 def test_a_photograph_that_goes_while_others_are_embedded_is_lost(
     store: Store, folder: Path
 ) -> None:
-    class Slow(OtherEye):
+    class Slow(OtherFaceEncoder):
         def embed(self, photo_: Path, *, take_largest: bool = False) -> EncodedPhotograph:
             (folder / "Ada" / "2.jpg").unlink(missing_ok=True)
             photo(folder / "Grace" / "1.jpg", 12)
@@ -190,7 +190,7 @@ def test_a_photograph_that_goes_while_others_are_embedded_is_lost(
 
 def test_the_largest_face_is_taken_where_it_was_at_enrollment(store: Store, folder: Path) -> None:
     group = photo(folder / "Alan" / "group.jpg", 20, faces=6)
-    encoder = FakeEye()
+    encoder = FakeFaceEncoder()
     Enrollment(store, lambda: encoder, take_largest=True).run([EnrollmentTask("Alan", group)])
     assert rebuilt(store).lost == []
     assert store.people()["Alan"] == 1
@@ -213,7 +213,7 @@ def test_embeddings_that_were_imported_cannot_be_embedded_again(store: Store) ->
 def test_an_interrupted_rebuild_leaves_the_gallery_as_it_was(
     store: Store, error: type[BaseException]
 ) -> None:
-    class Impatient(OtherEye):
+    class Interrupted(OtherFaceEncoder):
         def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
             if len(self.looked) == 2:
                 raise error
@@ -221,7 +221,7 @@ def test_an_interrupted_rebuild_leaves_the_gallery_as_it_was(
 
     before = store.file.read_bytes()
     with pytest.raises(error):
-        rebuilt(store, encoder=Impatient())
+        rebuilt(store, encoder=Interrupted())
     assert store.file.read_bytes() == before
     assert rebuilt(store).lost == []
 
@@ -250,7 +250,7 @@ def test_a_change_by_another_command_meanwhile_is_not_overwritten(
     store: Store, folder: Path
 ) -> None:
     work = plan(store, OTHER)
-    encoder = OtherEye()
+    encoder = OtherFaceEncoder()
     work.embed(lambda: encoder)
     # The same version, continued: its number tells nothing.
     with store.change("enroll", extend=1) as change:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gallery_data import FakeEye, face, made, photo, put
+from gallery_data import FakeFaceEncoder, face, made, photo, put
 from PIL import Image
 
 from facectl.errors import GalleryError, InputError
@@ -67,7 +67,7 @@ def labelled(store: Store, tmp_path: Path) -> Evaluation:
     with store.change("enroll") as change:
         for name, axis in (("Ada", 0), ("Bob", 50), ("Cy", 100)):
             own = photo(tmp_path / "enrolled" / f"{name}.jpg", axis)
-            sample = FakeEye().embed(own)
+            sample = FakeFaceEncoder().embed(own)
             change.add(name, Reference(sample.embedding, sample.sha256, str(own)))
     people.configure(store, threshold=0.5, metric=None, matching=None)
     broken = tmp_path / "broken.jpg"
@@ -81,7 +81,7 @@ def labelled(store: Store, tmp_path: Path) -> Evaluation:
         EnrollmentTask("Bob", tmp_path / "enrolled" / "Bob.jpg"),
         EnrollmentTask("Bob", broken),
     ]
-    return evaluate(store, tasks, FakeEye())
+    return evaluate(store, tasks, FakeFaceEncoder())
 
 
 def test_evaluation_counts_friends_and_strangers(store: Store, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_roc_rises(store: Store, tmp_path: Path) -> None:
 
 def test_an_empty_gallery_cannot_be_evaluated(store: Store) -> None:
     with pytest.raises(GalleryError, match="nobody is enrolled"):
-        evaluate(store, [], FakeEye())
+        evaluate(store, [], FakeFaceEncoder())
 
 
 def test_a_new_metric_takes_the_threshold_along(store: Store) -> None:

@@ -15,9 +15,8 @@ from gallery_data import SPACE, made, put, unit
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import database, people, store
-from facectl.gallery.centroids import centroids
-from facectl.gallery.changes import EmbeddingSpace, Reference
-from facectl.gallery.names import check_name
+from facectl.gallery.changes import EmbeddingSpace, Reference, check_name
+from facectl.gallery.statistics import centroids
 from facectl.gallery.store import Store
 
 
@@ -340,6 +339,24 @@ def test_a_file_of_format_1_is_migrated_when_it_is_opened(old_file: Path) -> Non
     people.rollback(kept, 3)
     assert kept.people() == {"Countess": 2, "Grace": 1}
     assert people.forget("alice", "Countess") == 2
+
+
+def test_a_migrated_file_has_the_columns_and_indexes_of_a_new_one(old_file: Path) -> None:
+    Store.open("alice").close()
+    made("bob").close()
+    schemas = []
+    for file in (old_file, store.path("bob")):
+        with closing(sqlite3.connect(file)) as connection:
+            columns = connection.execute(
+                "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c "
+                "WHERE m.type = 'table' ORDER BY m.name, c.name"
+            ).fetchall()
+            indexes = connection.execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+            ).fetchall()
+        # RENAME COLUMN quotes the new name.
+        schemas.append((columns, [(name, sql and sql.replace('"', "")) for name, sql in indexes]))
+    assert schemas[0] == schemas[1]
 
 
 def check_migrated_model(kept: Store) -> None:

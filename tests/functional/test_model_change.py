@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gallery_data import FakeEye, photo, unit
+from gallery_data import FakeFaceEncoder, photo, unit
 from test_deploy_command import FIRST, built, cloud, facectl
 from test_gallery_publish import served
 
@@ -29,7 +29,7 @@ OLD, NEW = "abc/facenet", "def/facenet"
 SHIFT = {OLD: 0, NEW: 100}
 
 
-class ModelEye(FakeEye):
+class ModelEye(FakeFaceEncoder):
     """Embeds differently for every model."""
 
     def __init__(self, model: Model) -> None:
@@ -57,7 +57,7 @@ def install(name: str, space: str, *, synthetic: bool = False) -> None:
 def people(cloud: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two people enrolled with the model `tiny`, which is deployed; `other` is installed too."""
     for module in (photographs, deployer):
-        monkeypatch.setattr(module, "Enroller", ModelEye)
+        monkeypatch.setattr(module, "PhotographEncoder", ModelEye)
     folder = tmp_path / "people"
     photo(folder / "Ada" / "1.jpg", 0)
     photo(folder / "Ada" / "2.jpg", 0, 0.1)

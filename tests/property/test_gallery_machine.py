@@ -29,11 +29,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from memory_s3 import Died, Fault, MemoryAws, MemoryClients, MemoryS3
+from memory_s3 import Fault, MemoryAws, MemoryClients, MemoryS3, ProcessKilled
 
 from facectl.context import Deployment
 from facectl.errors import FacectlError, GalleryError
-from facectl.gallery import forgetting, people, publish, store, tidy
+from facectl.gallery import cleanup, forgetting, people, publish, store
 from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from lambda_src import log
@@ -43,7 +43,7 @@ from lambda_src.gallery.parts import manifest_key
 ID = "alice"
 SPACES = ("aaaa/facenet", "bbbb/facenet", "cccc/facenet")
 NAMES = ("Ada", "Grace", "Alan", "Eve")
-FAULTS = ("die", "fail", "lost", "again", "slow", "other")
+FAULTS = ("kill", "fail", "lost", "again", "slow", "other")
 
 People = dict[str, list[bytes]]
 
@@ -92,7 +92,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.spaces = 0
         self.forgotten: set[bytes] = set()
         self.patches = [
-            mock.patch.multiple(tidy, _KEPT_VERSIONS=2, _SLACK=1),
+            mock.patch.multiple(cleanup, _KEPT_VERSIONS=2, _SLACK=1),
             mock.patch.object(publish, "ThreadPoolExecutor", InTurn),
             mock.patch.object(log, "line"),
             mock.patch.dict(os.environ, {"FACECTL_HOME": str(self.home / "1")}),
@@ -315,7 +315,7 @@ class GalleryMachine(RuleBasedStateMachine):
             before = place.possible.get(space, [{}])
             try:
                 publish.publish(place.clients, kept, replace=replace, ahead=ahead)  # type: ignore[arg-type]
-            except (FacectlError, Died):
+            except (FacectlError, ProcessKilled):
                 if place.clients.deployment.space == space:
                     place.possible[space] = [*place.possible.get(space, before), new]
                 if not self.forgotten <= place.gone:

@@ -1,4 +1,4 @@
-"""`facectl gallery`: whom the pipeline knows."""
+"""`facectl gallery`: the commands for the people whom the pipeline recognizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import typer
 
 from facectl.cli.gallery import enroll, exchange, people, rebuild, tune, versions
 
-app = typer.Typer(no_args_is_help=True, help="Whom the pipeline knows: enroll, list, calibrate.")
+app = typer.Typer(
+    no_args_is_help=True, help="People whom the pipeline recognizes: enroll, list, calibrate."
+)
 
 app.command("enroll")(enroll.enroll)
 app.command("list")(people.list_)

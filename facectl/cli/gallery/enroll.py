@@ -1,4 +1,4 @@
-"""`facectl gallery enroll`: from photographs to names."""
+"""`facectl gallery enroll`."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _SHOWN = 30
 def enroll(
     deployment: Deployment,
     name: Annotated[
-        str, typer.Argument(help="What the pipeline answers for this person; or a FOLDER/NAME/….")
+        str, typer.Argument(help="Name of the person, as in responses; or a FOLDER/NAME/….")
     ],
     images: Annotated[
-        list[Path] | None, typer.Argument(help="Photographs with this one face, or folders.")
+        list[Path] | None, typer.Argument(help="Photographs of the person, or folders of them.")
     ] = None,
     largest: Annotated[
         bool, typer.Option("--largest", help="Take the largest of several faces.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Enroll no photograph that a check finds fault with.")
+        bool, typer.Option("--strict", help="Refuse photographs that fail a quality check.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Add a person's photographs, or a tree of people; the running pipeline knows them in seconds.
+    """Enroll a person, or a folder of people; the running pipeline uses them within seconds.
 
-    Photographs that are enrolled already are not looked at again, so an
-    interrupted run goes on where it stopped.
+    Skips photographs that are enrolled already, so run an interrupted command
+    again to resume it.
 
     [bold]Examples[/bold]
 
@@ -69,7 +69,7 @@ def run(
     strict: bool = False,
     json: bool,
 ) -> None:
-    """Enroll photographs, publish what came of it, report, and raise what is to be raised."""
+    """Enroll photographs, publish the new version, report, and raise if any were refused."""
     from facectl.gallery import enrollment
     from facectl.gallery.photographs import PhotographEncoder
     from facectl.gallery.store import Store
@@ -79,17 +79,17 @@ def run(
     store = Store.for_space(
         deployment.asu_id, model.space, synthetic=model.synthetic, model=model.path.name
     )
-    process = enrollment.Enrollment(
+    enrolling = enrollment.Enrollment(
         store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
     )
-    process.outcome.findings += findings
+    enrolling.outcome.findings += findings
     try:
         try:
             with shared.counted("Enrolling", len(tasks)) as progress:
-                outcome = process.run(tasks, progress)
+                outcome = enrolling.run(tasks, progress)
         finally:
-            # An interrupted run has enrolled people too.
-            if process.outcome.enrolled:
+            # An interrupted run may have enrolled people.
+            if enrolling.outcome.enrolled:
                 shared.publish_change(deployment, store)
         _report(store, outcome, json=json)
         enrollment.check(outcome, strict=strict)
@@ -114,9 +114,9 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
     _findings(outcome)
     if len(outcome.enrolled) > 1:
         table = Table("Name", "Photographs", "To look at", box=None)
-        faults = [finding.name for finding in outcome.findings]
+        problems = [finding.name for finding in outcome.findings]
         for name, photographs in list(outcome.enrolled.items())[:_SHOWN]:
-            table.add_row(Text(name), str(photographs), str(faults.count(name) or ""))
+            table.add_row(Text(name), str(photographs), str(problems.count(name) or ""))
         out.print(table)
         if len(outcome.enrolled) > _SHOWN:
             out.print(f"… and {len(outcome.enrolled) - _SHOWN} more")

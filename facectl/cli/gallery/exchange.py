@@ -21,20 +21,21 @@ def import_(
         Path | None, typer.Argument(help="A .pt or .npz file, or a FOLDER/NAME/… of photographs.")
     ] = None,
     preprocessing: Annotated[
-        str | None, typer.Option(help="How its faces were prepared: facenet or cse546.")
+        str | None, typer.Option(help="Preprocessing of its faces: facenet or cse546.")
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="Which weights made it: a release, an installed model or a file.")
+        str, typer.Option(help="Weights of its model: a release, an installed model or a file.")
     ] = "vggface2",
     published: Annotated[
-        bool, typer.Option("--published", help="Bring in the gallery that the deployment has.")
+        bool, typer.Option("--published", help="Import the deployment's published gallery.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Add a gallery from elsewhere: [embeddings, names] of torch.save, .npz, or photographs.
+    r"""Import a gallery: \[embeddings, names] of torch.save, an .npz file, or photographs.
 
-    Nothing that a file brings along is executed. A .pt does not say how it was
-    made, so you do; embeddings of another space than the deployed model's are refused.
+    No code in the file is executed. A .pt file does not name its model, so pass
+    --preprocessing and --weights. Embeddings of another space than the deployed
+    model's are refused.
 
     [bold]Examples[/bold]
 
@@ -44,18 +45,20 @@ def import_(
 
     facectl gallery import --published
     """
-    from facectl.gallery import exchange, imports
+    from facectl.gallery import exchange
     from facectl.gallery.enrollment import tasks_below
 
     if source is not None and source.is_dir():
         run(deployment, *tasks_below(source), json=json)
         return
     with err.status("Reading the gallery"):
-        foreign, origin = imports.read(deployment, source, preprocessing, weights, published)
-    store = imports.store_for(deployment, foreign, origin)
+        imported, origin = exchange.read_source(
+            deployment, source, preprocessing, weights, published
+        )
+    store = exchange.store_for(deployment, imported, origin)
     try:
-        with shared.counted("Importing", len(foreign.names)) as progress:
-            count = exchange.add(store, foreign, progress)
+        with shared.counted("Importing", len(imported.names)) as progress:
+            count = exchange.add(store, imported, progress)
         shared.publish_change(deployment, store)
         shared.report(store, f"Imported {count} reference(s).", json=json, imported=count)
     finally:

@@ -21,7 +21,7 @@ Person = Annotated[str, typer.Argument(help="A name in the gallery.")]
 
 @with_deployment
 def list_(deployment: Deployment, json: Json = False) -> None:
-    """List who is enrolled, and from how many photographs.
+    """List the enrolled people and their numbers of photographs.
 
     [bold]Example[/bold]
 
@@ -48,7 +48,7 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
 @with_deployment
 def show(deployment: Deployment, name: Person, json: Json = False) -> None:
-    """Show a person's photographs, what was measured of them, and who looks most alike.
+    """Show a person's photographs, their quality, and the most similar people.
 
     [bold]Example[/bold]
 
@@ -64,16 +64,16 @@ def show(deployment: Deployment, name: Person, json: Json = False) -> None:
             {"photograph": reference.source, "sha256": reference.sha256, **reference.figures}
             for reference in references
         ]
-        alike = _alike(store, name)
+        nearest = _nearest(store, name)
     if json:
-        print_json({"name": name, "photographs": photographs, "nearest": alike})
+        print_json({"name": name, "photographs": photographs, "nearest": nearest})
         return
     columns = ("photograph", "face_px", "probability", "sharpness")
     table = Table("Photograph", "Face (px)", "Probability", "Sharpness", box=None)
     for photograph in photographs:
         table.add_row(*(Text(_shown(photograph.get(key))) for key in columns))
     out.print(table)
-    for other in alike:
+    for other in nearest:
         out.print(f"{other['distance']:.2f} from {other['name']}", markup=False)
 
 
@@ -84,16 +84,16 @@ def remove(
     forget: Annotated[
         bool,
         typer.Option(
-            "--forget", help="Leave no trace: delete it from every version, here and published."
+            "--forget", help="Delete the person from every version, here and in the bucket."
         ),
     ] = False,
     json: Json = False,
 ) -> None:
     """Remove a person from the gallery, here and in the deployment.
 
-    Without --forget older versions keep the person, so that a rollback is possible.
-    Where publishing fails the forgetting is finished by the next publication, and
-    `facectl gallery status` names the buckets in which it is not.
+    Without --forget older versions keep the person for a rollback. If publishing
+    fails, the next publication finishes the deletion, and `facectl gallery status`
+    names the buckets that may still contain the person.
 
     [bold]Examples[/bold]
 
@@ -141,7 +141,7 @@ def merge(
     into: Annotated[str, typer.Argument(help="The name that stays.")],
     json: Json = False,
 ) -> None:
-    """Make two names one person's.
+    """Merge two names into one person.
 
     [bold]Example[/bold]
 
@@ -155,8 +155,8 @@ def merge(
         shared.report(store, f"{name} is now part of {into}.", json=json)
 
 
-def _alike(store: Store, name: str) -> list[dict[str, Any]]:
-    """The three other people nearest to any of this person's photographs."""
+def _nearest(store: Store, name: str) -> list[dict[str, Any]]:
+    """The three other people with the smallest distance to any photograph of this person."""
     gallery = store.gallery()
     nearest: dict[str, float] = {}
     for reference in store.references(name):

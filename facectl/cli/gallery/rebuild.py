@@ -1,4 +1,4 @@
-"""`facectl gallery rebuild`, and what `deploy` and `rollback` say and ask about another model."""
+"""`facectl gallery rebuild`, and the messages and questions of a change of model."""
 
 from __future__ import annotations
 
@@ -35,22 +35,27 @@ def rebuild(
     deployment: Deployment,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Installed model, by name or space; else the deployed one."),
+        typer.Option(
+            "--model", help="Installed model, by name or space; default: the deployed one."
+        ),
     ] = None,
     photographs: Annotated[
         list[Path] | None,
-        typer.Option("--photographs", help="Folder to look in for photographs that were moved."),
+        typer.Option("--photographs", help="Folder to search for photographs that were moved."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report what would be lost, and change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Report photographs that can't be embedded again, and change nothing."
+        ),
     ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Embed the gallery's photographs again, for another model, and publish the new version.
+    """Embed the gallery's photographs again for another model, and publish the new version.
 
-    The older versions stay in the history, each with its model. `facectl deploy --model` does
-    the same and changes the functions too.
+    The history keeps the older versions with their models. `facectl deploy --model` does
+    the same and also updates the functions.
 
     [bold]Examples[/bold]
 
@@ -67,7 +72,7 @@ def rebuild(
     chosen = find(model or deployment.space)
     with shared.opened(deployment) as store:
         if not rebuilds.needed(store, chosen.space):
-            _nothing(store, chosen, json=json)
+            _report_nothing(store, chosen, json=json)
             return
         with shared.counted("Looking for", sum(store.people().values())) as progress:
             work = rebuilds.plan(
@@ -95,8 +100,8 @@ def rebuild(
 def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool) -> int:
     """Roll back to a version of another model than the deployed one, and deploy that model.
 
-    Returns the number of the new version. Raises ModelError where the model is
-    not installed, GalleryError where the answer to the question is no.
+    Returns the number of the new version. Raises ModelError if the model is not
+    installed, GalleryError if the user declines.
     """
     from facectl.cli.deploy import confirm_replacements
     from facectl.deploy import deployer, report
@@ -144,7 +149,7 @@ def model_of(space: EmbeddingSpace, version: int) -> Model:
 
 
 def tell(work: Rebuild | None, *, line: bool = True) -> None:
-    """Say on stderr what a rebuild does, and which photographs are lost to it."""
+    """Print on stderr what a rebuild does, and the references that can't be embedded."""
     if work is None:
         return
     if line:
@@ -162,7 +167,7 @@ def tell(work: Rebuild | None, *, line: bool = True) -> None:
 
 
 def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
-    """Embed the photographs, after asking where people would be left out; raises GalleryError."""
+    """Embed the photographs; asks first if people would be dropped. Raises GalleryError."""
     from facectl.gallery.photographs import PhotographEncoder
 
     confirm_dropped(work, [], yes=yes)
@@ -175,7 +180,7 @@ def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
 
 
 def embed_for_deploy(work: Plan, *, asked: bool, yes: bool) -> None:
-    """Embed the gallery of a deploy; `asked`: whether the model was named on the command line."""
+    """Embed the gallery of a deploy; `asked`: whether --model was given."""
     if work.gallery is None or work.model is None:
         return
     tell(work.gallery)
@@ -190,7 +195,7 @@ def embed_for_deploy(work: Plan, *, asked: bool, yes: bool) -> None:
 
 
 def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
-    """Ask before people without a photograph are left out of the new version."""
+    """Ask before dropping people without a photograph from the new version."""
     dropped = [name for name in work.dropped if name not in agreed]
     if not dropped:
         return
@@ -214,13 +219,13 @@ def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
     if not yes:
         _ask(
             "Go on without them?",
-            f"{text}: the gallery is as it was",
+            f"{text}: the gallery is unchanged",
             "put the photographs back, or name their folder: facectl gallery rebuild "
             f"--model {work.new} --photographs FOLDER   or leave the people out: --yes",
         )
 
 
-def _nothing(store: Store, model: Model, *, json: bool) -> None:
+def _report_nothing(store: Store, model: Model, *, json: bool) -> None:
     if store.people():
         text = f"Nothing to rebuild: the gallery is of model {model.path.name} already."
     else:
@@ -229,7 +234,7 @@ def _nothing(store: Store, model: Model, *, json: bool) -> None:
 
 
 def _build_command(space: EmbeddingSpace) -> str:
-    """What builds the model of a space, as far as the space tells."""
+    """The command that builds the model of a space, as far as it is known."""
     from facectl.models.weights import RELEASES
 
     digest, _, preprocessing = space.id.partition("/")
@@ -246,7 +251,7 @@ def _build_command(space: EmbeddingSpace) -> str:
 
 
 def _ask(question: str, refusal: str, hint: str) -> None:
-    """Ask, and raise GalleryError unless the answer is yes; no terminal is a no."""
+    """Ask, and raise GalleryError unless the answer is yes; without a terminal it is no."""
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
@@ -265,7 +270,7 @@ def _table(lost: Sequence[Lost]) -> None:
 
 
 def short(photo: str | None) -> str:
-    """A photograph's path from the working directory where it is below it, else its last parts."""
+    """A photograph's path relative to the working directory, or its last three parts."""
     if photo is None:
         return "-"
     relative = os.path.relpath(photo)

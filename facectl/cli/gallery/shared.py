@@ -1,4 +1,4 @@
-"""What the gallery's commands have in common: opening, publishing, reporting."""
+"""Helpers of the gallery's commands: opening, publishing, reporting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(deployment: Deployment) -> Iterator[Store]:
-    """The deployment's gallery on this computer, closed at the end."""
+    """Open the deployment's gallery on this computer; closes it after the block."""
     from facectl.gallery.store import Store
 
     store = Store.open(deployment.asu_id)
@@ -30,7 +30,7 @@ def opened(deployment: Deployment) -> Iterator[Store]:
 
 
 def publish_change(deployment: Deployment, store: Store, **options: Any) -> Manifest:
-    """Publish the newest version; say what is left to do if that fails."""
+    """Publish the newest version; if it fails, print the command that publishes it."""
     from facectl.aws import Clients
     from facectl.gallery import publish
 
@@ -46,7 +46,7 @@ def publish_change(deployment: Deployment, store: Store, **options: Any) -> Mani
             )
     except CloudError:
         err.print(
-            f"Version {store.version} is kept on this computer; the deployment has not got it.  "
+            f"Version {store.version} is stored on this computer, but not published.  "
             "Later: facectl gallery publish",
             markup=False,
         )
@@ -57,7 +57,7 @@ def publish_change(deployment: Deployment, store: Store, **options: Any) -> Mani
 
 
 def warn_pending(store: Store) -> None:
-    """Name the buckets in which people whom `remove --forget` removed still may be."""
+    """Warn about buckets that may still contain people whom `remove --forget` deleted."""
     from facectl.gallery import forgetting
 
     for each in forgetting.pending(store):
@@ -66,7 +66,7 @@ def warn_pending(store: Store) -> None:
 
 @contextmanager
 def counted(text: str, total: int) -> Iterator[Any]:
-    """A progress bar on stderr; yields what advances it by one."""
+    """Show a progress bar on stderr; yields a function that advances it by one."""
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total)
@@ -74,7 +74,7 @@ def counted(text: str, total: int) -> Iterator[Any]:
 
 
 def report(store: Store, done: str, *, json: bool, **facts: Any) -> None:
-    """Say what a change did, with the gallery as it is now."""
+    """Print what a change did, and the number of people or the JSON facts."""
     people = store.people()
     if json:
         print_json({**facts, "version": store.version, **facts_of(store, people)})
@@ -97,6 +97,6 @@ def facts_of(store: Store, people: dict[str, int]) -> dict[str, Any]:
 
 
 def warn_synthetic(store: Store) -> None:
-    """Names from weights that were never trained must not be taken for names."""
+    """Warn if the weights are untrained, so that names mean nothing."""
     if store.synthetic:
         err.print("[yellow]Synthetic weights: these names are a demonstration.[/yellow]")

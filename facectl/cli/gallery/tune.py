@@ -58,15 +58,13 @@ def calibrate(
     far: Annotated[
         float, typer.Option("--far", min=0, max=0.5, help="Highest false accept rate to allow.")
     ] = 0.001,
-    html: Annotated[Path, typer.Option(help="Where the curves are drawn.")] = Path(
-        "calibration.html"
-    ),
+    html: Annotated[Path, typer.Option(help="HTML report to write.")] = Path("calibration.html"),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report, and leave the threshold as it is.")
+        bool, typer.Option("--dry-run", help="Report, and do not store the threshold.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Pick the threshold from the gallery itself, cross-validated, and draw the curves.
+    """Pick the threshold from the gallery, cross-validate it, and plot the error rates.
 
     [bold]Examples[/bold]
 
@@ -94,7 +92,7 @@ def calibrate(
                 "FRR, cross-validated": f"{facts['frr']:.2%}",
                 "EER": f"{facts['eer']:.2%} at {facts['eer_threshold']:.4f}",
                 "Strangers named": f"{facts['stranger_named']:.2%}",
-                "Rests on": f"{facts['genuine']} genuine, {facts['impostor']} impostor distances",
+                "Based on": f"{facts['genuine']} genuine, {facts['impostor']} impostor distances",
                 "Curves": html,
             }
         )
@@ -105,12 +103,10 @@ def calibrate(
 def evaluate(
     deployment: Deployment,
     folder: Annotated[Path, typer.Argument(help="Labelled photographs: FOLDER/NAME/….")],
-    html: Annotated[Path, typer.Option(help="Where the report is written.")] = Path(
-        "evaluation.html"
-    ),
+    html: Annotated[Path, typer.Option(help="HTML report to write.")] = Path("evaluation.html"),
     json: Json = False,
 ) -> None:
-    """Ask the gallery about labelled photographs: who is found, missed and confused with whom.
+    """Match labelled photographs with the gallery: rates, misses and confusions.
 
     [bold]Example[/bold]
 
@@ -120,7 +116,7 @@ def evaluate(
 
     tasks, _ = enrollment.tasks_below(folder)
     with shared.opened(deployment) as store:
-        with shared.counted("Looking", len(tasks)) as progress:
+        with shared.counted("Matching", len(tasks)) as progress:
             found = reports.evaluate(deployment, store, tasks, html, progress)
         facts = found.facts()
         if json:

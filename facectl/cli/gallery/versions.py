@@ -62,14 +62,12 @@ def history(deployment: Deployment, json: Json = False) -> None:
 def diff(
     deployment: Deployment,
     first: Annotated[
-        int | None, typer.Argument(help="A version; the one before the newest if none is named.")
+        int | None, typer.Argument(help="A version; default: the one before the newest.")
     ] = None,
-    second: Annotated[
-        int | None, typer.Argument(help="A version; the newest if none is named.")
-    ] = None,
+    second: Annotated[int | None, typer.Argument(help="A version; default: the newest.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what tells two versions apart.
+    """Show the differences of two versions.
 
     [bold]Examples[/bold]
 
@@ -100,9 +98,9 @@ def diff(
 
 @with_overrides
 def rollback(overrides: Overrides, version: Number, yes: Yes = False, json: Json = False) -> None:
-    """Make the gallery what it was at an older version; what came since stays in the history.
+    """Restore an older version as a new version; the history keeps all versions.
 
-    A version of another model needs that model: it is deployed again, after asking.
+    For a version of another model, asks, and deploys that model too.
 
     [bold]Example[/bold]
 
@@ -130,11 +128,13 @@ def publish(
     deployment: Deployment,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Overwrite a gallery that this computer does not know."),
+        typer.Option(
+            "--replace", help="Overwrite a published gallery that this computer does not know."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Publish the newest version; every change does so by itself.
+    """Publish the newest version; every change publishes automatically.
 
     [bold]Examples[/bold]
 
@@ -149,7 +149,7 @@ def publish(
 
 @with_deployment
 def status(deployment: Deployment, json: Json = False) -> None:
-    """Compare the gallery here, the published one, and what the function says it serves.
+    """Show the gallery on this computer, the published one, and the one the function serves.
 
     [bold]Examples[/bold]
 

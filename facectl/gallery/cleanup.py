@@ -1,4 +1,4 @@
-"""What a bucket no longer needs: old versions of a gallery, and all trace of forgotten people."""
+"""Deletes old versions of a gallery and all data of forgotten people from a bucket."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from facectl.gallery.bucket import PREFIX, GalleryBucket, parts_prefix, versions
 from lambda_src.gallery.matching import GalleryFormatError
 from lambda_src.gallery.parts import Manifest, part_key
 
-# Functions may still be downloading an older version's parts.
+# Functions may still download the parts of an older version.
 _KEPT_VERSIONS = 20
-# So that not every publication has to look through all of them.
+# Not every publication reads all kept manifests.
 _SLACK = 10
-# Younger parts may be another computer's, which has not named them yet.
+# A younger part may belong to another computer's publication that has no manifest yet.
 _MARGIN = timedelta(hours=1)
 _ATTEMPTS = 3
 
 
 def keep_last(bucket: GalleryBucket, key: str, data: bytes, version: str) -> None:
-    """Delete all but the last published versions, and the old parts that none of these names.
+    """Delete all but the last published versions, and the old parts that none of them names.
 
-    `key` and `data` are those of the newest manifest, `version` its copy's key.
-    Numbers say nothing of age: a gallery that replaced another begins at 1.
+    `key` and `data` belong to the newest manifest; `version` is the key of its copy.
+    Age is the modification time: a gallery that replaced another starts at version 1.
     """
     versions = sorted(
         bucket.listed(versions_prefix(key)), key=lambda item: (item.modified, item.key)
@@ -43,30 +43,30 @@ def keep_last(bucket: GalleryBucket, key: str, data: bytes, version: str) -> Non
         for item in bucket.listed(parts_prefix(key))
         if item.key not in needed and item.modified <= limit
     ]
-    # Looked at last: another computer's version may need what these do not.
+    # Last check: a version of another computer may need parts that these versions do not.
     if _is(bucket, key, data):
         bucket.delete([*old, *parts])
 
 
 def delete_rest(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> None:
-    """Leave these galleries, by key, in the bucket and nothing else, replaced versions included.
+    """Delete all gallery objects except those of these galleries, noncurrent versions too.
 
-    Confirmed by listing. Raises CloudError where another computer puts in more
-    meanwhile.
+    Lists the bucket to confirm. Raises CloudError if another computer adds objects
+    during the deletion.
     """
     for _ in range(_ATTEMPTS):
         rest = _rest(bucket, galleries)
         if not rest:
             break
-        # No manifest may name what is gone, wherever this ends.
+        # Manifests first: after an interruption no manifest names a deleted part.
         bucket.delete([name for name in rest if name.endswith("/current.json")])
         bucket.delete([name for name in rest if not name.endswith("/current.json")])
     bucket.delete_replaced()
     rest = _rest(bucket, galleries)
     if rest:
         raise CloudError(
-            f"{bucket.name} has {len(rest)} object(s) of another publication, which may have "
-            "forgotten people in them",
+            f"{bucket.name} has {len(rest)} object(s) of another publication, which may contain "
+            "forgotten people",
             hint="facectl gallery publish",
         )
 
@@ -93,7 +93,7 @@ def _is(bucket: GalleryBucket, key: str, data: bytes) -> bool:
 
 
 def _named(key: str, data: bytes) -> set[str]:
-    """The keys of the parts that a manifest names: none where it is damaged."""
+    """The keys of the parts that a manifest names; empty if it is damaged."""
     manifest = _parsed(data)
     return set() if manifest is None else {part_key(key, part.sha256) for part in manifest.parts}
 
