@@ -1,1 +1,1 @@
-"""What the two Lambda functions are made of."""
+"""The code of the two Lambda functions, face-detection and face-recognition."""

@@ -1,9 +1,9 @@
-"""The functions' door to AWS: seven calls, signed with Signature Version 4, connections kept.
+"""A small AWS client for the functions: seven calls, Signature Version 4, connection reuse.
 
-boto3 costs 150 ms of a cold start (import 114, client 38), of which these
-functions would use SendMessage, SendMessageBatch, ChangeMessageVisibility,
-DeleteMessage, GetObject, PutObject and DeleteObject. Tests hold the signatures
-against botocore's.
+boto3 adds 150 ms to a cold start (import 114, client 38), and these functions
+need only SendMessage, SendMessageBatch, ChangeMessageVisibility,
+DeleteMessage, GetObject, PutObject and DeleteObject. Tests compare the
+signatures with botocore's.
 
 Source of the algorithm: AWS General Reference, "Signature Version 4".
 """
@@ -32,7 +32,7 @@ _BATCH_BYTES = 1_000_000
 
 
 class AwsError(Exception):
-    """AWS refused a call, or could not be reached within the attempts."""
+    """AWS rejected a call, or every attempt to reach it failed."""
 
     def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class AwsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key; `token` for temporary ones, as Lambda's always are."""
+    """An access key; `token` is set for temporary credentials, which Lambda always uses."""
 
     access_key: str
     secret_key: str
@@ -50,7 +50,7 @@ class Credentials:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Credentials:
-        """Read the variables that Lambda sets; raises KeyError where they are missing."""
+        """Read the variables that Lambda sets; raises KeyError if one is missing."""
         return cls(
             env["AWS_ACCESS_KEY_ID"],
             env["AWS_SECRET_ACCESS_KEY"],
@@ -75,7 +75,7 @@ class Request:
 def signed_headers(
     request: Request, service: str, region: str, credentials: Credentials, now: time.struct_time
 ) -> dict[str, str]:
-    """The request's headers with `Authorization`; `now` is UTC."""
+    """The request's headers plus `Authorization`; `now` is UTC."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", now)
     payload = hashlib.sha256(request.body).hexdigest()
     headers = {**request.headers, "Host": request.url.netloc, "X-Amz-Date": stamp}
@@ -111,7 +111,7 @@ def signed_headers(
 
 
 class Aws:
-    """Signed calls with retries; connections are kept per thread and host.
+    """Sends signed requests with retries; reuses one connection per thread and host.
 
     `sleep` and `clock` (seconds since the epoch) are injected by tests.
     """
@@ -142,12 +142,12 @@ class Aws:
         )
 
     def send(self, queue_url: str, body: str) -> str:
-        """Put one message on a queue; SQS's id of it. Raises AwsError."""
+        """Send one message to a queue; returns its message id. Raises AwsError."""
         answer = self._sqs("SendMessage", queue_url, {"MessageBody": body})
         return str(answer.get("MessageId", ""))
 
     def send_many(self, queue_url: str, bodies: Sequence[str]) -> dict[int, str]:
-        """Put messages on a queue, ten a call; returns why, by index, those failed that did."""
+        """Send messages to a queue, ten per call; returns the errors of failed ones by index."""
         failed: dict[int, str] = {}
         for batch in _batches(bodies):
             entries = [{"Id": str(index), "MessageBody": bodies[index]} for index in batch]
@@ -169,13 +169,13 @@ class Aws:
         )
 
     def delete(self, queue_url: str, receipt_handle: str) -> None:
-        """Take a received message off its queue; raises AwsError."""
+        """Delete a received message from its queue; raises AwsError."""
         self._sqs("DeleteMessage", queue_url, {"ReceiptHandle": receipt_handle})
 
     def get_object(
         self, bucket: str, key: str, *, known_etag: str | None = None
     ) -> tuple[bytes, str] | None:
-        """An object and its ETag; None where it still has `known_etag`; raises AwsError."""
+        """An object and its ETag; None if its ETag is still `known_etag`. Raises AwsError."""
         headers = {"If-None-Match": known_etag} if known_etag else {}
         response, body = self._s3("GET", bucket, key, headers)
         if response.status == http.client.NOT_MODIFIED:
@@ -187,7 +187,7 @@ class Aws:
         self._s3("PUT", bucket, key, {})
 
     def delete_object(self, bucket: str, key: str) -> None:
-        """Delete an object, if it is there; raises AwsError."""
+        """Delete an object if it exists; raises AwsError."""
         self._s3("DELETE", bucket, key, {})
 
     def _s3(
@@ -228,7 +228,7 @@ class Aws:
                 if response.status < 500 and not any(word in code for word in _THROTTLED):
                     raise problem
             if attempt < _ATTEMPTS:
-                # Full jitter, as AWS's architecture blog recommends against synchronised retries.
+                # Full jitter prevents synchronised retries (AWS Architecture Blog).
                 self._sleep(random.uniform(0, _BACKOFF * 2**attempt))  # noqa: S311
         raise problem
 
@@ -276,7 +276,7 @@ def _batches(bodies: Sequence[str]) -> list[list[int]]:
 
 
 def _error_code(response: http.client.HTTPResponse, body: bytes) -> str:
-    """AWS's code of an error: SQS answers in JSON, S3 in XML."""
+    """The error code of a response: SQS sends JSON, S3 sends XML."""
     text = body[:2000].decode("utf-8", "replace")
     if text.startswith("{"):
         try:

@@ -1,7 +1,7 @@
-"""The Lambda function face-detection: a frame POSTed to the Function URL, its crops on a queue.
+"""The Lambda function face-detection: Function URL request in, face crops to the request queue.
 
-The model is loaded here, at import, which is Lambda's init phase: never while
-a client waits for a warm function.
+The model is loaded at import, which is Lambda's init phase, so that no warm
+invocation waits for it.
 """
 
 from __future__ import annotations
@@ -9,57 +9,40 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import time
 from typing import Any
 
-from lambda_src import log
+from lambda_src import log, startup
 from lambda_src.aws import Aws
 from lambda_src.contract import FrameRequest, RequestError
 from lambda_src.settings import FunctionSettings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
-from lambda_src.timing import Stopwatch, peak_memory_mb, process_age_ms
+from lambda_src.timing import Stopwatch, peak_memory_mb
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.store import DETECTION, Model
 
 
-def _load() -> DetectStage:
-    watch = Stopwatch()
-    settings = FunctionSettings.from_environment(os.environ)
-    with watch.stage("init"):
-        model = Model.open(settings.model_dir, DETECTION)
-        detector = Detector(
-            model,
-            threads=settings.threads,
-            min_face_size=settings.min_face_size,
-            thresholds=settings.thresholds,
-            pyramid_factor=settings.pyramid_factor,
-        )
-    log.info(
-        "init",
-        None,
-        space=model.space,
-        synthetic=model.synthetic,
+def _build(model: Model, aws: Aws, settings: FunctionSettings) -> DetectStage:
+    detector = Detector(
+        model,
         threads=settings.threads,
-        duration_ms=round(watch.durations_ms["init"], 2),
-        process_ms=process_age_ms(),
+        min_face_size=settings.min_face_size,
+        thresholds=settings.thresholds,
+        pyramid_factor=settings.pyramid_factor,
     )
-    return DetectStage(model, detector, Aws.from_environment(os.environ), settings)
+    return DetectStage(model, detector, aws, settings)
 
 
-_stage = _load()
-_cold = True
-_init_ms = process_age_ms()
+_stage = startup.load(DETECTION, _build)
+_cold_start = startup.ColdStart()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Answer one Function URL request (payload format 2.0)."""
-    global _cold
-    cold, _cold = _cold, False
-    log.begin(getattr(context, "aws_request_id", None), cold_start=cold, init_ms=_init_ms)
+    init_ms = _cold_start.begin(context)
     watch = Stopwatch()
     with watch.stage("request"):
-        status, answer = _answer(event, (_init_ms or 0.0) if cold else None)
+        status, answer = _answer(event, init_ms)
     error = answer.get("error")
     log.line(
         "INFO" if error is None else "ERROR",
@@ -90,7 +73,7 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
                 _body(event), max_image_bytes=_stage.settings.max_image_bytes
             )
         request_id = request.request_id
-        # Said before anything can go wrong: a worker that is killed says nothing after it.
+        # Logged before the frame is processed: a worker that is killed logs nothing more.
         log.info(
             "received",
             request_id,
@@ -107,7 +90,7 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
             503, "queue_unavailable", "a queue can't be reached: send the frame again", request_id
         )
         return refusal.status, refusal.body()
-    except Exception as error:  # noqa: BLE001 - a raise would throw the warm process away
+    except Exception as error:  # noqa: BLE001 - an exception would end the warm process
         log.error("request", request_id, error=type(error).__name__, message=str(error))
         refusal = RequestError(
             500, "internal", "the frame could not be processed: send it again", request_id
@@ -117,7 +100,7 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
 
 
 def _waited_ms(event: dict[str, Any]) -> float | None:
-    """Since the request reached the Function URL: a cold start, and the way here."""
+    """Milliseconds since the request reached the Function URL, a cold start included."""
     arrived = event.get("requestContext", {}).get("timeEpoch")
     return None if arrived is None else round(max(0.0, time.time() * 1e3 - arrived), 2)
 
@@ -125,7 +108,7 @@ def _waited_ms(event: dict[str, Any]) -> float | None:
 def _body(event: dict[str, Any]) -> str | bytes:
     method = event.get("requestContext", {}).get("http", {}).get("method", "POST")
     if method != "POST":
-        raise RequestError(400, "bad_method", f"frames are POSTed; this was a {method}")
+        raise RequestError(400, "bad_method", f"the method must be POST, not {method}")
     body = event.get("body") or ""
     if not event.get("isBase64Encoded"):
         return str(body)

@@ -1,8 +1,8 @@
 """One JSON line per request and stage on stdout, which Lambda turns into CloudWatch log events.
 
-Every line carries the invocation it belongs to, and of a cold one how long the
-init phase took: `facectl trace` puts a frame's way together from these lines.
-A line never holds image bytes or embeddings. The standard library's logging
+Every line names its invocation, and on a cold start the duration of the init
+phase: `facectl trace` reconstructs the path of a frame from these lines.
+A line never contains image bytes or embeddings. The standard library's logging
 and Powertools' Logger would add 10 and 34 ms to a cold start for one `print`.
 """
 
@@ -15,14 +15,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 _FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
-# An error's own words may quote what they could not read, however long it is.
+# An error message may quote unreadable input of any length.
 _MOST_TEXT = 500
 # A process serves one invocation at a time, so its lines need no other thread's context.
 _invocation: dict[str, Any] = {}
 
 
 def begin(invocation: str | None, *, cold_start: bool, init_ms: float | None) -> None:
-    """Say which invocation the lines from here on belong to."""
+    """Set the invocation that the following lines name."""
     _invocation.clear()
     _invocation.update(invocation=invocation, cold_start=cold_start)
     if cold_start and init_ms is not None:
@@ -52,10 +52,10 @@ def line(level: str, stage: str, request_id: str | None, **fields: Any) -> None:
 
 
 def info(stage: str, request_id: str | None, **fields: Any) -> None:
-    """A stage that went as it should."""
+    """Log a stage that succeeded."""
     line("INFO", stage, request_id, **fields)
 
 
 def error(stage: str, request_id: str | None, **fields: Any) -> None:
-    """A stage that failed; `error` names the exception, `message` what it said."""
+    """Log a stage that failed: `error` names the exception, `message` is its text."""
     line("ERROR", stage, request_id, **fields)

@@ -1,8 +1,9 @@
-"""Both functions without their work: what is left is the platform.
+"""Both functions without detection and recognition, to measure the platform's baseline.
 
-`facectl bench --floor` deploys them beside the pipeline, with its memory,
-limits and queues, and removes them afterwards. They parse what they must to
-answer, pass on as many bytes as one face has, and log as often as the others.
+`facectl bench --floor` deploys them beside the pipeline, with the same memory,
+limits and queues, and removes them afterwards. They parse only what a result
+needs, send a message of the size of one face, and write as many log lines as
+the real functions.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from lambda_src import log
 from lambda_src.aws import Aws
 from lambda_src.contract import DETECTION_INIT, RECOGNITION_INIT, UNKNOWN, FrameResult
 from lambda_src.settings import FunctionSettings
-from lambda_src.timing import Stopwatch, process_age_ms
+from lambda_src.startup import ColdStart
+from lambda_src.timing import Stopwatch
 
-# One crop in base64, as measured: a PNG of 160x160 pixels has some 22 kB.
+# The size of one crop in base64: a PNG of 160x160 pixels was measured at about 22 kB.
 _CROP = "x" * 30_000
 
 _settings = FunctionSettings.from_environment(os.environ)
 _aws = Aws.from_environment(os.environ)
-_init_ms = process_age_ms() or 0.0
-_cold = True
+_cold_start = ColdStart()
 
 
 def detection(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Take a frame, and put a message of one face on the request queue."""
+    """Send a message of one face to the request queue for a frame."""
     watch = _begin(context, DETECTION_INIT)
     with watch.stage("detect"):
         request_id = json.loads(event["body"])["request_id"]
@@ -43,7 +44,7 @@ def detection(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def recognition(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Answer a batch of messages."""
+    """Send a result to the response queue for each message of a batch."""
     watch = _begin(context, RECOGNITION_INIT)
     answers = []
     for record in event["Records"]:
@@ -57,8 +58,6 @@ def recognition(event: dict[str, Any], context: object) -> dict[str, Any]:
     return {"batchItemFailures": []}
 
 
-def _begin(context: object, start: str) -> Stopwatch:
-    global _cold
-    cold, _cold = _cold, False
-    log.begin(getattr(context, "aws_request_id", None), cold_start=cold, init_ms=_init_ms)
-    return Stopwatch({start: _init_ms} if cold else {})
+def _begin(context: object, init_stage: str) -> Stopwatch:
+    init_ms = _cold_start.begin(context)
+    return Stopwatch({} if init_ms is None else {init_stage: init_ms})

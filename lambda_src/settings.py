@@ -15,16 +15,16 @@ _MB_PER_VCPU = 1769
 
 @dataclass(frozen=True, slots=True)
 class FunctionSettings:
-    """What a deployed function was told. Sizes in bytes and pixels, times in seconds."""
+    """The settings of a deployed function. Sizes in bytes and pixels, times in seconds."""
 
     model_dir: Path = DEFAULT_MODEL_DIR
     request_queue_url: str = ""
     response_queue_url: str = ""
     gallery_bucket: str = ""
     gallery_refresh: float = 5.0
-    # How often SQS delivers a message before it goes to the dead-letter queue.
+    # The receive count at which SQS moves a message to the dead-letter queue.
     max_receives: int = 5
-    # Of the request queue: when a record comes back of which no worker reported.
+    # Of the request queue, in seconds.
     visibility_timeout: int = 360
     # Function URLs take 6 MB, of which base64 is 4/3.
     max_image_bytes: int = 6_000_000
@@ -33,12 +33,12 @@ class FunctionSettings:
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     pyramid_factor: float = 0.709
     threads: int = 1
-    # Whether log lines may say who was recognised.
+    # Whether log lines may contain the names of recognised people.
     log_names: bool = True
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> FunctionSettings:
-        """Read FACECTL_* variables; raises ValueError naming the one that is wrong."""
+        """Read FACECTL_* variables; raises ValueError that names the invalid one."""
         default = cls()
         return cls(
             model_dir=Path(env.get("FACECTL_MODEL_DIR", str(default.model_dir))),
@@ -63,12 +63,17 @@ class FunctionSettings:
 
 
 def available_threads(env: Mapping[str, str]) -> int:
-    """The vCPUs that this process has: memory / 1769 MB on Lambda, else the affinity mask."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """The cores that this process can use, on Lambda at most one per 1,769 MB of memory."""
+    usable = usable_cores() or 1
     memory = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     if memory is None:
-        return max(1, usable or 1)
-    return max(1, min(usable or 1, round(int(memory) / _MB_PER_VCPU)))
+        return max(1, usable)
+    return max(1, min(usable, round(int(memory) / _MB_PER_VCPU)))
+
+
+def usable_cores() -> int | None:
+    """The cores in this process's affinity mask, else of the machine; None if unknown."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

@@ -1,4 +1,4 @@
-"""How long the stages of one request took, and what the process has used so far."""
+"""Measures the stages of one request, and the age and memory of the process."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Stopwatch:
 
 
 def process_age_ms() -> float | None:
-    """How long this process has run, the interpreter's own start included; to 10 ms.
+    """Milliseconds since this process started, the interpreter's start included; to 10 ms.
 
-    None where the system does not tell. Source: proc(5), field 22 of /proc/self/stat.
+    None if the system does not provide it. Source: proc(5), field 22 of /proc/self/stat.
     """
     try:
         after_name = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
@@ -40,9 +40,9 @@ def process_age_ms() -> float | None:
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process has held, in MB; None where the system does not tell.
+    """The peak memory of this process in MB; None if the system does not provide it.
 
-    getrusage would tell the parent's peak too: exec inherits it. Source: proc(5), VmHWM.
+    getrusage would include the parent's peak, which exec inherits. Source: proc(5), VmHWM.
     """
     try:
         status = Path("/proc/self/status").read_text()

@@ -1,4 +1,4 @@
-"""Start, find and end the one MiniStack process of this user.
+"""Starts, finds and stops the one MiniStack process of this user.
 
 A process is ours when its environment names our folder for temporary files:
 MiniStack's workers inherit it, so that they are found even after MiniStack
@@ -43,7 +43,7 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 5.0
 # How long writing the state may take: images in a repository can be large.
 _SAVE_SECONDS = 120.0
-# One that does not answer any more gets this long.
+# The timeout if it no longer responds.
 _SILENT_SECONDS = 10.0
 # Two processes can have one pid, one after the other, but not one start time as well.
 _SAME_START_SECONDS = 1.0
@@ -233,14 +233,14 @@ def _unsaved(what: str, reasons: Sequence[str]) -> CloudError:
     return CloudError(
         f"{what}: {reasons[0]}{more}" if reasons else what,
         hint="facectl local down, once there is room; "
-        "facectl local down --forget gives up what is there"
+        "facectl local down --forget deletes the unsaved state"
         if find() is not None
         else "facectl local up",
     )
 
 
 def workers() -> int:
-    """How many processes the local cloud keeps besides its own."""
+    """The number of worker processes of the local cloud."""
     cloud = find()
     return sum(process.pid != cloud.pid for process in _processes()) if cloud else 0
 

@@ -1,7 +1,7 @@
-"""Lets containers reach the local cloud, which listens on loopback alone.
+"""Forwards connections of containers to the local cloud, which listens on loopback only.
 
 A relay listens on Docker's bridge, which only containers of this computer and
-the computer itself can reach, and hands every connection on to loopback.
+the computer itself can reach, and forwards every connection to loopback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a restarted local cloud has again, what it has not, and which command makes that again."""
+"""Reports what a restarted local cloud restored, what is missing, and how to recreate it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was there before, and what is there now that the cloud runs again."""
+    """The saved state, and the resources of the restarted cloud."""
 
     prepared: Prepared
     now: Inventory

@@ -1,4 +1,4 @@
-"""facenet-pytorch's networks, written for the torch-free runtime and compared with it."""
+"""Exports facenet-pytorch's networks to ONNX files and compares the files with the originals."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_networks(
 def compare(
     folder: Path, cascade: dict[str, Any], embedder: Any, preprocessing: str
 ) -> dict[str, float]:
-    """Run files and originals on random and real pixels; raises ModelError where they differ.
+    """Run files and originals on random and real pixels; raises ModelError if they differ.
 
     Returns the largest difference of each of the cascade's networks, and the
     smallest cosine between embeddings.
@@ -90,9 +90,9 @@ def _largest_difference(original: Any, built: Network, pixels: NDArray[np.float3
     with torch.inference_mode():
         expected = [output.numpy() for output in original((torch.from_numpy(pixels) - 127.5) / 128)]
     found = built(pixels)
-    # The original ends with two chances, of no face and of a face; the built one with a logit.
-    chance = 1 / (1 + np.exp(-found[:, -1:].astype(np.float64)))
-    difference = np.concatenate([found[:, :-1], chance], axis=1) - np.concatenate(
+    # The original ends with two probabilities, no face and face; the built one with a logit.
+    probability = 1 / (1 + np.exp(-found[:, -1:].astype(np.float64)))
+    difference = np.concatenate([found[:, :-1], probability], axis=1) - np.concatenate(
         [*expected[:-1], expected[-1][:, 1:2]], axis=1
     )
     return float(np.abs(difference).max())

@@ -1,10 +1,10 @@
 """facenet-pytorch's four networks as ONNX graphs, made from their state dicts.
 
 The layers are those of facenet-pytorch 2.5.3 (`models/mtcnn.py` and
-`models/inception_resnet_v1.py`). What can be computed ahead is: the
+`models/inception_resnet_v1.py`). Constants are computed at build time: the
 standardisation of pixels is folded into the first convolution, batch
 normalisation and residual scales into the convolution before them, and the
-softmax of two chances becomes the difference of their logits.
+softmax of two classes becomes the difference of their logits.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def onet(weights: Weights) -> onnx.ModelProto:
 
 
 class _Resnet:
-    """InceptionResnetV1 in the making: a graph, the state dict, and the current prefix."""
+    """Builds the graph of InceptionResnetV1 from its state dict."""
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights

@@ -1,4 +1,4 @@
-"""From cosines to names: what exact and quantised galleries have in common."""
+"""Matching by cosine similarity, shared by exact and quantised galleries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Indices = NDArray[np.int64]
 
 
 class GalleryFormatError(ValueError):
-    """A file that is no gallery, or a gallery that must not be used here."""
+    """A file that is not a gallery, or a gallery that must not be used here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Matcher(ABC):
     names: the name of each row; a name may have several rows.
     """
 
-    # Without it subclasses with slots would have a dictionary all the same.
+    # Otherwise subclasses with slots would still have a `__dict__`.
     __slots__ = ()
 
     space: str
@@ -69,7 +69,7 @@ class Matcher(ABC):
         ]
 
     def nearest(self, probe: Embeddings, people: int) -> list[Match]:
-        """The nearest different people of one probe, shape (512,), whatever the threshold says."""
+        """The nearest people of one probe, shape (512,), regardless of the threshold."""
         count = people
         while True:
             count = min(4 * count, len(self.names))

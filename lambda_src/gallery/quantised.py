@@ -1,11 +1,11 @@
-"""Galleries too large to be compared exactly: a scan of sign bits, then a second look in int8.
+"""Search of large galleries: a scan of sign bits, then the candidates compared in int8.
 
 Each embedding's 512 signs are 64 bytes. Faiss counts differing bits against
 all of them, which for a million people takes 7 ms of one thread, and the
-thousand nearest are compared again with their int8 vectors, which stay in a
-memory-mapped file. There is nothing to train and no graph to build, so a
-version that changes one person costs one part. benchmarks/README.md says what
-else was measured.
+thousand nearest are scored again with their int8 vectors, which stay in a
+memory-mapped file. No training and no index graph are needed, so a
+version that changes one person changes one part. benchmarks/README.md lists
+the alternatives measured.
 """
 
 from __future__ import annotations
@@ -53,13 +53,15 @@ class QuantisedGallery(Matcher):
         """Cosines and row numbers, each (M, count), of the best rows of probes, best first."""
         wanted = min(max(_CANDIDATES, 2 * count), len(self.names))
         _, candidates = self._faiss.knn_hamming(signs(probes), self._codes, wanted, variant="mc")
-        looked = [self._again(probe, rows) for probe, rows in zip(probes, candidates, strict=True)]
+        scored = [
+            self._rescore(probe, rows) for probe, rows in zip(probes, candidates, strict=True)
+        ]
         return (
-            np.stack([cosines[:count] for cosines, _ in looked]),
-            np.stack([rows[:count] for _, rows in looked]),
+            np.stack([cosines[:count] for cosines, _ in scored]),
+            np.stack([rows[:count] for _, rows in scored]),
         )
 
-    def _again(self, probe: NDArray[np.float32], rows: Indices) -> tuple[Any, Indices]:
+    def _rescore(self, probe: NDArray[np.float32], rows: Indices) -> tuple[Any, Indices]:
         rows = np.sort(rows)
         cosines = np.empty(len(rows), np.float32)
         edges = np.searchsorted(rows, self._starts)
@@ -80,9 +82,9 @@ def signs(vectors: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def mapped(size: int) -> memoryview:
-    """Writable memory backed by a file without a name: gone with the process, whatever ends it.
+    """Writable memory backed by an unnamed file, which is deleted with the process.
 
-    Plain memory where the temporary folder has no room.
+    Anonymous memory if the temporary folder has no room.
     """
     try:
         with tempfile.TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""Keeping a running function's gallery up to date."""
+"""Keeps the gallery of a running function up to date."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lambda_src.gallery.matching import GalleryFormatError, Matcher
 from lambda_src.gallery.model import Gallery
 from lambda_src.gallery.parts import Manifest, Part, manifest_key, part_key
 
-# Seconds that a batch waits for the answer whether there is a newer version, and
-# for one that is small; the question has been on its way since the batch began.
-_PATIENCE = 0.5
-# Without any gallery there is nothing to answer with, so the first one is waited for.
-_FIRST_PATIENCE = 20.0
-# What downloads within the patience; a batch goes on without waiting for more.
+# Seconds that a batch waits for the check for a newer version, which began with the
+# batch, and for the download of a small one.
+_REFRESH_TIMEOUT = 0.5
+# Without a gallery no face can be matched, so a batch waits longer for the first one.
+_FIRST_TIMEOUT = 20.0
+# Bytes that download within the refresh timeout; a batch does not wait for more.
 _SMALL = 4_000_000
 
 
 class GallerySource:
-    """The published gallery as a running function sees it, asked for again every `refresh` seconds.
+    """The newest valid published gallery, checked for changes every `refresh` seconds.
 
-    The question travels while faces are embedded, so it costs no latency. A new
-    version is downloaded and verified beside the one in use and then takes its
-    place. An object that is broken or of another space is refused, and the last
-    good version keeps serving.
+    The check runs while faces are embedded, so it adds no latency. A new version is
+    downloaded and verified while the current one is in use, and then replaces it. An
+    object that is damaged or of another embedding space is rejected, and the last
+    valid version stays in use.
     """
 
     def __init__(
@@ -48,52 +48,52 @@ class GallerySource:
         self._refresh = refresh
         self._clock = clock
         self._wait = wait
-        self._asked: float | None = None
+        self._checked_at: float | None = None
         self._etag: str | None = None
         self._gallery: Matcher | None = None
         self._parts: dict[str, Part] = {}
-        self._refused: GalleryFormatError | None = None
-        self._asking: threading.Thread | None = None
-        # Set where nobody needs to wait for the thread: it ended, or has long to go.
+        self._rejection: GalleryFormatError | None = None
+        self._fetcher: threading.Thread | None = None
+        # Set when waiting for the thread is useless: it finished, or its download is large.
         self._settled = threading.Event()
-        self._ended = threading.Event()
-        self._patience = _FIRST_PATIENCE
+        self._finished = threading.Event()
+        self._first_timeout = _FIRST_TIMEOUT
         self._waited = False
 
     def begin(self, seconds: float | None = None) -> None:
-        """Begin a batch: ask for a newer version in the background if it is time to.
+        """Begin a batch: check for a newer version in the background if `refresh` has passed.
 
-        `seconds` that the batch can wait, once, for its first gallery; 20 at most.
+        `seconds`: how long the batch can wait, once, for its first gallery; at most 20.
         """
-        most = _FIRST_PATIENCE if seconds is None else seconds
-        self._patience = max(0.0, min(most, _FIRST_PATIENCE))
+        limit = _FIRST_TIMEOUT if seconds is None else seconds
+        self._first_timeout = max(0.0, min(limit, _FIRST_TIMEOUT))
         self._waited = False
-        if self._asking is not None and self._asking.is_alive():
+        if self._fetcher is not None and self._fetcher.is_alive():
             return
-        if self._asked is not None and self._clock() - self._asked < self._refresh:
+        if self._checked_at is not None and self._clock() - self._checked_at < self._refresh:
             return
-        self._asked = self._clock()
+        self._checked_at = self._clock()
         self._settled.clear()
-        self._ended.clear()
-        self._asking = threading.Thread(target=self._fetch, daemon=True)
-        self._asking.start()
+        self._finished.clear()
+        self._fetcher = threading.Thread(target=self._fetch, daemon=True)
+        self._fetcher.start()
 
     def current(self) -> Matcher:
-        """The newest good gallery; raises GalleryFormatError where there is none to use.
+        """The newest valid gallery; raises GalleryFormatError if there is none.
 
-        Only the first call of a batch waits: ten records, each alone, must not
-        wait ten times and outlast the invocation.
+        Only the first call of a batch waits: ten records that are processed one by one
+        must not wait ten times and exceed the invocation's timeout.
         """
         waited, self._waited = self._waited, True
         if not waited and self._gallery is not None:
-            self._wait(self._settled, _PATIENCE)
-        elif not waited and self._asking is not None:
-            self._wait(self._ended, self._patience)
-        # Read again: the thread may have put a newer one in its place.
+            self._wait(self._settled, _REFRESH_TIMEOUT)
+        elif not waited and self._fetcher is not None:
+            self._wait(self._finished, self._first_timeout)
+        # Read again: the thread may have replaced it.
         gallery: Matcher | None = self._gallery
         if gallery is not None:
             return gallery
-        raise self._refused or GalleryFormatError("the gallery is still being loaded")
+        raise self._rejection or GalleryFormatError("the gallery is still being loaded")
 
     def _fetch(self) -> None:
         try:
@@ -104,30 +104,30 @@ class GallerySource:
             if error.code == "NoSuchKey":
                 self._empty()
                 return
-            self._refuse(error, "unreachable")
+            self._reject(error, "unreachable")
         except GalleryFormatError as error:
-            self._refuse(error, "refused")
-        except Exception as error:  # noqa: BLE001 - a thread's last word would be lost
-            self._refuse(error, "failed")
+            self._reject(error, "refused")
+        except Exception as error:  # noqa: BLE001 - an exception in a thread would be lost
+            self._reject(error, "failed")
         finally:
             self._settled.set()
-            self._ended.set()
+            self._finished.set()
 
     def _empty(self) -> None:
-        """Serve nobody: no gallery of this model's space is published, or none any more."""
+        """Use an empty gallery: none of this model's embedding space is published, or no longer."""
         if self._gallery is None or self._etag is not None:
             log.info("gallery", None, version=None, people=0, rows=0, space=self._space)
         self._gallery = Gallery(self._space, threshold=0.0)
-        self._parts, self._etag, self._refused = {}, None, None
+        self._parts, self._etag, self._rejection = {}, None, None
 
     def _adopt(self, data: bytes, etag: str) -> None:
-        # Asked for again only when it has changed, even where it is refused.
+        # A rejected object too is downloaded again only after it has changed.
         known, self._etag = self._etag, etag
         manifest = Manifest.parse(data)
         if manifest.space != self._space:
             raise GalleryFormatError(
-                f"the gallery at {self._key} is of space {manifest.space}, the model of "
-                f"{self._space}: publish the model's own with `facectl gallery publish`, or "
+                f"the gallery at {self._key} is of embedding space {manifest.space}, the model of "
+                f"{self._space}: publish the model's gallery with `facectl gallery publish`, or "
                 "deploy the gallery's model"
             )
         new = sum(part.bytes for part in manifest.parts if part.sha256 not in self._parts)
@@ -139,7 +139,7 @@ class GallerySource:
         except AwsError:
             self._etag = known
             raise
-        self._gallery, self._refused = gallery, None
+        self._gallery, self._rejection = gallery, None
         log.info(
             "gallery",
             None,
@@ -156,18 +156,18 @@ class GallerySource:
         try:
             answer = self._aws.get_object(self._bucket, part_key(self._key, sha256))
         except AwsError as error:
-            # A part that is missing is no empty gallery.
+            # Without the code: a missing part does not mean an empty gallery.
             raise AwsError(f"part {sha256[:12]}: {error}", status=error.status) from error
         if answer is None:
-            raise AwsError(f"part {sha256[:12]}: an answer without the part")
+            raise AwsError(f"part {sha256[:12]}: the response holds no part")
         return answer[0]
 
-    def _refuse(self, error: Exception, kind: str) -> None:
-        """Keep what is in use, say why, and ask again when it is time to."""
+    def _reject(self, error: Exception, kind: str) -> None:
+        """Keep the current gallery and log the error; the next check follows after `refresh`."""
         log.error(
             "gallery", None, error=kind, message=str(error), serving=self._gallery is not None
         )
         if self._gallery is None:
-            # A publication may have mended a part without another manifest.
+            # A publication may repair a part without changing the manifest.
             self._etag = None
-            self._refused = GalleryFormatError(f"no gallery to use: {error}")
+            self._rejection = GalleryFormatError(f"no gallery to use: {error}")

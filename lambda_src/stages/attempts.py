@@ -1,10 +1,10 @@
-"""Which messages a worker looked at and has not finished: the evidence that a worker was lost.
+"""Records which messages a worker started and has not finished, to detect crashes.
 
-Neither the receive count nor the age of a message is evidence: Lambda receives a
-message, and keeps it for the visibility timeout, also when it is throttled and no
-worker ever sees it. So a worker writes an object before it looks at a message that
-came back without a report, and deletes it when it has finished with the message. An
-object that a later worker finds was left by one that did not get that far.
+Neither the receive count nor the age of a message proves a crash: Lambda also
+receives a message, and holds it for the visibility timeout, when it is throttled
+and invokes no worker. A worker therefore writes an object before it processes a
+suspect and deletes it afterwards. An object that a later worker finds was left by
+a worker that did not finish.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ T = TypeVar("T")
 class Attempts:
     """The attempts of one batch.
 
-    A bucket that fails once is not asked again for this batch: each call may take
-    20 seconds, and the messages are looked at without it.
+    After one failed call the bucket is not called again for this batch: each call may
+    take 20 seconds, and the messages are processed without it.
     """
 
     def __init__(self, aws: Aws, bucket: str) -> None:
@@ -35,15 +35,15 @@ class Attempts:
         self._failed = False
 
     def begin(self, message_id: str) -> None:
-        """Write down that this worker looks at the message now, and at no other."""
+        """Record that this worker is processing this message, and no other."""
         self._call(lambda: self._aws.put_object(self._bucket, PREFIX + message_id), None)
 
     def finish(self, message_id: str) -> None:
-        """Delete what `begin` wrote: the worker has survived the message."""
+        """Delete what `begin` wrote: the worker did not crash."""
         self._call(lambda: self._aws.delete_object(self._bucket, PREFIX + message_id), None)
 
     def is_unfinished(self, message_id: str) -> bool:
-        """Whether an earlier worker looked at the message and did not finish."""
+        """Whether an earlier worker started the message and did not finish."""
 
         def find() -> bool:
             try:

@@ -1,4 +1,4 @@
-"""The first stage: from a frame to face crops on the request queue."""
+"""The first stage: detects the faces of a frame and sends their crops to the request queue."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from lambda_src.vision.faces import Face, largest
 from lambda_src.vision.image import ImageError, decode_image
 from lambda_src.vision.store import Model
 
-# SQS takes 1 MiB; base64 makes 4/3 of the crops, and the message around them needs room.
+# A message is at most 1 MiB; base64 enlarges crops by 4/3, and the other fields need room.
 _MAX_CROP_BYTES = 720_000
 
 
 class QueueUnavailableError(Exception):
-    """The frame was understood but its message could not be put on a queue."""
+    """The frame is valid, but its message could not be sent to a queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectStage:
-    """Finds the faces of frames and passes their crops on."""
+    """Detects the faces of frames and sends their crops to the request queue."""
 
     model: Model
     detector: Detector
@@ -44,10 +44,10 @@ class DetectStage:
     settings: FunctionSettings
 
     def process(self, request: FrameRequest, *, init_ms: float | None = None) -> int:
-        """The number of faces that were passed on; `init_ms` where this is a cold start.
+        """Returns the number of faces that were sent; `init_ms` is set on a cold start.
 
-        A frame without one is answered here. Raises RequestError where the
-        image can never work and QueueUnavailableError where a queue does not.
+        The result of a frame without faces is sent from here. Raises RequestError
+        for an invalid image and QueueUnavailableError if a queue fails.
         """
         watch = Stopwatch({} if init_ms is None else {DETECTION_INIT: init_ms})
         with watch.stage("decode"):

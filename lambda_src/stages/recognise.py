@@ -1,16 +1,17 @@
-"""The second stage: from face crops to names on the response queue.
+"""The second stage: recognises the faces of a batch and sends the results to the response queue.
 
-A batch is looked at record by record and its faces are embedded together. A
-record that fails is tried again soon; on its last delivery its frame is
-answered `Error`, and SQS keeps the message in the dead-letter queue.
+The faces of all records of a batch are embedded together. A record that fails
+is retried after a few seconds. On its last delivery (its receive count has
+reached `max_receives`) the result is `Error`, and SQS moves the message to the
+dead-letter queue.
 
-A record that comes back after the queue's visibility timeout has no report: its
-worker was lost, or Lambda throttled the delivery and no worker saw it. Such a
-record is a suspect. Each suspect is looked at alone, after the others were
-answered and deleted from the queue, so that a message that ends its worker
-takes none along; and that a worker looks at it is written down (`Attempts`).
-On its last delivery a suspect is answered `Error` without another look only if
-an earlier worker looked at it and did not finish.
+A record that is delivered again only after the visibility timeout was never
+reported as failed: the worker crashed, or Lambda throttled the delivery and no
+worker received it. This record is a suspect. Suspects are processed one by one,
+after the results of the other records were sent and their messages deleted, so
+that a crash affects one message only. `Attempts` records which suspect is being
+processed. On its last delivery a suspect gets `Error` without being processed
+only if an earlier worker started it and did not finish.
 """
 
 from __future__ import annotations
@@ -44,29 +45,30 @@ from lambda_src.vision.crops import decode_crop
 from lambda_src.vision.embedder import Embedder
 from lambda_src.vision.store import Model
 
-# Seconds until a failed record is tried again, by deliveries so far. Without
-# this it would stay hidden for the queue's visibility timeout, minutes.
+# Seconds until a failed record is retried, by receive count. Otherwise it would stay
+# invisible for the queue's visibility timeout, which is minutes.
 _RETRY_AFTER = (1, 5, 15)
-# The same where only the answer could not be sent: deliveries are few, and must
-# outlast the response queue's absence. Never more than half the visibility timeout.
+# The same if only the result could not be sent: the few deliveries must span an outage
+# of the response queue. At most half the visibility timeout.
 _UNSENT_RETRY_AFTER = (5, 45, 45, 45, 15)
-# A last delivery keeps trying to send its answer until so many seconds before its
-# time is over.
-_RESEND_EVERY = 1.0
-_TIME_TO_END = 3.0
-# The share of the visibility timeout that counts as one: clocks differ a little.
-_NO_REPORT = 0.9
-# Seconds from the end of an invocation until the suspect comes back at which its worker
-# was lost, and at most from one to the next of the others.
-_AFTER_END = 5
-_APART = 30
+# On a last delivery, sending the result is retried at this interval until the shutdown
+# margin before the invocation's timeout. All in seconds.
+_RESEND_INTERVAL = 1.0
+_SHUTDOWN_MARGIN = 3.0
+# The fraction of the visibility timeout after which a record counts as not reported;
+# below 1 because clocks differ.
+_UNREPORTED_FRACTION = 0.9
+# Seconds from the invocation's timeout to the redelivery of the suspect that crashed its
+# worker, and the longest interval between the redeliveries of the other suspects.
+_REDELIVERY_DELAY = 5
+_REDELIVERY_INTERVAL = 30
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
     """One delivery of a message of the request queue.
 
-    `waited_ms` since it was sent, `held_s` seconds since its first delivery.
+    `waited_ms`: milliseconds since it was sent. `held_s`: seconds since its first delivery.
     """
 
     message_id: str
@@ -78,16 +80,16 @@ class QueueRecord:
 
 
 class UnsentError(AwsError):
-    """An answer that could not be put on the response queue."""
+    """A result that could not be sent to the response queue."""
 
 
 class WorkerLostError(Exception):
-    """A worker looked at the message and did not finish, and this is the last delivery."""
+    """An earlier worker started the message and did not finish; this is the last delivery."""
 
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A record on its way through the batch."""
+    """The state of one record while its batch is processed."""
 
     record: QueueRecord
     message: FaceMessage | None = None
@@ -107,7 +109,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class RecogniseStage:
-    """Names the faces of frames and answers their clients."""
+    """Recognises the faces of frames and sends the results to the response queue."""
 
     model: Model
     embedder: Embedder
@@ -120,33 +122,34 @@ class RecogniseStage:
     def process(
         self, records: Sequence[QueueRecord], *, seconds: float = 0.0, init_ms: float | None = None
     ) -> list[str]:
-        """The message ids of the records that failed and must be delivered again.
+        """Process a batch; returns the message ids of the records that failed, to be retried.
 
-        `seconds` that the invocation may last; `init_ms` where it is a cold start's.
+        `seconds`: the remaining time of the invocation, 0 if unknown. `init_ms`: the
+        duration of the init phase on a cold start, else None.
         """
-        deadline = self.clock() + seconds - _TIME_TO_END
-        # Half of the time at most for a first gallery: the rest is for what follows.
-        self.gallery.begin((seconds - _TIME_TO_END) / 2 if seconds else None)
+        deadline = self.clock() + seconds - _SHUTDOWN_MARGIN
+        # At most half of the time is spent on loading the first gallery.
+        self.gallery.begin((seconds - _SHUTDOWN_MARGIN) / 2 if seconds else None)
         works = [self._read(record, len(records)) for record in records]
         attempts = Attempts(self.aws, self.settings.gallery_bucket)
-        self._judge(works, attempts)
+        self._mark_suspects(works, attempts)
         suspects = _suspects(works)
         groups = [*_groups(works), *([work] for work in suspects)]
         for place, group in enumerate(groups, 1):
             if group == suspects[:1]:
-                self._spread(suspects, deadline + _TIME_TO_END)
-            alone = place > len(groups) - len(suspects)
-            # Of a last delivery nobody would read it.
-            if alone and not self._is_last(group[0]):
+                self._schedule_redeliveries(suspects, deadline + _SHUTDOWN_MARGIN)
+            is_suspect = place > len(groups) - len(suspects)
+            # After the last delivery no worker would read the attempt.
+            if is_suspect and not self._is_last(group[0]):
                 attempts.begin(group[0].record.message_id)
             for work in group:
                 self._decode(work, init_ms)
-            self._name([work for work in group if work.failure is None])
+            self._recognise([work for work in group if work.failure is None])
             is_last_group = place == len(groups)
-            # An answer that can't be sent must leave the next group its time.
-            self._answer(group, deadline if is_last_group else (self.clock() + deadline) / 2)
+            # Retries of a result leave half of the remaining time to the next groups.
+            self._respond(group, deadline if is_last_group else (self.clock() + deadline) / 2)
             for work in group:
-                # Before the message is deleted: nobody would ask for its attempts after that.
+                # Before the message is deleted: afterwards no worker would delete the attempt.
                 if work.suspect:
                     attempts.finish(work.record.message_id)
             if not is_last_group:
@@ -162,7 +165,7 @@ class RecogniseStage:
             work.message = FaceMessage.parse(record.body)
         except ValueError as error:
             work.failure = error
-        # Logged before anything can go wrong: a worker that is lost logs nothing after it.
+        # Logged before the record is processed: a worker that crashes logs nothing more.
         log.info(
             "received",
             work.request_id,
@@ -174,39 +177,39 @@ class RecogniseStage:
         )
         return work
 
-    def _judge(self, works: list[_Work], attempts: Attempts) -> None:
-        """Find the suspects, and those of them that are not looked at again."""
+    def _mark_suspects(self, works: list[_Work], attempts: Attempts) -> None:
+        """Mark the suspects, and those of them that are abandoned."""
         for work in works:
             record = work.record
-            work.suspect = record.receives > 1 and self._has_no_report(record)
-            # The first to look at it as a suspect was at the second delivery.
+            work.suspect = record.receives > 1 and self._is_unreported(record)
+            # Attempts are written from the second delivery on.
             if work.suspect and record.receives > 2:
                 work.unfinished = attempts.is_unfinished(record.message_id)
                 work.abandoned = work.unfinished and self._is_last(work)
 
-    def _has_no_report(self, record: QueueRecord) -> bool:
-        """Whether it was held so long that one of its deliveries ended without a report."""
+    def _is_unreported(self, record: QueueRecord) -> bool:
+        """Whether a delivery reached the visibility timeout without a reported failure."""
         timeout = self.settings.visibility_timeout
-        return timeout > 0 and record.held_s >= _NO_REPORT * timeout
+        return timeout > 0 and record.held_s >= _UNREPORTED_FRACTION * timeout
 
-    def _spread(self, suspects: list[_Work], ends: float) -> None:
-        """Have each suspect come back in a batch of its own if this worker is lost.
+    def _schedule_redeliveries(self, suspects: list[_Work], invocation_end: float) -> None:
+        """Set visibility timeouts so that each suspect is redelivered alone if this worker crashes.
 
-        `ends`: when this invocation must be over, by our clock. The first is looked at
-        now and comes back soonest; the moments of the others depend on their ids, so
-        that those of several lost batches do not meet either.
+        `invocation_end` is a time of `clock`. The first suspect is processed now and
+        redelivered first. The times of the others depend on their message ids, so that
+        the suspects of several crashed batches are not redelivered together.
         """
-        left = math.ceil(ends - self.clock())
+        left = math.ceil(invocation_end - self.clock())
         if left <= 0:
             return
         timeout = self.settings.visibility_timeout
-        first = min(left + _AFTER_END, timeout)
-        apart = max(1, min(_APART, (timeout - first) // len(suspects)))
+        first = min(left + _REDELIVERY_DELAY, timeout)
+        interval = max(1, min(_REDELIVERY_INTERVAL, (timeout - first) // len(suspects)))
         for place, work in enumerate(suspects):
             record = work.record
-            seconds = first + place * apart
+            seconds = first + place * interval
             if place:
-                seconds -= zlib.crc32(f"{record.message_id} {record.receives}".encode()) % apart
+                seconds -= zlib.crc32(f"{record.message_id} {record.receives}".encode()) % interval
             self._change_visibility(work, min(seconds, timeout))
 
     def _decode(self, work: _Work, init_ms: float | None) -> None:
@@ -215,10 +218,11 @@ class RecogniseStage:
             return
         try:
             if work.abandoned:
-                raise WorkerLostError("a worker looked at this message and did not finish")
+                raise WorkerLostError("a worker started this message and did not finish")
             if message.space != self.model.space:
                 raise ValueError(
-                    f"the crops are of space {message.space}, the model of {self.model.space}"
+                    f"the crops are of embedding space {message.space}, "
+                    f"the model of {self.model.space}"
                 )
             work.watch = Stopwatch(message.timings_ms)
             if init_ms is not None:
@@ -231,18 +235,18 @@ class RecogniseStage:
         except (ValueError, WorkerLostError) as error:
             work.failure = error
 
-    def _name(self, works: list[_Work]) -> None:
-        """Embed and match the faces of all records at once, or of each alone if that fails."""
+    def _recognise(self, works: list[_Work]) -> None:
+        """Embed and match the faces of all records in one batch, or per record if that fails."""
         if not works:
             return
         try:
             self._match(works)
-        except Exception as error:  # noqa: BLE001 - one bad record must not take the others along
+        except Exception as error:  # noqa: BLE001 - one bad record must not fail the others
             if len(works) == 1:
                 works[0].failure = error
                 return
             for work in works:
-                self._name([work])
+                self._recognise([work])
 
     def _match(self, works: list[_Work]) -> None:
         watch = Stopwatch()
@@ -256,35 +260,35 @@ class RecogniseStage:
             work.watch.durations_ms.update(watch.durations_ms)
             start += len(work.crops)
 
-    def _answer(self, works: list[_Work], deadline: float) -> None:
-        answers = []
+    def _respond(self, works: list[_Work], deadline: float) -> None:
+        results = []
         for work in works:
             if work.message is not None and work.failure is None:
-                answers.append((work, _result(work.message, work.matches, work.watch)))
+                results.append((work, _result(work.message, work.matches, work.watch)))
             elif self._is_last(work) and work.request_id is not None:
-                answers.append((work, FrameResult(work.request_id, ERROR)))
+                results.append((work, FrameResult(work.request_id, ERROR)))
         watch = Stopwatch()
         with watch.stage("send"):
-            unsent = self._send(answers, deadline)
-        for index, (work, result) in enumerate(answers):
+            unsent = self._send(results, deadline)
+        for index, (work, result) in enumerate(results):
             if index not in unsent:
                 work.answered = True
             elif work.failure is None:
-                work.failure = UnsentError(f"the answer could not be sent: {unsent[index]}")
+                work.failure = UnsentError(f"the result could not be sent: {unsent[index]}")
             if work.failure is None:
                 work.watch.durations_ms.update(watch.durations_ms)
-                self._log_answer(work, result)
+                self._log_result(work, result)
 
-    def _send(self, answers: list[tuple[_Work, FrameResult]], deadline: float) -> dict[int, str]:
-        """Why, by index, those answers could not be sent that could not."""
+    def _send(self, results: list[tuple[_Work, FrameResult]], deadline: float) -> dict[int, str]:
+        """Send results, on a last delivery with retries; returns errors by index."""
         queue = self.settings.response_queue_url
-        bodies = [result.serialise() for _, result in answers]
+        bodies = [result.serialise() for _, result in results]
         unsent = self.aws.send_many(queue, bodies)
         while self.clock() < deadline:
-            last = [index for index in unsent if self._is_last(answers[index][0])]
+            last = [index for index in unsent if self._is_last(results[index][0])]
             if not last:
                 break
-            self.sleep(_RESEND_EVERY)
+            self.sleep(_RESEND_INTERVAL)
             still = self.aws.send_many(queue, [bodies[index] for index in last])
             for place, index in enumerate(last):
                 if place not in still:
@@ -292,19 +296,19 @@ class RecogniseStage:
         return unsent
 
     def _delete(self, works: list[_Work]) -> None:
-        """Take what is done off the queue before a record is begun that may end this process."""
+        """Delete the processed messages before a record is processed that may crash this worker."""
         for work in works:
             if work.failure is None:
                 try:
                     self.aws.delete(self.settings.request_queue_url, work.record.receipt_handle)
                 except AwsError as error:
-                    # It is taken off with the batch if all goes well, and answered again if not.
+                    # Lambda deletes it with the batch; after a crash it is processed again.
                     log.error("delete", work.request_id, error=error.code, message=str(error))
 
     def _is_last(self, work: _Work) -> bool:
         return work.record.receives >= self.settings.max_receives
 
-    def _log_answer(self, work: _Work, result: FrameResult) -> None:
+    def _log_result(self, work: _Work, result: FrameResult) -> None:
         named = self.settings.log_names
         log.info(
             "recognition",
@@ -324,7 +328,7 @@ class RecogniseStage:
         )
 
     def _retry_later(self, work: _Work) -> None:
-        seconds = self._until_next(work)
+        seconds = self._retry_delay(work)
         log.error(
             "recognition",
             work.request_id,
@@ -345,28 +349,30 @@ class RecogniseStage:
                 self.settings.request_queue_url, work.record.receipt_handle, seconds
             )
         except AwsError as error:
-            # The record then comes back after the queue's visibility timeout: later, not lost.
+            # The message is then redelivered after the queue's visibility timeout, later.
             log.error("retry", work.request_id, error=error.code, message=str(error))
 
-    def _until_next(self, work: _Work) -> int:
+    def _retry_delay(self, work: _Work) -> int:
+        """Seconds until the next delivery of a failed record."""
         unsent = isinstance(work.failure, UnsentError)
-        waits = _UNSENT_RETRY_AFTER if unsent else _RETRY_AFTER
-        seconds = waits[min(work.record.receives, len(waits)) - 1]
+        delays = _UNSENT_RETRY_AFTER if unsent else _RETRY_AFTER
+        seconds = delays[min(work.record.receives, len(delays)) - 1]
         return max(1, min(seconds, self.settings.visibility_timeout // 2)) if unsent else seconds
 
 
 def _groups(works: list[_Work]) -> list[list[_Work]]:
-    """Those that are given up, which take no time and have no other; then the unsuspected."""
+    """The abandoned records, which need no processing, then the records that are no suspects."""
     abandoned = [work for work in works if work.abandoned]
     rest = [work for work in works if not work.suspect]
     return [group for group in (abandoned, rest) if group]
 
 
 def _suspects(works: list[_Work]) -> list[_Work]:
-    """Those that are looked at alone, in the order in which it matters that they are.
+    """The suspects that are processed one by one, in order of priority.
 
-    Those first of which there is no evidence yet: each lost worker then leaves some
-    of another one. Of these the most often delivered, which have the least time left.
+    First those without an unfinished attempt, so that each crash leaves an attempt of
+    another message; among them those with the highest receive count, which have the
+    fewest deliveries left.
     """
     suspects = [work for work in works if work.suspect and not work.abandoned]
     return sorted(suspects, key=lambda work: (work.unfinished, -work.record.receives))

@@ -18,16 +18,16 @@ _BLOCK = 128
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float) -> Indices:
-    """Which boxes stay where no two may overlap by more than `threshold` (IoU), best first.
+    """Non-maximum suppression: indices of the kept boxes, best first; `threshold` is an IoU.
 
-    The same choice as torchvision's `nms`.
+    Equal to torchvision's `nms`.
     """
     best_first = np.argsort(-scores, kind="stable")
     return _suppressed(boxes, best_first, threshold, iou)
 
 
 def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
-    """The same, with the overlap as a share of the smaller box and edges counted as pixels.
+    """Like `nms`, with the intersection over the smaller area and edges counted as pixels.
 
     Of equal scores, which are frequent close to 1, the last wins, as in the original.
     """
@@ -57,7 +57,7 @@ def _suppressed(
 
 
 def iou(some: Floats, others: Floats) -> Floats:
-    """(N, M): intersection over union."""
+    """(N, M) float32: intersection over union (IoU) of all pairs."""
     shared = _intersections(some, others, 0)
     both = _areas(some, 0)[:, None] + _areas(others, 0)
     both -= shared
@@ -93,7 +93,7 @@ def _areas(boxes: Floats, edge: int) -> Floats:
 
 
 def to_square(boxes: Floats) -> Floats:
-    """Boxes widened to squares around the same centre."""
+    """Boxes extended to squares around the same centre."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     side = np.maximum(width, height)
     x0 = boxes[:, 0] + width * np.float32(0.5) - side * np.float32(0.5)

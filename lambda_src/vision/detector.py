@@ -32,7 +32,7 @@ _RNET_BATCH, _ONET_BATCH = 16, 8
 class Detector:
     """MTCNN with the networks of one model; settings are facenet-pytorch's.
 
-    One image at a time: the memory for an image's sums is used again.
+    Not thread-safe: the memory of an image's sums is reused for the next image.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Detector:
 
 
 def _even(length: int, most: int) -> int:
-    """The size of equal parts of a length, each at most so long."""
+    """The size of equal parts of a length, each at most `most`."""
     return -(-length // -(-length // most))
 
 
@@ -140,16 +140,16 @@ def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:
 
 
 def face_probability(logits: Floats) -> Floats:
-    """The softmax's second part, from the difference of the two logits."""
-    # Beyond 80 the exponential overflows, and the chance is 0 or 1 long before.
+    """The probability of a face: the softmax of two logits, given their difference."""
+    # Beyond 80 the exponential overflows, and the probability is 0 or 1 long before.
     probabilities: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -80, 80)), dtype=np.float32)
     return probabilities
 
 
-def _logit(chance: float) -> float:
-    if not 0 < chance < 1:
-        return -math.inf if chance <= 0 else math.inf
-    return math.log(chance / (1 - chance))
+def _logit(probability: float) -> float:
+    if not 0 < probability < 1:
+        return -math.inf if probability <= 0 else math.inf
+    return math.log(probability / (1 - probability))
 
 
 def _inside(boxes: Floats, area: AreaImage) -> tuple[Floats, NDArray[np.int64]]:
@@ -167,6 +167,7 @@ def _landmarks(boxes: Floats, points: Floats) -> Floats:
     return np.stack([x, y], axis=2)
 
 
-def _face(box: Floats, chance: np.float32, landmarks: Floats) -> Face:
+def _face(box: Floats, probability: np.float32, landmarks: Floats) -> Face:
     x0, y0, x1, y1 = (float(edge) for edge in box)
-    return Face((x0, y0, x1, y1), float(chance), tuple((float(x), float(y)) for x, y in landmarks))
+    points = tuple((float(x), float(y)) for x, y in landmarks)
+    return Face((x0, y0, x1, y1), float(probability), points)

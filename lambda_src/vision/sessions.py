@@ -60,10 +60,10 @@ class Network:
 
 
 class ShapedNetwork(Network):
-    """A network for inputs of ever the same few shapes, each of which gets a session of its own.
+    """A network for inputs of few distinct shapes, with one session per repeated shape.
 
-    With the shape known ahead ONNX Runtime fuses more: P-Net takes a fifth less
-    time. A session takes 2 ms to make, so only a shape that comes back gets one.
+    ONNX Runtime fuses more operations for a fixed shape: P-Net takes a fifth less
+    time. A session takes 2 ms to create, so only a repeated shape gets one.
     """
 
     def __init__(self, path: Path, *, threads: int) -> None:

@@ -240,7 +240,7 @@ def test_a_large_version_delays_nobody(source: GallerySource, bucket: Bucket, cl
     assert seen(source) == ("Ada", "Grace")
     # It was given up waiting for while the part is still on its way.
     assert source._settled.is_set()
-    assert not source._ended.is_set()
+    assert not source._finished.is_set()
     bucket.part_gate.set()
 
 
@@ -272,7 +272,7 @@ def test_a_batch_waits_once_for_its_first_gallery(
                 source.current()
         assert waits.seconds == [waited] * batch
     bucket.gate.set()
-    assert source._ended.wait(60)
+    assert source._finished.wait(60)
     assert bucket.asked == [None]
 
 
@@ -367,7 +367,7 @@ def test_a_version_that_is_refused_is_logged_with_whether_another_serves(
         bucket.object = (b"broken", f"broken-{serving}")
         clock.now += 6
         source.begin()
-        assert source._ended.wait(60)
+        assert source._finished.wait(60)
         line = logged(capsys)[-1]
         assert (line["level"], line["error"], line["serving"]) == ("ERROR", "refused", serving)
 
@@ -392,7 +392,9 @@ def test_an_error_that_is_not_of_a_missing_object_is_no_empty_gallery(
 def test_no_other_space_is_taken(source: GallerySource, bucket: Bucket, space: str) -> None:
     bucket.publish("Ada", etag="v1", space=space)
     source.begin()
-    with pytest.raises(GalleryFormatError, match=f"is of space {space}, the model of {SPACE}"):
+    with pytest.raises(
+        GalleryFormatError, match=f"is of embedding space {space}, the model of {SPACE}"
+    ):
         source.current()
 
 
@@ -403,7 +405,7 @@ def test_it_is_time_again_after_exactly_the_seconds_between(
     for now, asked in ((100.0, 1), (104.5, 1), (105.0, 2), (203.0, 3)):
         clock.now = now
         assert seen(source) == ("Ada",)
-        assert source._ended.wait(60)
+        assert source._finished.wait(60)
         assert len(bucket.asked) == asked
 
 
@@ -418,7 +420,7 @@ def test_a_part_that_is_missing_is_named_by_twelve_digits(
     with pytest.raises(GalleryFormatError, match=f"part {digits}: no such part"):
         source.current()
     bucket.get_object = lambda *_, **__: None  # type: ignore[method-assign]
-    with pytest.raises(AwsError, match="part 0123456789ab: an answer without"):
+    with pytest.raises(AwsError, match="part 0123456789ab: the response holds no part"):
         source._part("0123456789abcdef")
 
 
@@ -440,8 +442,8 @@ def test_what_is_large_is_not_waited_for(
     assert fetching.wait(60)
     assert source._settled.is_set() == settles
     # A worker that ends must not be held up by a download.
-    assert source._asking is not None
-    assert source._asking.daemon
+    assert source._fetcher is not None
+    assert source._fetcher.daemon
     bucket.part_gate.set()
 
 
