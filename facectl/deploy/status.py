@@ -30,6 +30,7 @@ from facectl.deploy.planner import Found, differences, owner_of
 from facectl.deploy.reader import Reader
 from facectl.gallery import publish
 from facectl.naming import Names
+from facectl.queues import queue_counts
 from lambda_src.vision.store import Model
 
 State = Literal["ok", "missing", "differs", "foreign", "superfluous"]
@@ -159,23 +160,10 @@ def _facts(clients: Clients, desired: DesiredState, resource: Resource) -> dict[
 
 def queue_facts(clients: Clients, url: str) -> dict[str, int]:
     """The messages of a queue: waiting, in flight, delayed; nothing where there is no queue."""
-    answer = unless_missing(
-        clients.sqs.get_queue_attributes,
-        QueueUrl=url,
-        AttributeNames=[
-            "ApproximateNumberOfMessages",
-            "ApproximateNumberOfMessagesNotVisible",
-            "ApproximateNumberOfMessagesDelayed",
-        ],
-    )
-    if answer is None:
+    counts = unless_missing(queue_counts, clients, url)
+    if counts is None:
         return {}
-    counts = answer["Attributes"]
-    return {
-        "waiting": int(counts["ApproximateNumberOfMessages"]),
-        "in_flight": int(counts["ApproximateNumberOfMessagesNotVisible"]),
-        "delayed": int(counts["ApproximateNumberOfMessagesDelayed"]),
-    }
+    return {"waiting": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed}
 
 
 def _function_facts(clients: Clients, name: str) -> dict[str, Any]:

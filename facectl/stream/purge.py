@@ -9,30 +9,15 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import IncompleteError
+from facectl.queues import QueueCounts, queue_counts
 
-# By AWS's documentation of PurgeQueue: once in so many seconds, and what was
-# sent just before may go within as many after.
+# AWS's documentation of PurgeQueue: one purge per 60 seconds, and a purge takes up to
+# 60 seconds to delete the messages.
 PURGE_INTERVAL = 60.0
 # The counts are approximate: a single zero may be a stale one.
 _ZEROS = 3
 _POLL = 0.5
 _NEXT_TRY = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """The messages of a queue, as SQS reckons them."""
-
-    visible: int
-    in_flight: int
-    delayed: int
-
-    @property
-    def total(self) -> int:
-        return self.visible + self.in_flight + self.delayed
-
-    def __str__(self) -> str:
-        return f"{self.visible} visible, {self.in_flight} in flight, {self.delayed} delayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +55,7 @@ class Purge:
         """What a queue holds; raises CloudError."""
         with cloud_errors(f"counting {name}", self._clients.deployment):
             url = self._clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            attributes = self._clients.sqs.get_queue_attributes(
-                QueueUrl=url,
-                AttributeNames=[
-                    "ApproximateNumberOfMessages",
-                    "ApproximateNumberOfMessagesNotVisible",
-                    "ApproximateNumberOfMessagesDelayed",
-                ],
-            )["Attributes"]
-        return QueueCounts(
-            visible=int(attributes["ApproximateNumberOfMessages"]),
-            in_flight=int(attributes["ApproximateNumberOfMessagesNotVisible"]),
-            delayed=int(attributes["ApproximateNumberOfMessagesDelayed"]),
-        )
+            return queue_counts(self._clients, url)
 
     def run(self, names: Sequence[str]) -> list[Purged]:
         """Empty the queues one after the other, so name the one that fills the others first.

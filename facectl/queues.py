@@ -1,0 +1,42 @@
+"""The number of messages in an SQS queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facectl.aws import Clients
+
+_VISIBLE = "ApproximateNumberOfMessages"
+_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
+_DELAYED = "ApproximateNumberOfMessagesDelayed"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """The approximate numbers of messages in a queue, as SQS reports them."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+
+    @property
+    def total(self) -> int:
+        return self.visible + self.in_flight + self.delayed
+
+    def __str__(self) -> str:
+        return f"{self.visible} visible, {self.in_flight} in flight, {self.delayed} delayed"
+
+
+def queue_counts(clients: Clients, url: str) -> QueueCounts:
+    """Return the message counts of a queue; raises botocore's errors."""
+    answer: Mapping[str, Any] = clients.sqs.get_queue_attributes(
+        QueueUrl=url, AttributeNames=[_VISIBLE, _IN_FLIGHT, _DELAYED]
+    )
+    attributes = answer["Attributes"]
+    return QueueCounts(
+        visible=int(attributes[_VISIBLE]),
+        in_flight=int(attributes[_IN_FLIGHT]),
+        delayed=int(attributes[_DELAYED]),
+    )
