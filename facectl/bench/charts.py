@@ -83,12 +83,12 @@ def timeline(report: BenchmarkReport) -> str:
     for sample in _thinned(samples):
         due = sample.due - start
         if sample.latency is None:
-            told = f"frame {sample.index}: {sample.status}"
-            chart.cross((due, chart.y.high), "lost", told)
+            tooltip = f"frame {sample.index}: {sample.status}"
+            chart.cross((due, chart.y.high), "lost", tooltip)
             continue
         kind = "cold" if sample.cold else "warm"
-        told = f"frame {sample.index}, {kind}: {_ms(sample.latency)}, {sample.result}"
-        chart.dot((due, sample.latency), kind, told)
+        tooltip = f"frame {sample.index}, {kind}: {_ms(sample.latency)}, {sample.result}"
+        chart.dot((due, sample.latency), kind, tooltip)
     return chart.drawn()
 
 
@@ -150,8 +150,8 @@ def waterfall(report: BenchmarkReport) -> str:
             own = baseline.get(stage, 0.0)
             parts.append(_span(baseline_begun, own, total, (top + 19, 3), "baseline"))
             baseline_begun += own
-    told = ", ".join(f"{WORDS[stage]} {_ms(shares[stage])}" for stage in rows)
-    return svg(f"the mean frame's stages: {told}", len(rows) * _ROW + 6, "".join(parts))
+    description = ", ".join(f"{WORDS[stage]} {_ms(shares[stage])}" for stage in rows)
+    return svg(f"the mean frame's stages: {description}", len(rows) * _ROW + 6, "".join(parts))
 
 
 def _span(

@@ -70,14 +70,14 @@ class Chart:
             self.height - BOTTOM - self.y.part(y) * height,
         )
 
-    def bar(self, span: tuple[float, float], top: float, style: str, told: str) -> None:
+    def bar(self, span: tuple[float, float], top: float, style: str, tooltip: str) -> None:
         """Add a bar over a range of x values."""
         (left, upper), (right, lower) = self.at(span[0], top), self.at(span[1], self.y.low)
         gap = min(1.0, (right - left) / 6)
         self._marks.append(
             f'<rect class="{style}" x="{left + gap / 2:.1f}" y="{upper:.1f}" '
             f'width="{max(0.5, right - left - gap):.1f}" height="{max(0.0, lower - upper):.1f}">'
-            f"<title>{escape(told)}</title></rect>"
+            f"<title>{escape(tooltip)}</title></rect>"
         )
 
     def line(self, points: Sequence[tuple[float, float]], style: str) -> None:
@@ -85,20 +85,20 @@ class Chart:
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
         self._marks.append(f'<polyline class="{style}" points="{places}"/>')
 
-    def dot(self, point: tuple[float, float], style: str, told: str) -> None:
+    def dot(self, point: tuple[float, float], style: str, tooltip: str) -> None:
         """Add a dot with a tooltip."""
         x, y = self.at(*point)
         self._marks.append(
             f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="2.4">'
-            f"<title>{escape(told)}</title></circle>"
+            f"<title>{escape(tooltip)}</title></circle>"
         )
 
-    def cross(self, point: tuple[float, float], style: str, told: str) -> None:
+    def cross(self, point: tuple[float, float], style: str, tooltip: str) -> None:
         """Add a cross with a tooltip."""
         x, y = self.at(*point)
         self._marks.append(
             f'<path class="{style}" d="M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6">'
-            f"<title>{escape(told)}</title></path>"
+            f"<title>{escape(tooltip)}</title></path>"
         )
 
     def upright(self, x: float, style: str, label: str, row: int = 0) -> None:
