@@ -1,4 +1,4 @@
-"""The one definition of a percentile, for what is measured and for what logs tell."""
+"""The percentile of samples, for benchmarks and for logs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 def percentile(ordered: Sequence[float], rank: float) -> float:
     """The smallest sample that at least `rank` per cent of the samples do not exceed.
 
-    `ordered` ascending and not empty. This is the nearest-rank definition: the
-    result is always a sample that was measured, never one in between.
+    `ordered` ascending. The nearest-rank definition: the result is always one of the
+    samples. Raises ValueError without samples or for a rank outside 0 to 100.
     """
     if not ordered:
-        raise ValueError("no samples have no percentile")
+        raise ValueError("a percentile needs at least one sample")
     if not 0 <= rank <= 100:
         raise ValueError(f"a percentile is between 0 and 100, not {rank}")
     # 99.9 % of 1000 is 999.0000000000001 in floating point, and must not be rounded up.

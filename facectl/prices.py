@@ -1,7 +1,7 @@
-"""What AWS charges, without the free tier: one file, which can be replaced.
+"""Prices of AWS Lambda and SQS without the free tier, from a replaceable file.
 
-`prices.json` beside this module has the prices of region us-east-1 with their
-day; source: the price pages of AWS Lambda and Amazon SQS.
+`prices.json` in this package has the prices of region us-east-1 with their
+date; source: the price pages of AWS Lambda and Amazon SQS.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Prices:
 
 
 def load(file: Path | None = None) -> Prices:
-    """The prices of a file, or facectl's own; raises InputError for one that is no price table."""
+    """The prices of a file, or facectl's own; raises InputError if it is not a price table."""
     file = _OWN if file is None else file
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file} can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{file} is no JSON: {error}") from error
+        raise InputError(f"{file} is not JSON: {error}") from error
     try:
         read: dict[str, Any] = {each.name: data[each.name] for each in fields(Prices)}
         prices = Prices(**read)
@@ -67,6 +67,6 @@ def _check(prices: Prices) -> None:
 
 CURRENT = load()
 DATE = CURRENT.date
-# By architecture, for each second of a gigabyte.
+# For a GB-second, by architecture.
 LAMBDA_GB_SECOND = CURRENT.lambda_gb_second
 LAMBDA_REQUEST = CURRENT.lambda_million_requests / 1_000_000

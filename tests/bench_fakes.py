@@ -110,7 +110,7 @@ class FakePipeline:
 
 
 class Clip:
-    """A source of so many equal frames, a tenth of a second apart."""
+    """A source of `count` equal frames, a tenth of a second apart."""
 
     live = False
     rate = 10.0

@@ -1,9 +1,10 @@
-"""How long a camera waits, where the time goes, whether answers are right, and what they cost.
+"""Latency of frames end to end, by stage; accuracy against labels; cost of frames.
 
-workload    which frames are sent when
-recorder    a run by `facectl.stream`, with a sample kept of every frame
-clocks      how far SQS's clock is from this computer's
-stages      where a frame's time went
+workload    the schedule of the frames
+recorder    times of every frame of a `facectl.stream` session
+clocks      offset between SQS's clock and this computer's
+stages      a frame's latency by stage
 statistics  pure functions on raw samples
-report      the figures of a run, its verdict, its JSON
+baseline    the platform alone: no-op functions beside the pipeline
+report      the figures of a run, its verdict, its JSON and CSV
 """

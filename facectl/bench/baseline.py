@@ -1,18 +1,21 @@
-"""No-op functions of the pipeline's shape beside it, to measure the platform alone.
+"""The baseline: no-op functions deployed beside the pipeline, to measure the platform alone.
 
-They have names and queues of their own, the memory, limits and authentication
-of the deployed pipeline, and are removed when the measurement ends, however it
-ends. What a killed process left is found by its names and taken over next time.
+They have their own names and queues, and the memory, limits and authentication
+of the deployed pipeline. They are removed when the measurement ends, also after
+an error or a signal. The next run finds what a killed process left by its names
+and reuses it.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import FrameType
 
 from facectl.aws import Clients, cloud_errors
-from facectl.bench.signals import ended_in_order, undisturbed
 from facectl.deploy import options as remembered
 from facectl.deploy.deployer import account_of
 from facectl.deploy.desired import DesiredState, cloud, resources
@@ -41,6 +44,7 @@ from facectl.stream.delivery import FunctionUrlClient as Url
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.session import Transport
 
+# Resources that an earlier version left are found by this suffix.
 _SUFFIX = "-floor"
 DETECTION = DETECTION_FUNCTION + _SUFFIX
 RECOGNITION = RECOGNITION_FUNCTION + _SUFFIX
@@ -52,7 +56,7 @@ _HANDLERS = {
 
 @dataclass(frozen=True, slots=True)
 class BaselineNames(Names):
-    """The names beside the pipeline's."""
+    """Names of the baseline's resources."""
 
     @property
     def request_queue(self) -> str:
@@ -77,7 +81,7 @@ class BaselineNames(Names):
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The no-op pipeline while it stands."""
+    """The deployed no-op pipeline."""
 
     clients: Clients
     names: BaselineNames
@@ -88,7 +92,7 @@ class Baseline:
         return ResponseQueue(self.clients, self.names.response_queue)
 
     def transport(self, connections: int) -> Transport:
-        """Both ends, for one session."""
+        """The transport of one session."""
         signed = self.clients.deployment.signs
         endpoint = Url(
             self.url, connections=connections, sign=self.clients.sign if signed else None
@@ -97,50 +101,54 @@ class Baseline:
 
 
 @contextmanager
-def standing(clients: Clients) -> Iterator[Baseline]:
-    """Deploy the no-op pipeline, and remove it at the end of the block.
+def deployed_baseline(clients: Clients) -> Iterator[Baseline]:
+    """Deploy the no-op pipeline; remove it after the block.
 
-    Raises InputError where no pipeline is deployed to take the shape of,
-    CloudError.
+    Raises InputError if the pipeline is not deployed, CloudError.
     """
     account = account_of(clients)
     wanted = baseline_resources(clients, account)
     reader = Reader(clients, account)
-    with ended_in_order():
+    with termination_as_interrupt():
         try:
             with cloud_errors("reading what is deployed", clients.deployment):
                 steps = plan(wanted, reader.read(wanted))
             _apply_steps(clients, account, steps)
-            with cloud_errors("asking for the floor's URL", clients.deployment):
+            with cloud_errors("reading the URL of the baseline", clients.deployment):
                 url = reader.address(DETECTION)
             if url is None:
-                raise CloudError(f"{DETECTION} has no Function URL", hint="facectl bench --floor")
+                raise CloudError(
+                    f"{DETECTION} has no Function URL", hint="facectl bench --baseline"
+                )
             yield Baseline(clients, BaselineNames(clients.deployment.asu_id), url)
         finally:
-            with undisturbed():
+            with signals_ignored():
                 remove(clients, account, wanted)
 
 
 def remove(clients: Clients, account: Account, wanted: Sequence[Resource]) -> None:
-    """Remove what is there of the no-op pipeline; raises CloudError."""
-    with cloud_errors("reading what is left of the floor", clients.deployment):
+    """Remove the resources of the no-op pipeline that exist; raises CloudError."""
+    with cloud_errors("reading the resources of the baseline", clients.deployment):
         found = Reader(clients, account).read(wanted)
     _apply_steps(clients, account, plan_removal(found, clients.deployment.asu_id))
 
 
 def baseline_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
-    """What the no-op pipeline consists of, in the shape of the one that is deployed."""
+    """The resources of the no-op pipeline, configured like the deployed pipeline.
+
+    Raises InputError if the pipeline is not deployed, CloudError.
+    """
     deployment = clients.deployment
     reader = Reader(clients, account)
-    with cloud_errors("reading the pipeline's shape", deployment):
+    with cloud_errors("reading the pipeline's configuration", deployment):
         detection = reader.function(DETECTION_FUNCTION)
         url = reader.function_url(DETECTION_FUNCTION)
         queue = account.queue_arn(deployment.names.request_queue)
         trigger = reader.trigger(queue, RECOGNITION_FUNCTION)
     if detection is None or url is None or trigger is None:
         raise InputError(
-            f"The pipeline of {deployment.asu_id} is not deployed as a whole, "
-            "so its floor has no shape",
+            f"The pipeline of {deployment.asu_id} is not completely deployed, "
+            "so a baseline has no shape to copy",
             hint="facectl deploy   or   facectl status",
         )
     package = zip_package()
@@ -164,8 +172,8 @@ def baseline_resources(clients: Clients, account: Account) -> tuple[Resource, ..
     return tuple(resource for resource in renamed if resource is not None)
 
 
-def _renamed(resource: Resource) -> Resource | None:  # noqa: PLR0911 - one line a kind
-    """The same beside the pipeline's; None for what the floor does without."""
+def _renamed(resource: Resource) -> Resource | None:  # noqa: PLR0911 - one case for each kind
+    """The resource under the baseline's name; None for one that the baseline does not need."""
     match resource:
         case Queue():
             return resource
@@ -186,6 +194,39 @@ def _renamed(resource: Resource) -> Resource | None:  # noqa: PLR0911 - one line
             return replace(resource, function=resource.function + _SUFFIX)
         case _:
             return None
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP in the block, so that cleanup runs."""
+    with _handling(_interrupt, "SIGTERM", "SIGHUP"):
+        yield
+
+
+@contextmanager
+def signals_ignored() -> Iterator[None]:
+    """Ignore SIGINT, SIGTERM and SIGHUP in the block, so that cleanup finishes."""
+    with _handling(signal.SIG_IGN, "SIGINT", "SIGTERM", "SIGHUP"):
+        yield
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(handler: signal._HANDLER, *names: str) -> Iterator[None]:
+    # Only the main thread may set handlers, and not every system has all of these signals.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _apply_steps(clients: Clients, account: Account, steps: Sequence[Step]) -> None:

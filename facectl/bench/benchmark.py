@@ -1,4 +1,4 @@
-"""A benchmark from beginning to end: empty queues, clocks, the run, the floor, truth and cost."""
+"""One whole benchmark: empty queues, clock offset, baseline, run, accuracy and cost."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from facectl.prices import Prices
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.session import Transport
 
-# So many frames are looked at to see whether labels name any.
-_LOOKED_AT = 1000
-# Enough for each no-op function to have started.
-_FLOOR_WARMUP = 10
+# Frames of the source whose names are checked against the labels.
+_CHECKED_FRAMES = 1000
+# Enough to start each no-op function.
+_BASELINE_WARMUP = 10
 
 
 class Watch(Protocol):
-    """Who is told what goes on."""
+    """Receives the progress of a benchmark."""
 
     def tell(self, sentence: str) -> None:
-        """Something worth a line."""
+        """Report one sentence."""
 
     def status(self, doing: str) -> AbstractContextManager[Callable[[str], None]]:
-        """Something that takes a while; yields what says more of it."""
+        """Report a long operation; yields a function that reports its details."""
 
     def frames(self, load: Load, doing: str) -> AbstractContextManager[Progress]:
-        """Frames are being sent."""
+        """Report the frames of a load while they are sent; yields the progress callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkOptions:
-    """What is to be measured, and what the result is held against."""
+    """What is measured, and the targets of the result."""
 
     load: Load
     source_name: str
@@ -51,12 +51,12 @@ class BenchmarkOptions:
     targets: Targets = field(default_factory=Targets)
     labels: Path | None = None
     purge: bool = False
-    floor: bool = False
+    baseline: bool = False
     compare: Path | None = None
 
 
 def benchmark(clients: Clients, settings: BenchmarkOptions, watch: Watch) -> BenchmarkReport:
-    """Measure the deployment; raises InputError where it can't be begun, CloudError."""
+    """Measure the deployment; raises InputError if a precondition fails, CloudError."""
     transport = pipeline_transport(clients, settings.load)
     earlier = None if settings.compare is None else load_run(settings.compare)
     labels = _labels(settings)
@@ -67,77 +67,80 @@ def benchmark(clients: Clients, settings: BenchmarkOptions, watch: Watch) -> Ben
         **conditions.deployed(clients),
         **conditions.sent(settings.load, settings.source_name),
     }
-    platform, run = _measured(clients, settings, watch, transport)
-    report = reported(clients, settings, run, watch, facts=facts, labels=labels)
-    report = replace(report, floor=platform)
+    platform_figures, run = _measure(clients, settings, watch, transport)
+    report = report_of(clients, settings, run, watch, facts=facts, labels=labels)
+    report = replace(report, baseline=platform_figures)
     if earlier is None or not report.figures.warm.count:
         return report
     return replace(report, comparison=compare(earlier, run_of(report.as_dict(), "this run")))
 
 
-def _measured(
+def _measure(
     clients: Clients, settings: BenchmarkOptions, watch: Watch, transport: Callable[[], Transport]
 ) -> tuple[Figures | None, Run]:
-    """The floor, if it is wanted, and the pipeline, one right after the other."""
-    platform: Figures | None = None
+    """Measure the baseline, if requested, then the pipeline."""
+    platform_figures: Figures | None = None
     run: Run | None = None
     try:
         with ExitStack() as stack:
-            if settings.floor:
-                platform = _floor(clients, settings.load, watch, stack)
-            bounds = compared(clients, ResponseQueue(clients), watch)
+            if settings.baseline:
+                platform_figures = _measure_baseline(clients, settings.load, watch, stack)
+            bounds = compare_clocks(clients, ResponseQueue(clients), watch)
             with watch.frames(settings.load, "pipeline") as progress:
                 run = measure(transport, settings.load, bounds=bounds, progress=progress)
     except CloudError as error:
-        # A target that died takes its floor with it, not what was measured until then.
+        # The removal of the baseline failed: keep the figures of the run.
         if run is None:
             raise
         watch.tell(
-            f"The floor's functions could not be removed: {error}. facectl bench --floor takes "
-            "them over, and removes them at its end"
+            f"The functions of the baseline could not be removed: {error}. "
+            "The next facectl bench --baseline reuses them and removes them afterwards"
         )
-    return platform, run
+    return platform_figures, run
 
 
-def _floor(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:
-    """The platform alone under the same load, warm; its functions stand as long as the stack."""
+def _measure_baseline(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:
+    """Figures of the platform alone under the same load, warm.
+
+    The no-op functions are removed when `stack` closes.
+    """
     with watch.status("Deploying no-op functions beside the pipeline"):
-        standing = stack.enter_context(baseline.standing(clients))
-    warmup = max(load.workload.warmup, _FLOOR_WARMUP)
+        deployed = stack.enter_context(baseline.deployed_baseline(clients))
+    warmup = max(load.workload.warmup, _BASELINE_WARMUP)
     warmed = replace(load, workload=replace(load.workload, warmup=warmup))
-    bounds = compared(clients, standing.queue(), watch)
+    bounds = compare_clocks(clients, deployed.queue(), watch)
     with watch.frames(warmed, "platform alone") as progress:
         run = measure(
-            lambda: standing.transport(load.workload.threads),
+            lambda: deployed.transport(load.workload.threads),
             warmed,
             bounds=bounds,
             progress=progress,
         )
     if run.ended is not None:
-        raise IncompleteError(f"The floor's measurement ended early: {run.ended}")
+        raise IncompleteError(f"The measurement of the baseline ended early: {run.ended}")
     return Figures.of(run)
 
 
 def pipeline_transport(clients: Clients, load: Load) -> Callable[[], Transport]:
-    """What makes the ends of the deployment's own pipeline, one session each."""
+    """A factory of transports to the deployed pipeline, one for each session."""
     return lambda: Transport.of(clients, connections=load.workload.threads)
 
 
 def prepare(clients: Clients, queues: tuple[str, ...], watch: Watch, *, purge: bool) -> None:
-    """See that the queues are empty, or make them so."""
+    """Check that the queues are empty, or empty them if `purge`; raises InputError."""
     if purge:
         with watch.status("Emptying the queues") as tell:
             empty(clients, queues, tell=tell)
     check_empty(clients, queues)
 
 
-def compared(clients: Clients, queue: ResponseQueue, watch: Watch) -> Bounds:
-    """What is known of SQS's clock before the first frame."""
+def compare_clocks(clients: Clients, queue: ResponseQueue, watch: Watch) -> Bounds:
+    """Bounds of the clock offset to SQS, before the first frame."""
     with watch.status("Comparing clocks"):
         return clocks.from_messages(clients, queue)
 
 
-def reported(
+def report_of(
     clients: Clients,
     settings: BenchmarkOptions,
     run: Run,
@@ -146,13 +149,13 @@ def reported(
     facts: Mapping[str, object],
     labels: Mapping[str, str],
 ) -> BenchmarkReport:
-    """The report of a run, with what the functions were billed for it."""
+    """The report of a run, with the billed duration of the functions."""
     figures = Figures.of(run)
-    with watch.status("Reading what was billed") as tell:
+    with watch.status("Reading the billed duration") as tell:
         billed, missing = billing.of_run(clients, run, tell=tell)
     faces = [sample.faces for sample in run.samples if sample.faces is not None]
     workload = settings.load.workload
-    rate = settings.load.source_rate if workload.realtime else workload.asked_rate or 1.0
+    rate = settings.load.source_rate if workload.realtime else workload.target_rate or 1.0
     return BenchmarkReport(
         run=run,
         figures=figures,
@@ -170,8 +173,8 @@ def _labels(settings: BenchmarkOptions) -> dict[str, str]:
     if settings.labels is None:
         return {}
     labels = load_labels(settings.labels)
-    # A camera's frames can't be known before they are there.
+    # The names of a camera's frames are unknown before they are taken.
     if not settings.load.source.live:
-        names = (frame.name for frame in islice(settings.load.source, _LOOKED_AT))
+        names = (frame.name for frame in islice(settings.load.source, _CHECKED_FRAMES))
         check_labels(labels, names, settings.labels)
     return labels

@@ -1,4 +1,4 @@
-"""What the functions were billed for a run, from the platform's REPORT lines."""
+"""The functions' billed duration of a run, from the REPORT lines in the logs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from facectl.logs.report import gather
 from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION
 
-# The logs trail what they tell of: seconds on AWS, next to nothing on a local cloud.
+# Logs arrive seconds late on AWS, at once on a local cloud.
 _TRIES = {"aws": 8, "local": 4}
 _PAUSE = {"aws": 5.0, "local": 0.3}
-# A little more is read than the run: the cost is spread over all that is found.
+# Seconds read before and after the run: the cost is divided by all invocations found.
 _MARGIN = 1.0
 
 
@@ -29,9 +29,9 @@ def of_run(
     tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[str, Billed], str | None]:
-    """By function; and why there is nothing, where the logs can't be read or have none."""
+    """Billed duration by function, and why it is missing or incomplete (None if it is not)."""
     if not run.complete and not conditions.functions(clients):
-        # The readers of logs are patient, and there is nobody to wait for.
+        # Reading the logs would only retry until it times out.
         return {}, "the run ended early, and the functions can't be reached any more"
     offset = run.offset.seconds if run.offset is not None else 0.0
     start = run.began - offset - _MARGIN

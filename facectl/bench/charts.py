@@ -1,4 +1,4 @@
-"""The charts of a report."""
+"""The charts of a benchmark report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facectl.percentiles import percentile
 
 _BINS = 30
 _SPANS = 40
-# More dots than a page draws quickly: the slowest and the cold are kept, of the rest a part.
+# A browser draws more dots slowly: the slowest and cold frames are kept, the rest is sampled.
 _MOST_DOTS = 3000
 _NINES = ((0.0, "0"), (50.0, "50"), (90.0, "90"), (99.0, "99"), (99.9, "99.9"), (99.99, "99.99"))
 _ROW = 25.0
@@ -24,12 +24,12 @@ _VALUES = 58.0
 
 
 def latencies(report: BenchmarkReport) -> list[float]:
-    """Seconds end to end of what was answered, ascending."""
+    """Seconds end to end of the answered frames, ascending."""
     return sorted(s.latency for s in report.run.samples if s.latency is not None)
 
 
 def distribution(report: BenchmarkReport) -> str:
-    """How many frames took how long."""
+    """A histogram of the latencies."""
     ordered = latencies(report)
     bins = histogram(ordered, _BINS)
     chart = Chart(
@@ -48,7 +48,7 @@ def distribution(report: BenchmarkReport) -> str:
 
 
 def percentile_curve(report: BenchmarkReport) -> str:
-    """The time that a share of the frames did not exceed; the axis stretches the slowest."""
+    """Latency by percentile, on an axis that stretches the high percentiles."""
     ordered = latencies(report)
     most = max(_stretched(99), _stretched(100 * (1 - 1 / len(ordered))))
     ticks = [(_stretched(rank), label) for rank, label in _NINES if _stretched(rank) <= most + 1e-9]
@@ -57,7 +57,7 @@ def percentile_curve(report: BenchmarkReport) -> str:
         Axis(0.0, most, ticks, "percentile"),
         linear(0, ordered[-1], "ms", milliseconds),
     )
-    # A step at each sample: the curve goes through what was measured and nothing else.
+    # A step at each sample, without interpolation.
     points = []
     for index, latency in enumerate(ordered):
         points.append((_stretched(100 * index / len(ordered)), latency))
@@ -70,7 +70,7 @@ def percentile_curve(report: BenchmarkReport) -> str:
 
 
 def timeline(report: BenchmarkReport) -> str:
-    """Each frame when it was due, and how long it took: warm, cold, or without an answer."""
+    """Latency of each frame by due time: warm, cold, or without an answer."""
     samples = report.run.samples
     start = min(sample.due for sample in samples)
     ordered = latencies(report)
@@ -83,17 +83,17 @@ def timeline(report: BenchmarkReport) -> str:
     for sample in _thinned(samples):
         due = sample.due - start
         if sample.latency is None:
-            told = f"frame {sample.index}: {sample.status}"
-            chart.cross((due, chart.y.high), "lost", told)
+            tooltip = f"frame {sample.index}: {sample.status}"
+            chart.cross((due, chart.y.high), "lost", tooltip)
             continue
         kind = "cold" if sample.cold else "warm"
-        told = f"frame {sample.index}, {kind}: {_ms(sample.latency)}, {sample.result}"
-        chart.dot((due, sample.latency), kind, told)
+        tooltip = f"frame {sample.index}, {kind}: {_ms(sample.latency)}, {sample.result}"
+        chart.dot((due, sample.latency), kind, tooltip)
     return chart.drawn()
 
 
 def flow(report: BenchmarkReport) -> str:
-    """Frames a second that were sent, and that were answered; cold starts where they were due."""
+    """Frames sent and answered per second over time, with cold starts."""
     samples = report.run.samples
     start = min(sample.due for sample in samples)
     sent = [sample.post.sent - start for sample in samples if sample.post is not None]
@@ -115,7 +115,7 @@ def flow(report: BenchmarkReport) -> str:
 
 
 def _rates(times: Sequence[float], width: float, end: float) -> list[tuple[float, float]]:
-    """A step line of events a second in spans of `width` seconds, until `end`."""
+    """A step line of events per second in intervals of `width` seconds, until `end`."""
     counts = [0] * (math.floor(end / width) + 1)
     for at in times:
         counts[max(0, math.floor(at / width))] += 1
@@ -130,12 +130,12 @@ def _rates(times: Sequence[float], width: float, end: float) -> list[tuple[float
 
 
 def waterfall(report: BenchmarkReport) -> str:
-    """The mean warm frame, stage after stage; beneath each the platform's own where known."""
+    """The stages of the mean warm frame; below each the baseline's, if measured."""
     shares = report.figures.stages.shares
-    floor = None if report.floor is None else report.floor.stages.shares
-    total = max(sum(shares.values()), sum((floor or {}).values()), 1e-9)
+    baseline = None if report.baseline is None else report.baseline.stages.shares
+    total = max(sum(shares.values()), sum((baseline or {}).values()), 1e-9)
     rows = [stage for stage in STAGES if stage in shares]
-    parts, begun, floor_begun = [], 0.0, 0.0
+    parts, begun, baseline_begun = [], 0.0, 0.0
     for number, stage in enumerate(rows):
         top = number * _ROW
         style = "work" if stage in FUNCTIONS else "way"
@@ -146,12 +146,12 @@ def waterfall(report: BenchmarkReport) -> str:
         parts.append(
             f'<text x="{_right(begun, total):.1f}" y="{top + 15}">{_ms(shares[stage])}</text>'
         )
-        if floor is not None:
-            own = floor.get(stage, 0.0)
-            parts.append(_span(floor_begun, own, total, (top + 19, 3), "floor"))
-            floor_begun += own
-    told = ", ".join(f"{WORDS[stage]} {_ms(shares[stage])}" for stage in rows)
-    return svg(f"the mean frame's stages: {told}", len(rows) * _ROW + 6, "".join(parts))
+        if baseline is not None:
+            own = baseline.get(stage, 0.0)
+            parts.append(_span(baseline_begun, own, total, (top + 19, 3), "baseline"))
+            baseline_begun += own
+    description = ", ".join(f"{WORDS[stage]} {_ms(shares[stage])}" for stage in rows)
+    return svg(f"the mean frame's stages: {description}", len(rows) * _ROW + 6, "".join(parts))
 
 
 def _span(
@@ -171,7 +171,7 @@ def _right(ended: float, total: float) -> float:
 
 
 def _thinned(samples: Sequence[FrameTiming]) -> list[FrameTiming]:
-    """All samples, or those that must be seen and evenly chosen ones of the rest."""
+    """All samples, or the outliers and an even selection of the rest."""
     if len(samples) <= _MOST_DOTS:
         return list(samples)
     slow = percentile(sorted(s.latency for s in samples if s.latency is not None), 99)

@@ -1,9 +1,8 @@
-"""How far SQS's clock is from this computer's, and how well that is known.
+"""Offset between this computer's clock and SQS's, with its uncertainty.
 
-Nothing is sent faster than time: each message that is stamped by SQS between
-two readings of our clock bounds the difference from both sides. All bounds
-together leave an interval; its middle is the estimate, half its width the
-uncertainty. Source of the idea: F. Cristian, "Probabilistic Clock
+SQS stamps a message between two readings of the local clock, which bounds the
+offset from both sides. The intersection of all bounds is an interval: its middle
+is the estimate, half its width the uncertainty. Source: F. Cristian, "Probabilistic Clock
 Synchronization", Distributed Computing 3, 1989.
 """
 
@@ -19,7 +18,7 @@ from facectl.aws import Clients, cloud_errors
 from facectl.bench.recorder import FrameTiming
 from facectl.stream.responses import ResponseQueue
 
-# SQS's stamps are whole milliseconds, cut off.
+# SQS truncates its timestamps to milliseconds.
 _CUT_OFF = 0.001
 _MESSAGES = 5
 _WORK = ("decode", "detect", "crop", "request_queue", "embed", "match")
@@ -28,7 +27,7 @@ _TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Our two clocks, read together: seconds of the epoch, and of the monotonic clock."""
+    """The epoch and the monotonic clock of this computer, read together, in seconds."""
 
     epoch: float
     monotonic: float
@@ -38,19 +37,19 @@ class Readings:
         return cls(time.time(), time.perf_counter())
 
     def at(self, monotonic: float) -> float:
-        """The epoch's seconds at a reading of the monotonic clock."""
+        """Convert a time of the monotonic clock to seconds of the epoch."""
         return self.epoch + monotonic - self.monotonic
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Our clock minus SQS's lies between these, in seconds."""
+    """Bounds of the local clock minus SQS's, in seconds."""
 
     low: float = float("-inf")
     high: float = float("inf")
 
     def narrowed(self, others: Iterable[Bounds]) -> Bounds:
-        """What these and the others leave."""
+        """The intersection of these bounds and others."""
         low, high = self.low, self.high
         for other in others:
             low, high = max(low, other.low), min(high, other.high)
@@ -58,7 +57,7 @@ class Bounds:
 
     @property
     def offset(self) -> Offset | None:
-        """The estimate; None where one side is open, or a clock was set meanwhile."""
+        """The estimate; None if one side is unbounded, or a clock was changed during the run."""
         if self.low == float("-inf") or self.high == float("inf") or self.low > self.high:
             return None
         return Offset((self.low + self.high) / 2, (self.high - self.low) / 2)
@@ -66,7 +65,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Our clock minus SQS's: the estimate, and how far off it can be at most, in seconds."""
+    """The local clock minus SQS's: estimate and maximum error, in seconds."""
 
     seconds: float
     uncertainty: float
@@ -86,10 +85,10 @@ class Offset:
 
 
 def from_samples(samples: Sequence[FrameTiming], readings: Readings) -> Bounds:
-    """What the frames themselves say: none was answered before it was sent, nor given out late.
+    """Bounds from the frames: SQS stamps an answer after the POST and before it is received.
 
-    What the functions measured counts as a duration, the request queue's too,
-    although it lies between two clocks of AWS.
+    The functions' timings count as durations, also that of the request queue,
+    which is the difference of two clocks of AWS.
     """
     return Bounds().narrowed(_of_frame(sample, readings) for sample in samples)
 
@@ -99,7 +98,7 @@ def _of_frame(sample: FrameTiming, readings: Readings) -> Bounds:
         return Bounds()
     timings = sample.timings_ms or {}
     worked = sum(timings.get(stage, 0.0) for stage in _WORK) / 1e3
-    # Of several attempts, one that seemed to fail may be the one that was answered.
+    # After several attempts, an attempt that seemed to fail may have been answered.
     sent = sample.post.sent if sample.post.attempts == 1 else sample.post.began
     low = readings.at(sent) + worked - sample.stamps.sent_at - _CUT_OFF
     given_out = sample.stamps.first_received_at or sample.stamps.sent_at

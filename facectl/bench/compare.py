@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed, and whether it is more than noise."""
+"""Comparison of two runs: what changed, with a confidence interval of each change."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from facectl.bench.statistics import (
 )
 from facectl.errors import InputError
 
-# Of the JSON of a run.
+# Version of the JSON of a run.
 FORMAT = "facectl-bench/1"
-# What differs between two runs as a matter of course.
+# Conditions that differ between any two runs.
 _ALWAYS_DIFFERENT = {"measured", "load average before"}
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A run as its JSON tells it: end to end and stages of its warm frames, in seconds."""
+    """A run read from its JSON: end-to-end latencies and stages of warm frames, in seconds."""
 
     name: str
     conditions: Mapping[str, Any]
@@ -38,7 +38,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure of both runs, in seconds; `interval` of the change, with 95 % confidence."""
+    """One figure of both runs, in seconds; `interval`: 95 % confidence interval of the change."""
 
     what: str
     before: float
@@ -51,13 +51,13 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """The change as a part of what was before."""
+        """The change divided by the earlier value; None if that is 0."""
         return self.change / self.before if self.before else None
 
     @property
     def noise(self) -> bool:
-        """Whether the change may be chance."""
-        return self.interval.holds_zero
+        """Whether the interval of the change contains zero."""
+        return self.interval.contains_zero
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "change": self.change, "within_noise": self.noise}
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The rows, and the conditions that differ: name, before, after."""
+    """The compared figures, and the conditions that differ as (name, before, after)."""
 
     earlier: str
     rows: Sequence[Row]
@@ -96,7 +96,7 @@ def load_run(file: Path) -> Earlier:
 
 
 def run_of(data: Mapping[str, Any], name: str) -> Earlier:
-    """A run from its JSON; raises ValueError, KeyError or TypeError for anything else."""
+    """A run from its JSON; raises ValueError, KeyError or TypeError for other data."""
     if data["format"] != FORMAT:
         raise ValueError(f"its format is {data['format']!r}, this version reads {FORMAT!r}")
     warm = [row for row in data["requests"] if row["latency_s"] is not None and not row["cold"]]
@@ -112,7 +112,7 @@ def run_of(data: Mapping[str, Any], name: str) -> Earlier:
 
 
 def compare(before: Earlier, after: Earlier) -> Comparison:
-    """Both runs' warm frames; raises InputError where one has none."""
+    """Compare the warm frames of both runs; raises InputError if one has none."""
     for run in (before, after):
         if not run.latencies:
             raise InputError(f"{run.name} has no warm frame that was answered: nothing to compare")
@@ -135,7 +135,7 @@ def _row(what: str, before: Sequence[float], after: Sequence[float], statistic: 
 
 
 def _differences(before: Earlier, after: Earlier) -> list[tuple[str, str, str]]:
-    """Conditions of which the two runs tell something else."""
+    """Conditions that differ between the runs, as (name, before, after)."""
     names = dict.fromkeys([*before.conditions, *after.conditions])
     return [
         (name, str(before.conditions.get(name)), str(after.conditions.get(name)))

@@ -1,4 +1,4 @@
-"""What a run was measured on: without it a figure is a number."""
+"""The conditions of a run: computer, deployment, weights, frames and workload."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from facectl.deploy.models import Function
 from facectl.deploy.reader import Reader
 from facectl.errors import CloudError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from lambda_src.settings import available_threads
 
 
 def machine() -> dict[str, Any]:
-    """This computer, and how busy it is already."""
+    """This computer, its load average and the versions."""
     return {
         "facectl": metadata.version("facectl"),
         "python": platform.python_version(),
-        "computer": f"{platform.system()} {platform.machine()}, {_cores()} cores",
+        "computer": f"{platform.system()} {platform.machine()}, {available_threads({})} cores",
         "load average before": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else None,
         "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 
 def deployed(clients: Clients) -> dict[str, Any]:
-    """The deployment: where, with which weights, and how large its functions are."""
+    """The deployment: region, weights, and size of its functions."""
     deployment = clients.deployment
     place = f"AWS, {deployment.region}"
     if deployment.target == "local":
@@ -42,12 +43,12 @@ def deployed(clients: Clients) -> dict[str, Any]:
     for name, function in functions(clients).items():
         facts[name] = f"{function.memory} MB, {function.architecture}, {function.packaging}"
         if function.reserved_concurrency is not None:
-            facts[name] += f", at most {function.reserved_concurrency} at once"
+            facts[name] += f", reserved concurrency {function.reserved_concurrency}"
     return facts
 
 
 def functions(clients: Clients) -> dict[str, Function]:
-    """Both functions as they are deployed; those that can be read."""
+    """The deployed functions by name; without those that can't be read."""
     found = {}
     try:
         with cloud_errors("reading the functions", clients.deployment):
@@ -57,15 +58,15 @@ def functions(clients: Clients) -> dict[str, Function]:
                 if function is not None:
                     found[name] = function
     except CloudError:
-        # A client that may only send frames measures them all the same.
+        # A client with permission only to send frames can still measure.
         return found
     return found
 
 
 def sent(load: Load, source: str) -> dict[str, Any]:
-    """What was sent, and how."""
+    """The source, encoding and workload of the frames."""
     encoding = load.request_options.encoding
-    side = "as they are" if encoding.max_side is None else f"at most {encoding.max_side} px"
+    side = "original size" if encoding.max_side is None else f"at most {encoding.max_side} px"
     return {
         "source": source,
         "frames": f"{side}, JPEG quality {encoding.quality}, "
@@ -75,18 +76,13 @@ def sent(load: Load, source: str) -> dict[str, Any]:
 
 
 def _short(space: str | None) -> str:
-    """An embedding space by the beginning of its digest."""
+    """An embedding space with its digest cut to 12 characters."""
     digest, _, preprocessing = (space or "unknown").partition("/")
     return f"{digest[:12]}/{preprocessing}" if preprocessing else digest
-
-
-def _cores() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return usable or 1
 
 
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "of another installation"
+        return "of unknown version"

@@ -1,4 +1,4 @@
-"""What frames cost, from what the functions were billed for and a table of prices."""
+"""Cost of frames, from the billed duration of the functions and a price table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from facectl.naming import DETECTION_FUNCTION
 from facectl.prices import Prices
 
-# A face's crop in base64: a PNG of 160x160 pixels, measured on photographs 16 to 41 kB.
+# Size of a face's crop in base64: a 160x160 PNG of a photograph has 16 to 41 kB.
 _CROP_KB = 56
-# Sending, receiving and deleting, unbatched: batches only make it less.
+# Send, receive and delete without batches; batches cost less.
 _CALLS = 3
 _MONTH_SECONDS = 30 * 24 * 3600
 EXCLUDED = "without logs, storage, data transfer, polls of idle queues and the free tier"
@@ -20,7 +20,7 @@ EXCLUDED = "without logs, storage, data transfer, polls of idle queues and the f
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What one function was billed for, in all. `memory` in MB."""
+    """Total billed duration of one function. `memory` in MB."""
 
     invocations: int
     seconds: float
@@ -34,9 +34,9 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What 1,000 frames cost, by what is paid for, and a camera in a month of 30 days.
+    """Cost of 1,000 frames by kind, and of a camera for 30 days.
 
-    In the price table's currency. `rate`: the camera's frames a second.
+    In the currency of the price table. `rate`: frames per second of the camera.
     """
 
     functions: Mapping[str, float]
@@ -72,11 +72,11 @@ class Cost:
 def cost_of(
     billed: Mapping[str, Billed], faces: Sequence[int], rate: float, prices: Prices
 ) -> Cost | None:
-    """The cost of frames with so many `faces` each; None where nothing was billed.
+    """The cost of frames; `faces` has the number of faces of each. None if nothing was billed.
 
-    Each invocation of face-detection is a frame: what the functions were billed
-    for is spread over these, so that a few frames more or less in the logs
-    than in the run change nothing.
+    Each invocation of face-detection is one frame. The billed duration is divided
+    by these invocations, not by the frames of the run, because the logs may hold a
+    few frames more or less.
     """
     frames = billed[DETECTION_FUNCTION].invocations if DETECTION_FUNCTION in billed else 0
     if not frames or not faces:
@@ -103,9 +103,9 @@ def cost_of(
 
 
 def _sqs_requests(faces: int, prices: Prices) -> float:
-    """What SQS counts for one frame: its way through both queues; a faceless one skips the first.
+    """SQS requests of one frame; without a face it uses only the response queue.
 
-    A delete has no payload and is one request; so is anything about a short answer.
+    A delete has no payload and counts as one request, as each call for a short answer does.
     """
     answer = _CALLS
     if not faces:

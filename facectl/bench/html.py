@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, no font, no request to anywhere."""
+"""The HTML report of a benchmark: one file without scripts and external resources."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from importlib import resources
 from pathlib import Path
 
 from facectl.bench import charts
-from facectl.bench.export import write
-from facectl.bench.report import BenchmarkReport, Figures
+from facectl.bench.report import BenchmarkReport, Figures, write_text
 from facectl.bench.stages import STAGES, WORDS
 from facectl.bench.statistics import Summary
 
 _STYLE = "report.css"
 _NOTHING = "-"
-# The browser itself refuses what is not in the file.
+# The browser refuses external resources.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _SUMMARY = ("n", "mean", "min", "p50", "p90", "p95", "p99", "max")
 _MOST_CONFUSIONS = 60
 
 
 def write_html(report: BenchmarkReport, file: Path) -> None:
-    """Write the page; raises InputError where the file can't be written."""
-    write(file, page(report))
+    """Write the page; raises InputError if the file can't be written."""
+    write_text(file, page(report))
 
 
 def page(report: BenchmarkReport) -> str:
@@ -53,10 +52,10 @@ def _head(report: BenchmarkReport) -> str:
     notes = []
     if not report.run.complete:
         notes.append(
-            f"The run ended early: {report.run.ended}. This is what was measured until then."
+            f"The run ended early: {report.run.ended}. The figures cover the frames until then."
         )
     if report.synthetic:
-        notes.append("Synthetic weights: the model has learned nothing, its names mean nothing.")
+        notes.append("Synthetic weights: the model is not trained, its names are meaningless.")
     noted = "".join(f'<p class="note">{_text(note)}</p>' for note in notes)
     return (
         f'<header><h1>facectl bench <span class="badge {state}">{word}</span></h1>'
@@ -95,14 +94,14 @@ def _charts(report: BenchmarkReport) -> list[str]:
         ("Distribution", "frames by time end to end", charts.distribution),
         (
             "Percentiles",
-            "ms that so many per cent of the frames did not exceed",
+            "latency in ms by percentile",
             charts.percentile_curve,
         ),
         ("Timeline", _key(report), charts.timeline),
         ("Sent and answered", _key_of_flow(report), charts.flow),
     ]
     if report.figures.stages.shares:
-        beneath = "; thin: the platform alone" if report.floor is not None else ""
+        beneath = "; thin: the platform alone" if report.baseline is not None else ""
         drawn.append(
             (
                 "Where the time goes",
@@ -137,20 +136,19 @@ def _tables(report: BenchmarkReport) -> list[str]:
     figures = report.figures
     parts = [
         _table("End to end, ms", ("", *_SUMMARY), _end_to_end(figures)),
-        _table("Stages of warm frames, ms", ("", *_SUMMARY, "share", "floor"), _stages(report)),
+        _table("Stages of warm frames, ms", ("", *_SUMMARY, "share", "baseline"), _stages(report)),
         _table("Frames", ("", ""), _counts(figures), words=True),
         *_optional_tables(report),
     ]
-    clocks = report.run.offset or "SQS's clock could not be compared, so poll is part of POST"
+    clocks = report.run.offset or "the offset to SQS is unknown, so POST includes poll"
     conditions = [*report.conditions.items(), ("clocks", clocks)]
     told = ((name, str(value)) for name, value in conditions if value is not None)
     parts.append(_table("Conditions", ("", ""), told, words=True))
     parts.append(
-        "<p class=note>Time counts from when a frame was due. Percentiles are exact: the smallest "
-        "sample that so many per cent of the samples do not exceed. The stages of a frame add up "
-        "to its time end to end. POST and poll are told apart by the clocks above, on which "
-        "their sum does not depend; the request-queue wait lies between the clocks of SQS and of "
-        "face-recognition.</p>"
+        "<p class=note>Latency counts from when a frame was due. Percentiles are exact, by nearest "
+        "rank. The stages of a frame add up to its latency end to end. The clocks above separate "
+        "POST from poll; their sum does not depend on them. The request-queue wait is measured "
+        "between the clocks of SQS and of face-recognition.</p>"
     )
     return parts
 
@@ -225,12 +223,12 @@ def _end_to_end(figures: Figures) -> Iterable[Sequence[str]]:
 
 def _stages(report: BenchmarkReport) -> Iterable[Sequence[str]]:
     stages = report.figures.stages
-    floor = None if report.floor is None else report.floor.stages.shares
+    baseline = None if report.baseline is None else report.baseline.stages.shares
     for stage in STAGES:
         if stage in stages.each:
-            own = _NOTHING if floor is None else _ms(floor.get(stage, 0.0))
+            own = _NOTHING if baseline is None else _ms(baseline.get(stage, 0.0))
             yield WORDS[stage], *_summary(stages.each[stage]), _ms(stages.shares[stage]), own
-    total = _NOTHING if floor is None else _ms(sum(floor.values()))
+    total = _NOTHING if baseline is None else _ms(sum(baseline.values()))
     yield "sum", *[""] * len(_SUMMARY), _ms(sum(stages.shares.values())), total
 
 
@@ -240,8 +238,11 @@ def _counts(figures: Figures) -> Iterable[Sequence[str]]:
         yield status, str(count)
     yield "duplicate answers", str(figures.duplicates)
     yield "posted more than once", str(figures.retried)
-    if figures.asked is not None and figures.reached is not None:
-        yield "frames a second asked for, reached", f"{figures.asked:.2f}, {figures.reached:.2f}"
+    if figures.target_rate is not None and figures.actual_rate is not None:
+        yield (
+            "frames per second requested, sent",
+            f"{figures.target_rate:.2f}, {figures.actual_rate:.2f}",
+        )
     if figures.course_average is not None:
         yield "the course's average: wall time ÷ requests", f"{figures.course_average:.3f} s"
 
@@ -262,7 +263,7 @@ def _summary(summary: Summary, *, unit: float = 1.0) -> list[str]:
 def _table(
     title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, words: bool = False
 ) -> str:
-    """A table; one of `words` breaks its lines where one of figures is scrolled."""
+    """An HTML table; with `words` its lines wrap, else it scrolls."""
     cells = "".join(f"<th>{_text(each)}</th>" for each in heads)
     head = f"<thead><tr>{cells}</tr></thead>" if any(heads) else ""
     body = "".join(
@@ -283,5 +284,5 @@ def _ms(seconds: float | None) -> str:
 
 
 def _text(value: object) -> str:
-    """A text for the page: names come from a queue and from files."""
+    """Escape a text, and replace unprintable characters: names come from outside."""
     return escape("".join(c if c.isprintable() else "?" for c in str(value)))

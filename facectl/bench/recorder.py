@@ -1,7 +1,7 @@
-"""A sample of every frame of a run: what became of it, and when it was where.
+"""Records outcome and timestamps of every frame of a run.
 
-Everything is measured at the two ends that `facectl.stream` already has; the
-run itself is a Session like that of `facectl send`.
+The recorder wraps the endpoint and the response queue of a transport; the run
+is a Session, as in `facectl send`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ COLD_KEYS = (DETECTION_INIT, RECOGNITION_INIT)
 class PostTiming:
     """One POST by the client's clock, from its first attempt to its end.
 
-    `last`: seconds of the attempt that got through; None, and 0 attempts, where
-    none did.
+    `last`: seconds of the accepted attempt; None, with 0 attempts, if none was accepted.
     """
 
     began: float
@@ -36,18 +35,18 @@ class PostTiming:
 
     @property
     def retry_delay(self) -> float:
-        """Seconds until the attempt that got through: others before it, and waits between them."""
+        """Seconds before the accepted attempt: failed attempts and backoff."""
         return 0.0 if self.last is None else max(0.0, self.ended - self.began - self.last)
 
     @property
     def sent(self) -> float:
-        """When the attempt began that got through, or the first where none did."""
+        """Start of the accepted attempt, or of the first if none was accepted."""
         return self.began + self.retry_delay
 
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """What SQS says about an answer, in seconds of the epoch by its own clock."""
+    """SQS timestamps of an answer, in seconds of the epoch by its clock."""
 
     sent_at: float
     first_received_at: float | None
@@ -57,8 +56,8 @@ class Stamps:
 class FrameTiming:
     """One frame. Times in seconds of the client's monotonic clock, durations in seconds.
 
-    `latency` counts from `due`; `timings_ms` are the functions' own; `faces` is
-    how many were named.
+    `latency` counts from `due`; `timings_ms` are measured by the functions; `faces`
+    is the number of recognised faces.
     """
 
     index: int
@@ -77,17 +76,17 @@ class FrameTiming:
 
     @property
     def answered(self) -> float | None:
-        """When its answer was in hand."""
+        """When the client had received its answer."""
         return None if self.latency is None else self.due + self.latency
 
     @property
     def cold(self) -> bool:
-        """Whether a function started for it."""
+        """Whether it met a cold start of a function."""
         return self.timings_ms is not None and any(key in self.timings_ms for key in COLD_KEYS)
 
 
 class Recorder:
-    """Stands before both ends and listens to the tracker; `samples` when the run is over."""
+    """Wraps a transport and listens to the tracker; `samples` is complete after the run."""
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -96,11 +95,11 @@ class Recorder:
         self._stamps: dict[str, Stamps] = {}
         self._lock = threading.Lock()
 
-    def before(self, transport: Transport) -> Transport:
-        """The same ends, watched."""
+    def wrap(self, transport: Transport) -> Transport:
+        """The transport, recorded."""
         return Transport(
-            _WatchedEndpoint(transport.endpoint, self._posted, self._clock),
-            _WatchedQueue(transport.queue, self._received),
+            _RecordedEndpoint(transport.endpoint, self._posted, self._clock),
+            _RecordedQueue(transport.queue, self._received),
             transport.close,
         )
 
@@ -137,7 +136,7 @@ class Recorder:
         with self._lock:
             for message in messages:
                 if message.result is not None:
-                    # A second delivery's stamps are not those of the answer that counted.
+                    # Keep the timestamps of the first delivery, which is the one that counts.
                     self._stamps.setdefault(
                         message.result.request_id,
                         Stamps(message.sent_at, message.first_received_at),
@@ -150,7 +149,7 @@ def _faces(outcome: FrameOutcome) -> int | None:
     return len(outcome.answer.faces)
 
 
-class _WatchedEndpoint:
+class _RecordedEndpoint:
     def __init__(
         self, inner: Endpoint, tell: Callable[[str, PostTiming], None], clock: Callable[[], float]
     ) -> None:
@@ -172,7 +171,7 @@ class _WatchedEndpoint:
         return delivery
 
 
-class _WatchedQueue:
+class _RecordedQueue:
     def __init__(self, inner: MessageQueue, tell: Callable[[Sequence[Received]], None]) -> None:
         self._inner = inner
         self._tell = tell

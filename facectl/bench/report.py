@@ -1,33 +1,57 @@
-"""The figures of a run, what they are held against, and the whole as JSON."""
+"""The figures of a run, its targets and verdict, as JSON and CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from facectl import paths
 from facectl.bench import clocks
 from facectl.bench.compare import FORMAT, Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.recorder import COLD_KEYS, FrameTiming
 from facectl.bench.run import Run
-from facectl.bench.stages import Breakdown, stages_of
+from facectl.bench.stages import STAGES, Breakdown, stages_of
 from facectl.bench.statistics import Summary
 from facectl.bench.truth import Truth, stem
-from facectl.errors import IncompleteError
+from facectl.errors import IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
-# A frame that comes to nothing after all was not answered, whatever the reason.
+# Statuses of frames without an answer.
 _WITHOUT_ANSWER = ("unanswered", "in-flight", "refused", "failed", "unsent")
-# Sent this much slower than asked for, the client is what was measured.
-_TOO_SLOW = 1.05
+# Sending slower than requested by this factor and these seconds: the client is the bottleneck.
+_SLOW_FACTOR = 1.05
 _SLACK_SECONDS = 0.25
+_CSV_COLUMNS = (
+    "index",
+    "name",
+    "request_id",
+    "status",
+    "result",
+    "label",
+    "correct",
+    "cold",
+    "due_s",
+    "sent_s",
+    "answered_s",
+    "latency_s",
+    "post_s",
+    "attempts",
+    *(f"stage_{stage}_s" for stage in STAGES),
+    "error",
+)
+# Spreadsheets evaluate cells that start like this; names come from outside.
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a run is held against: seconds end to end, frames without an answer."""
+    """Targets of a run: seconds end to end, and the number of frames without an answer."""
 
     mean: float | None = 3.0
     p99: float | None = None
@@ -36,7 +60,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One target, what was measured, and whether it is met; None where nothing was measured."""
+    """One target and its measured value, None if nothing was measured."""
 
     what: str
     target: float
@@ -58,14 +82,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the samples of a run add up to. Durations in seconds.
+    """The figures of a run. Durations in seconds.
 
-    `late`: frames among the unanswered whose answer came after their deadline.
-    `retried`: frames whose POST needed more than one attempt, after a 429 say.
-    `warm`, `cold`: end to end of the frames that no function, or one, started
-    for. `post`: the attempt that got through, as the client sees it. `asked` and `reached` are
-    frames a second. `course_average`: wall time over requests, as the course's
-    workload generator has it.
+    `late`: unanswered frames whose answer came after their deadline. `retried`:
+    frames whose POST needed more than one attempt. `warm`, `cold`: end-to-end latency
+    of frames without and with a cold start. `post`: the accepted attempt, as the
+    client measures it. `target_rate`, `actual_rate`: frames per second, requested and
+    sent. `course_average`: wall time divided by requests, the figure of the course's
+    workload generator.
     """
 
     statuses: Mapping[str, int]
@@ -81,12 +105,12 @@ class Figures:
     cold_stages: Breakdown
     wall: float
     throughput: float | None
-    asked: float | None
-    reached: float | None
+    target_rate: float | None
+    actual_rate: float | None
 
     @classmethod
     def of(cls, run: Run) -> Figures:
-        """Of a run, whole or not."""
+        """The figures of a run, complete or not."""
         samples = run.samples
         answered = [sample for sample in samples if sample.answered is not None]
         warm = [sample for sample in answered if not sample.cold]
@@ -110,10 +134,10 @@ class Figures:
             cold_stages=_breakdown(run, cold),
             wall=wall,
             throughput=len(answered) / wall if wall > 0 else None,
-            asked=_rate([sample.due for sample in samples if sample.post is not None])
+            target_rate=_rate([sample.due for sample in samples if sample.post is not None])
             if run.workload.concurrency is None
             else None,
-            reached=_rate(sent),
+            actual_rate=_rate(sent),
         )
 
     @property
@@ -122,7 +146,7 @@ class Figures:
 
     @property
     def sent(self) -> int:
-        """Frames that the function took."""
+        """Frames that the function accepted."""
         return sum(self.statuses.get(each, 0) for each in ("answered", "unanswered", "in-flight"))
 
     @property
@@ -131,16 +155,16 @@ class Figures:
 
     @property
     def course_average(self) -> float | None:
-        """Seconds of wall time for each request that was sent."""
+        """Wall time divided by the accepted frames, in seconds."""
         return self.wall / self.sent if self.sent else None
 
     @property
-    def too_slow(self) -> bool:
-        """Whether the client did not keep to the schedule."""
-        if self.asked is None or self.reached is None or self.sent < 2:
+    def client_too_slow(self) -> bool:
+        """Whether the client sent slower than the schedule."""
+        if self.target_rate is None or self.actual_rate is None or self.sent < 2:
             return False
-        due, sent = self.sent / self.asked, self.sent / self.reached
-        return sent > due * _TOO_SLOW and sent - due > _SLACK_SECONDS
+        due, sent = self.sent / self.target_rate, self.sent / self.actual_rate
+        return sent > due * _SLOW_FACTOR and sent - due > _SLACK_SECONDS
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -164,18 +188,15 @@ class Figures:
             "cold_starts_ms": {name: each.as_dict() for name, each in self.starts.items()},
             "wall_s": round(self.wall, 6),
             "throughput_fps": _rounded(self.throughput),
-            "asked_fps": _rounded(self.asked),
-            "reached_fps": _rounded(self.reached),
+            "asked_fps": _rounded(self.target_rate),
+            "reached_fps": _rounded(self.actual_rate),
             "course_average_s": _rounded(self.course_average),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkReport:
-    """A run and all that is said about it.
-
-    `conditions` name what it was measured on. `floor`: the platform alone.
-    """
+    """A run with its figures, targets and conditions. `baseline`: the platform alone."""
 
     run: Run
     figures: Figures
@@ -186,19 +207,23 @@ class BenchmarkReport:
     labels: Mapping[str, str] = field(default_factory=dict)
     cost: Cost | None = None
     cost_missing: str | None = None
-    floor: Figures | None = None
+    baseline: Figures | None = None
     comparison: Comparison | None = None
 
     @property
-    def beyond_floor(self) -> float | None:
-        """Seconds of a warm frame's mean that are ours and not the platform's."""
-        if self.floor is None or self.floor.warm.mean is None or self.figures.warm.mean is None:
+    def above_baseline(self) -> float | None:
+        """Mean end to end of warm frames minus the baseline's, in seconds."""
+        if (
+            self.baseline is None
+            or self.baseline.warm.mean is None
+            or self.figures.warm.mean is None
+        ):
             return None
-        return self.figures.warm.mean - self.floor.warm.mean
+        return self.figures.warm.mean - self.baseline.warm.mean
 
     @property
     def verdict(self) -> list[Check]:
-        """Each target; the mean and the 99th percentile with cold starts, which are waited for."""
+        """A check for each target; mean and p99 include cold starts."""
         everything = self.figures.everything
         checks = []
         if self.targets.mean is not None:
@@ -219,7 +244,7 @@ class BenchmarkReport:
         return 0 if all(check.met for check in self.verdict) else 1
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: `--compare` reads it again."""
+        """For JSON, which `--compare` reads; the baseline has the key of earlier versions."""
         return {
             "format": FORMAT,
             "complete": self.run.complete,
@@ -231,7 +256,7 @@ class BenchmarkReport:
             "truth": None if self.truth is None else self.truth.as_dict(),
             "cost": None if self.cost is None else self.cost.as_dict(),
             "cost_missing": self.cost_missing,
-            "floor": None if self.floor is None else self.floor.as_dict(),
+            "floor": None if self.baseline is None else self.baseline.as_dict(),
             "comparison": None if self.comparison is None else self.comparison.as_dict(),
             "verdict": [check.as_dict() for check in self.verdict],
             "met": self.exit_code == 0,
@@ -241,7 +266,7 @@ class BenchmarkReport:
 
 
 def rows(run: Run, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One row for each request, the same in JSON and CSV; times in seconds since the first due."""
+    """One row for each request, for JSON and CSV; times in seconds since the first was due."""
     start = min((sample.due for sample in run.samples), default=0.0)
     return [_row(sample, run, start, labels) for sample in run.samples]
 
@@ -276,7 +301,7 @@ def _breakdown(run: Run, samples: Sequence[FrameTiming]) -> Breakdown:
 
 
 def _starts(cold: Sequence[FrameTiming]) -> dict[str, Summary]:
-    """How long the functions' processes took to be ready, in ms."""
+    """Initialisation time of each function, in ms."""
     functions = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
     found = {
         function: [s.timings_ms[key] for s in cold if s.timings_ms and key in s.timings_ms]
@@ -286,7 +311,7 @@ def _starts(cold: Sequence[FrameTiming]) -> dict[str, Summary]:
 
 
 def _rate(times: Sequence[float]) -> float | None:
-    """Events a second, from the time between the first and the last."""
+    """Events per second between the first and the last."""
     if len(times) < 2 or max(times) == min(times):
         return None
     return (len(times) - 1) / (max(times) - min(times))
@@ -302,3 +327,30 @@ def _stages(breakdown: Breakdown) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+def write_csv(report: BenchmarkReport, file: Path) -> None:
+    """Write one row for each request; raises InputError if the file can't be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV_COLUMNS)
+    writer.writeheader()
+    for row in rows(report.run, report.labels):
+        stages = row.pop("stages_s")
+        cells = {**row, **{f"stage_{stage}_s": stages.get(stage) for stage in STAGES}}
+        writer.writerow({name: _cell(value) for name, value in cells.items()})
+    write_text(file, text.getvalue())
+
+
+def write_text(file: Path, text: str) -> None:
+    """Replace a file atomically; raises InputError."""
+    try:
+        with paths.atomic_write(file, mode=0o644) as stream:
+            stream.write(text.encode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{file} can't be written: {error.strerror}") from error
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA_PREFIXES):
+        return f"'{value}"
+    return value

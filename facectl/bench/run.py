@@ -1,4 +1,4 @@
-"""One measured run: queues proved empty, functions warmed up, every frame accounted for."""
+"""One measured run: the load, the check of empty queues, warm-up and samples of every frame."""
 
 from __future__ import annotations
 
@@ -6,27 +6,31 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from facectl import paths
 from facectl.aws import Clients
 from facectl.bench import clocks
 from facectl.bench.clocks import Bounds, Offset, Readings
 from facectl.bench.recorder import FrameTiming, Recorder
 from facectl.bench.workload import Repeated, Workload
+from facectl.demo import clip
 from facectl.errors import InputError
 from facectl.stream import purge
 from facectl.stream.in_flight import FrameCounts
 from facectl.stream.purge import Purge
 from facectl.stream.results import RunStats
+from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
 from facectl.stream.session import FrameSource, RunOptions, RunReport, Session, Transport
+from facectl.stream.sources import open_source
 
-# An open loop is not to be held up by its own accounting.
+# Large enough that the in-flight window never delays an open loop.
 _OPEN_WINDOW = 100_000
 Progress = Callable[[FrameCounts], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent: a source with its frames a second, how it is asked for, and when."""
+    """What is sent: a source with its frame rate, the request options and the workload."""
 
     source: FrameSource
     source_rate: float
@@ -37,10 +41,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was measured. `ended` is what ended it early, None where it came to its end.
+    """Samples and counts of a run. `ended`: why it ended early, None if it is complete.
 
-    `samples` in the order of the frames, warm-up not among them; `began` in
-    seconds of the epoch.
+    `samples` in the order of the frames, without warm-up; `began` in seconds of the
+    epoch.
     """
 
     samples: Sequence[FrameTiming]
@@ -66,10 +70,10 @@ def measure(
     bounds: Bounds | None = None,
     progress: Progress = lambda _: None,
 ) -> Run:
-    """Send the load and measure it; `transport` makes the ends of one session.
+    """Send the load and measure it; `transport` creates the transport of one session.
 
-    `bounds` is what is known already of SQS's clock. A target that dies, or
-    Ctrl-C, ends the run early; one that dies while it warms up raises its error.
+    `bounds` are known bounds of the clock offset. A failing target or Ctrl-C ends the
+    run early; a failure during warm-up raises its error.
     """
     if load.workload.warmup:
         _, warm = _session(transport(), replace(load, workload=load.workload.warming()), progress)
@@ -91,7 +95,7 @@ def measure(
         readings=readings,
         began=readings.epoch,
         seconds=report.seconds,
-        # Where the two contradict each other, the messages had less between their stamps.
+        # If the bounds contradict each other, those of the messages are the more exact.
         offset=known.narrowed([found]).offset or known.offset or found.offset,
         ended=ended,
         unclaimed=report.unclaimed,
@@ -101,7 +105,7 @@ def measure(
 
 def _session(transport: Transport, load: Load, progress: Progress) -> tuple[Recorder, RunReport]:
     workload = load.workload
-    plan = RunOptions(
+    options = RunOptions(
         request_options=load.request_options,
         concurrency=workload.threads,
         schedule=workload.schedule(),
@@ -109,14 +113,37 @@ def _session(transport: Transport, load: Load, progress: Progress) -> tuple[Reco
         window=_OPEN_WINDOW if workload.concurrency is None else workload.concurrency,
     )
     recorder = Recorder()
-    session = Session(recorder.before(transport), plan, RunStats(0))
+    session = Session(recorder.wrap(transport), options, RunStats(0))
     session.tracker.listen(recorder)
     frames = Repeated(load.source, workload, rate=load.source_rate)
     return recorder, session.run(frames, progress=progress)
 
 
+def load_of(
+    source: Sequence[str] | None,
+    workload: Workload,
+    request_options: RequestOptions,
+    timeout: float,
+) -> tuple[Load, str]:
+    """The load of a source of `facectl send`, default the demo's clip, and the source's name.
+
+    Raises InputError for a source without frames.
+    """
+    words = list(source or ())
+    frames = open_source(words or [_demo_clip()], Sampling())
+    load = Load(frames, frames.rate, request_options, workload, timeout)
+    return load, frames.name if words else "the demo's clip"
+
+
+def _demo_clip() -> str:
+    file = paths.cache_dir() / "bench" / "demo.mp4"
+    if not file.exists():
+        clip.write(file)
+    return str(file)
+
+
 def check_empty(clients: Clients, queues: Sequence[str]) -> None:
-    """Raise InputError where one of the queues holds a message: its time would be counted too."""
+    """Raise InputError if a queue holds messages: they would delay the measured frames."""
     counter = Purge(clients)
     held = {name: counter.counts(name) for name in queues}
     if full := {name: counts for name, counts in held.items() if counts.total}:
@@ -134,9 +161,9 @@ def empty(
     tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> bool:
-    """Empty the queues where they are not; whether anything had to be done.
+    """Empty the queues that hold messages; whether any did.
 
-    On AWS it waits until a purge can't take what is sent after it. Raises
+    On AWS it waits until the purge can't delete messages sent later. Raises
     CloudError, IncompleteError.
     """
     cleaner = Purge(clients, tell=tell, sleep=sleep)

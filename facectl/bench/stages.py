@@ -1,21 +1,21 @@
-"""Where a frame's time went, so that its stages add up to its end-to-end time.
+"""A frame's latency by stage; the stages add up to the end-to-end latency.
 
     stage            from → to                                        whose clock
-    wait             due → taken up by the client, and what an         client
-                     attempt that got through was put off after
-                     a 429 or a broken connection
-    encode           taken up → POST begun                             client
-    post             POST begun → answer on the queue, less what       client, SQS
-                     the functions account for: the way in, the
-                     Function URL, handing over to SQS
+    wait             due → opened by the client, and the backoff       client
+                     before the accepted attempt after a 429 or
+                     a broken connection
+    encode           opened → POST started                             client
+    post             POST started → answer on the queue, without       client, SQS
+                     the functions' timings: network, Function
+                     URL, send to SQS
     detect           decode, detect, crop                              face-detection
-    request_queue    on the request queue → handler begun              SQS, face-recognition
+    request_queue    on the request queue → handler started            SQS, face-recognition
     embed            decode crops, embed, match                        face-recognition
-    response_queue   on the response queue → given out                 SQS
-    poll             given out → in hand                               SQS, client
+    response_queue   on the response queue → first receive             SQS
+    poll             first receive → received by the client            SQS, client
 
-`post` and `poll` are told apart by the estimated difference between our clock
-and SQS's; their sum does not depend on it.
+The boundary of `post` and `poll` uses the estimated offset between the local
+clock and SQS's; their sum does not depend on it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ STAGES = (
     "poll",
 )
 WORDS = {
-    "wait": "waiting to be sent",
+    "wait": "wait to send",
     "encode": "encode",
-    "post": "POST, handing over",
+    "post": "POST",
     "detect": "detect",
     "request_queue": "request-queue wait",
     "embed": "embed and match",
     "response_queue": "response-queue wait",
     "poll": "poll",
 }
-# The functions' own words for what a stage is made of.
+# The functions' timings that make up a stage.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "detect": ("decode", "detect", "crop"),
     "request_queue": ("request_queue",),
@@ -59,10 +59,10 @@ FUNCTIONS = ("detect", "embed")
 def stages_of(
     sample: FrameTiming, readings: Readings, offset: Offset | None
 ) -> dict[str, float] | None:
-    """Seconds by stage, in order; None for a frame that has no answer with timings.
+    """Seconds by stage, in order; None for a frame without an answer with timings.
 
     A frame without a face has no `request_queue` and no `embed`. Without an
-    `offset` there is no `poll`: it is part of `post` then.
+    `offset` `post` includes `poll`.
     """
     if sample.answered is None or sample.post is None or sample.timings_ms is None:
         return None
@@ -92,9 +92,9 @@ def stages_of(
 class Breakdown:
     """The stages of several frames.
 
-    `each`: the summary of a stage over the frames that went through it.
-    `shares`: mean seconds of a stage over all `frames`, 0 for one that was not
-    gone through; they add up to the mean end to end.
+    `each`: the summary of a stage over the frames that have it. `shares`: mean
+    seconds of a stage over all `frames`, with 0 for a frame without it; they add up
+    to the mean end to end.
     """
 
     frames: int
@@ -103,7 +103,7 @@ class Breakdown:
 
     @classmethod
     def of(cls, frames: Sequence[Mapping[str, float]]) -> Breakdown:
-        """Of frames by `stages_of`."""
+        """Summarise results of `stages_of`."""
         each = {}
         shares = {}
         for stage in STAGES:

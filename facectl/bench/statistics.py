@@ -1,4 +1,4 @@
-"""Statistics as pure functions on raw samples: nothing is binned, decayed or estimated first."""
+"""Statistics as pure functions on raw samples, without binning or estimation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from facectl.percentiles import percentile
 
-# Resamples of a bootstrap at once: bounds its memory to some 100 MB.
+# Samples drawn at once by a bootstrap: limits its memory to about 100 MB.
 _CELLS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Samples in figures, in the samples' own unit; all None where there are none."""
+    """Summary of samples, in their unit; all None if there are none."""
 
     count: int
     mean: float | None = None
@@ -31,7 +31,7 @@ class Summary:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Summary:
-        """Of these samples, in any order."""
+        """Summarise samples in any order."""
         if not samples:
             return cls(0)
         ordered = sorted(samples)
@@ -47,7 +47,7 @@ class Summary:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: to a tenth of a millisecond where the samples are seconds."""
+        """For JSON, rounded to six digits."""
         return {
             name: value if not isinstance(value, float) else round(value, 6)
             for name, value in asdict(self).items()
@@ -56,7 +56,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """So many samples from `low` to below `high`; the last bin includes its end."""
+    """A bin with `count` samples in [low, high); the last bin includes `high`."""
 
     low: float
     high: float
@@ -64,9 +64,9 @@ class Bin:
 
 
 def histogram(samples: Sequence[float], bins: int) -> list[Bin]:
-    """The samples in so many bins of one round width that hold them all; none where there are none.
+    """Histogram with at most `bins` + 1 bins of one round width; empty without samples.
 
-    The width is 1, 2 or 5 times a power of ten, so fewer bins may be needed.
+    The width is 1, 2 or 5 times a power of ten.
     """
     if not samples:
         return []
@@ -96,7 +96,7 @@ class Interval:
     high: float
 
     @property
-    def holds_zero(self) -> bool:
+    def contains_zero(self) -> bool:
         return self.low <= 0 <= self.high
 
 
@@ -110,7 +110,7 @@ def means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def percentiles(rank: float) -> Statistic:
-    """What takes the percentile of each row, by the definition of `percentile`."""
+    """A statistic that returns the percentile of each row, as `percentile` defines it."""
 
     def of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         result: NDArray[np.float64] = np.percentile(rows, rank, axis=1, method="inverted_cdf")
@@ -127,10 +127,10 @@ def bootstrap_difference(
     rounds: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """How far apart `statistic` of the two is, after minus before, with 95 % confidence.
+    """95 % confidence interval of the change of `statistic`, after minus before.
 
     The percentile bootstrap: both are resampled with replacement `rounds`
-    times. Raises ValueError where one is empty. Source: Efron and Tibshirani,
+    times. Raises ValueError if one is empty. Source: Efron and Tibshirani,
     "An Introduction to the Bootstrap", 1993, chapter 13.
     """
     if not before or not after:

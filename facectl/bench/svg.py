@@ -1,7 +1,7 @@
-"""The little of SVG that the charts need: a frame with two axes, and marks in it.
+"""SVG charts: two axes with bars, lines, dots and labels.
 
-Colours are CSS classes of the page, so that light and dark need no second
-drawing. All text is escaped.
+CSS classes of the page set the colours, for light and dark mode. All text is
+escaped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TICKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From a value to a place: `place` of `low` is 0, of `high` 1; `ticks` with their labels."""
+    """A linear axis from `low` to `high`; `ticks` are values with their labels."""
 
     low: float
     high: float
@@ -28,12 +28,12 @@ class Axis:
     label: str
 
     def part(self, value: float) -> float:
-        """Where the value lies, 0 to 1 within the axis."""
+        """The position of a value: 0 at `low`, 1 at `high`."""
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
 
 
 def linear(least: float, most: float, label: str, shown: Callable[[float], str]) -> Axis:
-    """An axis with round ticks that holds both values."""
+    """An axis with round ticks that contains both values."""
     step = round_step(max(most - least, 1e-9) / _TICKS)
     low = math.floor(least / step + 1e-9) * step
     count = max(1, math.ceil((most - low) / step - 1e-9))
@@ -42,18 +42,18 @@ def linear(least: float, most: float, label: str, shown: Callable[[float], str])
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as an axis of latencies shows them."""
+    """Format seconds as milliseconds for an axis."""
     return f"{seconds * 1e3:g}" if seconds < 10 else f"{seconds * 1e3:.0f}"
 
 
 def plain(value: float) -> str:
-    """A number without needless digits."""
+    """Format a number without trailing zeros."""
     return f"{round(value, 6):g}"
 
 
 @dataclass
 class Chart:
-    """A chart under construction; `alt` says in words what it shows."""
+    """A chart; `alt` is its text alternative."""
 
     alt: str
     x: Axis
@@ -63,46 +63,46 @@ class Chart:
     _marks: list[str] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """The place of a point in the drawing."""
+        """The coordinates of a point in the SVG."""
         width, height = WIDTH - self.left - RIGHT, self.height - TOP - BOTTOM
         return (
             self.left + self.x.part(x) * width,
             self.height - BOTTOM - self.y.part(y) * height,
         )
 
-    def bar(self, span: tuple[float, float], top: float, style: str, told: str) -> None:
-        """A bar from the x axis up, over a span of x values."""
+    def bar(self, span: tuple[float, float], top: float, style: str, tooltip: str) -> None:
+        """Add a bar over a range of x values."""
         (left, upper), (right, lower) = self.at(span[0], top), self.at(span[1], self.y.low)
         gap = min(1.0, (right - left) / 6)
         self._marks.append(
             f'<rect class="{style}" x="{left + gap / 2:.1f}" y="{upper:.1f}" '
             f'width="{max(0.5, right - left - gap):.1f}" height="{max(0.0, lower - upper):.1f}">'
-            f"<title>{escape(told)}</title></rect>"
+            f"<title>{escape(tooltip)}</title></rect>"
         )
 
     def line(self, points: Sequence[tuple[float, float]], style: str) -> None:
-        """A line through the points."""
+        """Add a line through the points."""
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
         self._marks.append(f'<polyline class="{style}" points="{places}"/>')
 
-    def dot(self, point: tuple[float, float], style: str, told: str) -> None:
-        """A dot with a text that is shown on it."""
+    def dot(self, point: tuple[float, float], style: str, tooltip: str) -> None:
+        """Add a dot with a tooltip."""
         x, y = self.at(*point)
         self._marks.append(
             f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="2.4">'
-            f"<title>{escape(told)}</title></circle>"
+            f"<title>{escape(tooltip)}</title></circle>"
         )
 
-    def cross(self, point: tuple[float, float], style: str, told: str) -> None:
-        """A cross with a text that is shown on it."""
+    def cross(self, point: tuple[float, float], style: str, tooltip: str) -> None:
+        """Add a cross with a tooltip."""
         x, y = self.at(*point)
         self._marks.append(
             f'<path class="{style}" d="M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6">'
-            f"<title>{escape(told)}</title></path>"
+            f"<title>{escape(tooltip)}</title></path>"
         )
 
     def upright(self, x: float, style: str, label: str, row: int = 0) -> None:
-        """A line across the whole height, with a label at its top; `row` keeps labels apart."""
+        """Add a vertical line with a label at its top, in line `row` of the labels."""
         place, _ = self.at(x, self.y.low)
         left = place > WIDTH - 90
         anchor, shift = ("end", -4) if left else ("start", 4)
@@ -113,7 +113,7 @@ class Chart:
         )
 
     def level(self, y: float, style: str, label: str) -> None:
-        """A line across the whole width, with a label at its left end."""
+        """Add a horizontal line with a label at its left end."""
         _, place = self.at(self.x.low, y)
         self._marks.append(
             f'<path class="{style}" d="M{self.left} {place:.1f}H{WIDTH - RIGHT}"/>'
@@ -153,7 +153,7 @@ def _text(x: float, y: float, anchor: str, text: str) -> str:
 
 
 def svg(alt: str, height: float, content: str) -> str:
-    """An SVG element that takes the width it is given."""
+    """An SVG element that scales to its container."""
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH:g} {height:g}" role="img" '
         f'aria-label="{escape(alt)}">{content}</svg>'

@@ -1,7 +1,7 @@
-"""Memory sizes in turn: what each costs, and how long a camera waits with it.
+"""Measures latency and cost with several memory sizes of the functions.
 
-Only the memory is changed, on both functions, and it is set back at the end,
-whatever ends the sweep.
+Only the memory of both functions changes. It is restored afterwards, also after
+an error or a signal.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from facectl.aws import Clients, cloud_errors
+from facectl.bench.baseline import signals_ignored, termination_as_interrupt
 from facectl.bench.benchmark import BenchmarkOptions, Watch, benchmark
 from facectl.bench.report import BenchmarkReport
-from facectl.bench.signals import ended_in_order, undisturbed
 from facectl.deploy.deployer import account_of
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account, Change, Function, Update
@@ -23,18 +23,18 @@ from facectl.deploy.writers.base import Context
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
-# In MB: the most by AWS's documentation of quotas; with less, a model does not fit.
+# In MB: the maximum by AWS's quotas; the models do not fit into less than the minimum.
 _MOST = 10_240
 _LEAST = 512
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
-    """The sizes that `1024,1769,3008` means, in MB; raises InputError."""
+    """Parse sizes like `1024,1769,3008`, in MB; raises InputError."""
     try:
         sizes = tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"--memory {text!r} is no list of sizes",
+            f"--memory {text!r} is not a list of sizes",
             hint="facectl bench sweep --memory 1024,1769,3008",
         ) from error
     if wrong := [size for size in sizes if not _LEAST <= size <= _MOST]:
@@ -47,7 +47,7 @@ def sizes_of(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """One size, in MB, and what was measured with it."""
+    """The report of one memory size, in MB."""
 
     memory: int
     report: BenchmarkReport
@@ -64,14 +64,14 @@ def sweep(
     *,
     measure: Callable[[Clients, BenchmarkOptions, Watch], BenchmarkReport] = benchmark,
 ) -> list[Swept]:
-    """Measure with each size; ends early, with what there is, when a run does.
+    """Measure with each size; ends early, with the results so far, when a run does.
 
-    Raises InputError where the pipeline is not deployed, CloudError.
+    Raises InputError if the pipeline is not deployed, CloudError.
     """
     results: list[Swept] = []
     with _resizing(clients) as resize:
         for memory in sizes:
-            with watch.status(f"Giving both functions {memory} MB"):
+            with watch.status(f"Setting the memory of both functions to {memory} MB"):
                 resize(memory)
             report = measure(clients, settings, watch)
             results.append(Swept(memory, report))
@@ -82,16 +82,16 @@ def sweep(
 
 @contextmanager
 def _resizing(clients: Clients) -> Iterator[Callable[[int], None]]:
-    """Yield what sets the memory of both functions; set it back at the end of the block."""
+    """Yield a function that sets the memory of both functions; restore it after the block."""
     account = account_of(clients)
     before = _functions(clients, account)
-    with ended_in_order():
+    with termination_as_interrupt():
         try:
             yield lambda memory: _resize(
                 clients, account, [replace(function, memory=memory) for function in before]
             )
         finally:
-            with undisturbed():
+            with signals_ignored():
                 _resize(clients, account, before)
 
 
@@ -106,7 +106,7 @@ def _functions(clients: Clients, account: Account) -> list[Function]:
         with cloud_errors(f"reading the aliases of {name}", clients.deployment):
             if reader.alias(name) is not None:
                 raise InputError(
-                    f"{name} has environments kept warm, whose version keeps its memory",
+                    f"{name} has provisioned or warm environments, whose version keeps its memory",
                     hint="facectl deploy --reset, then facectl bench sweep",
                 )
         found.append(function)
@@ -118,6 +118,6 @@ def _resize(clients: Clients, account: Account, wanted: Sequence[Function]) -> N
     for function, found in zip(wanted, _functions(clients, account), strict=True):
         if function.memory != found.memory:
             change = Change("memory", str(found.memory), str(function.memory))
-            # All but the memory as it is now: nothing else is undone with it.
+            # Start from the current function: other changes made meanwhile are kept.
             step = Update(replace(found, memory=function.memory), found, (change,))
             apply_step(step, context)

@@ -1,4 +1,4 @@
-"""Whether the answers are right, by a file of labels like the course's."""
+"""Accuracy of the answers, by a CSV file of labels (image, name)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLUMNS = ("Image", "Results")
 
 
 def load_labels(file: Path) -> dict[str, str]:
-    """Image names, without their suffix, and what is to be answered; raises InputError.
+    """The expected answer by image name without suffix; raises InputError.
 
     CSV with a header that has the columns `Image` and `Results`.
     """
@@ -39,17 +39,17 @@ def load_labels(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} can't be read: {error}") from error
     if not labels:
-        raise InputError(f"{file} has no labels in it")
+        raise InputError(f"{file} has no labels")
     return labels
 
 
 def stem(name: str) -> str:
-    """A file's name without folder and suffix: labels name images with or without theirs."""
+    """A file's name without folder and suffix: labels may leave out the suffix."""
     return PurePath(name).stem if PurePath(name).suffix else PurePath(name).name
 
 
 def check_labels(labels: Mapping[str, str], names: Iterable[str], file: Path) -> None:
-    """Raise InputError where the labels name none of the frames."""
+    """Raise InputError if the labels name none of the frames."""
     seen = []
     for name in names:
         if stem(name) in labels:
@@ -64,7 +64,7 @@ def check_labels(labels: Mapping[str, str], names: Iterable[str], file: Path) ->
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Answers against labels. `confusion`: how often (label, result); `unlabelled` frames apart."""
+    """Answers compared with labels. `confusion`: number of frames by (label, result)."""
 
     correct: int
     wrong: int
@@ -73,7 +73,7 @@ class Truth:
 
     @classmethod
     def of(cls, samples: Sequence[FrameTiming], labels: Mapping[str, str]) -> Truth:
-        """Of the frames that were answered."""
+        """Compare the answered frames with the labels."""
         confusion: Counter[tuple[str, str]] = Counter()
         unlabelled = 0
         for sample in samples:
@@ -89,7 +89,7 @@ class Truth:
 
     @property
     def accuracy(self) -> float | None:
-        """Correct of all that had a label; None where none had."""
+        """Correct answers divided by labelled frames; None if no frame has a label."""
         compared = self.correct + self.wrong
         return self.correct / compared if compared else None
 

@@ -1,9 +1,9 @@
-"""Which frames are sent when.
+"""The schedule of the frames.
 
-Open loop: frames are due by a schedule that knows nothing of the answers, as a
-camera's are, and latency counts from then; a client that stalls delays its
-frames but hides nothing ("coordinated omission", Gil Tene, wrk2). Closed loop:
-so many frames are on their way at once, and the next one waits for an answer.
+Open loop: frames are due by a schedule independent of the answers, like a
+camera's, and latency counts from then. A stalled client delays frames, and their
+latency shows it ("coordinated omission", Gil Tene, wrk2). Closed loop: a fixed
+number of frames is in flight, and an answer releases the next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from facectl.stream.session import FrameSource
 
 Arrivals = Literal["uniform", "poisson"]
 DEFAULT_FRAMES = 100
-# Requests that an open loop may have open at once. More would wait here, and be seen waiting.
+# Concurrent requests of an open loop. Further frames wait, which counts in their latency.
 _OPEN_THREADS = 64
 
 
@@ -29,10 +29,10 @@ _OPEN_THREADS = 64
 class Workload:
     """How frames are sent.
 
-    Open loop: `rate` frames a second, or `realtime`, as the source's camera took
-    them. Closed loop: `concurrency` frames on their way at once. It ends after
-    `frames`, or with the last frame that is due within `duration` seconds;
-    `warmup` frames before it are not counted.
+    Open loop: `rate` frames per second, or `realtime`, by the source's
+    timestamps. Closed loop: `concurrency` frames in flight. It ends after `frames`,
+    or with the last frame that is due within `duration` seconds; `warmup` frames
+    before it are not counted.
     """
 
     frames: int | None = None
@@ -47,7 +47,7 @@ class Workload:
     def __post_init__(self) -> None:
         if self.concurrency is not None and (self.rate is not None or self.realtime):
             raise InputError(
-                "--concurrency sends when an answer comes, --rate and --realtime by the clock",
+                "--concurrency is a closed loop, --rate and --realtime are open loops",
                 hint="give one of them",
             )
         if self.rate is not None and self.realtime:
@@ -57,74 +57,74 @@ class Workload:
 
     @property
     def limit(self) -> int | None:
-        """How many frames at most; None where only time ends the run."""
+        """Maximum number of frames; None if only the duration ends the run."""
         if self.frames is None and self.duration is None:
             return DEFAULT_FRAMES
         return self.frames
 
     @property
-    def asked_rate(self) -> float | None:
-        """Frames a second that are asked for; None where nothing but the other side limits them."""
+    def target_rate(self) -> float | None:
+        """Requested frames per second; None for a closed loop and for `realtime`."""
         if self.concurrency is not None or self.realtime:
             return None
         return 1.0 if self.rate is None else self.rate
 
     @property
     def threads(self) -> int:
-        """Requests that may be open at once."""
+        """Maximum number of concurrent requests."""
         return _OPEN_THREADS if self.concurrency is None else self.concurrency
 
     def schedule(self) -> Callable[[Frame], float] | None:
         """Seconds after the first frame at which each is due; None in a closed loop.
 
-        To be asked in the order of the frames.
+        The frames must be passed in order.
         """
         if self.concurrency is not None:
             return None
         if self.realtime:
             return lambda frame: frame.timestamp
-        rate = self.asked_rate or 1.0
+        rate = self.target_rate or 1.0
         if self.arrivals == "uniform":
             return lambda frame: frame.index / rate
         return _Poisson(rate, self.seed)
 
     def warming(self) -> Workload:
-        """The frames before the counted ones, sent as those are."""
+        """The workload of the warm-up frames."""
         return replace(self, frames=self.warmup, duration=None, warmup=0)
 
     def __str__(self) -> str:
         if self.concurrency is not None:
-            how = f"closed loop, {self.concurrency} on the way at once"
+            how = f"closed loop, {self.concurrency} in flight"
         elif self.realtime:
-            how = "open loop, as the camera took them"
+            how = "open loop, real time"
         else:
             random_ = f", Poisson arrivals, seed {self.seed}" if self.arrivals == "poisson" else ""
-            how = f"open loop, {self.asked_rate:g} a second{random_}"
-        return how + (f", after {self.warmup} to warm up" if self.warmup else "")
+            how = f"open loop, {self.target_rate:g} per second{random_}"
+        return how + (f", {self.warmup} warm-up frames" if self.warmup else "")
 
 
 class _Poisson:
-    """Arrivals of a Poisson process, the first at 0: exponential times between them."""
+    """Arrivals of a Poisson process, the first at 0: exponential intervals."""
 
     def __init__(self, rate: float, seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 - to be the same again, not to be secret
+        generator = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self._times = itertools.accumulate(
-            (chance.expovariate(rate) for _ in itertools.count()), initial=0.0
+            (generator.expovariate(rate) for _ in itertools.count()), initial=0.0
         )
-        self._known: list[float] = []
+        self._arrivals: list[float] = []
 
     def __call__(self, frame: Frame) -> float:
-        while len(self._known) <= frame.index:
-            self._known.append(next(self._times))
-        return self._known[frame.index]
+        while len(self._arrivals) <= frame.index:
+            self._arrivals.append(next(self._times))
+        return self._arrivals[frame.index]
 
 
 class Repeated:
-    """The frames of a source, from the beginning again until there are enough.
+    """The frames of a source, repeated until the workload's limit.
 
-    They are numbered on, and their timestamps run on. A camera's frames come
-    once. After `duration` seconds, by the schedule or by the clock where there
-    is none, no more are given out.
+    Indices and timestamps continue over the repetitions. A camera is not repeated.
+    The frames end after `duration` seconds of the schedule, or of the clock in a
+    closed loop.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Repeated:
                 numbered = replace(frame, index=index, timestamp=start + frame.timestamp)
                 end = numbered.timestamp + self._interval
                 began = self._clock() if began is None else began
-                if self._over(numbered, began):
+                if self._ended(numbered, began):
                     return
                 yield numbered
                 index += 1
@@ -163,7 +163,7 @@ class Repeated:
                 return
             start = end
 
-    def _over(self, frame: Frame, began: float) -> bool:
+    def _ended(self, frame: Frame, began: float) -> bool:
         if self._limit is not None and frame.index >= self._limit:
             return True
         if self._duration is None:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no script, no network; colours come from the page."""
+"""Line charts as inline SVG; the page's CSS sets the colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 14, 46
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line or a filled shape. tone: `a`, `b` or `c`, a colour of the page."""
+    """A line or a filled area. tone: `a`, `b` or `c`, a colour of the page."""
 
     name: str
     x: Sequence[float]
@@ -25,14 +25,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A dashed vertical line with a word beside it."""
+    """A dashed vertical line with a label."""
 
     x: float
     name: str
 
 
 def chart(series: Sequence[Series], x_label: str, y_label: str, marks: Sequence[Mark] = ()) -> str:
-    """An SVG of lines over one pair of axes that begin at 0."""
+    """An SVG of lines; both axes start at 0."""
     points = [value for one in series for value in one.x] + [mark.x for mark in marks]
     x_ticks = _ticks(max(points, default=1.0))
     y_ticks = _ticks(max((value for one in series for value in one.y), default=1.0))

@@ -1,4 +1,4 @@
-"""The HTML reports of calibration and evaluation: one file, nothing fetched, light and dark."""
+"""The HTML reports of calibration and evaluation: one file each, without external resources."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def calibration_page(store: Store, found: Calibration, now: datetime) -> str:
     spread = f"{min(found.folds):.3f} to {max(found.folds):.3f}"
     cards = [
         (
-            "How far apart photographs are",
+            "Distances of pairs",
             chart(
                 [
                     histogram(list(scores.own), "the same person", "a", bins),
@@ -91,8 +91,8 @@ def calibration_page(store: Store, found: Calibration, now: datetime) -> str:
             "Errors by threshold",
             chart(
                 [
-                    Series("FAR, strangers let in", list(thresholds), list(far), "b"),
-                    Series("FRR, friends kept out", list(thresholds), list(frr), "a"),
+                    Series("FAR, false accepts", list(thresholds), list(far), "b"),
+                    Series("FRR, false rejects", list(thresholds), list(frr), "a"),
                 ],
                 x, "rate", [mark, Mark(found.eer_threshold, f"EER {found.eer:.2%}")],
             ),
@@ -119,11 +119,11 @@ def evaluation_page(store: Store, found: Evaluation, picture: Picture, now: date
     """The report of `gallery evaluate`; `picture` gives the face of a photograph."""
     facts = found.facts()
     words = {
-        "rank_1": "right person nearest",
-        "rank_5": "right person among five",
-        "named_rightly": "named rightly",
-        "unknown_rate": "friends answered Unknown",
-        "misnamed": "friends given another's name",
+        "rank_1": "rank-1",
+        "rank_5": "rank-5",
+        "named_rightly": "named correctly",
+        "unknown_rate": "enrolled people answered Unknown",
+        "misnamed": "enrolled people given another's name",
         "strangers_named": "strangers given a name",
     }
     figures = [
@@ -160,7 +160,7 @@ def evaluation_page(store: Store, found: Evaluation, picture: Picture, now: date
 
 
 def write(file: Path, page: str) -> None:
-    """Write a report; raises InputError where that can't be done."""
+    """Write a report; raises InputError."""
     try:
         with paths.atomic_write(file, mode=0o600) as stream:
             stream.write(page.encode())
@@ -205,12 +205,12 @@ def _cards(cards: Sequence[tuple[str, str]]) -> str:
 
 def _confusions(store: Store, answers: Sequence[Answer], picture: Picture) -> str:
     if not answers:
-        return "<h2>Worst confusions</h2><p>None: nobody was taken for another.</p>"
+        return "<h2>Worst confusions</h2><p>None.</p>"
     pairs = []
     for answer in answers:
         name, distance = answer.other or ("", 0.0)
         references = [reference for reference in store.references(name) if reference.source]
-        # The photograph that it was taken for.
+        # The enrolled photograph that is nearest to the probe.
         taken_for = max(references, key=partial(_likeness, answer), default=None)
         source = None if taken_for is None else Path(str(taken_for.source))
         own = "a stranger" if answer.own is None else f"{answer.own:.3f} from the right one"

@@ -1,4 +1,4 @@
-"""Calibration and evaluation of a gallery: measured, written as HTML, and adopted."""
+"""Calibration and evaluation of a gallery, with their HTML reports."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from facectl.models.store import find
 
 
 def calibrate(store: Store, far: float, html: Path) -> Calibration:
-    """Pick a threshold and write the report; raises GalleryError where too little is enrolled."""
+    """Choose a threshold and write the report; raises GalleryError for fewer than two people."""
     settings = store.settings
     names, embeddings = store.rows()
     if len(set(names)) < 2:
         raise GalleryError(
-            f"{len(set(names))} of two people that it takes to calibrate are enrolled",
+            f"{len(set(names))} people are enrolled; it takes two people to calibrate",
             hint="facectl gallery enroll NAME IMAGE",
         )
     scores = statistics.leave_one_out(names, embeddings, settings.metric, settings.matching)
@@ -37,7 +37,7 @@ def calibrate(store: Store, far: float, html: Path) -> Calibration:
 
 
 def adopt(store: Store, found: Calibration) -> bool:
-    """Store the picked threshold; whether it is another one than before."""
+    """Store the chosen threshold; whether it changed."""
     before = store.version
     with store.change("calibrate") as change:
         change.configure(threshold=found.chosen.threshold)
@@ -45,7 +45,7 @@ def adopt(store: Store, found: Calibration) -> bool:
 
 
 def facts(found: Calibration, html: Path) -> dict[str, Any]:
-    """A calibration for JSON; rates are of people that the threshold was not picked from."""
+    """A calibration for JSON; the rates are cross-validated by person."""
     return {
         "threshold": found.chosen.threshold,
         "far": found.validated.far,
@@ -68,7 +68,7 @@ def evaluate(
     html: Path,
     progress: Progress,
 ) -> Evaluation:
-    """Ask about every photograph and write the report; raises GalleryError, ModelError."""
+    """Recognise every photograph and write the report; raises GalleryError, ModelError."""
     model = find(deployment.space)
     store.check_space(model.space)
     encoder = PhotographEncoder(model)

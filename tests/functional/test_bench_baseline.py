@@ -1,4 +1,4 @@
-"""The floor and the sweep on moto's AWS: what they make, and that they leave all as it was."""
+"""The baseline and the sweep on moto's AWS: resources they create, and their cleanup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moto_account import apply, found
 
 from facectl import prices
 from facectl.aws import Clients
-from facectl.bench.baseline import baseline_resources, standing
+from facectl.bench.baseline import baseline_resources, deployed_baseline
 from facectl.bench.benchmark import BenchmarkOptions
 from facectl.bench.report import BenchmarkReport
 from facectl.bench.run import Load
@@ -66,13 +66,13 @@ def everything(clients: Clients) -> list[str]:
     )
 
 
-def test_a_floor_has_the_pipelines_shape_and_names_of_its_own(
+def test_a_baseline_has_the_pipelines_shape_and_names_of_its_own(
     context: Context, desired: DesiredState
 ) -> None:
     apply(context, desired)
     clients = context.clients
     before = everything(clients)
-    with standing(clients) as floor:
+    with deployed_baseline(clients) as baseline:
         there = functions(clients)
         pipeline, noop = there["face-detection"], there["face-detection-floor"]
         assert noop["Handler"] == "lambda_src.noop.detection"
@@ -85,18 +85,18 @@ def test_a_floor_has_the_pipelines_shape_and_names_of_its_own(
         policy = clients.iam.get_role_policy(RoleName=role, PolicyName="facectl")["PolicyDocument"]
         assert "/aws/lambda/face-detection-floor:*" in json.dumps(policy)
         assert "-floor-resp-queue" in json.dumps(policy)
-        assert floor.queue().name.endswith("-floor-resp-queue")
-        assert floor.url
+        assert baseline.queue().name.endswith("-floor-resp-queue")
+        assert baseline.url
     assert everything(clients) == before
 
 
-def test_a_floor_is_removed_after_an_error_and_after_ctrl_c(
+def test_a_baseline_is_removed_after_an_error_and_after_ctrl_c(
     context: Context, desired: DesiredState
 ) -> None:
     apply(context, desired)
     before = everything(context.clients)
     for error in (CloudError("it died"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), standing(context.clients):
+        with pytest.raises(type(error)), deployed_baseline(context.clients):
             raise error
         assert everything(context.clients) == before
     assert apply(context, desired) == []
@@ -112,13 +112,13 @@ def test_what_a_killed_process_left_is_taken_over(
     for step in plan(wanted, {})[:steps]:
         apply_step(step, context)
     assert everything(context.clients) != before
-    with standing(context.clients):
+    with deployed_baseline(context.clients):
         pass
     assert everything(context.clients) == before
 
 
-def test_without_a_pipeline_there_is_no_floor(context: Context) -> None:
-    with pytest.raises(InputError, match="no shape"), standing(context.clients):
+def test_without_a_pipeline_there_is_no_baseline(context: Context) -> None:
+    with pytest.raises(InputError, match="no shape"), deployed_baseline(context.clients):
         pass
 
 

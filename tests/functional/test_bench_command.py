@@ -40,7 +40,7 @@ def test_as_typed_in_the_readme_it_measures_frames(pipeline: Pipeline, photos: P
     assert done.exit_code == 0, done.output
     assert "9 sent, 9 answered, 0 refused, 0 unanswered, 0 duplicate" in done.stdout
     assert "met    mean end to end" in done.stdout
-    assert "closed loop, 2 on the way at once" in done.stdout
+    assert "closed loop, 2 in flight" in done.stdout
     assert all(request["detail"] for request in pipeline.requests)
     assert pipeline.left() == []
     assert run("bench", "run", photos, "-n", 1).exit_code == 0
@@ -124,7 +124,7 @@ def test_a_rate_beyond_the_client_is_said_with_the_one_reached(
     # 64 threads that each wait half a second send 128 a second at most.
     done = run("bench", photos, "-n", 400, "--rate", 2000)
     assert "could not keep up" in done.stderr, done.output
-    assert "were asked for" in done.stderr
+    assert "were requested" in done.stderr
 
 
 def test_a_missed_target_is_the_exit_code(pipeline: Pipeline, photos: Path) -> None:
@@ -212,7 +212,7 @@ def test_prices_of_ones_own(pipeline: Pipeline, photos: Path, tmp_path: Path) ->
 
 
 def test_a_sweep_of_what_is_no_size_or_not_deployed(pipeline: Pipeline, photos: Path) -> None:
-    for sizes, told in (("big", "no list of sizes"), ("64", "512 to 10240 MB")):
+    for sizes, told in (("big", "not a list of sizes"), ("64", "512 to 10240 MB")):
         done = run("bench", "sweep", photos, "--memory", sizes)
         assert isinstance(done.exception, InputError)
         assert told in str(done.exception)
@@ -221,7 +221,8 @@ def test_a_sweep_of_what_is_no_size_or_not_deployed(pipeline: Pipeline, photos: 
     assert "is not deployed" in str(done.exception)
 
 
-def test_a_floor_needs_a_pipeline(pipeline: Pipeline, photos: Path) -> None:
-    done = run("bench", photos, "--floor")
+@pytest.mark.parametrize("flag", ["--baseline", "--floor"])
+def test_a_baseline_needs_a_pipeline(pipeline: Pipeline, photos: Path, flag: str) -> None:
+    done = run("bench", photos, flag)
     assert isinstance(done.exception, InputError)
     assert "no shape" in str(done.exception)

@@ -35,9 +35,9 @@ def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples = [answered(n, 0.2 + n % 9 / 50) for n in range(60)]
     samples[0] = answered(0, 1.4, timings_ms=cold)
     samples[31] = lost(31)
-    floor = Figures.of(run_with([answered(n, 0.15) for n in range(9)]))
+    baseline = Figures.of(run_with([answered(n, 0.15) for n in range(9)]))
     file = tmp_path_factory.mktemp("report") / "report.html"
-    write_html(report_of(run_with(samples), floor=floor), file)
+    write_html(report_of(run_with(samples), baseline=baseline), file)
     return file
 
 
@@ -65,7 +65,7 @@ def test_the_page_is_whole_quiet_and_legible(
         assert box["height"] > 100
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
-    for text in ("text", ".bar", ".curve", ".warm", ".cold", ".work", ".way", ".floor"):
+    for text in ("text", ".bar", ".curve", ".warm", ".cold", ".work", ".way", ".baseline"):
         assert contrast(page, text) >= (4.5 if text == "text" else 2.0), text
     # In pixels of the screen, whatever the drawing's own units are.
     sizes = page.evaluate(

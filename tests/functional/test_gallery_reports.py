@@ -58,7 +58,7 @@ def test_calibration_stores_the_threshold_and_draws_the_curves(
 
 def test_one_person_is_not_enough(store: Store, tmp_path: Path) -> None:
     put(store, Ada=3)
-    with pytest.raises(GalleryError, match="takes to calibrate"):
+    with pytest.raises(GalleryError, match="takes two people to calibrate"):
         reports.calibrate(store, 0.001, tmp_path / "c.html")
 
 
@@ -84,7 +84,7 @@ def labelled(store: Store, tmp_path: Path) -> Evaluation:
     return evaluate(store, tasks, FakeFaceEncoder())
 
 
-def test_evaluation_counts_friends_and_strangers(store: Store, tmp_path: Path) -> None:
+def test_evaluation_counts_enrolled_people_and_strangers(store: Store, tmp_path: Path) -> None:
     found = labelled(store, tmp_path)
     facts = found.facts()
     assert (facts["photographs"], facts["known"], facts["strangers"]) == (5, 3, 2)

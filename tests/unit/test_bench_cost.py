@@ -96,5 +96,5 @@ def test_a_table_that_is_not_there_or_no_json(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         prices.load(tmp_path / "none.json")
     (tmp_path / "text.json").write_text("0.2 dollars")
-    with pytest.raises(InputError, match="no JSON"):
+    with pytest.raises(InputError, match="not JSON"):
         prices.load(tmp_path / "text.json")

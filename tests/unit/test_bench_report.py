@@ -15,10 +15,9 @@ from rich.console import Console
 
 from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import Billed, cost_of
-from facectl.bench.export import write_csv
 from facectl.bench.html import page
 from facectl.bench.recorder import PostTiming
-from facectl.bench.report import BenchmarkReport, Figures, Targets, rows
+from facectl.bench.report import BenchmarkReport, Figures, Targets, rows, write_csv
 from facectl.bench.run import Load, measure
 from facectl.bench.truth import Truth
 from facectl.bench.workload import Workload
@@ -88,7 +87,7 @@ def test_a_late_answer_is_told_and_still_a_frame_without_one() -> None:
     assert (figures["answered"], figures["unanswered"], figures["late"]) == (1, 1, 1)
     assert figures["without_answer"] == 1
     assert report.exit_code == 1
-    assert "1 unanswered, 0 duplicate, 1 answered too late" in printed(report)
+    assert "1 unanswered, 0 duplicate, 1 answered late" in printed(report)
 
 
 def test_a_run_that_ended_early_is_incomplete_whatever_was_measured() -> None:
@@ -109,12 +108,12 @@ def test_nothing_measured_meets_no_target() -> None:
 def test_a_client_that_was_too_slow_is_found_out() -> None:
     prompt = run_with([answered(n, 0.1) for n in range(10)])
     late = run_with([answered(n, 9.0, post=PostTiming(n * 2.0, n * 2.0, 1)) for n in range(10)])
-    assert not Figures.of(prompt).too_slow
+    assert not Figures.of(prompt).client_too_slow
     figures = Figures.of(late)
-    assert figures.too_slow
-    assert (figures.asked, figures.reached) == (pytest.approx(1.0), pytest.approx(0.5))
+    assert figures.client_too_slow
+    assert (figures.target_rate, figures.actual_rate) == (pytest.approx(1.0), pytest.approx(0.5))
     told = " ".join(bench_report.remarks(report_of(late)))
-    assert "0.50 frames a second were sent, 1.00 were asked for" in told
+    assert "0.50 frames a second were sent, 1.00 were requested" in told
 
 
 def test_the_stages_of_a_row_add_up_to_its_latency() -> None:
@@ -181,14 +180,14 @@ def test_what_is_printed() -> None:
     labels = {"f0": "Ann", "f1": "Bob"}
     run = run_with([answered(0, 0.25), answered(1, 0.35)])
     cost = cost_of({DETECTION_FUNCTION: Billed(2, 2.0, 1024, "x86_64")}, [1, 1], 1.0, CURRENT)
-    floor = Figures.of(run_with([answered(0, 0.12), answered(1, 0.12)]))
+    baseline = Figures.of(run_with([answered(0, 0.12), answered(1, 0.12)]))
     report = report_of(
-        run, truth=Truth.of(run.samples, labels), labels=labels, cost=cost, floor=floor
+        run, truth=Truth.of(run.samples, labels), labels=labels, cost=cost, baseline=baseline
     )
     text = printed(report)
     assert "2 sent, 2 answered, 0 refused, 0 unanswered, 2 duplicate" in text
     assert "Truth: 1 correct (50.0%), 1 wrong, 0 without a label" in text
-    assert "Floor: 120 ms of the mean are the platform's, 180 ms are ours" in text
+    assert "Baseline: 120 ms of the mean are the platform's, 180 ms are the pipeline's" in text
     assert "detect and embed take 100 ms, 1.80 times that" in text
     assert "for 1,000 frames" in text
     assert "prices of 2026" in text

@@ -43,7 +43,7 @@ def test_a_rank_that_floating_point_misses_is_met() -> None:
 
 
 def test_what_has_no_percentile() -> None:
-    with pytest.raises(ValueError, match="no samples"):
+    with pytest.raises(ValueError, match="at least one sample"):
         percentile([], 50)
     with pytest.raises(ValueError, match="between 0 and 100"):
         percentile(TEN, 101)
@@ -138,12 +138,12 @@ def test_the_bootstrap_agrees_with_theory_about_a_mean() -> None:
     expected = 1.96 * (2 * 8.25 / 200) ** 0.5
     assert low_and_high.low == pytest.approx(-expected, rel=0.1)
     assert low_and_high.high == pytest.approx(expected, rel=0.1)
-    assert low_and_high.holds_zero
+    assert low_and_high.contains_zero
 
 
 def test_the_bootstrap_tells_a_change_from_noise() -> None:
     changed = bootstrap_difference(TEN * 10, [t + 3 for t in TEN] * 10, means)
-    assert not changed.holds_zero
+    assert not changed.contains_zero
     assert changed.low > 1
 
 
@@ -163,8 +163,8 @@ def test_the_bootstrap_of_nothing_is_an_error() -> None:
     ("low", "high", "holds"),
     [(-2, -0.5, False), (-1, 0, True), (-0.5, 0.5, True), (0, 1, True), (0.5, 2, False)],
 )
-def test_an_interval_holds_zero_up_to_its_ends(low: float, high: float, holds: bool) -> None:
-    assert Interval(low, high).holds_zero is holds
+def test_an_interval_contains_zero_up_to_its_ends(low: float, high: float, holds: bool) -> None:
+    assert Interval(low, high).contains_zero is holds
 
 
 def test_a_statistic_is_taken_of_each_row() -> None:

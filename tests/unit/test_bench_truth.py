@@ -31,7 +31,7 @@ def test_the_courses_format_with_or_without_suffixes(tmp_path: Path) -> None:
     [
         ("Image,Name\na,b\n", "no column Results: it has Image, Name"),
         ("", "it has nothing"),
-        ("Image,Results\n", "no labels in it"),
+        ("Image,Results\n", "has no labels"),
     ],
 )
 def test_what_is_no_file_of_labels(tmp_path: Path, text: str, told: str) -> None:

@@ -32,7 +32,7 @@ def test_a_closed_loop_has_no_schedule() -> None:
     workload = Workload(concurrency=3)
     assert workload.schedule() is None
     assert workload.threads == 3
-    assert workload.asked_rate is None
+    assert workload.target_rate is None
 
 
 def test_poisson_arrivals_have_the_rate_and_an_exponential_spread() -> None:
@@ -102,8 +102,6 @@ def test_whichever_comes_first_ends_it() -> None:
 
 
 def test_the_workload_in_words() -> None:
-    assert str(Workload(rate=2)) == "open loop, 2 a second"
-    assert str(Workload(concurrency=4, warmup=5)) == (
-        "closed loop, 4 on the way at once, after 5 to warm up"
-    )
+    assert str(Workload(rate=2)) == "open loop, 2 per second"
+    assert str(Workload(concurrency=4, warmup=5)) == ("closed loop, 4 in flight, 5 warm-up frames")
     assert str(Workload(arrivals="poisson", seed=9)).endswith("Poisson arrivals, seed 9")

@@ -1,4 +1,4 @@
-"""`facectl bench`: how long a camera waits, where the time goes, what it costs."""
+"""`facectl bench`: latency end to end, by stage, and cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facectl.context import Deployment
 
 
 class _RunByDefault(TyperGroup):
-    """`facectl bench -n 100` is `facectl bench run -n 100`."""
+    """Adds the default command: `facectl bench -n 100` is `facectl bench run -n 100`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = args[0] if args else ""
@@ -28,9 +28,9 @@ app = typer.Typer(cls=_RunByDefault)
 
 @app.callback()
 def bench() -> None:
-    """Measure how long a camera waits, where the time goes, and what it costs.
+    """Measure latency end to end, by stage, and cost.
 
-    [bold]facectl bench -n 100[/bold] is [bold]facectl bench run -n 100[/bold]; all options:
+    [bold]facectl bench -n 100[/bold] means [bold]facectl bench run -n 100[/bold]; all options:
     [bold]facectl bench run --help[/bold].
     """
 
@@ -53,7 +53,7 @@ def run(
     max_faces: option.MaxFaces = 1,
     purge: option.PurgeOption = False,
     timeout: option.Timeout = 60,
-    floor: option.Floor = False,
+    baseline: option.Baseline = False,
     compare: option.Compare = None,
     labels: option.Labels = None,
     target_mean: option.TargetMean = 3.0,
@@ -64,9 +64,9 @@ def run(
     html: option.Html = None,
     json: Json = False,
 ) -> None:
-    """Send frames as a camera would, and report what one can believe.
+    """Send frames like a camera, and report latency, stages and cost.
 
-    Time counts from when a frame was due, so that a client that stalls hides nothing. Exit
+    Latency counts from when a frame was due, so that it includes delays of the client. Exit
     code 1 if a target is missed, 3 if the run ended early.
 
     [bold]Examples[/bold]
@@ -77,14 +77,14 @@ def run(
 
     facectl bench -c 4 -n 1000 --max-side 640 --warmup 10 --csv requests.csv
 
-    facectl bench --floor -c 1
+    facectl bench --baseline -c 1
 
     facectl bench photos/ --labels labels.csv --json
     """
     from facectl import prices
     from facectl.bench.benchmark import BenchmarkOptions, benchmark
     from facectl.bench.report import Targets
-    from facectl.bench.sources import load_of
+    from facectl.bench.run import load_of
     from facectl.bench.workload import Workload
     from facectl.cli.bench.progress import TerminalWatch
     from facectl.cli.bench.report import finish
@@ -103,7 +103,7 @@ def run(
         targets=Targets(target_mean, target_p99, max_unanswered),
         labels=labels,
         purge=purge,
-        floor=floor,
+        baseline=baseline,
         compare=compare,
     )
     report = benchmark(Clients(deployment), settings, TerminalWatch())
@@ -128,10 +128,10 @@ def sweep(
     price_file: option.PriceFile = None,
     json: Json = False,
 ) -> None:
-    """Give the functions several memory sizes in turn: what each costs, and how long frames take.
+    """Measure latency and cost with several memory sizes of the functions.
 
-    At the end they have the memory that they had. On the local cloud every size has the same
-    processor: only AWS tells a difference.
+    Their memory is restored afterwards. On the local cloud every size has the same processor:
+    only AWS shows a difference.
 
     [bold]Examples[/bold]
 
@@ -142,7 +142,7 @@ def sweep(
     from facectl import prices
     from facectl.bench.benchmark import BenchmarkOptions
     from facectl.bench.report import Targets
-    from facectl.bench.sources import load_of
+    from facectl.bench.run import load_of
     from facectl.bench.sweep import sizes_of, sweep
     from facectl.bench.workload import Workload
     from facectl.cli.bench.progress import TerminalWatch

@@ -1,4 +1,4 @@
-"""What is seen of a benchmark while it runs, on stderr."""
+"""Progress of a running benchmark, on stderr."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class TerminalWatch:
-    """Spinners and bars."""
+    """Shows progress as spinners and progress bars."""
 
     def tell(self, sentence: str) -> None:
-        """A line that stays."""
+        """Print a line."""
         err.print(escape(sentence), soft_wrap=True)
 
     @contextmanager
     def status(self, doing: str) -> Iterator[Callable[[str], None]]:
-        """A spinner; yields what says more."""
+        """Show a spinner; yields a function that updates its details."""
         with err.status(escape(doing)) as status:
             yield lambda more: status.update(escape(f"{doing}: {more}"))
 
     @contextmanager
     def frames(self, load: Load, doing: str) -> Iterator[Callable[[FrameCounts], None]]:
-        """A bar over the frames, or a spinner where only time ends them."""
+        """Show a progress bar of the frames, or a spinner if only the duration ends them."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),

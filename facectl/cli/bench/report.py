@@ -1,4 +1,4 @@
-"""A benchmark as a reader sees it: tables, a histogram and the verdict on stdout."""
+"""Prints a benchmark report on stdout: tables, a histogram and the verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BINS = 20
 _BAR = 40
-# A table of names by names is no wider than this.
+# Maximum names in a row or column of the confusion matrix.
 _MOST_NAMES = 8
 _MOST_CONFUSIONS = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -36,9 +36,9 @@ def finish(
     html: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Write what was asked for, print the rest, and end the command as the verdict says."""
+    """Write the requested files, print the report, and exit with the verdict's code."""
     if csv is not None:
-        from facectl.bench.export import write_csv
+        from facectl.bench.report import write_csv
 
         write_csv(report, csv)
     if html is not None:
@@ -53,8 +53,8 @@ def finish(
         err.print(f"[yellow]{escape(printable(line))}[/yellow]", soft_wrap=True)
     if not report.run.complete:
         raise IncompleteError(
-            f"The run ended early: {report.run.ended}. The report is of what was measured until "
-            f"then: {report.figures.answered} frames answered",
+            f"The run ended early: {report.run.ended}. The report covers the frames until then: "
+            f"{report.figures.answered} answered",
             hint="facectl status   or   facectl logs",
         )
     if report.exit_code:
@@ -62,7 +62,7 @@ def finish(
 
 
 def print_report(report: BenchmarkReport) -> None:
-    """All of it, the verdict last."""
+    """Print the whole report, the verdict last."""
     figures = report.figures
     if not report.run.complete:
         out.print("[bold red]INCOMPLETE[/bold red]: the run ended early")
@@ -73,12 +73,10 @@ def print_report(report: BenchmarkReport) -> None:
     out.print(_counts(figures), soft_wrap=True)
     out.print(_rates(figures), soft_wrap=True)
     if report.run.offset is not None:
-        out.print(
-            f"Clocks: {report.run.offset}; POST and poll are told apart by it", soft_wrap=True
-        )
+        out.print(f"Clocks: {report.run.offset}; it separates POST from poll", soft_wrap=True)
     else:
-        out.print("Clocks: SQS's could not be compared, so poll is part of POST", soft_wrap=True)
-    _print_floor(report)
+        out.print("Clocks: the offset to SQS is unknown, so POST includes poll", soft_wrap=True)
+    _print_baseline(report)
     if report.truth is not None:
         _print_truth(report.truth)
     out.print(_cost(report), soft_wrap=True)
@@ -88,16 +86,20 @@ def print_report(report: BenchmarkReport) -> None:
 
 
 def remarks(report: BenchmarkReport) -> list[str]:
-    """What a reader must know to believe the figures, a sentence each."""
+    """Warnings about the figures, a sentence each."""
     figures, lines = report.figures, list(report.run.problems)
-    if figures.too_slow and figures.asked is not None and figures.reached is not None:
+    if (
+        figures.client_too_slow
+        and figures.target_rate is not None
+        and figures.actual_rate is not None
+    ):
         lines.append(
-            f"This client could not keep up: {figures.reached:.2f} frames a second were sent, "
-            f"{figures.asked:.2f} were asked for. What frames waited for that is in the figures"
+            f"This client could not keep up: {figures.actual_rate:.2f} frames a second were sent, "
+            f"{figures.target_rate:.2f} were requested. The latencies include this delay"
         )
     if report.run.unclaimed:
         lines.append(
-            "The response queue holds answers that nobody takes; they slow this down. "
+            "The response queue holds answers to other clients, which delay these. "
             "facectl purge removes them"
         )
     waits = figures.stages.each.get("request_queue")
@@ -107,7 +109,7 @@ def remarks(report: BenchmarkReport) -> list[str]:
         )
     if 0 < figures.everything.count < 100:
         lines.append(
-            f"{figures.everything.count} samples: of fewer than 100 the 99th percentile is the "
+            f"{figures.everything.count} samples: with fewer than 100 the 99th percentile is the "
             "maximum"
         )
     errors = [s.error for s in report.run.samples if s.error is not None]
@@ -118,7 +120,7 @@ def remarks(report: BenchmarkReport) -> list[str]:
 
 
 def histogram_of(samples: list[float]) -> Text:
-    """Bars of frames by seconds end to end."""
+    """A bar chart of frames by seconds end to end."""
     from facectl.bench.statistics import histogram
 
     text = Text()
@@ -165,35 +167,35 @@ def _stage_table(report: BenchmarkReport) -> Table:
     stages = report.figures.stages
     table = _table(f"stages of {stages.frames} warm frames, ms")
     table.add_column("share", justify="right")
-    floor = None if report.floor is None else report.floor.stages
-    if floor is not None:
-        table.add_column("floor", justify="right")
+    baseline = None if report.baseline is None else report.baseline.stages
+    if baseline is not None:
+        table.add_column("baseline", justify="right")
     for stage in STAGES:
         if stage in stages.each:
             row = _row(WORDS[stage], stages.each[stage])
             row.append(_ms(stages.shares[stage]))
-            if floor is not None:
-                row.append(_ms(floor.shares.get(stage, 0.0)))
+            if baseline is not None:
+                row.append(_ms(baseline.shares.get(stage, 0.0)))
             table.add_row(*row)
     if stages.shares:
         total = _ms(sum(stages.shares.values()))
-        sums = [total] if floor is None else [total, _ms(sum(floor.shares.values()))]
+        sums = [total] if baseline is None else [total, _ms(sum(baseline.shares.values()))]
         table.add_row("[bold]sum[/bold]", *[""] * 8, *sums)
     return table
 
 
-def _print_floor(report: BenchmarkReport) -> None:
-    beyond, floor = report.beyond_floor, report.floor
+def _print_baseline(report: BenchmarkReport) -> None:
+    above, baseline = report.above_baseline, report.baseline
     worked = report.figures.stages.in_functions
-    if floor is None or beyond is None or worked is None or floor.warm.mean is None:
+    if baseline is None or above is None or worked is None or baseline.warm.mean is None:
         return
     table = _table("the platform alone, ms")
-    table.add_row(*_row("end to end", floor.warm))
+    table.add_row(*_row("end to end", baseline.warm))
     out.print(table)
-    times = f", {beyond / worked:.2f} times that" if worked > 0 else ""
+    times = f", {above / worked:.2f} times that" if worked > 0 else ""
     out.print(
-        f"Floor: {_ms(floor.warm.mean)} ms of the mean are the platform's, {_ms(beyond)} ms are "
-        f"ours; detect and embed take {_ms(worked)} ms{times}",
+        f"Baseline: {_ms(baseline.warm.mean)} ms of the mean are the platform's, "
+        f"{_ms(above)} ms are the pipeline's; detect and embed take {_ms(worked)} ms{times}",
         soft_wrap=True,
     )
 
@@ -209,7 +211,7 @@ def _table(title: str) -> Table:
 
 
 def _ms(seconds: float) -> str:
-    """Milliseconds, with a digit behind the point where it means something."""
+    """Milliseconds, with one decimal below 10."""
     ms = seconds * 1e3
     return f"{ms:.1f}" if abs(ms) < 10 else f"{ms:.0f}"
 
@@ -251,9 +253,9 @@ def _counts(figures: Figures) -> str:
         if figures.statuses.get(status)
     ]
     if figures.late:
-        parts.append(f"{figures.late} answered too late")
+        parts.append(f"{figures.late} answered late")
     if figures.retried:
-        parts.append(f"{figures.retried} posted again after a 429, a 5xx or a broken connection")
+        parts.append(f"{figures.retried} retried")
     return ", ".join(parts)
 
 
@@ -261,8 +263,10 @@ def _rates(figures: Figures) -> str:
     parts = []
     if figures.throughput is not None:
         parts.append(f"throughput {figures.throughput:.2f} frames/s")
-    if figures.asked is not None and figures.reached is not None:
-        parts.append(f"sent at {figures.reached:.2f} of {figures.asked:.2f} a second asked for")
+    if figures.target_rate is not None and figures.actual_rate is not None:
+        parts.append(
+            f"sent at {figures.actual_rate:.2f} of {figures.target_rate:.2f} requested frames/s"
+        )
     if figures.course_average is not None:
         parts.append(f"the course's average (wall time ÷ requests) {figures.course_average:.3f} s")
     return ", ".join(parts)

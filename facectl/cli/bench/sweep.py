@@ -1,4 +1,4 @@
-"""A sweep over memory sizes as a reader sees it: latency against cost."""
+"""Prints the result of a sweep over memory sizes: latency and cost."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def finish_sweep(results: Sequence[Swept], *, target: str, json: bool) -> None:
-    """Print the sizes with what was measured; raises IncompleteError where a run ended early."""
+    """Print the figures of each size; raises IncompleteError if a run ended early."""
     if json:
         print_json([swept.as_dict() for swept in results])
     else:
         out.print(_table(results))
     if target == "local":
         err.print(
-            "[yellow]On the local cloud every size has the same processor: these are one "
-            "figure, measured several times[/yellow]",
+            "[yellow]On the local cloud every size has the same processor: these "
+            "figures are repeated measurements[/yellow]",
             soft_wrap=True,
         )
     for swept in results:
