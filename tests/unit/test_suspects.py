@@ -447,7 +447,9 @@ def test_crops_of_no_other_space_are_compared(
     assert stage(queues).process([record("a", 10, space=space)], seconds=TIMEOUT) == ["m-a"]
     assert queues.sent == []
     failure = logged(capsys)[-1]
-    assert failure["message"] == f"the crops are of space {space}, the model of 0123/facenet"
+    assert failure["message"] == (
+        f"the crops are of embedding space {space}, the model of 0123/facenet"
+    )
 
 
 def test_a_delivery_beyond_the_last_is_a_last_one_too() -> None:
