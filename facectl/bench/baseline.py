@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from facectl.aws import Clients, cloud_errors
 from facectl.bench.signals import ended_in_order, undisturbed
 from facectl.deploy import options as remembered
-from facectl.deploy.deployer import account_of
+from facectl.deploy.deployer import read_account
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import (
@@ -103,7 +103,7 @@ def standing(clients: Clients) -> Iterator[Baseline]:
     Raises InputError where no pipeline is deployed to take the shape of,
     CloudError.
     """
-    account = account_of(clients)
+    account = read_account(clients)
     wanted = baseline_resources(clients, account)
     reader = Reader(clients, account)
     with ended_in_order():

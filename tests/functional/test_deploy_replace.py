@@ -1,4 +1,4 @@
-"""One account and region holds one deployment: who gives way to whom, in moto's AWS."""
+"""An account and region hold one deployment: which one a deploy replaces, in moto's AWS."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_another_id_of_ones_own_does_not_give_way(cloud: Clients) -> None:
     refused = facectl(*MINE)
     assert isinstance(refused.exception, CloudError)
     assert str(refused.exception) == (
-        "This place belongs to the deployment of ASU ID "
-        "other on aws, us-east-1, account 123456789012: one account and region holds one deployment"
+        "This account and region hold the deployment of ASU ID "
+        "other on aws, us-east-1, account 123456789012: there can be only one deployment"
     )
     assert refused.exception.hint == (
         "facectl deploy --asu-id mine --target aws --region us-east-1 --account 123456789012 "
