@@ -159,20 +159,20 @@ def test_destroy_asks_and_leaves_nothing(cloud: Clients) -> None:
 
 
 @pytest.mark.usefixtures("cloud")
-def test_an_interrupted_deploy_is_gone_on_with_by_its_name(
+def test_an_interrupted_deploy_is_resumed_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    carry_out = deployer.carry_out
+    apply_step = deployer.apply_step
     done = []
 
     def until_the_fifth(step: Any, context: Any) -> None:
         if len(done) == 5:
             raise KeyboardInterrupt
-        carry_out(step, context)
+        apply_step(step, context)
         done.append(step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployer, "carry_out", until_the_fifth)
+        patch.setattr(deployer, "apply_step", until_the_fifth)
         facectl(*FIRST, "--memory", "4096")
     # Neither the ASU ID nor the memory is said again.
     second = facectl("deploy", "--json")
