@@ -121,16 +121,16 @@ def test_a_demo_that_was_interrupted_while_it_gave_way_still_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _deploy_demo()
-    carry_out, done = deployer.carry_out, []
+    apply_step, done = deployer.apply_step, []
 
     def until_the_sixth(step: Any, context: Any) -> None:
         if len(done) == 6:
             raise KeyboardInterrupt
-        carry_out(step, context)
+        apply_step(step, context)
         done.append(step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployer, "carry_out", until_the_sixth)
+        patch.setattr(deployer, "apply_step", until_the_sixth)
         facectl(*MINE)
     assert key("demo") in records.known()
     finished = facectl("deploy")
