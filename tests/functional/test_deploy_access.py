@@ -242,7 +242,7 @@ def test_a_quota_that_is_too_low_says_what_to_do() -> None:
         "Specified ReservedConcurrentExecutions for function decreases account's "
         "UnreservedConcurrentExecution below its minimum value of [10].",
     )
-    with stub, pytest.raises(CloudError, match="the account's concurrency limit is too low") as caught:
+    with stub, pytest.raises(CloudError, match="concurrency limit is too low") as caught:
         apply_step(Create(FUNCTION), Time().context(clients))
     assert "--reserved-concurrency" in str(caught.value.hint)
 
