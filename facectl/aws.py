@@ -1,4 +1,4 @@
-"""The only module that makes boto3 clients, and the one that names AWS's errors in our words."""
+"""The only module that creates boto3 clients; maps botocore errors to FacectlErrors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 ClientError = boto.ClientError
 WaiterError = boto.WaiterError
 
-# The codes with which the services say that there is no such thing.
+# Error codes for a resource that does not exist.
 MISSING = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
@@ -53,9 +53,9 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 _EXPIRED = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
 )
-# A signature is good for minutes around the time that it states.
+# A signature is valid for a few minutes around its timestamp.
 _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
-# The local cloud takes any key, and its account is this one unless the key is a number.
+# The local cloud accepts any key; a numeric key would select another account.
 _LOCAL_KEY = "test"
 _CONFIG = Config(
     connect_timeout=5,
@@ -63,17 +63,17 @@ _CONFIG = Config(
     retries={"mode": "standard", "max_attempts": 4},
     user_agent_extra="facectl",
 )
-# A dead emulator will not come back within a retry, so say so at once.
+# A stopped emulator does not return during a retry, so fail early.
 _LOCAL_CONFIG = _CONFIG.merge(
     Config(connect_timeout=2, retries={"mode": "standard", "max_attempts": 2})
 )
 
 
 class _Once(Generic[T]):
-    """A property of `Clients` that is made on first use, by one thread alone.
+    """A property of `Clients`, created once on first use under a lock.
 
     `functools.cached_property` has had no lock since Python 3.12, and a boto3 session
-    must not make two clients at once.
+    must not create two clients at the same time.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -92,7 +92,7 @@ class _Once(Generic[T]):
     def __get__(self, clients: Clients | None, _owner: type) -> T | _Once[T]:
         if clients is None:
             return self
-        # Once made, the instance's own attribute is found first and this is not called.
+        # After the first call the instance attribute hides this descriptor.
         with clients.lock:
             if self._name not in clients.__dict__:
                 clients.__dict__[self._name] = self._make(clients)
@@ -101,17 +101,18 @@ class _Once(Generic[T]):
 
 
 class Clients:
-    """The boto3 clients of one deployment, each made on first use; safe to share by threads."""
+    """The boto3 clients of one deployment, created on first use; thread-safe."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        # One property may need another: the account's number is asked for through a client.
+        # Reentrant: one property may need another (`account` needs `sts`).
         self.lock = RLock()
         local = deployment.target == "local"
         if local and deployment.endpoint_url is None:
-            # Without an address boto3 would turn to AWS itself.
+            # Without an endpoint boto3 would call AWS.
             raise NotRunningError(
-                "Nothing says where the local cloud is", hint="facectl local up; facectl deploy"
+                "The endpoint of the local cloud is unknown",
+                hint="facectl local up; facectl deploy",
             )
         self._config = _LOCAL_CONFIG if local else _CONFIG
         try:
@@ -150,7 +151,7 @@ class Clients:
 
     @_Once
     def s3(self) -> S3Client:
-        # Path-style on the local cloud: bucket.127.0.0.1 is no host name.
+        # Path style on the local cloud: bucket.127.0.0.1 does not resolve.
         style = Config(s3={"addressing_style": "path"}) if self.deployment.endpoint_url else None
         return self._session.client(
             "s3",
@@ -160,7 +161,7 @@ class Clients:
 
     @_Once
     def logs(self) -> CloudWatchLogsClient:
-        # StartLiveTail's own host, streaming-logs..., is a name that only AWS has.
+        # Only AWS has the host prefix of StartLiveTail (streaming-logs...).
         plain = Config(inject_host_prefix=False) if self.deployment.endpoint_url else None
         return self._session.client(
             "logs",
@@ -182,20 +183,20 @@ class Clients:
     @_Once
     def identity(self) -> str:
         """The ARN of the user, or of the session of a role, that the credentials belong to."""
-        with cloud_errors("asking whose credentials these are", self.deployment):
+        with cloud_errors("reading the identity of the credentials", self.deployment):
             return self.sts.get_caller_identity()["Arn"]
 
     @property
     def partition(self) -> str:
-        """The part of the world that ARNs begin with: `aws`, `aws-cn`, `aws-us-gov`."""
+        """The AWS partition of ARNs: `aws`, `aws-cn`, `aws-us-gov`."""
         return self.identity.split(":")[1]
 
     def regions(self) -> list[str]:
-        """The regions that have Lambda, by botocore's own list of this partition."""
+        """The regions that have Lambda, by botocore's list for the partition."""
         return self._session.get_available_regions("lambda", partition_name=self.partition)
 
     def credentials(self) -> ReadOnlyCredentials | None:
-        """The credentials as they are now, for signing requests that boto3 does not make."""
+        """The current credentials, to sign requests made without boto3."""
         found = self._session.get_credentials()
         return found.get_frozen_credentials() if found else None
 
@@ -211,9 +212,9 @@ class Clients:
 
 
 def with_account(deployment: Deployment) -> Deployment:
-    """The deployment with the account that its credentials belong to.
+    """The deployment with the account of its credentials.
 
-    Raises InputError where the deployment is another account's, and CloudError.
+    Raises InputError if the deployment is in another account, and CloudError.
     """
     if deployment.target == "local":
         return replace(deployment, account=LOCAL_ACCOUNT)
@@ -229,7 +230,7 @@ def with_account(deployment: Deployment) -> Deployment:
 
 
 def profile_region(profile: str | None) -> str | None:
-    """The region in the AWS configuration of a profile, or of the default one."""
+    """The region in the AWS configuration of a profile, or of the default profile."""
     try:
         return boto3.Session(profile_name=profile).region_name
     except boto.ProfileNotFound as error:
@@ -244,7 +245,7 @@ def _no_profile(error: boto.ProfileNotFound) -> InputError:
 
 @contextmanager
 def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
-    """Turn botocore's errors, most specific first, into FacectlErrors that say what was tried."""
+    """Map botocore's errors to FacectlErrors whose message starts with the operation `doing`."""
     try:
         yield
     except FacectlError:
@@ -269,7 +270,7 @@ def error_code(error: boto.ClientError) -> str:
 
 
 def is_passing(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` may go away by itself: no answer, throttled, 5xx."""
+    """Whether an error of `cloud_errors` is transient: no response, throttled or 5xx."""
     if isinstance(error, NotRunningError):
         return True
     cause = error.__cause__
@@ -280,19 +281,19 @@ def is_passing(error: CloudError) -> bool:
 
 
 def is_missing(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` says that there is no such thing."""
+    """Whether an error of `cloud_errors` reports a missing resource."""
     cause = error.__cause__
     return isinstance(cause, boto.ClientError) and error_code(cause) in MISSING
 
 
 def is_denied(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` says that the credentials don't allow it."""
+    """Whether an error of `cloud_errors` reports missing permissions."""
     cause = error.__cause__
     return isinstance(cause, boto.ClientError) and error_code(cause) in _DENIED
 
 
 def is_expired(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` says that the credentials no longer work."""
+    """Whether an error of `cloud_errors` reports expired credentials."""
     cause = error.__cause__
     if isinstance(cause, boto.ClientError):
         return error_code(cause) in _EXPIRED
@@ -300,7 +301,7 @@ def is_expired(error: CloudError) -> bool:
 
 
 def unless_missing(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """What the call returns; None where AWS answers that the thing it is about does not exist."""
+    """The result of the call; None if AWS reports that the resource does not exist."""
     try:
         return call(*args, **kwargs)
     except boto.ClientError as error:

@@ -1,4 +1,4 @@
-"""The two consoles: results go to stdout, everything else to stderr."""
+"""The two consoles: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ err = Console(stderr=True, highlight=False)
 
 
 def print_json(data: Mapping[str, Any] | list[Any]) -> None:
-    """One JSON document on stdout, without colour or wrapping."""
+    """Print one JSON document on stdout, without colour or wrapping."""
     sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")

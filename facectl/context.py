@@ -1,7 +1,7 @@
-"""Which deployment the commands talk to: flags, then FACECTL_* variables, then the current one.
+"""Chooses the deployment of a command: flags, then FACECTL_* variables, then the current one.
 
-A deployment is an ASU ID in one place: target, region and account. Each is
-remembered in a file of its own (`facectl.records`), one of which is current.
+A deployment is an ASU ID in one target, region and account. Each has a record
+(`facectl.records`); one of the records is current.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from facectl.naming import Names, is_asu_id
 Target = Literal["aws", "local"]
 TARGETS: tuple[Target, ...] = ("aws", "local")
 DEFAULT_REGION = "us-east-1"
-# MiniStack's account, whoever asks.
+# The account of MiniStack, whatever the credentials.
 LOCAL_ACCOUNT = "000000000000"
 _UNKNOWN = "unknown"
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -28,7 +28,7 @@ _KEY = re.compile(r"(?P<target>aws|local)-(?P<region>[a-z0-9-]+)-(?P<account>\d{
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What flags and FACECTL_* variables say; None where they say nothing."""
+    """The values of flags and FACECTL_* variables; None if unset."""
 
     asu_id: str | None = None
     target: Target | None = None
@@ -54,24 +54,24 @@ class Overrides:
             )
 
     def match(self, key: Key) -> bool:
-        """Whether no flag and no variable excludes this deployment."""
-        said = (
+        """Whether every set value equals that of the key."""
+        pairs = (
             (self.asu_id, key.asu_id),
             (self.target, key.target),
             (self.region, key.region),
             (self.account, key.account),
         )
-        return all(None in pair or pair[0] == pair[1] for pair in said)
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     @property
     def complete(self) -> bool:
-        """Whether they name a deployment without what is remembered."""
+        """Whether they name a deployment without a record."""
         return None not in (self.asu_id, self.target, self.region)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What tells one deployment from every other; `account` None where it is not known yet."""
+    """The unique key of a deployment; `account` None until it is known."""
 
     asu_id: str
     target: Target
@@ -80,12 +80,12 @@ class Key:
 
     @property
     def place(self) -> str:
-        """The deployment without its ASU ID, as file names have it."""
+        """Target, region and account, as in file names."""
         return f"{self.target}-{self.region}-{self.account or _UNKNOWN}"
 
     @property
     def name(self) -> str:
-        """One word for the deployment."""
+        """The name of the deployment's record."""
         return f"{self.asu_id}/{self.place}"
 
     @property
@@ -100,7 +100,7 @@ class Key:
 
     @classmethod
     def parse(cls, name: str) -> Key | None:
-        """The key of that `name`; None where it is none."""
+        """The key with this `name`; None for an invalid name."""
         asu_id, _, place = name.partition("/")
         found = _KEY.fullmatch(place)
         if found is None or not is_asu_id(asu_id):
@@ -112,7 +112,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One deployment: enough to reach its queues and functions without asking AWS."""
+    """One deployment: what is needed to reach its queues and functions."""
 
     asu_id: str
     target: Target
@@ -120,12 +120,12 @@ class Deployment:
     profile: str | None = None
     endpoint_url: str | None = None
     function_url: str | None = None
-    # Of the model that was deployed: shown wherever a name is.
+    # Of the deployed model; shown with every recognized name.
     space: str | None = None
     synthetic: bool = False
-    # Who may call the Function URL; None where it was not deployed from here.
+    # Who may call the Function URL; None if not deployed from this computer.
     auth: Literal["iam", "none"] | None = None
-    # The twelve digits of the AWS account; None until AWS was asked.
+    # The twelve digits of the AWS account; None until it is known.
     account: str | None = None
     # Made by `facectl demo`: deploying another ASU ID in its place removes it.
     demo: bool = False
@@ -136,7 +136,7 @@ class Deployment:
 
     @property
     def key(self) -> Key:
-        """What tells it from every other deployment."""
+        """The unique key of the deployment."""
         account = LOCAL_ACCOUNT if self.target == "local" else self.account
         return Key(self.asu_id, self.target, self.region, account)
 
@@ -147,7 +147,7 @@ class Deployment:
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Deployment:
-        """A deployment as it was written down, by this version of facectl or another one.
+        """A deployment from its record, written by this or another version of facectl.
 
         Raises InputError, TypeError and ValueError.
         """
@@ -155,17 +155,17 @@ class Deployment:
         found = cls(**{name: value for name, value in data.items() if name in known})
         Names(found.asu_id)
         if found.target not in TARGETS:
-            raise ValueError(f"{found.target!r} is no target")
+            raise ValueError(f"{found.target!r} is not a target")
         if Key.parse(found.key.name) != found.key:
-            raise ValueError(f"{found.key} is no deployment")
+            raise ValueError(f"{found.key} is not a deployment")
         return found
 
 
 def resolve(overrides: Overrides, *, new: bool = False) -> Deployment:
-    """The deployment to talk to; raises InputError where that is not clear.
+    """The deployment that a command acts on; raises InputError if it is ambiguous or unknown.
 
-    `new`: ASU ID, target and region together may name a second deployment of an
-    ASU ID that is deployed in another region or account.
+    `new`: ASU ID, target and region may name a second deployment of an ASU ID that
+    is deployed in another region or account.
     """
     from facectl import records
 
@@ -178,11 +178,11 @@ def resolve(overrides: Overrides, *, new: bool = False) -> Deployment:
     if overrides.asu_id is None and current is not None and overrides.match(current):
         return _overridden(records.read(current), overrides)
     known = records.known(asu_id)
-    meant = [key for key in known if overrides.match(key)]
-    if len(meant) > 1:
-        raise _ambiguous(asu_id, meant)
-    if meant:
-        return _overridden(records.read(meant[0]), overrides)
+    matching = [key for key in known if overrides.match(key)]
+    if len(matching) > 1:
+        raise _ambiguous(asu_id, matching)
+    if matching:
+        return _overridden(records.read(matching[0]), overrides)
     elsewhere = [key for key in known if overrides.target in (None, key.target)]
     if elsewhere and not (new and overrides.complete):
         raise _elsewhere(elsewhere, overrides, new=new)
@@ -192,7 +192,7 @@ def resolve(overrides: Overrides, *, new: bool = False) -> Deployment:
 
 
 def check_region(region: str, source: str) -> None:
-    """Raise InputError for what can't be the name of a region."""
+    """Raise InputError for an invalid region name."""
     if len(region) > 40 or not _REGION.fullmatch(region):
         raise InputError(
             f"{source} {region!r} is not the name of a region", hint="--region us-east-1"
@@ -211,7 +211,7 @@ def _overridden(deployment: Deployment, overrides: Overrides) -> Deployment:
 
 
 def _region(target: Target, profile: str | None, environment: Mapping[str, str]) -> str:
-    """The region of a deployment of which neither a flag nor a record says it."""
+    """The default region of a deployment without a region flag and a record."""
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if region := environment.get(variable):
             check_region(region, variable)
@@ -236,17 +236,17 @@ def _nothing_chosen(known: Sequence[Key]) -> InputError:
     )
 
 
-def _ambiguous(asu_id: str, meant: Sequence[Key]) -> InputError:
+def _ambiguous(asu_id: str, matching: Sequence[Key]) -> InputError:
     for flag, values in (
-        ("--target", [key.target for key in meant]),
-        ("--region", [key.region for key in meant]),
-        ("--account", [key.account or "" for key in meant]),
+        ("--target", [key.target for key in matching]),
+        ("--region", [key.region for key in matching]),
+        ("--account", [key.account or "" for key in matching]),
     ):
         if len(set(values)) > 1:
             hint = "   or   ".join(f"{flag} {value}" for value in dict.fromkeys(values) if value)
             break
     return InputError(
-        f"ASU ID {asu_id} is deployed in {len(meant)} places; say which one:{_listed(meant)}",
+        f"ASU ID {asu_id} is deployed in {len(matching)} places; say which one:{_listed(matching)}",
         hint=hint,
     )
 

@@ -1,9 +1,9 @@
-"""The errors that facectl raises on purpose, and what a command ends with.
+"""The error classes of facectl and the exit codes of commands.
 
     FacectlError            anything the reader can do something about   exit 1
     ├── InputError          a wrong argument, file or folder             exit 2
     ├── IncompleteError     the run ended before its work was done       exit 3
-    ├── CloudError          AWS, or the local cloud, did not do it       exit 4
+    ├── CloudError          AWS or the local cloud refused or failed     exit 4
     │   ├── NotRunningError nothing answers at the endpoint              exit 4
     │   └── UnansweredError a frame was refused or not answered          exit 1
     ├── ModelError          a model is missing, damaged or foreign       exit 5
@@ -18,7 +18,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a command ends with, the same of every command."""
+    """The exit codes of all commands."""
 
     OK = 0
     FOUND = 1

@@ -1,4 +1,4 @@
-"""Every resource name of one ASU ID."""
+"""The resource names of an ASU ID."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _ASU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
 
 
 def is_asu_id(text: str) -> bool:
-    """Whether AWS takes the names that this ASU ID would give."""
+    """Whether the resource names of this ASU ID are valid on AWS."""
     return _ASU_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that belong to one ASU ID; raises InputError for one that AWS would refuse."""
+    """The resource names of one ASU ID; raises InputError for an invalid ASU ID."""
 
     asu_id: str
 
@@ -59,7 +59,7 @@ class Names:
         return f"facectl-{self.asu_id}-recognition"
 
     def bucket(self, account: str, region: str) -> str:
-        """The bucket of the gallery and of code packages; bucket names are shared by all of AWS."""
+        """The gallery's bucket; bucket names are global, so it contains account and region."""
         return f"facectl-{self.asu_id.lower().replace('_', '-')}-{account}-{region}".replace(
             "--", "-"
         )

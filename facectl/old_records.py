@@ -1,10 +1,10 @@
-"""The files in which earlier versions of facectl remembered deployments.
+"""Reads the deployment files of earlier versions of facectl.
 
     deployments/ID.json            the deployment, one for each ASU ID
     deployments/ID.options.json    {"target": ..., "options": {...}}
     deployments/current            the ASU ID
 
-After their migration to records (`facectl.records`) they are kept in `deployments/migrated`.
+After their migration to records (`facectl.records`) they are moved to `deployments/migrated`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _OPTIONS = ".options.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
-    """A deployment as an earlier version remembered it."""
+class OldRecord:
+    """A deployment and its options from the files of an earlier version."""
 
     deployment: Deployment
     options: Mapping[str, Any]
@@ -35,8 +35,8 @@ def present(folder: Path) -> bool:
     return any(_files(folder))
 
 
-def read(folder: Path, asu_id: str | None = None) -> Iterator[Old | InputError]:
-    """Each remembered deployment, or what is wrong with its files; of one ASU ID, or of all."""
+def read(folder: Path, asu_id: str | None = None) -> Iterator[OldRecord | InputError]:
+    """Each old record, or the error of its damaged files; of one ASU ID or of all."""
     for file in _files(folder) if asu_id is None else [folder / f"{asu_id}.json"]:
         found = _read(file)
         if found is not None:
@@ -47,7 +47,7 @@ def archive(folder: Path, asu_id: str) -> None:
     """Move the files of a migrated deployment to the folder `migrated`."""
     kept = folder / "migrated"
     kept.mkdir(exist_ok=True)
-    # The deployment last: an interrupted migration is recognised by it.
+    # The deployment last: its file marks an unfinished migration.
     for name in (f"{asu_id}{_OPTIONS}", f"{asu_id}.json"):
         if (folder / name).exists():
             (folder / name).replace(kept / name)
@@ -57,17 +57,17 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.glob("*.json") if not file.name.endswith(_OPTIONS))
 
 
-def _read(file: Path) -> Old | InputError | None:
+def _read(file: Path) -> OldRecord | InputError | None:
     try:
         return _parse(file)
     except FileNotFoundError:
-        # There is none, or another process has migrated it.
+        # There is no file, or another process migrated it.
         return None
     except InputError as error:
         return error
 
 
-def _parse(file: Path) -> Old:
+def _parse(file: Path) -> OldRecord:
     try:
         deployment = Deployment.parse(json.loads(file.read_text()))
         if deployment.asu_id != file.stem:
@@ -79,7 +79,7 @@ def _parse(file: Path) -> Old:
         ) from error
     if deployment.target == "local" and deployment.asu_id == DEMO_ASU_ID:
         deployment = replace(deployment, demo=True)
-    return Old(deployment, _options(file.with_name(f"{file.stem}{_OPTIONS}"), deployment))
+    return OldRecord(deployment, _options(file.with_name(f"{file.stem}{_OPTIONS}"), deployment))
 
 
 def _options(file: Path, deployment: Deployment) -> Mapping[str, Any]:
@@ -88,7 +88,7 @@ def _options(file: Path, deployment: Deployment) -> Mapping[str, Any]:
     try:
         data = json.loads(file.read_text())
         options = dict(data["options"])
-        # Options of the other target were not used either.
+        # Options of another target were never used.
         return options if data["target"] == deployment.target else {}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file} is damaged: {error}", hint=f"rm '{file}'") from error

@@ -1,7 +1,7 @@
-"""Where facectl keeps things on this computer, and how it writes them.
+"""The folders for state, cache and data on this computer, and atomic file writes.
 
-`FACECTL_HOME` puts everything below one folder; otherwise the platform's own
-places for state, cache and data are used.
+`FACECTL_HOME` puts all of them below one folder; the default are the platform's
+folders for state, cache and data.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ def _place(kind: str, default: Path) -> Path:
 
 
 def state_dir() -> Path:
-    """Remembered deployments, the local cloud's process and log."""
+    """The folder of deployment records and of the local cloud's process and log."""
     return _place("state", platformdirs.user_state_path("facectl"))
 
 
 def cache_dir() -> Path:
-    """Downloads that can be had again."""
+    """The folder of downloads, which can be repeated."""
     return _place("cache", platformdirs.user_cache_path("facectl"))
 
 
 def data_dir() -> Path:
-    """Built models and galleries."""
+    """The folder of built models and galleries."""
     return _place("data", platformdirs.user_data_path("facectl"))
 
 
 @contextmanager
 def atomic_write(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
-    """Open a binary file that replaces `path` when the block ends well, and else leaves no trace.
+    """Open a binary file that replaces `path` if the block succeeds, and is removed if it raises.
 
-    The bytes are on the disk (fsync) before the name points at them.
+    The file is synced to disk (fsync) before it is renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = NamedTemporaryFile(  # noqa: SIM115 - renamed, not deleted, at the end

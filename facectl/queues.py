@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 from facectl.aws import Clients
 
-_VISIBLE = "ApproximateNumberOfMessages"
-_IN_FLIGHT = "ApproximateNumberOfMessagesNotVisible"
-_DELAYED = "ApproximateNumberOfMessagesDelayed"
+_VISIBLE: Final = "ApproximateNumberOfMessages"
+_IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
+_DELAYED: Final = "ApproximateNumberOfMessagesDelayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +30,9 @@ class QueueCounts:
 
 def queue_counts(clients: Clients, url: str) -> QueueCounts:
     """Return the message counts of a queue; raises botocore's errors."""
-    answer: Mapping[str, Any] = clients.sqs.get_queue_attributes(
+    attributes = clients.sqs.get_queue_attributes(
         QueueUrl=url, AttributeNames=[_VISIBLE, _IN_FLIGHT, _DELAYED]
-    )
-    attributes = answer["Attributes"]
+    )["Attributes"]
     return QueueCounts(
         visible=int(attributes[_VISIBLE]),
         in_flight=int(attributes[_IN_FLIGHT]),

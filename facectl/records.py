@@ -1,11 +1,10 @@
-"""What is remembered of each deployment, and which one is current.
+"""Stores a record for each deployment, and which record is current.
 
     deployments/current                          the name of a record
     deployments/records/ID/TARGET-REGION-ACCOUNT.json
 
-A record is the deployment with the options that it was deployed with, in one
-file, so that the two can't be of different deployments. The account is
-`unknown` until AWS was asked for it.
+A record holds a deployment and the options of its last deploy in one file, so
+that they always match. The account is `unknown` until it is read from AWS.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from facectl.naming import is_asu_id
 
 
 def remember(deployment: Deployment, options: Mapping[str, Any] | None = None) -> Path:
-    """Write the deployment down and make it the current one.
+    """Write the record of the deployment and make it the current one.
 
-    `options` None keeps those that are written down. The record of a
-    deployment whose account was not known becomes that of the account.
+    `options` None keeps the recorded options. A record without an account is
+    replaced by the one with the account.
     """
     with _locked():
         file = _file(deployment.key)
@@ -43,7 +42,7 @@ def remember(deployment: Deployment, options: Mapping[str, Any] | None = None) -
 
 
 def forget(key: Key) -> None:
-    """Remove what was written down about one deployment, and nothing else."""
+    """Delete the record of one deployment."""
     with _locked():
         # The account may have become known since the record was written.
         gone = (key, replace(key, account=None))
@@ -54,16 +53,15 @@ def forget(key: Key) -> None:
 
 
 def use(key: Key) -> None:
-    """Make a remembered deployment the current one."""
+    """Make a recorded deployment the current one."""
     with _locked():
         _make_current(key)
 
 
 def current() -> Key | None:
-    """The deployment that commands use where none is named; None where there is none.
+    """The deployment that commands use by default; None if there is none.
 
-    Raises InputError where it was remembered by an earlier version of facectl
-    in a file that is damaged.
+    Raises InputError if the file of an earlier version of facectl is damaged.
     """
     _migrate()
     key = _read_current()
@@ -71,9 +69,9 @@ def current() -> Key | None:
 
 
 def known(asu_id: str | None = None) -> list[Key]:
-    """The remembered deployments, of one ASU ID or of all; raises InputError.
+    """The recorded deployments, of one ASU ID or of all.
 
-    That is where a file of an earlier version of facectl can't be read.
+    Raises InputError if the file of an earlier version of facectl is damaged.
     """
     _migrate()
     if asu_id is None:
@@ -92,30 +90,30 @@ def known(asu_id: str | None = None) -> list[Key]:
 
 
 def find(key: Key) -> Key | None:
-    """The key that the deployment is remembered by: its account may have become known since."""
+    """The key of the deployment's record, with or without account; None without a record."""
     keys = known(key.asu_id)
     return next((each for each in (key, replace(key, account=None)) if each in keys), None)
 
 
 def read(key: Key) -> Deployment:
-    """The remembered deployment; raises InputError where its file is damaged."""
+    """The recorded deployment; raises InputError if its file is damaged."""
     return _parse(_load(key), key)
 
 
 def recall(key: Key) -> Deployment | None:
-    """The remembered deployment; None where there is none."""
+    """The recorded deployment; None without a record."""
     found = find(key)
     return None if found is None else read(found)
 
 
 def options(key: Key) -> dict[str, Any]:
-    """The options that the deployment was deployed with; none where it is not remembered."""
+    """The options of the deployment's last deploy; empty without a record."""
     found = find(key)
     return {} if found is None else _options(found)
 
 
 def read_all() -> list[Deployment | InputError]:
-    """Every remembered deployment, or what is wrong with its file."""
+    """Every recorded deployment, or the error of its damaged file."""
     _migrate()
     damaged = [found for found in old_records.read(_folder()) if isinstance(found, InputError)]
     return [*map(_read_or_error, known()), *damaged]
@@ -159,7 +157,7 @@ def _read_current() -> Key | None:
     text = _current_text()
     if not is_asu_id(text):
         return Key.parse(text)
-    # As earlier versions wrote it: the ASU ID alone.
+    # Earlier versions wrote only the ASU ID.
     _check_migrated(text)
     found = list((_records() / text).glob("*.json"))
     return Key.parse(f"{text}/{found[0].stem}") if len(found) == 1 else None
@@ -208,7 +206,7 @@ def _options(key: Key) -> dict[str, Any]:
 
 def _damage(key: Key, error: object) -> InputError:
     file = _file(key)
-    # Resources have fixed names, so that a deploy finds them without the record.
+    # Resources have fixed names, so a deploy finds them without the record.
     return InputError(
         f"{file} is damaged: {error}", hint=f"rm '{file}'; facectl deploy {key.flags}"
     )
@@ -216,7 +214,7 @@ def _damage(key: Key, error: object) -> InputError:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Give this process alone the records to write, with old files migrated."""
+    """Lock the records for writing, and migrate old files."""
     _folder().mkdir(parents=True, exist_ok=True)
     file = _folder() / ".lock"
     file.touch(mode=0o600)
@@ -233,10 +231,10 @@ def _migrate() -> None:
 
 
 def _migrate_locked() -> None:
-    """Turn the files of earlier versions into records; damaged files stay where they are.
+    """Migrate the files of earlier versions to records; leave damaged files.
 
-    Each record is complete before its old files are archived, so that the next
-    command finishes an interrupted migration. An existing record is newer.
+    Each record is complete before its old files are archived, so the next command
+    finishes an interrupted migration. An existing record is newer and is kept.
     """
     for old in old_records.read(_folder()):
         if isinstance(old, InputError):
@@ -250,7 +248,7 @@ def _migrate_locked() -> None:
 
 
 def _check_migrated(asu_id: str) -> None:
-    """Raise InputError where the files that an earlier version wrote of this ID are damaged."""
+    """Raise InputError if an earlier version's files of this ASU ID are damaged."""
     for found in old_records.read(_folder(), asu_id):
         if isinstance(found, InputError):
             raise found

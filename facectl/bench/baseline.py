@@ -17,7 +17,7 @@ from types import FrameType
 
 from facectl.aws import Clients, cloud_errors
 from facectl.deploy import options as remembered
-from facectl.deploy.deployer import account_of
+from facectl.deploy.deployer import read_account
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import (
@@ -106,7 +106,7 @@ def deployed_baseline(clients: Clients) -> Iterator[Baseline]:
 
     Raises InputError if the pipeline is not deployed, CloudError.
     """
-    account = account_of(clients)
+    account = read_account(clients)
     wanted = baseline_resources(clients, account)
     reader = Reader(clients, account)
     with termination_as_interrupt():

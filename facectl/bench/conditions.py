@@ -10,7 +10,7 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.bench.run import Load
-from facectl.deploy.deployer import account_of
+from facectl.deploy.deployer import read_account
 from facectl.deploy.models import Function
 from facectl.deploy.reader import Reader
 from facectl.errors import CloudError
@@ -52,7 +52,7 @@ def functions(clients: Clients) -> dict[str, Function]:
     found = {}
     try:
         with cloud_errors("reading the functions", clients.deployment):
-            reader = Reader(clients, account_of(clients))
+            reader = Reader(clients, read_account(clients))
             for name in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
                 function = reader.function(name)
                 if function is not None:

@@ -15,7 +15,7 @@ from facectl.aws import Clients, cloud_errors
 from facectl.bench.baseline import signals_ignored, termination_as_interrupt
 from facectl.bench.benchmark import BenchmarkOptions, Watch, benchmark
 from facectl.bench.report import BenchmarkReport
-from facectl.deploy.deployer import account_of
+from facectl.deploy.deployer import read_account
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account, Change, Function, Update
 from facectl.deploy.reader import Reader
@@ -83,7 +83,7 @@ def sweep(
 @contextmanager
 def _resizing(clients: Clients) -> Iterator[Callable[[int], None]]:
     """Yield a function that sets the memory of both functions; restore it after the block."""
-    account = account_of(clients)
+    account = read_account(clients)
     before = _functions(clients, account)
     with termination_as_interrupt():
         try:

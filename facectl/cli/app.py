@@ -1,4 +1,4 @@
-"""The root command: global options, and how an error reaches the reader."""
+"""The root command: global options and the output of errors."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ app.add_typer(logs_command.app, name="logs")
 app.add_typer(models_command.app)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         out.print(f"facectl {metadata.version('facectl')}")
         raise typer.Exit
 
@@ -73,16 +73,16 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; a FacectlError becomes a message, a hint and its exit code."""
+    """Run the CLI; print a FacectlError as message and hint, and exit with its code."""
     debug = "--debug" in sys.argv
-    # A global option is one wherever it stands: `facectl send --debug` is what people type.
+    # Accept --debug anywhere, as in `facectl send --debug`.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments, prog_name="facectl")
     except FacectlError as error:
         if debug:
             raise
-        # Ids, names and AWS's own words may hold brackets.
+        # IDs, names and AWS messages may contain Rich markup.
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         if error.hint:
             err.print(f"  Next: [bold]{escape(error.hint)}[/bold]", soft_wrap=True)

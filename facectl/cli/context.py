@@ -1,4 +1,4 @@
-"""`facectl context list | use | show`: which deployment the commands talk to."""
+"""`facectl context list | use | show`: the deployment that commands act on."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ app = typer.Typer(invoke_without_command=True)
 @app.callback()
 @with_overrides
 def context(overrides: Overrides, command: typer.Context, json: Json = False) -> None:
-    """Say which deployment the commands talk to, and choose another one.
+    """Show or choose the deployment that commands act on.
 
-    Flags count first (--asu-id, --target, --region, --account), then FACECTL_ASU_ID and so on,
-    then the current deployment: the one that was deployed, or chosen, last.
+    Order: flags (--asu-id, --target, --region, --account), then variables (FACECTL_ASU_ID, ...),
+    then the current deployment, which the last `deploy` or `context use` set.
     [bold]facectl context[/bold] is [bold]facectl context show[/bold].
 
     [bold]Examples[/bold]
@@ -43,7 +43,7 @@ def context(overrides: Overrides, command: typer.Context, json: Json = False) ->
 @app.command()
 @with_deployment
 def show(deployment: Deployment, json: Json = False) -> None:
-    """Show which deployment the commands talk to.
+    """Show the deployment that commands act on.
 
     [bold]Examples[/bold]
 
@@ -67,7 +67,7 @@ def list_(json: Json = False) -> None:
     read = records.read_all()
     found = [each for each in read if isinstance(each, Deployment)]
     problems = [each for each in read if isinstance(each, InputError)]
-    # Where it is damaged, that is one of the problems.
+    # A damaged current record is one of the problems.
     current = None
     with suppress(InputError):
         current = records.current()
@@ -92,7 +92,7 @@ def list_(json: Json = False) -> None:
 def use(
     overrides: Overrides,
     name: Annotated[
-        str | None, typer.Argument(metavar="ASU_ID", help="Whose deployment; or --asu-id.")
+        str | None, typer.Argument(metavar="ASU_ID", help="ASU ID, instead of --asu-id.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -44,9 +44,10 @@ def demo(
 
     facectl demo --video party.mp4
     """
-    from facectl.cli import send
+    from facectl.cli import deploy_report, send
     from facectl.cli.deploy import confirm_removals
     from facectl.demo import clip, run
+    from facectl.deploy import deployer
     from facectl.stream.files import Files
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
@@ -69,9 +70,11 @@ def demo(
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
     run.enroll_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    work = run.plan(deployment, model, port, replace_others=replace)
-    confirm_removals(work, yes=yes)
-    deployment = run.deploy(work)
+    plan = run.plan(deployment, model, port, replace_others=replace)
+    confirm_removals(plan, yes=yes)
+    with deploy_report.progress(plan.steps) as progress:
+        deployer.apply(plan, progress)
+    deployment = run.check(plan)
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = Files(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")

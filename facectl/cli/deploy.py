@@ -1,4 +1,4 @@
-"""`facectl deploy`: create or update everything, and wait until it answers."""
+"""`facectl deploy`: create or update all resources and check that they answer."""
 
 from __future__ import annotations
 
@@ -17,36 +17,45 @@ if TYPE_CHECKING:
 
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", help="Installed model, by name or space; else the one built last."),
+    typer.Option("--model", help="Installed model, by name or space; default the newest."),
 ]
 Memory = Annotated[
     int | None,
-    typer.Option("--memory", min=512, max=10240, help="MB per function, 3008 at first."),
+    typer.Option("--memory", min=512, max=10240, help="MB per function; default 3008."),
 ]
 Timeout = Annotated[
     int | None,
-    typer.Option("--timeout", min=1, max=900, help="Seconds per function, 60 at first."),
+    typer.Option("--timeout", min=1, max=900, help="Timeout per function in seconds; default 60."),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", min=1, max=10, help="Messages recognised at once, 10 at first."),
+    typer.Option(
+        "--batch-size",
+        min=1,
+        max=10,
+        help="Messages per invocation of face-recognition; default 10.",
+    ),
 ]
 Reserved = Annotated[
     int | None,
     typer.Option(
-        "--reserved-concurrency", min=1, help="Frames looked at at once; more are answered 429."
+        "--reserved-concurrency",
+        min=1,
+        help="Concurrency of face-detection; more frames are throttled (429).",
     ),
 ]
 MaxConcurrency = Annotated[
     int | None,
-    typer.Option("--max-concurrency", min=2, max=1000, help="Batches recognised at once."),
+    typer.Option(
+        "--max-concurrency", min=2, max=1000, help="Concurrency of face-recognition, in batches."
+    ),
 ]
 Provisioned = Annotated[
     int | None,
     typer.Option(
         "--provisioned-concurrency",
         min=1,
-        help="Environments of each function that are kept warm, and paid for while they idle.",
+        help="Warm environments per function, billed while idle.",
     ),
 ]
 Pollers = Annotated[
@@ -54,46 +63,52 @@ Pollers = Annotated[
     typer.Option(
         "--pollers",
         metavar="LEAST:MOST",
-        help="Pollers of the trigger that are paid for, instead of --max-concurrency.",
+        help="Provisioned pollers of the trigger, instead of --max-concurrency.",
     ),
 ]
 Adopt = Annotated[
-    bool, typer.Option("--adopt", help="Take over resources that facectl did not make.")
+    bool, typer.Option("--adopt", help="Take over existing resources that facectl did not create.")
 ]
 AuthOption = Annotated[
     Literal["iam", "none"] | None,
-    typer.Option("--auth", help="Who may call the URL: signed requests (AWS), or anyone (local)."),
+    typer.Option("--auth", help="Authentication of the URL; default iam on AWS, none on local."),
 ]
 RoleArn = Annotated[
     str | None,
-    typer.Option("--role-arn", help="A role for both functions, where none can be made."),
+    typer.Option("--role-arn", help="Existing role for both functions, instead of creating roles."),
 ]
 PackageOption = Annotated[
     Literal["zip", "image"] | None,
-    typer.Option("--package", help="Images (AWS), or zips of the code (local)."),
+    typer.Option("--package", help="Code package; default image on AWS, zip on local."),
 ]
 ArchitectureOption = Annotated[
     Literal["x86_64", "arm64"] | None,
-    typer.Option("--architecture", help="Of the functions, x86_64 at first."),
+    typer.Option("--architecture", help="Processor of the functions; default x86_64."),
 ]
 ImageUri = Annotated[
     list[str] | None,
-    typer.Option("--image-uri", help="FUNCTION=URI of an image to use; twice. Builds nothing."),
+    typer.Option(
+        "--image-uri", help="Existing image, FUNCTION=URI, once per function; builds none."
+    ),
 ]
 BaseImage = Annotated[
     str | None,
-    typer.Option("--base-image", envvar="FACECTL_BASE_IMAGE", help="Python image to build on."),
+    typer.Option("--base-image", envvar="FACECTL_BASE_IMAGE", help="Base image of the build."),
 ]
 PackageIndex = Annotated[
     str | None,
-    typer.Option("--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Where pip looks."),
+    typer.Option(
+        "--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Package index URL for pip."
+    ),
 ]
 LogNames = Annotated[
     bool | None,
-    typer.Option("--names/--no-names", help="Whether logs may say who was seen; at first yes."),
+    typer.Option("--names/--no-names", help="Log recognized names; default --names."),
 ]
-Reset = Annotated[bool, typer.Option("--reset", help="Forget the options of earlier runs.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the steps and change nothing.")]
+Reset = Annotated[
+    bool, typer.Option("--reset", help="Reset options of earlier deploys to their defaults.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 
 
 @with_overrides
@@ -122,11 +137,11 @@ def deploy(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Create or update the functions, queues, URL and trigger, and wait until they answer.
+    """Create or update the functions, queues, URL and trigger, and check that they answer.
 
-    Run again, it changes what differs, and nothing where nothing does. Options that are not
-    said stay as they were said last; --reset forgets them. An account and region hold one
-    deployment: that of a demo is removed first, any other one only with --replace.
+    A second run changes only what differs. Options that are not given keep the value of the
+    last deploy; --reset restores the defaults. An account and region hold one deployment:
+    a demo is removed first, any other deployment only with --replace.
 
     [bold]Examples[/bold]
 
@@ -136,8 +151,9 @@ def deploy(
 
     facectl deploy --auth none --reserved-concurrency 5
     """
+    from facectl.cli import deploy_report
     from facectl.cli.gallery import rebuild
-    from facectl.deploy import deployer, report
+    from facectl.deploy import deployer
     from facectl.deploy.options import Options, parse_pollers
     from facectl.models import store
 
@@ -162,38 +178,38 @@ def deploy(
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
-        work = deployer.prepare(
+        plan = deployer.prepare(
             deployment, store.find(model), options, reset=reset, replace_others=replace
         )
-    report.warn(work)
+    deploy_report.warn(plan)
     if dry_run:
-        rebuild.tell(work.gallery, line=False)
-        report.show_plan(work.steps, gallery=work.gallery, json=json)
+        rebuild.tell(plan.gallery, line=False)
+        deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)
         return
-    confirm_removals(work, yes=yes)
-    confirm_replacements(work.steps, yes=yes)
-    rebuild.embed_for_deploy(work, asked=model is not None, yes=yes)
-    with report.progress(work.steps) as progress:
-        deployer.apply(work, progress)
-    with err.status("Waiting until both functions answer"):
-        deployment = deployer.finish(work)
-        probed = deployer.check(work, deployment)
-    report.show_deployment(deployment, work, probed, json=json)
+    confirm_removals(plan, yes=yes)
+    confirm_replacements(plan.steps, yes=yes)
+    rebuild.embed_for_deploy(plan, asked=model is not None, yes=yes)
+    with deploy_report.progress(plan.steps) as progress:
+        deployer.apply(plan, progress)
+    with err.status("Waiting for both functions to answer"):
+        deployment = deployer.finish(plan)
+        probed = deployer.check(plan, deployment)
+    deploy_report.show_deployment(deployment, plan, probed, json=json)
 
 
-def confirm_removals(work: Plan, *, yes: bool) -> None:
-    """Say which deployment is removed first; ask, unless it is a demo's."""
-    for removal in work.removals:
+def confirm_removals(plan: Plan, *, yes: bool) -> None:
+    """Print which deployment is removed first; ask for confirmation unless it is a demo."""
+    for removal in plan.removals:
         other, count = removal.clients.deployment, len(removal.steps)
         if other.demo:
             err.print(f"The demo {other.key} is removed first: {count} resources", soft_wrap=True)
         elif not yes:
-            question = f"This destroys {other.key} first, {count} resources. Go on?"
+            question = f"This destroys {other.key} first, {count} resources. Continue?"
             typer.confirm(question, abort=True, err=True)
 
 
 def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
-    """Ask before a function, or its URL, is deleted and made anew."""
+    """Ask for confirmation before a function or its URL is deleted and created again."""
     from facectl.deploy.models import Function, FunctionUrl, Replace
 
     replaced = [
@@ -202,5 +218,7 @@ def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
         if isinstance(step, Replace) and isinstance(step.resource, (Function, FunctionUrl))
     ]
     if replaced and not yes:
-        question = f"{', '.join(replaced)} must be deleted and made anew: the URL changes. Go on?"
+        question = (
+            f"{', '.join(replaced)} must be deleted and created again: the URL changes. Continue?"
+        )
         typer.confirm(question, abort=True, err=True)

@@ -1,4 +1,4 @@
-"""`facectl destroy`: remove everything that deploy made."""
+"""`facectl destroy`: delete all resources of a deployment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facectl.errors import NotRunningError
 
 @with_overrides
 def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
-    """Remove everything that deploy made for an ASU ID in one place, and nothing else.
+    """Delete all resources of a deployment, and nothing else.
 
     [bold]Examples[/bold]
 
@@ -21,35 +21,36 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
 
     facectl destroy --asu-id 1225754101 --target aws --yes
     """
-    from facectl.deploy import deployer, report
+    from facectl.cli import deploy_report
+    from facectl.deploy import deployer
     from facectl.local.settings import state_folder
 
     deployment = announced(resolve(overrides, new=True))
     try:
         with err.status("Reading what is deployed"):
-            work = deployer.prepare_removal(deployer.located(deployment, overrides.endpoint_url))
+            plan = deployer.prepare_removal(deployer.located(deployment, overrides.endpoint_url))
     except NotRunningError:
-        # What `facectl local down` kept would be there again after `up`.
+        # State kept by `facectl local down` would be restored by `facectl local up`.
         if deployment.target != "local" or state_folder().exists():
             raise
         records.forget(deployment.key)
         if json:
             print_json({"asu_id": deployment.asu_id, "steps": []})
         else:
-            out.print("The local cloud is not running, so nothing of it is left")
+            out.print("The local cloud is not running and has no saved state: nothing to delete")
         return
-    if work.steps and deployment.target == "aws" and not yes:
-        report.show_plan(work.steps)
-        typer.confirm(f"Delete all this in {deployment.region}?", abort=True, err=True)
-    with report.progress(work.steps) as progress:
-        deployer.apply(work, progress)
+    if plan.steps and deployment.target == "aws" and not yes:
+        deploy_report.show_plan(plan.steps)
+        typer.confirm(f"Delete these resources in {deployment.region}?", abort=True, err=True)
+    with deploy_report.progress(plan.steps) as progress:
+        deployer.apply(plan, progress)
     records.forget(deployment.key)
     if json:
         print_json(
             {
                 "asu_id": deployment.asu_id,
-                "steps": [report.step_facts(step) for step in work.steps],
+                "steps": [deploy_report.step_facts(step) for step in plan.steps],
             }
         )
     else:
-        out.print(f"{len(work.steps)} resources removed" if work.steps else "Nothing was there")
+        out.print(f"{len(plan.steps)} resources removed" if plan.steps else "Nothing to remove")

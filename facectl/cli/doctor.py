@@ -1,4 +1,4 @@
-"""`facectl doctor`: what could be in the way, one line a check."""
+"""`facectl doctor`: check what a deployment needs, one line per check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import typer
 
 from facectl import records
-from facectl.cli.options import Json, say_where, with_overrides
+from facectl.cli.options import Json, print_deployment, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Overrides, resolve
 from facectl.errors import ExitCode
@@ -19,7 +19,7 @@ _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 def doctor(overrides: Overrides, json: Json = False) -> None:
     """Check credentials, permissions, Docker, quotas, queues, and send a probe frame.
 
-    The exit code is 1 where a check found a problem.
+    The exit code is 1 if a check found a problem.
 
     [bold]Examples[/bold]
 
@@ -31,9 +31,9 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.doctor import CheckResult, examine
 
     findings: list[CheckResult] = []
-    deployment = _meant(overrides)
-    say_where(deployment)
-    with err.status("Looking"):
+    deployment = _checked_deployment(overrides)
+    print_deployment(deployment)
+    with err.status("Checking"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
         for finding in examine(deployment):
             findings.append(finding)
@@ -49,8 +49,8 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
         raise typer.Exit(ExitCode.FOUND)
 
 
-def _meant(overrides: Overrides) -> Deployment:
-    """The deployment, or one that might be: what it needs can be checked before there is one."""
+def _checked_deployment(overrides: Overrides) -> Deployment:
+    """The deployment to check; a placeholder without an ASU ID if there is none yet."""
     if overrides.asu_id is None and not records.known():
         return resolve(replace(overrides, asu_id="none"))
     return resolve(overrides)

@@ -25,7 +25,7 @@ AsuId = Annotated[
 TargetOption = Annotated[
     Literal["aws", "local"] | None,
     typer.Option(
-        "--target", envvar="FACECTL_TARGET", help="AWS, or the local cloud.", rich_help_panel=_PANEL
+        "--target", envvar="FACECTL_TARGET", help="AWS or the local cloud.", rich_help_panel=_PANEL
     ),
 ]
 Region = Annotated[
@@ -58,10 +58,12 @@ Account = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmations.")]
 Replace = Annotated[
     bool,
-    typer.Option("--replace", help="Destroy the deployment of another ASU ID in this place first."),
+    typer.Option(
+        "--replace", help="First destroy another ASU ID's deployment in this account and region."
+    ),
 ]
 
 
@@ -77,27 +79,27 @@ def _overrides(
 
 
 def announced(deployment: Deployment) -> Deployment:
-    """Say on stderr where a command acts, before it does; the deployment with its account.
+    """Print on stderr the deployment a command acts on; return it with its account.
 
-    Raises InputError where the credentials are not those of the deployment's account.
+    Raises InputError if the credentials belong to another account.
     """
     from facectl.aws import with_account
 
     found = with_account(deployment)
-    say_where(found)
+    print_deployment(found)
     return found
 
 
-def say_where(deployment: Deployment) -> None:
-    """Say on stderr which deployment is meant."""
-    told = f"Deployment: ASU ID {deployment.key}"
+def print_deployment(deployment: Deployment) -> None:
+    """Print on stderr the deployment a command acts on."""
+    text = f"Deployment: ASU ID {deployment.key}"
     if deployment.profile and deployment.target == "aws":
-        told = f"{told}, profile {deployment.profile}"
-    err.print(told, soft_wrap=True, markup=False)
+        text = f"{text}, profile {deployment.profile}"
+    err.print(text, soft_wrap=True, markup=False)
 
 
 def with_overrides(command: Callable[Concatenate[Overrides, P], R]) -> Callable[..., R]:
-    """Give a command the deployment options; it gets them as its first argument, unresolved."""
+    """Add the deployment options to a command, which gets them as its first argument."""
     options = inspect.signature(_overrides, eval_str=True).parameters
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
@@ -115,13 +117,13 @@ def with_overrides(command: Callable[Concatenate[Overrides, P], R]) -> Callable[
 
 
 def with_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
-    """Give a command the deployment options; it gets the deployment as its first argument."""
+    """Add the deployment options to a command, which gets the deployment as its first argument."""
 
     return _resolved(command, context.resolve)
 
 
 def changes_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
-    """As `with_deployment`, for a command that changes something: it says where it acts first."""
+    """As `with_deployment`, for a command with side effects: print the deployment first."""
     return _resolved(command, lambda overrides: announced(context.resolve(overrides)))
 
 

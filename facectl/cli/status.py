@@ -1,4 +1,4 @@
-"""`facectl status`: every resource, how it stands to the plan, messages, last errors."""
+"""`facectl status`: drift of every resource, queue counts, last errors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
 
 @with_overrides
 def status(overrides: Overrides, json: Json = False) -> None:
-    """Show every resource of the deployment, and what differs from the last deploy's options.
+    """Show every resource of the deployment, and its drift from the last deploy's options.
 
-    The exit code is 1 where something differs: `facectl deploy` sets it right.
+    The exit code is 1 if a resource differs; `facectl deploy` repairs it.
 
     [bold]Examples[/bold]
 
@@ -35,9 +35,9 @@ def status(overrides: Overrides, json: Json = False) -> None:
     from facectl.deploy.status import inspect
     from facectl.models import store
 
-    # In another account everything would seem to be missing.
+    # `announced` checks the account: in another one every resource would be missing.
     deployment = announced(resolve(overrides))
-    with err.status("Reading how the deployment is"):
+    with err.status("Reading the deployment"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
         chosen = options.recall(deployment)
         found = inspect(Clients(deployment), store.find(deployment.space), chosen)
@@ -61,7 +61,7 @@ def _show(found: Status) -> None:
             markup=False,
             soft_wrap=True,
         )
-    out.print("Something differs: facectl deploy" if found.drift else "All is as planned")
+    out.print("Drift found: facectl deploy" if found.drift else "No drift")
 
 
 def _detail(each: ResourceStatus) -> str:
@@ -70,8 +70,8 @@ def _detail(each: ResourceStatus) -> str:
     facts: dict[str, Any] = dict(each.facts)
     if digest := facts.get("digest"):
         facts["digest"] = short_digest(digest)
-    told = [f"{c.attribute} {c.before[:40]} → {c.after[:40]}" for c in each.changes]
-    told += [
+    details = [f"{c.attribute} {c.before[:40]} → {c.after[:40]}" for c in each.changes]
+    details += [
         f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None
     ]
-    return ", ".join(told)
+    return ", ".join(details)

@@ -9,7 +9,8 @@ from facectl import records
 from facectl.console import err
 from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
-from facectl.deploy import deployer, report
+from facectl.deploy import deployer
+from facectl.deploy.deployer import Plan
 from facectl.errors import ModelError
 from facectl.gallery import enrollment, rebuild
 from facectl.gallery.changes import EmbeddingSpace
@@ -37,7 +38,7 @@ def demo_deployment(asu_id: str) -> Deployment:
 
 def plan(
     deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
-) -> deployer.Plan:
+) -> Plan:
     """Start the local cloud if it is not running, and plan the deployment."""
     with err.status("Starting the local cloud"):
         process.ensure(port)
@@ -45,13 +46,11 @@ def plan(
         return deployer.prepare(deployer.located(deployment), chosen, replace_others=replace_others)
 
 
-def deploy(work: deployer.Plan) -> Deployment:
-    """Apply the plan, and wait until both functions answer."""
-    with report.progress(work.steps) as watch:
-        deployer.apply(work, watch)
+def check(plan: Plan) -> Deployment:
+    """Record the applied plan's deployment and wait until both functions answer."""
     with err.status("Waiting until both functions answer"):
-        deployment = deployer.finish(work)
-        deployer.check(work, deployment)
+        deployment = deployer.finish(plan)
+        deployer.check(plan, deployment)
     return deployment
 
 

@@ -1,8 +1,8 @@
-"""From a wish to resources: models → reader → planner → executor.
+"""Deploys the pipeline: models → desired → reader → planner → executor. Prints nothing.
 
-models    what a deployment consists of; no I/O
+models    the resources of a deployment as dataclasses; no I/O
 desired   the resources that the options ask for; no I/O
-reader    the resources as AWS has them; only reads
-planner   the ordered steps between the two; no I/O
-executor  carries the steps out; alone writes
+reader    the actual resources; only reads
+planner   the ordered steps from actual to desired; no I/O
+executor  applies the steps; the only module that writes
 """

@@ -1,4 +1,4 @@
-"""A deployment from beginning to end: draft what is left to do, do it, see that it answers."""
+"""Runs a deployment: plan the steps, apply them, check that both functions answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from facectl import records
 from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
+from facectl.deploy import planner
 from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.docker import Docker
@@ -19,7 +20,7 @@ from facectl.deploy.models import Account, Function, Image, Package, Packages, S
 from facectl.deploy.models import Replace as ReplaceStep
 from facectl.deploy.options import Options
 from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import Found, owners, plan, plan_removal, without
+from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
@@ -36,41 +37,41 @@ from lambda_src.vision.store import MANIFEST, Model
 
 
 class Progress:
-    """Hears of the steps as they are done; this one keeps silent."""
+    """Receives the progress of steps; this base class ignores it."""
 
     def __call__(self, step: Step, done: bool) -> None:
-        """A step begins, or is done."""
+        """A step starts (`done` false) or is complete."""
 
     def tell(self, line: str) -> None:
-        """What a long step is at."""
+        """A transient status line of a long step."""
 
     def note(self, line: str) -> None:
-        """What is worth keeping of a step."""
+        """A line about a step to keep in the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wished for, what was found, and the steps that are left between the two.
+    """Desired state, actual state, and the steps from actual to desired.
 
-    `gallery` is the rebuild that the model needs, None where it needs none.
+    `gallery` is the gallery rebuild that the model needs; None if none is needed.
     """
 
     clients: Clients
     options: Options
     desired: DesiredState
-    found: Found
+    actual: ActualState
     steps: tuple[Step, ...]
     removes: bool = False
-    # Of other deployments, which come first; `steps` begins with their steps.
+    # Removals of other deployments, applied first; `steps` starts with their steps.
     removals: tuple[Plan, ...] = ()
     model: Model | None = None
     gallery: Rebuild | None = None
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
-    """The deployment with the address of the local cloud that runs now.
+    """The deployment with the endpoint of the running local cloud.
 
-    `endpoint_url` is what the user said. Raises NotRunningError where no local cloud runs.
+    An `endpoint_url` given by the user is kept. Raises NotRunningError if no local cloud runs.
     """
     if deployment.target != "local" or endpoint_url is not None:
         return deployment
@@ -89,36 +90,35 @@ def prepare(
     replace_others: bool = False,
     rebuilds: bool = True,
 ) -> Plan:
-    """Read what is there and plan the rest, with the options of earlier runs where none are said.
+    """Read the actual state and plan a deployment; unset options default to the last deploy's.
 
-    A deployment of another ASU ID in this place is removed first where it is
-    a demo, or with `replace_others`. A gallery of another embedding space
-    than the model's is planned to be embedded again, unless not `rebuilds`:
-    then the caller brings it to the model's space. Raises CloudError where a
-    resource is somebody else's.
+    The plan first removes another ASU ID's deployment in the same account and region if it
+    is a demo or `replace_others` is true. With `rebuilds`, the plan embeds a gallery again
+    that has another embedding space than the model; otherwise the caller does. Raises
+    CloudError if a resource belongs to another deployment.
     """
     earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
     desired = desired_state(clients, model, options)
-    found = read(clients, desired)
-    removals = _removals(clients, found, replace_others=replace_others)
-    first = tuple(step for removal in removals for step in removal.steps)
-    steps = plan(resources(desired), without(found, first), adopt=options.adopt)
+    actual = read(clients, desired)
+    removals = _removals(clients, actual, replace_others=replace_others)
+    removal_steps = tuple(step for removal in removals for step in removal.steps)
+    steps = planner.plan(resources(desired), without(actual, removal_steps), adopt=options.adopt)
     space = EmbeddingSpace.of(model)
     gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
     return Plan(
-        clients, options, desired, found, (*first, *steps), removals=removals, model=model,
+        clients, options, desired, actual, (*removal_steps, *steps), removals=removals, model=model,
         gallery=gallery,
     )  # fmt: skip
 
 
-def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[Plan, ...]:
-    """The removal of each other ASU ID's deployment whose functions have the same names."""
+def _removals(clients: Clients, actual: ActualState, *, replace_others: bool) -> tuple[Plan, ...]:
+    """The removal plans of other ASU IDs' deployments, whose functions have the same names."""
     here = clients.deployment
-    drafts = []
-    for asu_id, tagged in owners(found).items():
+    removals = []
+    for asu_id, tagged in owners(actual).items():
         if asu_id == here.asu_id:
             continue
         other = replace(here, asu_id=asu_id, function_url=None, auth=None)
@@ -126,23 +126,23 @@ def _removals(clients: Clients, found: Found, *, replace_others: bool) -> tuple[
         demo = tagged or (record is not None and record.demo)
         if not (demo or replace_others):
             raise CloudError(
-                f"This place belongs to the deployment of ASU ID {other.key}: "
-                "one account and region holds one deployment",
+                f"This account and region hold the deployment of ASU ID {other.key}: "
+                "there can be only one deployment",
                 hint=f"facectl deploy {here.key.flags} --replace   destroys it first   "
                 f"or   facectl destroy {other.key.flags}",
             )
-        drafts.append(prepare_removal(replace(other, demo=demo)))
-    return tuple(drafts)
+        removals.append(prepare_removal(replace(other, demo=demo)))
+    return tuple(removals)
 
 
 def desired_state(clients: Clients, model: Model, options: Options) -> DesiredState:
-    """The deployment that the options ask for."""
-    deployment, account = clients.deployment, account_of(clients)
+    """The desired state for the options and the model."""
+    deployment, account = clients.deployment, read_account(clients)
     target = cloud(deployment.target, options.packaging)
     packages = _packages(model, options, account, zipped=target.packaging == "zip")
     sizing = options.sizing
     if target.target == "local" and sizing.pollers is not None:
-        raise InputError("The local cloud has no pollers to pay for", hint="--max-concurrency")
+        raise InputError("The local cloud has no provisioned pollers", hint="--max-concurrency")
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
@@ -166,121 +166,121 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
     )
 
 
-def read(clients: Clients, desired: DesiredState) -> Found:
-    """What is there of what is wished for."""
+def read(clients: Clients, desired: DesiredState) -> ActualState:
+    """The actual state of the desired resources."""
     with cloud_errors("reading what is deployed", clients.deployment):
         return Reader(clients, desired.account).read(resources(desired))
 
 
 def prepare_removal(deployment: Deployment) -> Plan:
-    """Read what is there and plan the removal of all that carries the deployment's tag."""
+    """Read the actual state and plan the deletion of every resource with the deployment's tag."""
     clients = Clients(deployment)
-    # Whatever the functions run, there may be repositories.
+    # Include the repositories: an earlier deploy may have used images.
     detection, recognition = (
         Package("image", "", image=Image(function, "none"))
         for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
     )
     desired = DesiredState(
         deployment.names,
-        account_of(clients),
+        read_account(clients),
         cloud(deployment.target),
         Packages(detection, recognition),
     )
-    found = read(clients, desired)
-    steps = plan_removal(found, deployment.asu_id)
-    return Plan(clients, Options(), desired, found, steps, removes=True)
+    actual = read(clients, desired)
+    steps = planner.plan_removal(actual, deployment.asu_id)
+    return Plan(clients, Options(), desired, actual, steps, removes=True)
 
 
-def apply(work: Plan, progress: Progress | None = None) -> None:
-    """Carry the steps out in order; a second draft finds what an interruption left."""
-    embed_gallery(work)
-    if not work.removes:
-        # Before anything is made: an interrupted run is gone on with, or destroyed, by its name.
-        remembered.remember(work.clients.deployment, work.options)
-    hears = Progress() if progress is None else progress
-    own = work.steps
-    for removal in work.removals:
+def apply(plan: Plan, progress: Progress | None = None) -> None:
+    """Apply the steps in order; after an interruption, a new plan has the remaining steps."""
+    embed_gallery(plan)
+    if not plan.removes:
+        # Before anything is created, so that an interrupted deploy can be resumed or destroyed.
+        remembered.remember(plan.clients.deployment, plan.options)
+    reporter = Progress() if progress is None else progress
+    own = plan.steps
+    for removal in plan.removals:
         apply(removal, progress)
         records.forget(removal.clients.deployment.key)
         own = own[len(removal.steps) :]
-    context = Context(work.clients, work.desired.account, tell=hears.tell, note=hears.note)
-    waits = work.gallery is not None or any(map(_changes_function, own))
+    context = Context(plan.clients, plan.desired.account, tell=reporter.tell, note=reporter.note)
+    waits = plan.gallery is not None or any(map(_changes_function, own))
     for step in own:
         if waits and isinstance(step.resource, Function):
             waits = False
-            _hand_over_gallery(work)
-        hears(step, False)
+            _publish_gallery(plan)
+        reporter(step, False)
         apply_step(step, context)
-        hears(step, True)
+        reporter(step, True)
     if waits:
-        _hand_over_gallery(work)
+        _publish_gallery(plan)
 
 
-def embed_gallery(work: Plan, progress: Callable[[], None] = lambda: None) -> None:
-    """Embed what the rebuild of a draft asks for and is not embedded yet; in memory."""
-    if work.gallery is not None and work.model is not None:
-        model = work.model
-        work.gallery.embed(lambda: PhotographEncoder(model), progress)
+def embed_gallery(plan: Plan, progress: Callable[[], None] = lambda: None) -> None:
+    """Embed the photographs of the plan's gallery rebuild that are not embedded yet, in memory."""
+    if plan.gallery is not None and plan.model is not None:
+        model = plan.model
+        plan.gallery.embed(lambda: PhotographEncoder(model), progress)
 
 
 def _changes_function(step: Step) -> bool:
     return isinstance(step, (Update, ReplaceStep)) and isinstance(step.resource, Function)
 
 
-def _hand_over_gallery(work: Plan) -> None:
-    """Store the rebuilt gallery and publish it for the functions as they will be.
+def _publish_gallery(plan: Plan) -> None:
+    """Store the rebuilt gallery and publish it for the new functions.
 
-    Each embedding space has an object of its own in the bucket, so the
-    functions that still run go on with theirs.
+    The bucket has one object per embedding space, so the running functions
+    keep reading their own.
     """
-    if work.gallery is not None:
-        work.gallery.commit()
-    publish.publish_local(work.clients, ahead=True)
+    if plan.gallery is not None:
+        plan.gallery.commit()
+    publish.publish_local(plan.clients, ahead=True)
 
 
-def finish(work: Plan) -> Deployment:
-    """Write the deployment's URL down, and publish the gallery where there is one."""
-    before = work.clients.deployment
-    with cloud_errors("asking for the Function URL", before):
-        url = Reader(work.clients, work.desired.account).address(DETECTION_FUNCTION)
+def finish(plan: Plan) -> Deployment:
+    """Record the deployment with its Function URL, and publish its gallery, if any."""
+    before = plan.clients.deployment
+    with cloud_errors("reading the Function URL", before):
+        url = Reader(plan.clients, plan.desired.account).address(DETECTION_FUNCTION)
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
-    deployment = replace(before, function_url=url, auth=work.desired.auth)
+    deployment = replace(before, function_url=url, auth=plan.desired.auth)
     records.remember(deployment)
-    publish.publish_local(work.clients)
-    if not work.options.image_uris:
-        # Given images may be of facectl 1; all others read the gallery of their model.
-        publish.retire_old(work.clients)
+    publish.publish_local(plan.clients)
+    if not plan.options.image_uris:
+        # Images given by URI may be of facectl 1, which reads the old gallery object.
+        publish.retire_old(plan.clients)
     return deployment
 
 
-def check(work: Plan, deployment: Deployment) -> Probed:
-    """Have both functions answer a probe; raises CloudError where one does not."""
-    if work.desired.cloud.target == "local" and work.desired.cloud.packaging == "image":
-        open_way_for_containers(deployment)
-    sign = work.clients.sign if deployment.signs else None
+def check(plan: Plan, deployment: Deployment) -> Probed:
+    """Send a probe to both functions; raises CloudError if one does not answer."""
+    if plan.desired.cloud.target == "local" and plan.desired.cloud.packaging == "image":
+        relay_for_containers(deployment)
+    sign = plan.clients.sign if deployment.signs else None
     url = FunctionUrlClient(str(deployment.function_url), connections=1, sign=sign)
     try:
         return probe(
             url,
-            ResponseQueue(work.clients),
-            request_queue(work.clients, work.desired.account),
+            ResponseQueue(plan.clients),
+            request_queue(plan.clients, plan.desired.account),
             space=str(deployment.space),
         )
     finally:
         url.close()
 
 
-def open_way_for_containers(deployment: Deployment) -> None:
-    """Let the containers of this computer reach the local cloud."""
+def relay_for_containers(deployment: Deployment) -> None:
+    """Start a relay through which Docker containers reach the local cloud."""
     address = Docker.find().bridge_address()
     running = process.find()
     if address and running is not None and running.endpoint_url == deployment.endpoint_url:
         relay.ensure(address, running.port)
 
 
-def account_of(clients: Clients) -> Account:
-    """The account that the credentials belong to."""
+def read_account(clients: Clients) -> Account:
+    """The account of the credentials, with its endpoints."""
     region, endpoint = clients.deployment.region, clients.deployment.endpoint_url
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return Account(
@@ -295,10 +295,10 @@ def account_of(clients: Clients) -> Account:
 
 
 def model_environment(model: Model) -> dict[str, str]:
-    """What tells functions on this computer where the model is.
+    """The environment variables with which local functions find the model.
 
-    The digest changes when a model is built anew in the same folder, and with
-    it the configuration: workers that hold the old one are ended.
+    The digest changes when a model is rebuilt in the same folder; this changes the
+    configuration, so workers with the old model are stopped.
     """
     manifest = (model.path / MANIFEST).read_bytes()
     return {

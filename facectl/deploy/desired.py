@@ -1,4 +1,4 @@
-"""The resources that a deployment is to have, in the order in which they can be made. No I/O."""
+"""The desired resources of a deployment, in creation order. No I/O."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from facectl.deploy.models import (
 )
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 
-# AWS's advice for queues that trigger functions is 5 at least: a throttled delivery counts.
+# AWS recommends at least 5 for queues that trigger functions: a throttled delivery counts.
 # Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", configuration.
 MAX_RECEIVES = 5
 _DAY = 86_400
 _RETENTION = 4 * _DAY
 _DEAD_LETTER_RETENTION = 14 * _DAY
 _LOG_DAYS = 14
-# SQS's longest: an empty answer costs as much as a full one.
+# SQS's maximum: an empty response costs as much as a full one.
 _LONG_POLL = 20
-# A client that does not know another's message takes it and leaves it: it is
-# hidden from its owner for this long (the course's workload generator does so).
+# A client that receives another client's response and does not delete it hides it from
+# its owner for this long (the course's workload generator does so).
 _RESPONSE_VISIBILITY = 1
-# AWS's advice for queues that trigger functions: room for the retries of a throttled batch.
+# Times the function's timeout, as AWS recommends: leaves time to retry a throttled batch.
 _VISIBILITY_TIMEOUTS = 6
-# Only a zip has a runtime; MiniStack runs every Python one with its own interpreter.
+# Only zips have a runtime; MiniStack runs every Python runtime with its own interpreter.
 _RUNTIME = "python3.12"
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What is to be deployed, and where.
+    """The inputs that determine the desired resources.
 
-    `environment` are variables for both functions (where the model is).
-    `role_arn` is used where roles can't be made.
+    `environment`: variables for both functions (the model's folder). `role_arn`: an
+    existing role for both functions, instead of creating roles.
     """
 
     names: Names
@@ -70,7 +70,7 @@ class DesiredState:
 
 
 def cloud(target: Target, packaging: Packaging | None = None) -> TargetCloud:
-    """What the target is like; `packaging` where it is not the target's own."""
+    """The properties of a target; `packaging` overrides its default."""
     if target == "aws":
         return TargetCloud(
             target="aws",
@@ -87,8 +87,8 @@ def cloud(target: Target, packaging: Packaging | None = None) -> TargetCloud:
         target="local",
         packaging=packaging or "zip",
         auth="none",
-        # Every worker holds a model and computes: more of them than cores would only
-        # take turns. Each stage has its own cap, so that neither can starve the other.
+        # Workers are CPU-bound: more than the cores gain nothing. Each stage has its own
+        # limit, so that neither starves the other.
         detection_concurrency=max(2, cores or 1),
         recognition_concurrency=2,
         threads=1,
@@ -98,7 +98,7 @@ def cloud(target: Target, packaging: Packaging | None = None) -> TargetCloud:
 
 
 def resources(desired: DesiredState) -> tuple[Resource, ...]:
-    """Everything the wish needs; each resource after those it refers to."""
+    """All desired resources; each follows the resources it refers to."""
     names, owner = desired.names, desired.names.asu_id
     roles = () if desired.role_arn else _roles(desired)
     return (
@@ -121,13 +121,13 @@ def resources(desired: DesiredState) -> tuple[Resource, ...]:
 
 def _trigger(desired: DesiredState) -> Trigger:
     sizing = desired.sizing
-    most = _given(sizing.max_concurrency, desired.cloud.recognition_concurrency)
+    most = _value_or(sizing.max_concurrency, desired.cloud.recognition_concurrency)
     return Trigger(
         function=RECOGNITION_FUNCTION,
         queue=desired.account.queue_arn(desired.names.request_queue),
         owner=desired.names.asu_id,
         batch_size=sizing.batch_size,
-        # A window would hold back the first face of every batch.
+        # A batching window would delay the first face of every batch.
         window=0,
         max_concurrency=None if sizing.pollers else most,
         qualifier=_qualifier(desired),
@@ -143,7 +143,7 @@ def _aliases(desired: DesiredState) -> Iterator[Alias]:
 
 
 def _qualifier(desired: DesiredState) -> str:
-    # Lambda keeps environments warm for versions alone.
+    # Provisioned concurrency needs a version or an alias.
     return "" if desired.sizing.provisioned_concurrency is None else ALIAS
 
 
@@ -151,7 +151,7 @@ def _auth(desired: DesiredState) -> Auth:
     return desired.auth or desired.cloud.auth
 
 
-def _given(value: int | None, default: int | None) -> int | None:
+def _value_or(value: int | None, default: int | None) -> int | None:
     return default if value is None else value
 
 
@@ -216,12 +216,12 @@ def _detection(desired: DesiredState) -> Function:
         DETECTION_FUNCTION,
         desired.packages.detection,
         desired.names.detection_role,
-        _given(desired.sizing.reserved_concurrency, desired.cloud.detection_concurrency),
+        _value_or(desired.sizing.reserved_concurrency, desired.cloud.detection_concurrency),
     )
 
 
 def _recognition(desired: DesiredState) -> Function:
-    # Bounded by the trigger: a reserved concurrency below it would send messages back.
+    # The trigger limits it: a lower reserved concurrency would throttle deliveries.
     return _function(
         desired,
         RECOGNITION_FUNCTION,
@@ -272,7 +272,7 @@ def _public_access(qualifier: str) -> tuple[Permission, ...]:
 
     Source: AWS Lambda Developer Guide, "Control access to Lambda function URLs".
     """
-    # MiniStack has one policy for a function and its aliases, AWS one for each.
+    # MiniStack keeps one policy per function, AWS one per function and alias.
     suffix = f"-{qualifier}" if qualifier else ""
     return (
         Permission(

@@ -1,4 +1,4 @@
-"""The Docker command: builds, measures and pushes images."""
+"""Runs the docker command: builds, inspects and pushes images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import psutil
 
 from facectl.errors import CloudError, InputError
 
-# Told of every line that a build or a push prints.
+# Called with every line that a build or a push prints.
 Tell = Callable[[str], None]
 Builder = Literal["buildx", "buildkit", "classic"]
 
 _LAST_LINES = 12
-# From this version on the command brings no builder of its own and needs the buildx plugin.
+# From this version on, BuildKit needs the buildx plugin.
 _WITHOUT_BUILDKIT = 23
 _MACHINES = {"x86_64": "linux/amd64", "amd64": "linux/amd64", "aarch64": "linux/arm64"}
 _MACHINES["arm64"] = "linux/arm64"
@@ -33,7 +33,7 @@ _INSTALL = "install Docker (docs.docker.com/engine/install), or pass --image-uri
 
 @dataclass(frozen=True, slots=True)
 class Docker:
-    """A Docker command whose engine answers."""
+    """A docker command with a running engine."""
 
     command: str
     client_version: str
@@ -42,19 +42,19 @@ class Docker:
 
     @classmethod
     def find(cls) -> Docker:
-        """The Docker command of PATH.
+        """The docker command on PATH.
 
-        Raises InputError where there is none, CloudError where no engine answers it.
+        Raises InputError if there is none, CloudError if the engine does not answer.
         """
         command = shutil.which("docker")
         if command is None:
             raise InputError("There is no docker command to build images with", hint=_INSTALL)
-        asked = _run([command, "version", "--format", "{{json .}}"])
+        result = _run([command, "version", "--format", "{{json .}}"])
         try:
-            versions = json.loads(asked.stdout)
+            versions = json.loads(result.stdout)
             client, server = versions["Client"]["Version"], versions["Server"]["Version"]
         except (ValueError, KeyError, TypeError) as error:
-            reason = _last(asked.stderr or asked.stdout, 2)
+            reason = _last(result.stderr or result.stdout, 2)
             raise CloudError(
                 f"No Docker engine answers {command}: {reason}",
                 hint="start Docker, or pass --image-uri",
@@ -62,21 +62,21 @@ class Docker:
         return cls(command, client, server, _builder(command, client))
 
     def build(
-        self, folder: Path, uri: str, arguments: Mapping[str, str], wanted: str, tell: Tell
+        self, folder: Path, uri: str, arguments: Mapping[str, str], target: str, tell: Tell
     ) -> None:
-        """Build `folder` as `uri` for the platform `wanted`.
+        """Build `folder` as `uri` for the platform `target`.
 
         Raises CloudError with the last lines of the build.
         """
-        if self.builder != "buildx" and wanted != (here := _platform()):
+        if self.builder != "buildx" and target != (here := _platform()):
             raise InputError(
-                f"Building {wanted} images on {here} needs Docker's buildx plugin",
+                f"Building {target} images on {here} needs Docker's buildx plugin",
                 hint="install docker-buildx-plugin, or choose another --architecture",
             )
         options = [f"--tag={uri}", *(f"--build-arg={k}={v}" for k, v in arguments.items())]
         if self.builder == "buildx":
             # Lambda takes one manifest, not an index of attestations (docker/buildx#1533).
-            options += ["--load", "--provenance=false", "--sbom=false", f"--platform={wanted}"]
+            options += ["--load", "--provenance=false", "--sbom=false", f"--platform={target}"]
             what = [self.command, "buildx", "build", "--progress=plain", *options, str(folder)]
         else:
             plain = ["--progress=plain"] if self.builder == "buildkit" else []
@@ -85,19 +85,19 @@ class Docker:
         _stream(what, f"building {uri}", tell, kit)
 
     def has(self, uri: str) -> bool:
-        """Whether the engine holds the image."""
+        """Whether the engine has the image."""
         return _run([self.command, "image", "inspect", uri]).returncode == 0
 
     def size(self, uri: str) -> int | None:
-        """The bytes of an image, unpacked; None where the engine does not hold it."""
+        """The uncompressed size of an image in bytes; None if the engine does not have it."""
         answer = _run([self.command, "image", "inspect", "--format", "{{.Size}}", uri])
         digits = answer.stdout.strip()
         return int(digits) if digits.isdecimal() else None
 
     def remove(self, repository: str) -> None:
-        """Remove every tag of a repository from the engine; one that is in use stays."""
+        """Remove every tag of a repository from the engine, except images in use."""
         form = "{{.Repository}}:{{.Tag}}"
-        asked = [
+        listing = [
             self.command,
             "image",
             "ls",
@@ -106,30 +106,30 @@ class Docker:
             "--filter",
             f"reference={repository}",
         ]
-        for image in _run(asked).stdout.split():
+        for image in _run(listing).stdout.split():
             _run([self.command, "image", "rm", image])
 
     def push(self, uri: str, login: tuple[str, str], tell: Tell) -> None:
-        """Push an image as a user with a password, which is kept nowhere; raises CloudError."""
+        """Push an image with (user, password), which are not stored; raises CloudError."""
         registry = uri.partition("/")[0]
         secret = base64.b64encode(":".join(login).encode()).decode()
         with TemporaryDirectory(prefix="facectl-docker-") as folder:
             config = Path(folder) / "config.json"
             config.touch(mode=0o600)
             config.write_text(json.dumps({"auths": {registry: {"auth": secret}}}))
-            # A configuration of our own knows nothing of the user's context.
+            # A separate configuration does not contain the user's Docker context.
             own = {"DOCKER_CONFIG": folder, **self._host()}
             _stream([self.command, "push", uri], f"pushing {uri}", tell, own)
 
     def bridge_address(self) -> str:
-        """Where containers reach this computer; empty where Docker has its own way.
+        """The address at which containers reach this computer; empty if none is needed.
 
-        An engine in a virtual machine, as Docker Desktop's, has no bridge here
-        and leads its containers to this computer's loopback by itself.
+        An engine in a virtual machine (Docker Desktop) has no bridge here and
+        forwards its containers to this computer's loopback.
         """
         form = '{{index .Options "com.docker.network.bridge.name"}}'
-        asked = _run([self.command, "network", "inspect", "bridge", "--format", form])
-        addresses = psutil.net_if_addrs().get(asked.stdout.strip(), [])
+        result = _run([self.command, "network", "inspect", "bridge", "--format", form])
+        addresses = psutil.net_if_addrs().get(result.stdout.strip(), [])
         return next((each.address for each in addresses if each.family == socket.AF_INET), "")
 
     def _host(self) -> dict[str, str]:

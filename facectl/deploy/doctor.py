@@ -1,4 +1,4 @@
-"""What could be in the way of a deployment: one finding per check, with the next command."""
+"""Checks what a deployment needs: one result per check, with the next command."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from facectl.models import store as models
 
 Verdict = Literal["ok", "warning", "problem"]
 
-# Two images with their layers, and what the engine needs to build them.
+# Space for two images with their layers and for building them.
 _DISK_GB = 5.0
 _ASSUMED = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The outcome of one check; `next` is what to do about it."""
+    """The result of one check; `next` is the command to run."""
 
     check: str
     verdict: Verdict
@@ -49,14 +49,14 @@ Check = Callable[[Deployment], CheckResult]
 
 
 def examine(deployment: Deployment) -> Iterator[CheckResult]:
-    """Check one thing after another; each finding comes when it is made."""
-    for name, look in _checks(deployment):
-        yield _found(name, look, deployment)
+    """Run the checks in order and yield each result as soon as it is known."""
+    for name, check_one in _checks(deployment):
+        yield _run_check(name, check_one, deployment)
 
 
-def _found(name: str, look: Check, deployment: Deployment) -> CheckResult:
+def _run_check(name: str, check_one: Check, deployment: Deployment) -> CheckResult:
     try:
-        return look(deployment)
+        return check_one(deployment)
     except FacectlError as error:
         return CheckResult(name, "problem", str(error), error.hint)
 
@@ -88,9 +88,9 @@ def _model(deployment: Deployment) -> CheckResult:
     model = models.find(deployment.space)
     models.verify(model)
     if model.synthetic:
-        text = f"{model.path.name} is synthetic: the names it gives mean nothing"
+        text = f"{model.path.name} is synthetic: its names mean nothing"
         return CheckResult("model", "warning", text, "facectl models build --weights vggface2")
-    return CheckResult("model", "ok", f"{model.path.name}, every file as its manifest says")
+    return CheckResult("model", "ok", f"{model.path.name}, every file matches its manifest")
 
 
 def _gallery(deployment: Deployment) -> CheckResult:
@@ -119,7 +119,7 @@ def _credentials(deployment: Deployment) -> CheckResult:
 def _region(deployment: Deployment) -> CheckResult:
     known = Clients(deployment).regions()
     if deployment.region not in known:
-        raise InputError(f"Lambda knows no region {deployment.region!r}", hint="--region us-east-1")
+        raise InputError(f"Lambda has no region {deployment.region!r}", hint="--region us-east-1")
     return CheckResult("region", "ok", deployment.region)
 
 
@@ -127,7 +127,7 @@ def _permissions(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
     principal = _principal(clients.identity)
     if principal is None:
-        return CheckResult("permissions", "ok", "the root user may do everything")
+        return CheckResult("permissions", "ok", "the root user is allowed everything")
     chosen = remembered.recall(deployment)
     needed = actions(makes_roles=chosen.role_arn is None)
     try:
@@ -138,13 +138,13 @@ def _permissions(deployment: Deployment) -> CheckResult:
             results: list[Any] = [each for page in pages for each in page["EvaluationResults"]]
     except FacectlError as error:
         if isinstance(error.__cause__, ClientError) and "Denied" in error_code(error.__cause__):
-            text = "IAM does not let these credentials ask what they may do"
+            text = "these credentials may not simulate their permissions"
             return CheckResult("permissions", "warning", text, "facectl deploy --dry-run")
         raise
     denied = [each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed"]
     if denied:
         text = f"not allowed: {', '.join(sorted(denied))}"
-        return CheckResult("permissions", "problem", text, f"have them allowed for {principal}")
+        return CheckResult("permissions", "problem", text, f"allow them for {principal}")
     return CheckResult("permissions", "ok", f"all {len(needed)} that a deploy needs")
 
 
@@ -152,9 +152,9 @@ def _quotas(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
     limit = concurrency_limit(clients)
     if limit is None:
-        text = "these credentials may not ask how many functions may run at once"
-        return CheckResult("quotas", "warning", text, "have lambda:GetAccountSettings allowed")
-    text = f"{limit} functions may run at once"
+        text = "these credentials may not read the concurrency limit"
+        return CheckResult("quotas", "warning", text, "allow lambda:GetAccountSettings")
+    text = f"the concurrency limit is {limit}"
     chosen = remembered.recall(deployment).max_concurrency
     if chosen is not None and chosen > half_of(limit):
         text += f", and --max-concurrency {chosen} leaves face-detection fewer than half of them"
@@ -162,14 +162,14 @@ def _quotas(deployment: Deployment) -> CheckResult:
             "quotas", "warning", text, f"facectl deploy --max-concurrency {half_of(limit)}"
         )
     if limit <= PUBLIC_CONCURRENCY:
-        hint = "ask for more: Service Quotas, AWS Lambda, Concurrent executions"
+        hint = "request an increase: Service Quotas, AWS Lambda, Concurrent executions"
         return CheckResult("quotas", "warning", text, hint)
     return CheckResult("quotas", "ok", text)
 
 
 def _local_cloud(deployment: Deployment) -> CheckResult:
     clients = Clients(deployment)
-    with cloud_errors("asking the local cloud", deployment):
+    with cloud_errors("calling the local cloud", deployment):
         clients.sqs.list_queues()
     return CheckResult("local cloud", "ok", f"answers at {deployment.endpoint_url}")
 
@@ -202,7 +202,7 @@ def _queues(deployment: Deployment) -> CheckResult:
     names = deployment.names
     held: list[str] = []
     for name in (names.request_queue, names.response_queue, names.dead_letter_queue):
-        with cloud_errors(f"looking into {name}", deployment):
+        with cloud_errors(f"reading {name}", deployment):
             url = clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
             counts = queue_facts(clients, url)
         if total := sum(counts.values()):
@@ -228,7 +228,7 @@ def _probe(deployment: Deployment) -> CheckResult:
 
 
 def _principal(identity: str) -> str | None:
-    """The user or role whose policies count for a session; None for the root user."""
+    """The user or role whose policies apply to a session; None for the root user."""
     if identity.endswith(":root"):
         return None
     assumed = _ASSUMED.fullmatch(identity)

@@ -1,4 +1,4 @@
-"""Carries steps out. With its writers the only part of this folder that changes the cloud."""
+"""Applies the steps of a plan; with its writers the only code that changes the cloud."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _WRITERS: dict[type[Resource], type[Writer[Any]]] = {
 }
 
 
-# The codes with which the services say that what is to be made is there.
+# Error codes for a resource that already exists.
 _ALREADY = {
     "BucketAlreadyOwnedByYou",
     "EntityAlreadyExists",
@@ -66,9 +66,9 @@ _ALREADY = {
 
 
 def apply_step(step: Step, context: Context) -> None:
-    """Do what the step says and wait until it is done; raises CloudError.
+    """Apply the step and wait until it is complete; raises CloudError.
 
-    After an interruption a new plan from what is there then finishes the work.
+    After an interruption, planning again from the actual state resumes the deployment.
     """
     resource = step.resource
     writer = _WRITERS[type(resource)](context)
@@ -78,9 +78,9 @@ def apply_step(step: Step, context: Context) -> None:
             case Create():
                 _create(writer, resource)
             case Update():
-                writer.update(resource, step.found)
+                writer.update(resource, step.actual)
             case Replace():
-                writer.delete(step.found)
+                writer.delete(step.actual)
                 _create(writer, resource)
             case Delete():
                 writer.delete(resource)
@@ -95,5 +95,5 @@ def _create(writer: Writer[Any], resource: Resource) -> None:
         raise CloudError(
             f"The {resource.kind} {resource.name} appeared while this deploy ran: "
             f"is another one running? ({error_code(error)})",
-            hint="facectl deploy, when the other has ended",
+            hint="facectl deploy, when the other has finished",
         ) from error

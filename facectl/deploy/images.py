@@ -1,4 +1,4 @@
-"""The images of a deployment: built here from a recipe, or given by somebody else."""
+"""The images of a deployment: built from a recipe, or given as URIs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lambda_src.vision.store import Model
 
 
 def image_package(function: str, model: Model, options: BuildOptions, account: Account) -> Package:
-    """The image of a function, to be built where it is not in the registry yet."""
+    """The package of a function whose image is built if the registry lacks it."""
     recipe = Recipe(function, model, options)
     image = Image(function, recipe.tag, recipe)
     return Package("image", account.image_uri(image.name), image=image)
 
 
 def given_packages(uris: tuple[str, ...]) -> dict[str, Package]:
-    """Images that somebody else built, said as FUNCTION=URI; raises InputError."""
+    """The packages of existing images, given as FUNCTION=URI; raises InputError."""
     found = {}
     for text in uris:
         function, _, uri = text.partition("=")

@@ -1,8 +1,7 @@
-"""What a deployment consists of: one frozen dataclass per kind of resource. No I/O.
+"""The resources of a deployment: one frozen dataclass per kind. No I/O.
 
-What is wanted and what was found are told in the same words, so that the
-difference between them is the difference of their fields. `owner` is the value
-of the tag `facectl:asu-id`; None where a resource has no such tag.
+Desired and actual resources have the same types, so drift is a comparison of their
+fields. `owner` is the value of the tag `facectl:asu-id`; None without the tag.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from facectl.deploy.recipe import Architecture, Recipe
 Packaging = Literal["zip", "image"]
 Auth = Literal["iam", "none"]
 
-# The alias of a function of which environments are kept warm.
+# The alias of a function with provisioned concurrency.
 ALIAS = "live"
-# What an alias' version is called that is as its function is now.
+# The `version` of an alias whose version equals the unpublished function.
 CURRENT = "current"
 
 
@@ -51,7 +50,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class LogGroup:
-    """A function's log group; 0 days mean forever."""
+    """A function's log group; 0 days: kept forever."""
 
     kind: ClassVar[str] = "log group"
     name: str
@@ -61,7 +60,7 @@ class LogGroup:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A function's execution role: who may take it, and what it allows; JSON with sorted keys."""
+    """A function's execution role: trust policy and inline policy, JSON with sorted keys."""
 
     kind: ClassVar[str] = "role"
     name: str
@@ -74,7 +73,7 @@ class Role:
 class Repository:
     """The ECR repository of a function's images.
 
-    `immutable`: a tag, once pushed, stays what it is. `kept` images are kept.
+    `immutable`: tags can't be overwritten. `kept`: the number of newest images to keep.
     """
 
     kind: ClassVar[str] = "repository"
@@ -86,9 +85,9 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A pushed image; its tag is the hash of all that goes in, so that it never differs.
+    """A pushed image; its tag is the hash of its contents.
 
-    `recipe` is what it is built from, None where it was found.
+    `recipe` is what it is built from; None for an image that was read from ECR.
     """
 
     kind: ClassVar[str] = "image"
@@ -107,7 +106,7 @@ class Function:
 
     `code` is the base64 sha256 of a zip, or the URI of an image. `memory` in
     MB, `timeout` in seconds. `reserved_concurrency` None: the account's limit.
-    `archive` holds the zip to upload. `demo`: any other deployment may replace it.
+    `archive` is the zip to upload. `demo`: another deployment may replace it.
     """
 
     kind: ClassVar[str] = "function"
@@ -129,9 +128,9 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A name of a published version of a function, of which so many environments are kept warm.
+    """An alias of a published version, with `provisioned` provisioned concurrency.
 
-    `version` is `current` where the version is as the function is now, else its number.
+    `version` is `current` if the version equals the unpublished function, else its number.
     """
 
     kind: ClassVar[str] = "alias"
@@ -157,10 +156,7 @@ class FunctionUrl:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One statement of the policy of `function`: who may call it, and on which condition.
-
-    An alias, named by `qualifier`, has a policy of its own.
-    """
+    """One statement of the resource policy of `function`, or of its alias `qualifier`."""
 
     kind: ClassVar[str] = "permission"
     function: str
@@ -179,7 +175,7 @@ class Permission:
 class Trigger:
     """The event source mapping from `queue` (an ARN) to `function`; the window is in seconds.
 
-    Either `max_concurrency` bounds it, or `pollers` (least, most) are paid for and do.
+    Its concurrency is limited by `max_concurrency` or by provisioned `pollers` (minimum, maximum).
     """
 
     kind: ClassVar[str] = "trigger"
@@ -216,18 +212,18 @@ Key: TypeAlias = tuple[str, str]
 
 
 def qualified(function: str, qualifier: str) -> str:
-    """A function, or an alias of it, as Lambda's API and ARNs name it."""
+    """The function's name with its qualifier, as in Lambda's API and ARNs."""
     return f"{function}:{qualifier}" if qualifier else function
 
 
 def key(resource: Resource) -> Key:
-    """What tells one resource of a deployment from another."""
+    """The unique key of a resource in a deployment."""
     return resource.kind, resource.name
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One attribute that differs, in words."""
+    """One differing attribute, as text."""
 
     attribute: str
     before: str
@@ -239,7 +235,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A resource that is missing."""
+    """Create a missing resource."""
 
     verb: ClassVar[str] = "create"
     resource: Resource
@@ -247,27 +243,27 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A resource that differs; `found` is how it is now."""
+    """Update `actual` to `resource`."""
 
     verb: ClassVar[str] = "update"
     resource: Resource
-    found: Resource
+    actual: Resource
     changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """A resource that can't be changed into what is wanted: it is deleted and made again."""
+    """Delete and create again a resource that AWS can't update in place."""
 
     verb: ClassVar[str] = "replace"
     resource: Resource
-    found: Resource
+    actual: Resource
     changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A resource that is not wanted, or no longer."""
+    """Delete a resource that is not in the desired state."""
 
     verb: ClassVar[str] = "delete"
     resource: Resource
@@ -277,13 +273,13 @@ Step: TypeAlias = Create | Update | Replace | Delete
 
 
 def changes(step: Step) -> tuple[Change, ...]:
-    """The differences that a step removes; none where it creates or deletes the whole."""
+    """The attribute changes of a step; empty for create and delete."""
     return step.changes if isinstance(step, (Update, Replace)) else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose resources: twelve digits, region, and the addresses of its queues and images."""
+    """An AWS account (twelve digits) in one region, with its queue endpoint and registry."""
 
     number: str
     region: str
@@ -322,11 +318,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class TargetCloud:
-    """All that differs between the targets.
+    """The defaults and abilities in which the targets differ.
 
     `detection_concurrency`: reserved for face-detection. `recognition_concurrency`:
-    batches in flight (AWS allows 2 at least). `threads` None: as many as the
-    memory buys. `https_only`: queues refuse plain HTTP. `batches_by_name`: a
+    batches in flight (at least 2 on AWS). `threads` None: one per vCPU of the
+    memory size. `https_only`: queue policies deny plain HTTP. `batches_by_name`: a
     policy must name SendMessageBatch beside SendMessage.
     """
 
@@ -342,10 +338,10 @@ class TargetCloud:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What one function runs: a zip, or an image.
+    """The code of one function: a zip or an image.
 
-    `digest` is a zip's base64 sha256 or an image's URI. `image` is one that
-    facectl builds.
+    `digest` is a zip's base64 sha256 or an image's URI. `image` is set if
+    facectl builds it.
     """
 
     packaging: Packaging
@@ -356,7 +352,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What the two functions run."""
+    """The packages of the two functions."""
 
     detection: Package
     recognition: Package
@@ -364,7 +360,7 @@ class Packages:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """How large the functions are; memory in MB, timeout in seconds."""
+    """Memory in MB, timeout in seconds, and concurrency of the functions."""
 
     memory: int = 3008
     timeout: int = 60

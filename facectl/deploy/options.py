@@ -1,4 +1,4 @@
-"""What a deployment may be told, beside where it goes and which model it runs."""
+"""The options of a deployment, apart from its target and its model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from facectl.errors import InputError
 
 _POLLERS = re.compile(r"(\d{1,4}):(\d{1,4})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
-# Said for one run: an image that was given once is not what later runs build.
+# These apply to one deploy only.
 _NOT_REMEMBERED = {"image_uris", "adopt"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """The choices of `facectl deploy`; None leaves one to what was chosen before, or to the target.
+    """The options of `facectl deploy`; None: the last deploy's value, or the target's default.
 
-    `memory` in MB, `timeout` in seconds. `role_arn` is a role for both
-    functions, where none can be made. `image_uris` are FUNCTION=URI of images
-    that are built already. `adopt`: take over resources that facectl did not make.
-    `log_names`: whether the functions' logs may say who was seen.
+    `memory` in MB, `timeout` in seconds. `role_arn` is an existing
+    role for both functions. `image_uris` are FUNCTION=URI of existing images.
+    `adopt`: take over resources without an owner tag. `log_names`: whether the
+    functions log the recognized names.
     """
 
     memory: int | None = None
@@ -46,7 +46,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.pollers is not None:
-            # JSON has no tuples.
+            # JSON stores a tuple as a list.
             object.__setattr__(self, "pollers", tuple(self.pollers))
         if self.role_arn is not None and not _ROLE.fullmatch(self.role_arn):
             raise InputError(
@@ -56,7 +56,7 @@ class Options:
 
     @property
     def sizing(self) -> Sizing:
-        """How large the functions are to be."""
+        """The sizing of the functions, with defaults for unset options."""
         chosen = {
             each.name: value
             for each in fields(Sizing)
@@ -66,16 +66,16 @@ class Options:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the functions are told of these choices."""
+        """The environment variables that these options set."""
         return {"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}
 
     @property
     def build(self) -> BuildOptions:
-        """How images are built."""
+        """The options of image builds."""
         return BuildOptions(self.sizing.architecture, self.base_image, self.package_index)
 
     def over(self, earlier: Options) -> Options:
-        """These choices, and the earlier ones where these say nothing."""
+        """These options, with unset ones taken from `earlier`."""
         kept = {
             each.name: getattr(earlier, each.name)
             for each in fields(self)
@@ -85,9 +85,9 @@ class Options:
 
 
 def parse_pollers(text: str) -> tuple[int, int]:
-    """The least and most pollers of `2:10`; raises InputError.
+    """The minimum and maximum number of pollers in `2:10`; raises InputError.
 
-    At least 2 and at most 2,000, by AWS's documentation of SQS' provisioned mode.
+    From 2 to 2,000 (Lambda Developer Guide, provisioned mode for SQS).
     """
     found = _POLLERS.fullmatch(text)
     least, most = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
@@ -97,7 +97,7 @@ def parse_pollers(text: str) -> tuple[int, int]:
 
 
 def remember(deployment: Deployment, options: Options) -> None:
-    """Write the deployment and its choices down, for later runs and for `facectl status`."""
+    """Record the deployment with its options, for later deploys and `facectl status`."""
     data = {
         name: value
         for name, value in asdict(options).items()
@@ -107,7 +107,7 @@ def remember(deployment: Deployment, options: Options) -> None:
 
 
 def recall(deployment: Deployment) -> Options:
-    """The choices of this deployment's last deploy; none where there was none."""
+    """The options of the deployment's last deploy; defaults if it was never deployed."""
     data = records.options(deployment.key)
     known = {each.name for each in fields(Options)}
     try:

@@ -1,4 +1,4 @@
-"""The IAM actions that deploying, watching and removing need: those of the calls made.
+"""The IAM actions that deploying, monitoring and removing need.
 
 `OPERATIONS` are the calls of facectl/deploy and facectl/gallery as botocore names them;
 a test records what is called and compares. Most actions have their operation's name.
@@ -104,9 +104,9 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "TagQueue",
     ),
 }
-# Where one action of the same name is not what an operation needs.
+# Operations whose actions differ from their name.
 _ACTIONS: dict[str, tuple[str, ...]] = {
-    # Made with their tags, and the functions with their role.
+    # Created with tags, and functions with a role.
     "ecr:CreateRepository": ("ecr:CreateRepository", "ecr:TagResource"),
     "iam:CreateRole": ("iam:CreateRole", "iam:TagRole"),
     "lambda:CreateFunction": ("lambda:CreateFunction", "lambda:TagResource", "iam:PassRole"),
@@ -125,7 +125,7 @@ _ACTIONS: dict[str, tuple[str, ...]] = {
     "sqs:DeleteMessageBatch": ("sqs:DeleteMessage",),
     "sqs:SendMessageBatch": ("sqs:SendMessage",),
 }
-# What the Docker engine asks the registry for when it pushes, and Lambda when it reads.
+# The actions with which the Docker engine pushes an image and Lambda pulls it.
 # Source: Amazon ECR User Guide, "IAM permissions for pushing an image".
 _PUSH = (
     "ecr:BatchCheckLayerAvailability",
@@ -138,20 +138,18 @@ _PUSH = (
 )
 # The probe frame calls the Function URL, which needs both since October 2025.
 _PROBE = ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl")
-# Of a role that was made by others.
-_OF_GIVEN_ROLES = frozenset({"iam:GetRole", "iam:PassRole"})
+# For an existing role.
+_GIVEN_ROLE = frozenset({"iam:GetRole", "iam:PassRole"})
 
 
 def actions(*, makes_roles: bool = True) -> tuple[str, ...]:
-    """The IAM actions, sorted; without those on roles where a role is given instead."""
+    """The IAM actions, sorted; `makes_roles` false leaves out those that create roles."""
     found = {*_PUSH, *_PROBE}
     for service, operations in OPERATIONS.items():
         for operation in operations:
             name = f"{service}:{operation}"
             found.update(_ACTIONS.get(name, (name,)))
     kept = (
-        name
-        for name in found
-        if makes_roles or not name.startswith("iam:") or name in _OF_GIVEN_ROLES
+        name for name in found if makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE
     )
     return tuple(sorted(kept))

@@ -1,4 +1,4 @@
-"""The ordered steps from what was found to what is wanted. No I/O."""
+"""Plans the ordered steps from the actual state to the desired state. No I/O."""
 
 from __future__ import annotations
 
@@ -33,58 +33,60 @@ from facectl.deploy.policies import canonical
 from facectl.errors import CloudError
 from facectl.naming import TAG_KEY
 
-Found = Mapping[Key, Resource]
+ActualState = Mapping[Key, Resource]
 
 _ATTACHED = (Alias, FunctionUrl, Permission, Trigger)
 _TAGGED = (Bucket, Queue, LogGroup, Role, Repository, Function)
-# Their names are the pipeline's, whatever the ASU ID.
+# Their names do not depend on the ASU ID.
 _SHARED = (Function, LogGroup, Repository)
 # What AWS can't change in place.
 _FIXED: dict[type[Resource], set[str]] = {Function: {"packaging"}, FunctionUrl: {"qualifier"}}
-# JSON policies, whose differences are told statement by statement.
+# JSON policies; differences are reported per statement.
 _POLICIES = {"policy", "trust"}
-# A resource is deleted before those that it refers to, and nothing calls a function that is gone.
+# A resource is deleted before the resources it refers to, and a trigger before its function.
 _DELETION = (Trigger, FunctionUrl, Alias, Function, Repository, Queue, Role, LogGroup, Bucket)
 
 
-def plan(wanted: Sequence[Resource], found: Found, *, adopt: bool = False) -> tuple[Step, ...]:
-    """The steps that make `found` what is `wanted`; none where it is already.
+def plan(
+    desired: Sequence[Resource], actual: ActualState, *, adopt: bool = False
+) -> tuple[Step, ...]:
+    """The steps that change `actual` into `desired`; empty if they are equal.
 
-    Raises CloudError where a resource of a wanted name belongs to somebody
-    else, or to nobody and `adopt` was not asked for.
+    Raises CloudError if a resource with a desired name belongs to another
+    deployment, or has no owner tag and `adopt` is false.
     """
-    for resource in wanted:
-        _check_owner(resource, found.get(key(resource)), adopt)
+    for resource in desired:
+        _check_owner(resource, actual.get(key(resource)), adopt)
     steps: list[Step] = []
     changed: dict[str, Step] = {}
-    for resource in wanted:
+    for resource in desired:
         function = changed.get(_function_of(resource)) if isinstance(resource, _ATTACHED) else None
         if isinstance(function, Replace):
-            step: Step | None = _anew(resource, found)
+            step: Step | None = _recreate(resource, actual)
         elif function is not None and isinstance(resource, Alias):
-            step = _moved(resource, found)
+            step = _move_alias(resource, actual)
         else:
-            step = _step(resource, found)
+            step = _step(resource, actual)
         if step is not None:
             steps.append(step)
             if isinstance(resource, Function):
                 changed[resource.name] = step
-    names = {key(resource) for resource in wanted}
+    names = {key(resource) for resource in desired}
     superfluous = (
         resource
-        for place, resource in found.items()
+        for place, resource in actual.items()
         if place not in names and isinstance(resource, (Permission, Alias))
         if not isinstance(changed.get(resource.function), Replace)
     )
-    # An alias goes after the statements of its policy.
+    # An alias is deleted after the statements of its policy.
     last = sorted(superfluous, key=lambda resource: isinstance(resource, Alias))
     return (*steps, *(Delete(resource) for resource in last))
 
 
-def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
-    """The steps that remove what `owner` has of `found`, and nothing else."""
-    ours = [resource for resource in found.values() if _belongs(resource, found, owner)]
-    # A function takes its statements with it, a repository its images.
+def plan_removal(actual: ActualState, owner: str) -> tuple[Step, ...]:
+    """The steps that delete the resources in `actual` that belong to `owner`, and no others."""
+    ours = [resource for resource in actual.values() if _belongs(resource, actual, owner)]
+    # Deleting a function deletes its policy; deleting a repository deletes its images.
     ordered = sorted(
         (resource for resource in ours if not isinstance(resource, (Permission, Image))),
         key=lambda resource: _DELETION.index(type(resource)),
@@ -92,18 +94,18 @@ def plan_removal(found: Found, owner: str) -> tuple[Step, ...]:
     return tuple(Delete(resource) for resource in ordered)
 
 
-def owners(found: Found) -> dict[str, bool]:
-    """Whose the resources are that every deployment has under one name, and whether a demo's."""
+def owners(actual: ActualState) -> dict[str, bool]:
+    """The owners of the resources with fixed names, each with whether it is a demo deployment."""
     result: dict[str, bool] = {}
-    for resource in found.values():
+    for resource in actual.values():
         if isinstance(resource, _SHARED) and resource.owner is not None:
             demo = isinstance(resource, Function) and resource.demo
             result[resource.owner] = result.get(resource.owner, False) or demo
     return result
 
 
-def without(found: Found, steps: Sequence[Step]) -> Found:
-    """What is left of `found` when the steps have removed resources, with all that hung on them."""
+def without(actual: ActualState, steps: Sequence[Step]) -> ActualState:
+    """The part of `actual` that is left after the steps removed resources and their dependents."""
     gone = {key(step.resource) for step in steps}
 
     def is_left(resource: Resource) -> bool:
@@ -116,21 +118,21 @@ def without(found: Found, steps: Sequence[Step]) -> Found:
             return (Repository.kind, resource.repository) not in gone
         return True
 
-    return {place: resource for place, resource in found.items() if is_left(resource)}
+    return {place: resource for place, resource in actual.items() if is_left(resource)}
 
 
 def owner_of(resource: Resource) -> str | None:
-    """Whose a resource is by its tag; None for those that have no tag."""
+    """The ASU ID in a resource's owner tag; None without a tag."""
     return resource.owner if isinstance(resource, _TAGGED) else None
 
 
-def differences(wanted: Resource, found: Resource) -> tuple[Change, ...]:
-    """What differs between two resources of one kind, attribute by attribute."""
+def differences(desired: Resource, actual: Resource) -> tuple[Change, ...]:
+    """The differing attributes of two resources of the same kind."""
     result: list[Change] = []
-    for attribute in fields(wanted):
+    for attribute in fields(desired):
         if not attribute.compare:
             continue
-        before, after = getattr(found, attribute.name), getattr(wanted, attribute.name)
+        before, after = getattr(actual, attribute.name), getattr(desired, attribute.name)
         if before == after:
             continue
         if isinstance(after, Mapping):
@@ -140,71 +142,72 @@ def differences(wanted: Resource, found: Resource) -> tuple[Change, ...]:
                 _statements(attribute.name, before), _statements(attribute.name, after)
             )
         else:
-            result.append(Change(_words(attribute.name), _text(before), _text(after)))
+            result.append(Change(_label(attribute.name), _text(before), _text(after)))
     return tuple(result)
 
 
-def _step(resource: Resource, found: Found) -> Step | None:
-    there = found.get(key(resource))
-    if there is None:
+def _step(resource: Resource, actual: ActualState) -> Step | None:
+    current = actual.get(key(resource))
+    if current is None:
         return Create(resource)
-    changes = differences(resource, there)
+    changes = differences(resource, current)
     if not changes:
         return None
     if any(change.attribute in _FIXED.get(type(resource), ()) for change in changes):
-        return Replace(resource, there, changes)
-    return Update(resource, there, changes)
+        return Replace(resource, current, changes)
+    return Update(resource, current, changes)
 
 
-def _anew(resource: Resource, found: Found) -> Step:
-    """The step for what hung on a function that is made anew."""
-    there = found.get(key(resource))
-    # A function takes its URL and its policy with it; its trigger stays, and leads nowhere.
-    if isinstance(resource, Trigger) and there is not None:
-        return Replace(resource, there, differences(resource, there))
+def _recreate(resource: Resource, actual: ActualState) -> Step:
+    """The step for a resource attached to a function that is replaced."""
+    current = actual.get(key(resource))
+    # Deleting a function deletes its URL and policy; its event source mapping remains.
+    if isinstance(resource, Trigger) and current is not None:
+        return Replace(resource, current, differences(resource, current))
     return Create(resource)
 
 
-def _moved(wanted: Alias, found: Found) -> Step:
-    """The step for an alias whose function changes before it: to a new version."""
-    there = found.get(key(wanted))
-    if not isinstance(there, Alias):
-        return Create(wanted)
-    older = replace(there, version="older") if there.version == CURRENT else there
-    return Update(wanted, there, differences(wanted, older))
+def _move_alias(desired: Alias, actual: ActualState) -> Step:
+    """The step that points an alias at the new version of a function that changes."""
+    current = actual.get(key(desired))
+    if not isinstance(current, Alias):
+        return Create(desired)
+    older = replace(current, version="older") if current.version == CURRENT else current
+    return Update(desired, current, differences(desired, older))
 
 
 def _function_of(resource: Alias | FunctionUrl | Permission | Trigger) -> str:
     return resource.name if isinstance(resource, FunctionUrl) else resource.function
 
 
-def _belongs(resource: Resource, found: Found, owner: str) -> bool:
+def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
     if isinstance(resource, Bucket):
         return resource.owner in (owner, None)
     if isinstance(resource, _TAGGED):
         return resource.owner == owner
     if isinstance(resource, Image):
         return False
-    # What hangs on a function is whose the function is; a trigger may outlive it.
-    function = found.get((Function.kind, _function_of(resource)))
+    # Attached resources belong to the function's owner; a trigger can outlive its function.
+    function = actual.get((Function.kind, _function_of(resource)))
     return function is None or (isinstance(function, Function) and function.owner == owner)
 
 
-def _check_owner(wanted: Resource, there: Resource | None, adopt: bool) -> None:
-    if not isinstance(wanted, _TAGGED) or not isinstance(there, _TAGGED):
+def _check_owner(desired: Resource, current: Resource | None, adopt: bool) -> None:
+    if not isinstance(desired, _TAGGED) or not isinstance(current, _TAGGED):
         return
-    if there.owner == wanted.owner:
+    if current.owner == desired.owner:
         return
-    if there.owner is not None:
+    if current.owner is not None:
         raise CloudError(
-            f"The {there.kind} {there.name} belongs to the deployment of ASU ID {there.owner}",
-            hint=f"facectl destroy --asu-id {there.owner}",
+            f"The {current.kind} {current.name} belongs to the deployment of "
+            f"ASU ID {current.owner}",
+            hint=f"facectl destroy --asu-id {current.owner}",
         )
-    # S3 tags a bucket in a second call; its name, with our name, the ASU ID and the
-    # account's number in it, says as much.
-    if not adopt and not isinstance(there, Bucket):
+    # S3 tags a bucket in a second call, which an interruption can skip; the bucket's name
+    # holds "facectl", the ASU ID and the account and so identifies its owner too.
+    if not adopt and not isinstance(current, Bucket):
         raise CloudError(
-            f"There is a {there.kind} {there.name} already, and it was not made by facectl "
+            f"There is a {current.kind} {current.name} already, and it was not made by facectl "
             f"(it has no tag {TAG_KEY})",
             hint="facectl deploy --adopt   takes it over and changes it",
         )
@@ -225,7 +228,7 @@ def _statements(attribute: str, policy: str) -> dict[str, str]:
     }
 
 
-def _words(attribute: str) -> str:
+def _label(attribute: str) -> str:
     return attribute.replace("_", " ")
 
 

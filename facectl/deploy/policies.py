@@ -1,4 +1,4 @@
-"""The JSON policies of a deployment: who may take a role, what it allows, what a queue refuses."""
+"""The JSON policies of a deployment: trust policies, role policies, queue policies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lambda_src.stages.attempts import PREFIX as ATTEMPTS
 
 
 def canonical(document: str | Mapping[str, object]) -> str:
-    """A policy with sorted keys and no blanks, so that equal policies are equal texts."""
+    """A policy as JSON with sorted keys and no spaces, so that equal policies compare equal."""
     parsed = json.loads(document) if isinstance(document, str) else document
     return json.dumps(parsed, sort_keys=True, separators=(",", ":"))
 
 
 def lambda_trust() -> str:
-    """Lambda may take the role, nobody else."""
+    """Only Lambda may assume the role."""
     return _policy(
         {
             "Effect": "Allow",
@@ -30,7 +30,7 @@ def lambda_trust() -> str:
 
 
 def detection(names: Names, account: Account) -> str:
-    """face-detection writes its log and to both queues (a frame without a face ends with it)."""
+    """face-detection may write its log and send to both queues (it answers faceless frames)."""
     return _policy(
         _logging(DETECTION_FUNCTION, account),
         {
@@ -46,10 +46,10 @@ def detection(names: Names, account: Account) -> str:
 
 
 def recognition(names: Names, account: Account, *, batches_by_name: bool = False) -> str:
-    """face-recognition reads the request queue and the gallery, and answers.
+    """face-recognition may read the request queue and the gallery, and send responses.
 
-    `batches_by_name`: SendMessageBatch needs an action of its own name, as
-    MiniStack has it; on AWS it is part of SendMessage.
+    `batches_by_name`: MiniStack requires the action SendMessageBatch; AWS includes
+    it in SendMessage.
     """
     sending = ["sqs:SendMessage", "sqs:SendMessageBatch"] if batches_by_name else "sqs:SendMessage"
     bucket = account.bucket_arn(names.bucket(account.number, account.region))
@@ -76,9 +76,9 @@ def recognition(names: Names, account: Account, *, batches_by_name: bool = False
             "Sid": "ReadGallery",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            # The manifest and the parts of every space, so that a change of model leaves
-            # the policy as it is. Without a slash before them: facectl 1 had one gallery,
-            # right below the root, which a function reads until its code is replaced.
+            # The manifest and parts of every space, so that a new model needs no new policy.
+            # No slash before them: facectl 1 has one gallery directly below the root, which
+            # its functions read until their code is replaced.
             "Resource": [f"{bucket}/{ROOT}/*current.json", f"{bucket}/{ROOT}/*parts/*"],
         },
         {
@@ -87,7 +87,7 @@ def recognition(names: Names, account: Account, *, batches_by_name: bool = False
             "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
             "Resource": f"{bucket}/{ATTEMPTS}*",
         },
-        # Without it S3 answers 403, not 404, where nobody has been enrolled yet.
+        # Without it S3 answers 403 instead of 404 while the gallery is empty.
         {
             "Sid": "KnowThatThereIsNone",
             "Effect": "Allow",
@@ -98,7 +98,7 @@ def recognition(names: Names, account: Account, *, batches_by_name: bool = False
 
 
 def https_only(queue: str, account: Account) -> str:
-    """The queue refuses every call that is not made over TLS."""
+    """A queue policy that denies calls without TLS."""
     return _policy(
         {
             "Sid": "RefusePlainHttp",

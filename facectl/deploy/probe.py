@@ -1,8 +1,8 @@
-"""Whether a deployment answers: one frame through the Function URL, one face through the trigger.
+"""Probes a deployment: one frame through the Function URL, one face through the trigger.
 
-The frame has no face in it, so that face-detection answers it alone; the face
-is a grey square on the request queue, so that face-recognition is seen to take
-what is there. Both answers are taken off the response queue again.
+The frame contains no face, so face-detection answers it; the face is a grey square
+sent to the request queue, so face-recognition answers it. Both responses are deleted
+from the response queue.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from facectl.errors import CloudError, FacectlError, NotRunningError, Unanswered
 from facectl.stream.responses import MessageQueue
 from lambda_src.contract import ERROR, NO_FACE, CroppedFace, FaceMessage, FrameRequest
 
-_PATIENCE_SECONDS = 120.0
+_TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 5
 _GREY = (127, 127, 127)
-# Any size is resized; this is what one preprocessing takes as it is.
+# The input size of one preprocessing, which is not resized.
 _SIDE = 160
 
 
 class Url(Protocol):
-    """The Function URL, as `facectl.stream.delivery.FunctionUrl` is."""
+    """The part of `facectl.stream.delivery.FunctionUrlClient` that a probe uses."""
 
     def post(self, request: FrameRequest) -> object:
         """Send one frame; raises a FacectlError."""
@@ -38,7 +38,7 @@ class Url(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """How long the answers took, in seconds: cold starts, as a rule."""
+    """The response times in seconds, usually with cold starts."""
 
     detection: float
     recognition: float
@@ -52,9 +52,9 @@ def probe(
     space: str,
     clock: Callable[[], float] = time.monotonic,
 ) -> Probed:
-    """Have both functions answer once; `send_face` puts a body on the request queue.
+    """Probe both functions; `send_face` sends a body to the request queue.
 
-    Raises UnansweredError naming the function that did not answer, or not well.
+    Raises UnansweredError with the function that did not answer or answered an error.
     """
     began = clock()
     frame = FrameRequest(f"facectl-probe-{uuid4()}", "probe.png", _picture())
@@ -80,7 +80,7 @@ def probe(
 
 
 def request_queue(clients: Clients, account: Account) -> Callable[[str], None]:
-    """What puts a message on the deployment's request queue."""
+    """A function that sends a message to the deployment's request queue."""
     name = clients.deployment.names.request_queue
 
     def send(body: str) -> None:
@@ -97,7 +97,7 @@ def _expect(
     results: tuple[str, ...] | None,
     clock: Callable[[], float],
 ) -> None:
-    deadline = clock() + _PATIENCE_SECONDS
+    deadline = clock() + _TIMEOUT_SECONDS
     while clock() < deadline:
         received = responses.receive(wait=_POLL_SECONDS)
         ours = [
@@ -115,7 +115,7 @@ def _expect(
                 )
             return
     raise UnansweredError(
-        f"{function} did not answer the probe within {_PATIENCE_SECONDS:.0f} s",
+        f"{function} did not answer the probe within {_TIMEOUT_SECONDS:.0f} s",
         hint="facectl logs",
     )
 

@@ -1,4 +1,4 @@
-"""The resources of a deployment as AWS has them. Only reads."""
+"""Reads the actual resources of a deployment."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ if TYPE_CHECKING:
     )
 
 ROLE_POLICY = "facectl"
-# Statements of other names are somebody else's and are left alone.
+# Statements with other names were not added by facectl and are ignored.
 STATEMENT_PREFIX = "facectl-"
-# What of a function a version holds, and facectl decides.
+# The attributes that facectl sets and a published version keeps.
 _PUBLISHED = ("CodeSha256", "MemorySize", "Timeout", "Role", "Environment", "Architectures")
 
 
 class Reader:
-    """Reads resources by their names; botocore's errors pass through."""
+    """Reads resources by name; raises botocore's errors."""
 
     def __init__(self, clients: Clients, account: Account) -> None:
         self._clients = clients
         self._account = account
 
-    def read(self, wanted: Sequence[Resource]) -> dict[Key, Resource]:
-        """What is there of `wanted`, and all statements that facectl added to its functions."""
-        found: dict[Key, Resource] = {}
-        for resource in wanted:
-            there = self._one(resource)
-            if there is not None:
-                found[key(there)] = there
-            if isinstance(resource, Function) and there is not None:
-                found.update({key(each): each for each in self._attached(resource.name)})
-        return found
+    def read(self, desired: Sequence[Resource]) -> dict[Key, Resource]:
+        """The actual state of `desired`, with aliases and policy statements of its functions."""
+        actual: dict[Key, Resource] = {}
+        for resource in desired:
+            current = self._one(resource)
+            if current is not None:
+                actual[key(current)] = current
+            if isinstance(resource, Function) and current is not None:
+                actual.update({key(each): each for each in self._attached(resource.name)})
+        return actual
 
     def _attached(self, function: str) -> Iterator[Alias | Permission]:
         yield from self.permissions(function)
@@ -68,26 +68,26 @@ class Reader:
             yield alias
             yield from self.permissions(function, alias.alias)
 
-    def _one(self, wanted: Resource) -> Resource | None:  # noqa: C901, PLR0911 - one line a kind
-        match wanted:
+    def _one(self, desired: Resource) -> Resource | None:  # noqa: C901, PLR0911 - one line per kind
+        match desired:
             case Bucket():
-                return self.bucket(wanted.name)
+                return self.bucket(desired.name)
             case Queue():
-                return self.queue(wanted.name)
+                return self.queue(desired.name)
             case LogGroup():
-                return self.log_group(wanted.name)
+                return self.log_group(desired.name)
             case Role():
-                return self.role(wanted.name)
+                return self.role(desired.name)
             case Repository():
-                return self.repository(wanted.name)
+                return self.repository(desired.name)
             case Image():
-                return self.image(wanted.repository, wanted.tag)
+                return self.image(desired.repository, desired.tag)
             case Function():
-                return self.function(wanted.name)
+                return self.function(desired.name)
             case FunctionUrl():
-                return self.function_url(wanted.name, wanted.qualifier)
+                return self.function_url(desired.name, desired.qualifier)
             case Trigger():
-                return self.trigger(wanted.queue, wanted.function)
+                return self.trigger(desired.queue, desired.function)
             case Permission() | Alias():
                 # Read with their function.
                 return None
@@ -206,7 +206,7 @@ class Reader:
         )
 
     def alias(self, function: str) -> Alias | None:
-        """The alias that facectl gives a function of which environments are kept warm."""
+        """The alias of a function with provisioned concurrency."""
         functions = self._clients.functions
         alias = unless_missing(functions.get_alias, FunctionName=function, Name=ALIAS)
         if alias is None:
@@ -225,9 +225,9 @@ class Reader:
             version=CURRENT if same else version,
         )
 
-    def function_url(self, name: str, wanted: str = "") -> FunctionUrl | None:
-        """The URL of the function, or of its alias; of both, the wanted one."""
-        for qualifier in (wanted, "" if wanted else ALIAS):
+    def function_url(self, name: str, preferred: str = "") -> FunctionUrl | None:
+        """The URL at the qualifier `preferred`, or else the one at the other qualifier."""
+        for qualifier in (preferred, "" if preferred else ALIAS):
             answer = self._url(name, qualifier)
             if answer is not None:
                 auth: Auth = "none" if answer["AuthType"] == "NONE" else "iam"
@@ -235,14 +235,14 @@ class Reader:
         return None
 
     def address(self, name: str) -> str | None:
-        """The Function URL itself; on the local cloud, where it really answers."""
+        """The Function URL; on the local cloud, the address at which it answers."""
         answer = self._url(name, ALIAS) or self._url(name, "")
         if answer is None:
             return None
         url, endpoint = answer["FunctionUrl"], self._clients.deployment.endpoint_url
         if endpoint is None:
             return url
-        # MiniStack hands out AWS's form, which no name server knows, and serves the id here.
+        # MiniStack returns an AWS host name that does not resolve; it serves the URL id here.
         identifier = url.partition("://")[2].partition(".")[0]
         return f"{endpoint}/_aws/lambda-url/{identifier}/"
 
@@ -253,7 +253,7 @@ class Reader:
         return unless_missing(read, FunctionName=name)
 
     def permissions(self, function: str, qualifier: str = "") -> list[Permission]:
-        """The statements that facectl added to the policy of the function, or of its alias."""
+        """The policy statements that facectl added to the function, or to its alias."""
         read = self._clients.functions.get_policy
         answer = (
             unless_missing(read, FunctionName=function, Qualifier=qualifier)
@@ -272,7 +272,7 @@ class Reader:
             )
             for statement in statements
             if statement.get("Sid", "").startswith(STATEMENT_PREFIX)
-            # MiniStack tells an alias' statements with its function's.
+            # MiniStack returns the statements of aliases with those of the function.
             if _qualifier(statement.get("Resource", "")) == qualifier
         ]
 
@@ -296,7 +296,7 @@ class Reader:
         )
 
     def mapping(self, queue: str, function: str) -> EventSourceMappingConfigurationTypeDef | None:
-        """The event source mapping between the two, unless it is being deleted."""
+        """The event source mapping of queue and function; None if missing or being deleted."""
         pages = self._clients.functions.get_paginator("list_event_source_mappings").paginate(
             EventSourceArn=queue
         )

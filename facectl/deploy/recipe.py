@@ -1,7 +1,7 @@
-"""What an image is built from, and its tag: the hash of every byte of it.
+"""The build context of an image, and its tag: a hash of the whole context.
 
-The build context is written to a temporary folder from the installed packages
-and the installed model, so that an installed wheel deploys as a clone does.
+The build context comes from the installed packages and the installed model, so
+an installed wheel and a clone deploy the same image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lambda_src.vision.store import DETECTION, MANIFEST, RECOGNITION, Model
 Architecture = Literal["x86_64", "arm64"]
 NETWORKS = {DETECTION_FUNCTION: DETECTION, RECOGNITION_FUNCTION: RECOGNITION}
 PLATFORMS: dict[Architecture, str] = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
-# Lambda's limit of an image, uncompressed, by AWS's documentation of quotas.
+# Lambda's limit for an uncompressed image (Lambda Developer Guide, quotas).
 LARGEST = 10 * 1024**3
 _BLOCK = 1 << 20
 _BASE = re.compile(r"^ARG BASE_IMAGE=(\S+)$", re.MULTILINE)
@@ -34,7 +34,7 @@ _TAG_DIGITS = 16
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a builder may choose; None leaves the Dockerfile's own."""
+    """The options of a build; None keeps the Dockerfile's default."""
 
     architecture: Architecture = "x86_64"
     base_image: str | None = None
@@ -49,7 +49,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that goes into the image of one function."""
+    """The inputs of the image of one function."""
 
     function: str
     model: Model
@@ -57,9 +57,9 @@ class Recipe:
 
     @cached_property
     def tag(self) -> str:
-        """The first digits of the sha256 of names and bytes of everything that goes in.
+        """The first 16 hexadecimal digits of the sha256 of the names and bytes of all inputs.
 
-        The package index is left out: the packages' own hashes are in.
+        The package index is not part of it: the requirements pin the packages' hashes.
         """
         digest = hashlib.sha256()
         for word in (self.options.architecture, self.options.base_image or ""):
@@ -73,7 +73,7 @@ class Recipe:
 
     @property
     def base_image(self) -> str:
-        """The image that is built on: the one that was chosen, or the Dockerfile's own."""
+        """The base image: the chosen one, or the Dockerfile's default."""
         if self.options.base_image is not None:
             return self.options.base_image
         dockerfile = (dockerfiles() / f"{self.function}.Dockerfile").read_text()
@@ -81,7 +81,7 @@ class Recipe:
         return found.group(1) if found else ""
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """Every file of the build context: its place there, and where it comes from."""
+        """Every file of the build context: its path there, and its source."""
         folder = dockerfiles()
         yield "Dockerfile", folder / f"{self.function}.Dockerfile"
         yield "requirements.txt", folder / f"{self.function}.requirements.txt"
@@ -93,14 +93,14 @@ class Recipe:
             yield f"model/{name}", self.model.file(name)
 
     def write(self, folder: Path) -> None:
-        """Write the build context: a copy of each file, equal bytes with equal modes and times."""
+        """Copy the build context to `folder`, with fixed modes and times."""
         for name, source in self.files():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-            # Another user runs the function than the one who builds its image.
+            # The function runs as another user than the build.
             target.chmod(0o644)
-            # Layers hold times: equal files shall make equal layers.
+            # Layers contain modification times; fixed ones make layers reproducible.
             os.utime(target, (0, 0))
         for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             place.chmod(0o755)
@@ -108,7 +108,7 @@ class Recipe:
 
 
 def dockerfiles() -> Path:
-    """The folder of the Dockerfiles: inside an installed wheel's package, beside a clone's."""
+    """The folder of the Dockerfiles: inside the package in a wheel, beside it in a clone."""
     package = Path(facectl.__file__).parent
     for folder in (package / "dockerfiles", package.parent / "dockerfiles"):
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""How a deployment is: resources against their plan, messages, last errors. Only reads."""
+"""Reads the status of a deployment: drift of resources, queue counts, last errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from facectl.deploy.models import (
     key,
 )
 from facectl.deploy.options import Options
-from facectl.deploy.planner import Found, differences, owner_of
+from facectl.deploy.planner import ActualState, differences, owner_of
 from facectl.deploy.reader import Reader
 from facectl.gallery import publish
 from facectl.naming import Names
@@ -35,14 +35,14 @@ from lambda_src.vision.store import Model
 
 State = Literal["ok", "missing", "differs", "foreign", "superfluous"]
 
-# How far back errors are looked for, in seconds.
+# The age of the oldest reported errors, in seconds.
 _ERRORS_SINCE = 3600.0
 _SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """One resource: how it stands to the plan, and what AWS says of it."""
+    """One resource: its state compared with the desired one, and facts that AWS reports."""
 
     kind: str
     name: str
@@ -53,7 +53,7 @@ class ResourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The last error in a function's log: when, and the line."""
+    """The last error in a function's log."""
 
     function: str
     time: datetime
@@ -62,7 +62,7 @@ class LastError:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it; `drift` is whether a deploy would have something to do."""
+    """The status of all resources; `drift` is true if a deploy would change something."""
 
     resources: tuple[ResourceStatus, ...]
     errors: tuple[LastError, ...]
@@ -82,26 +82,30 @@ class Status:
 def inspect(
     clients: Clients, model: Model, options: Options, *, clock: Callable[[], float] = time.time
 ) -> Status:
-    """Compare what is there with what the options of the last deploy ask for; raises CloudError."""
+    """Compare the actual state with the desired state of the last deploy; raises CloudError."""
     desired = desired_state(clients, model, options)
-    found = read(clients, desired)
-    with cloud_errors("reading how the deployment is", clients.deployment):
+    actual = read(clients, desired)
+    with cloud_errors("reading the deployment's status", clients.deployment):
         states = [
             ResourceStatus(
-                wanted.kind, wanted.name, *_state(wanted, found), _facts(clients, desired, wanted)
+                resource.kind,
+                resource.name,
+                *_state(resource, actual),
+                _facts(clients, desired, resource),
             )
-            for wanted in resources(desired)
+            for resource in resources(desired)
         ]
         errors = [
             error
-            for wanted in resources(desired)
-            if isinstance(wanted, Function) and (error := last_error(clients, wanted.name, clock()))
+            for resource in resources(desired)
+            if isinstance(resource, Function)
+            and (error := last_error(clients, resource.name, clock()))
         ]
-    return Status((*states, *_superfluous(desired, found)), tuple(errors))
+    return Status((*states, *_superfluous(desired, actual)), tuple(errors))
 
 
 def last_error(clients: Clients, function: str, now: float) -> LastError | None:
-    """The last line of a function's log that tells of an error, within the last hour."""
+    """The last error line of a function's log within the last hour; None without one."""
     pages = clients.logs.get_paginator("filter_log_events").paginate(
         logGroupName=Names.log_group(function),
         startTime=int((now - _ERRORS_SINCE) * 1000),
@@ -116,20 +120,20 @@ def last_error(clients: Clients, function: str, now: float) -> LastError | None:
     return None
 
 
-def _state(wanted: Resource, found: Found) -> tuple[State, tuple[Change, ...]]:
-    there = found.get(key(wanted))
-    if there is None:
+def _state(resource: Resource, actual: ActualState) -> tuple[State, tuple[Change, ...]]:
+    current = actual.get(key(resource))
+    if current is None:
         return "missing", ()
-    if owner_of(there) not in (None, owner_of(wanted)):
+    if owner_of(current) not in (None, owner_of(resource)):
         return "foreign", ()
-    changes = differences(wanted, there)
+    changes = differences(resource, current)
     return ("differs" if changes else "ok"), changes
 
 
-def _superfluous(desired: DesiredState, found: Found) -> Iterator[ResourceStatus]:
-    wanted = {key(resource) for resource in resources(desired)}
-    for place, resource in found.items():
-        if isinstance(resource, (Alias, Permission)) and place not in wanted:
+def _superfluous(desired: DesiredState, actual: ActualState) -> Iterator[ResourceStatus]:
+    keys = {key(resource) for resource in resources(desired)}
+    for place, resource in actual.items():
+        if isinstance(resource, (Alias, Permission)) and place not in keys:
             yield ResourceStatus(resource.kind, resource.name, "superfluous")
 
 
@@ -200,20 +204,20 @@ def _image_facts(clients: Clients, image: Image) -> dict[str, Any]:
 
 
 def _error_message(line: str) -> str | None:
-    """What a log line says went wrong; None where it tells of no error."""
+    """The error message of a log line; None if it reports no error."""
     text = line.strip()
     try:
         fields = json.loads(text)
     except ValueError:
-        # The platform's own lines: a timeout, a crash, an import that failed.
+        # Plain-text lines of Lambda: a timeout, a crash, a failed import.
         return text if "ERROR" in text or "Error" in text or "error" in text else None
     if not isinstance(fields, dict) or fields.get("level") != "ERROR":
         return None
-    told = fields.get("message") or fields.get("error")
-    return f"{fields.get('stage', '')}: {told}".strip(": ")
+    message = fields.get("message") or fields.get("error")
+    return f"{fields.get('stage', '')}: {message}".strip(": ")
 
 
 def short_digest(digest: str) -> str:
-    """`sha256:0123456789ab`, as Docker shows digests."""
+    """`sha256:0123456789ab`, the short form of a digest."""
     name, _, digits = digest.partition(":")
     return f"{name}:{digits[:_SHORT_DIGEST]}"

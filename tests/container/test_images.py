@@ -49,7 +49,7 @@ def test_built_pushed_and_answering(deployed: Facectl) -> None:
 def test_a_second_run_builds_and_changes_nothing(deployed: Facectl) -> None:
     before = docker("images", "--all", "--no-trunc", "--quiet").stdout
     again = deployed("deploy")
-    assert again.stdout.startswith("Nothing to change: all is as it should be\n")
+    assert again.stdout.startswith("Nothing to change\n")
     assert docker("images", "--all", "--no-trunc", "--quiet").stdout == before
 
 
@@ -134,7 +134,7 @@ def test_a_read_only_file_system_is_enough(read_only: str) -> None:
 
 def test_going_back_to_zips_asks_first(deployed: Facectl) -> None:
     refused = deployed("deploy", "--package", "zip", expect=1)
-    assert "must be deleted and made anew" in refused.stderr
+    assert "must be deleted and created again" in refused.stderr
     assert not deployed.json("status")["drift"]
 
     changed = deployed.json("deploy", "--package", "zip", "--yes")

@@ -36,7 +36,7 @@ def test_deployed_twice_changed_once_destroyed_whole(cloud: Facectl) -> None:
     assert cloud.json("context")["function_url"] == first["function_url"]
 
     again = cloud("deploy")
-    assert again.stdout.startswith("Nothing to change: all is as it should be\n")
+    assert again.stdout.startswith("Nothing to change\n")
 
     planned = cloud.json("deploy", "--dry-run", "--timeout", 30)
     changed = cloud.json("deploy", "--timeout", 30)
@@ -82,7 +82,7 @@ def test_ended_or_forgotten_the_commands_say_what_to_do(cloud: Facectl) -> None:
     assert len(cloud.json("deploy")["steps"]) == 14
 
     cloud("local", "down", "--forget")
-    assert "nothing of it is left" in cloud("destroy").stdout
+    assert "nothing to delete" in cloud("destroy").stdout
 
 
 def test_a_function_that_was_led_astray_is_set_right(cloud: Facectl) -> None:
@@ -106,7 +106,7 @@ def test_two_deployments_do_not_share_a_function(cloud: Facectl) -> None:
 def test_warm_environments_come_and_go(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     refused = cloud("deploy", "--provisioned-concurrency", 1, expect=1)
-    assert "function URL face-detection must be deleted and made anew" in refused.stderr
+    assert "function URL face-detection must be deleted and created again" in refused.stderr
 
     warm = cloud.json("deploy", "--provisioned-concurrency", 1, "--yes")
     assert len(warm["steps"]) == 8

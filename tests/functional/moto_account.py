@@ -10,14 +10,14 @@ from moto import mock_aws
 from moto.awslambda.policy import Policy
 
 from facectl.aws import Clients
+from facectl.cli.deploy_report import step_line
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Packages, Sizing, Step
 from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import Found, plan
-from facectl.deploy.report import step_line
+from facectl.deploy.planner import ActualState, plan
 from facectl.deploy.writers.base import Context
 from facectl.naming import Names
 
@@ -56,7 +56,7 @@ def desired(clients: Clients) -> DesiredState:
     package = zip_package()
     return DesiredState(
         names=Names(ASU_ID),
-        account=deployer.account_of(clients),
+        account=deployer.read_account(clients),
         # moto takes zips alone without an engine; everything else is AWS's.
         cloud=cloud("aws", "zip"),
         packages=Packages(package, package),
@@ -87,7 +87,7 @@ def apply(context: Context, desired: DesiredState) -> list[str]:
     return [step_line(step) for step in steps]
 
 
-def found(context: Context, desired: DesiredState) -> Found:
+def found(context: Context, desired: DesiredState) -> ActualState:
     return deployer.read(context.clients, desired)
 
 

@@ -141,7 +141,7 @@ def test_a_chosen_concurrency_stays_unless_the_account_can_not_have_it() -> None
     stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
     with stub:
         assert recognition_concurrency(clients, 10, 10) == 10
-        with pytest.raises(InputError, match="10 functions may run at once") as caught:
+        with pytest.raises(InputError, match="concurrency limit is 10") as caught:
             recognition_concurrency(clients, 11, 10)
         assert recognition_concurrency(clients, 500, 10) == 500
     assert caught.value.hint == "facectl deploy --max-concurrency 5"
@@ -242,7 +242,7 @@ def test_a_quota_that_is_too_low_says_what_to_do() -> None:
         "Specified ReservedConcurrentExecutions for function decreases account's "
         "UnreservedConcurrentExecution below its minimum value of [10].",
     )
-    with stub, pytest.raises(CloudError, match="the account's concurrency is too low") as caught:
+    with stub, pytest.raises(CloudError, match="concurrency limit is too low") as caught:
         apply_step(Create(FUNCTION), Time().context(clients))
     assert "--reserved-concurrency" in str(caught.value.hint)
 
@@ -324,7 +324,12 @@ def test_warm_environments_are_waited_for() -> None:
 
 def test_environments_that_cannot_be_kept_warm_are_told_with_lambdas_reason() -> None:
     clients, stub = warm({"Status": "FAILED", "StatusReason": "too few"})
-    with stub, pytest.raises(CloudError, match="live can't be kept warm: too few") as caught:
+    with (
+        stub,
+        pytest.raises(
+            CloudError, match="live did not get its provisioned concurrency: too few"
+        ) as caught,
+    ):
         apply_step(Create(Alias("face-detection", "live", 2)), Time().context(clients))
     assert "--provisioned-concurrency" in str(caught.value.hint)
 

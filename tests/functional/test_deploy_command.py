@@ -16,9 +16,10 @@ from moto import mock_aws
 from typer.testing import CliRunner, Result
 
 from facectl.aws import Clients
+from facectl.cli import deploy_report
 from facectl.cli.app import app
 from facectl.context import Deployment
-from facectl.deploy import access, deployer, report
+from facectl.deploy import access, deployer
 from facectl.deploy.docker import Docker
 from facectl.deploy.probe import Probed
 from facectl.errors import CloudError, InputError, NotRunningError
@@ -100,7 +101,7 @@ def test_from_an_empty_account_to_nothing_left_to_do(built: Path) -> None:
 
     again = facectl("deploy")
     assert again.exit_code == 0
-    assert again.stdout.startswith("Nothing to change: all is as it should be\n")
+    assert again.stdout.startswith("Nothing to change\n")
     assert len(built.read_text().splitlines()) == 2
 
 
@@ -132,12 +133,12 @@ def test_a_public_url_is_warned_about() -> None:
 
 @pytest.mark.usefixtures("cloud")
 def test_warm_environments_have_a_price() -> None:
-    work = deployer.prepare(
+    plan = deployer.prepare(
         Deployment(asu_id="42", target="aws"),
         store.find(),
         deployer.Options(provisioned_concurrency=1, pollers=(2, 4)),
     )
-    assert report.idle_cost(work) == (
+    assert deploy_report.idle_cost(plan) == (
         "$2.12 a day for warm environments, and 2 pollers at AWS's price of provisioned mode"
     )
 
@@ -158,20 +159,20 @@ def test_destroy_asks_and_leaves_nothing(cloud: Clients) -> None:
 
 
 @pytest.mark.usefixtures("cloud")
-def test_an_interrupted_deploy_is_gone_on_with_by_its_name(
+def test_an_interrupted_deploy_is_resumed_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    carry_out = deployer.carry_out
+    apply_step = deployer.apply_step
     done = []
 
     def until_the_fifth(step: Any, context: Any) -> None:
         if len(done) == 5:
             raise KeyboardInterrupt
-        carry_out(step, context)
+        apply_step(step, context)
         done.append(step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployer, "carry_out", until_the_fifth)
+        patch.setattr(deployer, "apply_step", until_the_fifth)
         facectl(*FIRST, "--memory", "4096")
     # Neither the ASU ID nor the memory is said again.
     second = facectl("deploy", "--json")

@@ -121,7 +121,7 @@ def model(tmp_path: Path) -> Model:
 def context() -> Iterator[Context]:
     with mock_aws():
         clients = Clients(Deployment(asu_id="42", target="aws"))
-        yield Context(clients, deployer.account_of(clients))
+        yield Context(clients, deployer.read_account(clients))
 
 
 def tag(model: Model, function: str = "face-detection", **options: Any) -> str:

@@ -1,4 +1,4 @@
-"""One account and region holds one deployment: who gives way to whom, in moto's AWS."""
+"""An account and region hold one deployment: which one a deploy replaces, in moto's AWS."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_another_id_of_ones_own_does_not_give_way(cloud: Clients) -> None:
     refused = facectl(*MINE)
     assert isinstance(refused.exception, CloudError)
     assert str(refused.exception) == (
-        "This place belongs to the deployment of ASU ID "
-        "other on aws, us-east-1, account 123456789012: one account and region holds one deployment"
+        "This account and region hold the deployment of ASU ID "
+        "other on aws, us-east-1, account 123456789012: there can be only one deployment"
     )
     assert refused.exception.hint == (
         "facectl deploy --asu-id mine --target aws --region us-east-1 --account 123456789012 "
@@ -121,16 +121,16 @@ def test_a_demo_that_was_interrupted_while_it_gave_way_still_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _deploy_demo()
-    carry_out, done = deployer.carry_out, []
+    apply_step, done = deployer.apply_step, []
 
     def until_the_sixth(step: Any, context: Any) -> None:
         if len(done) == 6:
             raise KeyboardInterrupt
-        carry_out(step, context)
+        apply_step(step, context)
         done.append(step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployer, "carry_out", until_the_sixth)
+        patch.setattr(deployer, "apply_step", until_the_sixth)
         facectl(*MINE)
     assert key("demo") in records.known()
     finished = facectl("deploy")

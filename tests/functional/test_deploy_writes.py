@@ -26,7 +26,7 @@ READING = ("Get", "List", "Describe", "Head", "BatchGet", "Filter")
 
 
 class Calls:
-    """The operations that change something: those within `carry_out`, and the others."""
+    """The operations that change something: those within `apply_step`, and the others."""
 
     def __init__(self) -> None:
         self.carried_out: list[str] = []

@@ -78,7 +78,7 @@ def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, 
     package = zip_package()
     desired = DesiredState(
         Names(ASU_ID),
-        deployer.account_of(aws),
+        deployer.read_account(aws),
         cloud("local"),
         Packages(package, package),
         sizing=sizing,

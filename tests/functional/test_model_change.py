@@ -132,7 +132,7 @@ def test_the_new_gallery_is_published_before_the_functions_change(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    real_publish, real_step = publish.publish, deployer.carry_out
+    real_publish, real_step = publish.publish, deployer.apply_step
 
     def publishing(*arguments: Any, **options: Any) -> Any:
         manifest = real_publish(*arguments, **options)
@@ -144,7 +144,7 @@ def test_the_new_gallery_is_published_before_the_functions_change(
         real_step(step, context)
 
     monkeypatch.setattr(publish, "publish", publishing)
-    monkeypatch.setattr(deployer, "carry_out", stepping)
+    monkeypatch.setattr(deployer, "apply_step", stepping)
     done("deploy", "--model", "other")
     assert order.index(f"publish {NEW}") < order.index("update function")
 
@@ -160,7 +160,7 @@ def named(space: str, axis: int) -> str:
 def test_a_cold_function_of_the_old_model_knows_everybody_until_it_is_replaced(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = deployer.carry_out
+    real = deployer.apply_step
     changed: list[str] = []
 
     def stepping(step: Any, context: Any) -> None:
@@ -171,14 +171,14 @@ def test_a_cold_function_of_the_old_model_knows_everybody_until_it_is_replaced(
             assert (named(NEW, 0), named(NEW, 10)) == ("Ada", "Grace")
         real(step, context)
 
-    monkeypatch.setattr(deployer, "carry_out", stepping)
+    monkeypatch.setattr(deployer, "apply_step", stepping)
     done("deploy", "--model", "other")
     assert changed == ["face-detection", "face-recognition"]
     assert named(NEW, 0) == "Ada"
     changed.clear()
     done("gallery", "enroll", "Eve", str(photo(people / "eve.jpg", 40)))
     assert named(NEW, 40) == "Eve"
-    monkeypatch.setattr(deployer, "carry_out", real)
+    monkeypatch.setattr(deployer, "apply_step", real)
     done("gallery", "rollback", "1", "--yes")
     assert (named(OLD, 0), named(OLD, 10), named(OLD, 40)) == ("Ada", "Grace", "Unknown")
 
@@ -190,7 +190,7 @@ def test_a_deploy_that_dies_before_the_gallery_leaves_it_and_is_finished_by_the_
         raise CloudError("cut off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployer, "carry_out", fails)
+        patch.setattr(deployer, "apply_step", fails)
         assert isinstance(facectl("deploy", "--model", "other").exception, CloudError)
     assert state()[:2] == (1, OLD)
     with monkeypatch.context() as patch:
@@ -306,7 +306,7 @@ def test_a_rollback_that_dies_says_how_to_finish_it(
         raise CloudError("cut off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(deployer, "carry_out", fails)
+        patch.setattr(deployer, "apply_step", fails)
         refused = facectl("gallery", "rollback", "1", "--yes")
     assert isinstance(refused.exception, CloudError)
     assert "facectl deploy --model tiny" in " ".join(refused.stderr.split())

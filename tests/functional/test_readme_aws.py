@@ -47,7 +47,7 @@ def test_each_command_does_on_aws_what_readme_says(
     assert "nothing is deployed yet" in told[0].stdout
     assert told[1].stdout.splitlines()[-1] == "16 steps"
     assert told[2].stdout.startswith("16 steps done\n")
-    assert told[3].stdout.splitlines()[-1] == "All is as planned"
+    assert told[3].stdout.splitlines()[-1] == "No drift"
     assert told[4].stdout.splitlines()[-1].endswith("resources removed")
     where = "Deployment: ASU ID 1225754101 on aws, us-east-1, account 123456789012\n"
     assert [each.stderr.startswith(where) for each in told[1:]] == [True] * 4

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from facectl.cli.deploy_report import step_facts, step_line
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.models import (
     Account,
@@ -35,7 +36,6 @@ from facectl.deploy.models import (
 )
 from facectl.deploy.planner import differences, owner_of, owners, plan, plan_removal, without
 from facectl.deploy.recipe import Recipe
-from facectl.deploy.report import step_facts, step_line
 from facectl.errors import CloudError
 from facectl.naming import Names
 

@@ -103,8 +103,9 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
     Returns the number of the new version. Raises ModelError if the model is not
     installed, GalleryError if the user declines.
     """
+    from facectl.cli import deploy_report
     from facectl.cli.deploy import confirm_replacements
-    from facectl.deploy import deployer, report
+    from facectl.deploy import deployer
     from facectl.gallery import people
 
     model = model_of(store.space_of(version), version)
@@ -119,7 +120,7 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
     confirm_replacements(work.steps, yes=yes)
     now = people.rollback(store, version)
     try:
-        with report.progress(work.steps) as progress:
+        with deploy_report.progress(work.steps) as progress:
             deployer.apply(work, progress)
         with err.status("Waiting until both functions answer"):
             deployer.check(work, deployer.finish(work))

@@ -1,4 +1,4 @@
-"""What hangs on a function: alias, URL, statements of its policy, trigger."""
+"""Writes the resources attached to a function: alias, URL, policy statements, trigger."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from facectl.errors import CloudError
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import AddPermissionRequestTypeDef
 
-# Environments that are kept warm start one after another.
-_WARM_SECONDS = 900.0
-_POLL_SECONDS = 2.0
+# AWS starts provisioned environments gradually.
+_PROVISIONING_TIMEOUT = 900.0
+_POLL_INTERVAL = 2.0
 
 
 class AliasWriter(Writer[Alias]):
-    """A published version under a name, with environments kept warm."""
+    """An alias of a published version, with provisioned concurrency."""
 
-    def create(self, wanted: Alias) -> None:
+    def create(self, desired: Alias) -> None:
         functions = self.context.clients.functions
-        version = functions.publish_version(FunctionName=wanted.function)["Version"]
+        version = functions.publish_version(FunctionName=desired.function)["Version"]
         functions.create_alias(
-            FunctionName=wanted.function, Name=wanted.alias, FunctionVersion=version
+            FunctionName=desired.function, Name=desired.alias, FunctionVersion=version
         )
-        self._keep_warm(wanted)
+        self._provision(desired)
 
-    def update(self, wanted: Alias, _found: Alias) -> None:
+    def update(self, desired: Alias, _found: Alias) -> None:
         functions = self.context.clients.functions
-        alias = functions.get_alias(FunctionName=wanted.function, Name=wanted.alias)
-        version = functions.publish_version(FunctionName=wanted.function)["Version"]
+        alias = functions.get_alias(FunctionName=desired.function, Name=desired.alias)
+        version = functions.publish_version(FunctionName=desired.function)["Version"]
         if version != alias["FunctionVersion"]:
             functions.update_alias(
-                FunctionName=wanted.function, Name=wanted.alias, FunctionVersion=version
+                FunctionName=desired.function, Name=desired.alias, FunctionVersion=version
             )
-        self._keep_warm(wanted)
+        self._provision(desired)
 
-    def delete(self, found: Alias) -> None:
+    def delete(self, actual: Alias) -> None:
         functions = self.context.clients.functions
         unless_missing(
             functions.delete_provisioned_concurrency_config,
-            FunctionName=found.function,
-            Qualifier=found.alias,
+            FunctionName=actual.function,
+            Qualifier=actual.alias,
         )
-        unless_missing(functions.delete_alias, FunctionName=found.function, Name=found.alias)
+        unless_missing(functions.delete_alias, FunctionName=actual.function, Name=actual.alias)
 
-    def _keep_warm(self, wanted: Alias) -> None:
+    def _provision(self, desired: Alias) -> None:
         functions = self.context.clients.functions
-        where = {"FunctionName": wanted.function, "Qualifier": wanted.alias}
+        where = {"FunctionName": desired.function, "Qualifier": desired.alias}
         functions.put_provisioned_concurrency_config(
-            **where, ProvisionedConcurrentExecutions=wanted.provisioned
+            **where, ProvisionedConcurrentExecutions=desired.provisioned
         )
-        deadline = self.context.clock() + _WARM_SECONDS
+        deadline = self.context.clock() + _PROVISIONING_TIMEOUT
         while True:
             state = functions.get_provisioned_concurrency_config(**where)
             if state["Status"] == "READY":
@@ -62,98 +62,101 @@ class AliasWriter(Writer[Alias]):
             if state["Status"] == "FAILED" or self.context.clock() > deadline:
                 reason = state.get("StatusReason", state["Status"])
                 raise CloudError(
-                    f"{wanted.name} can't be kept warm: {reason}",
+                    f"{desired.name} did not get its provisioned concurrency: {reason}",
                     hint="a lower --provisioned-concurrency, or facectl doctor",
                 )
-            self.context.sleep(_POLL_SECONDS)
+            self.context.sleep(_POLL_INTERVAL)
 
 
 class FunctionUrlWriter(Writer[FunctionUrl]):
-    """The address that frames are POSTed to."""
+    """The Function URL that frames are POSTed to."""
 
-    def create(self, wanted: FunctionUrl) -> None:
+    def create(self, desired: FunctionUrl) -> None:
         self.context.clients.functions.create_function_url_config(
-            **_at(wanted.name, wanted.qualifier), AuthType=_auth_type(wanted)
+            **_at(desired.name, desired.qualifier), AuthType=_auth_type(desired)
         )
 
-    def update(self, wanted: FunctionUrl, _found: FunctionUrl) -> None:
+    def update(self, desired: FunctionUrl, _found: FunctionUrl) -> None:
         self.context.clients.functions.update_function_url_config(
-            **_at(wanted.name, wanted.qualifier), AuthType=_auth_type(wanted)
+            **_at(desired.name, desired.qualifier), AuthType=_auth_type(desired)
         )
 
-    def delete(self, found: FunctionUrl) -> None:
+    def delete(self, actual: FunctionUrl) -> None:
         functions = self.context.clients.functions
-        unless_missing(functions.delete_function_url_config, **_at(found.name, found.qualifier))
+        unless_missing(functions.delete_function_url_config, **_at(actual.name, actual.qualifier))
 
 
 class PermissionWriter(Writer[Permission]):
-    """Statements of a function's own policy."""
+    """Statements of a function's resource policy."""
 
-    def create(self, wanted: Permission) -> None:
-        condition = json.loads(wanted.condition)
+    def create(self, desired: Permission) -> None:
+        condition = json.loads(desired.condition)
         request: AddPermissionRequestTypeDef = {
-            "FunctionName": wanted.function,
-            "StatementId": wanted.statement,
-            "Action": wanted.action,
-            "Principal": wanted.principal,
+            "FunctionName": desired.function,
+            "StatementId": desired.statement,
+            "Action": desired.action,
+            "Principal": desired.principal,
         }
-        if wanted.qualifier:
-            request["Qualifier"] = wanted.qualifier
+        if desired.qualifier:
+            request["Qualifier"] = desired.qualifier
         if "StringEquals" in condition:
             request["FunctionUrlAuthType"] = condition["StringEquals"]["lambda:FunctionUrlAuthType"]
         if "Bool" in condition:
             request["InvokedViaFunctionUrl"] = True
         self.context.clients.functions.add_permission(**request)
 
-    def update(self, wanted: Permission, found: Permission) -> None:
-        # Statements can't be changed in place.
-        self.delete(found)
-        self.create(wanted)
+    def update(self, desired: Permission, actual: Permission) -> None:
+        # Lambda can't update a statement in place.
+        self.delete(actual)
+        self.create(desired)
 
-    def delete(self, found: Permission) -> None:
+    def delete(self, actual: Permission) -> None:
         unless_missing(
             self.context.clients.functions.remove_permission,
-            **_at(found.function, found.qualifier),
-            StatementId=found.statement,
+            **_at(actual.function, actual.qualifier),
+            StatementId=actual.statement,
         )
 
 
 class TriggerWriter(Writer[Trigger]):
     """The event source mapping of face-recognition."""
 
-    def create(self, wanted: Trigger) -> None:
+    def create(self, desired: Trigger) -> None:
         functions = self.context.clients.functions
-        limits = {name: value for name, value in _limits(wanted).items() if value}
-        self.context.retrying(
+        limits = {name: value for name, value in _limits(desired).items() if value}
+        self.context.retry(
             lambda: functions.create_event_source_mapping(
-                EventSourceArn=wanted.queue, Tags=tags(wanted.owner), **_mapping(wanted), **limits
+                EventSourceArn=desired.queue,
+                Tags=tags(desired.owner),
+                **_mapping(desired),
+                **limits,
             )
         )
 
-    def update(self, wanted: Trigger, found: Trigger) -> None:
+    def update(self, desired: Trigger, actual: Trigger) -> None:
         functions = self.context.clients.functions
-        mapping = self.context.reader.mapping(wanted.queue, wanted.function)
+        mapping = self.context.reader.mapping(desired.queue, desired.function)
         if mapping is None:
             raise CloudError(
-                f"The trigger {wanted.name} disappeared meanwhile", hint="facectl deploy"
+                f"The trigger {desired.name} was deleted during this deploy", hint="facectl deploy"
             )
-        # An empty object removes a limit, and need not be said of one that is not there.
-        before = _limits(found)
-        limits = {name: value for name, value in _limits(wanted).items() if value or before[name]}
-        self.context.retrying(
+        # An empty object removes a limit; omit it if no limit is set.
+        before = _limits(actual)
+        limits = {name: value for name, value in _limits(desired).items() if value or before[name]}
+        self.context.retry(
             lambda: functions.update_event_source_mapping(
-                UUID=mapping["UUID"], **_mapping(wanted), **limits
+                UUID=mapping["UUID"], **_mapping(desired), **limits
             )
         )
-        if wanted.owner != found.owner:
+        if desired.owner != actual.owner:
             arn = self.context.account.mapping_arn(mapping["UUID"])
-            functions.tag_resource(Resource=arn, Tags=tags(wanted.owner))
+            functions.tag_resource(Resource=arn, Tags=tags(desired.owner))
 
-    def delete(self, found: Trigger) -> None:
+    def delete(self, actual: Trigger) -> None:
         functions = self.context.clients.functions
-        mapping = self.context.reader.mapping(found.queue, found.function)
+        mapping = self.context.reader.mapping(actual.queue, actual.function)
         if mapping is not None:
-            self.context.retrying(
+            self.context.retry(
                 lambda: unless_missing(functions.delete_event_source_mapping, UUID=mapping["UUID"])
             )
 

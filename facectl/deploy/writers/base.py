@@ -1,4 +1,4 @@
-"""What every writer has: clients, the account, patience, and the tag."""
+"""The base class of writers, with their clients, retries and owner tag."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from facectl.naming import TAG_KEY
 T = TypeVar("T")
 R = TypeVar("R")
 
-# IAM, Lambda and SQS tell each other of changes within seconds, not at once.
-_PATIENCE_SECONDS = 90.0
-_PAUSE_SECONDS = 2.0
-# Refusals that pass: by code, and by words where the code has other meanings too.
-_NOT_YET: dict[str, tuple[str, ...]] = {
-    # A role that was made a moment ago can't be taken yet, its policy is not known yet.
+# IAM, Lambda and SQS are eventually consistent: a change becomes visible after seconds.
+_RETRY_SECONDS = 90.0
+_RETRY_INTERVAL = 2.0
+# Transient errors: error code, and parts of the message if the code has other meanings too.
+_TRANSIENT: dict[str, tuple[str, ...]] = {
+    # A new role, or its policy, is not visible to Lambda yet.
     "InvalidParameterValueException": ("cannot be assumed", "does not have permissions to call"),
-    # Another change of the same function is under way, or the end of an old mapping.
+    # Another update of the function, or the deletion of an old mapping, is in progress.
     "ResourceConflictException": ("in progress", "current state", "Pending", "existing mapping"),
     "ResourceInUseException": ("",),
-    # A name can be used again 60 s after its queue was deleted.
+    # SQS allows a name again 60 s after its queue was deleted.
     "AWS.SimpleQueueService.QueueDeletedRecently": ("",),
     "QueueDeletedRecently": ("",),
 }
@@ -34,13 +34,13 @@ _NOT_YET: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Context:
-    """What writers work with; clock and sleep in seconds."""
+    """The dependencies of writers; clock and sleep in seconds."""
 
     clients: Clients
     account: Account
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    # Told what a long step is at, and what is worth keeping of it.
+    # `tell` receives transient progress, `note` lines to keep.
     tell: Callable[[str], None] = lambda _line: None
     note: Callable[[str], None] = lambda _line: None
 
@@ -48,42 +48,42 @@ class Context:
     def reader(self) -> Reader:
         return Reader(self.clients, self.account)
 
-    def retrying(self, call: Callable[[], T]) -> T:
-        """Call again, for a minute and a half, while AWS's refusal is one that passes."""
-        deadline = self.clock() + _PATIENCE_SECONDS
+    def retry(self, call: Callable[[], T]) -> T:
+        """Return `call()`; repeat it for up to 90 s while it raises a transient error."""
+        deadline = self.clock() + _RETRY_SECONDS
         while True:
             try:
                 return call()
             except ClientError as error:
-                if not _passes(error) or self.clock() > deadline:
+                if not _is_transient(error) or self.clock() > deadline:
                     raise
-            self.sleep(_PAUSE_SECONDS)
+            self.sleep(_RETRY_INTERVAL)
 
 
 class Writer(ABC, Generic[R]):
-    """Creates, changes and deletes resources of one kind; each call may be repeated."""
+    """Creates, updates and deletes resources of one kind; every call is idempotent."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
 
     @abstractmethod
-    def create(self, wanted: R) -> None:
-        """Make a resource that is missing."""
+    def create(self, desired: R) -> None:
+        """Create a missing resource."""
 
     @abstractmethod
-    def update(self, wanted: R, found: R) -> None:
-        """Change a resource from what was found to what is wanted."""
+    def update(self, desired: R, actual: R) -> None:
+        """Change a resource from `actual` to `desired`."""
 
     @abstractmethod
-    def delete(self, found: R) -> None:
-        """Remove a resource; one that is gone already is no error."""
+    def delete(self, actual: R) -> None:
+        """Delete a resource; a missing resource is not an error."""
 
 
 def tags(owner: str | None) -> dict[str, str]:
-    """The tag of a resource, for the services that take a mapping."""
+    """The owner tag as a mapping; empty without an owner."""
     return {} if owner is None else {TAG_KEY: owner}
 
 
-def _passes(error: ClientError) -> bool:
+def _is_transient(error: ClientError) -> bool:
     text = error.response.get("Error", {}).get("Message", "")
-    return any(words in text for words in _NOT_YET.get(error_code(error), ()))
+    return any(words in text for words in _TRANSIENT.get(error_code(error), ()))

@@ -1,4 +1,4 @@
-"""The functions, and what hangs on them: URL, statements of their policy, trigger."""
+"""Writes the Lambda functions."""
 
 from __future__ import annotations
 
@@ -19,82 +19,87 @@ if TYPE_CHECKING:
 
 
 class FunctionWriter(Writer[Function]):
-    """Creates and changes functions; returns when they can be called."""
+    """Creates, updates and deletes functions; waits until they are active."""
 
-    def create(self, wanted: Function) -> None:
+    def create(self, desired: Function) -> None:
         code: FunctionCodeTypeDef = (
-            {"ZipFile": wanted.archive} if wanted.packaging == "zip" else {"ImageUri": wanted.code}
+            {"ZipFile": desired.archive}
+            if desired.packaging == "zip"
+            else {"ImageUri": desired.code}
         )
         request: CreateFunctionRequestTypeDef = {
-            "FunctionName": wanted.name,
-            "Role": wanted.role,
+            "FunctionName": desired.name,
+            "Role": desired.role,
             "Code": code,
-            "PackageType": "Zip" if wanted.packaging == "zip" else "Image",
-            "Architectures": [wanted.architecture],
-            "MemorySize": wanted.memory,
-            "Timeout": wanted.timeout,
-            "Environment": {"Variables": wanted.environment},
-            "Tags": _tags(wanted),
+            "PackageType": "Zip" if desired.packaging == "zip" else "Image",
+            "Architectures": [desired.architecture],
+            "MemorySize": desired.memory,
+            "Timeout": desired.timeout,
+            "Environment": {"Variables": desired.environment},
+            "Tags": _tags(desired),
         }
-        if wanted.packaging == "zip":
-            request["Handler"] = wanted.handler
-            request["Runtime"] = wanted.runtime  # type: ignore[typeddict-item]
+        if desired.packaging == "zip":
+            request["Handler"] = desired.handler
+            request["Runtime"] = desired.runtime  # type: ignore[typeddict-item]
         functions = self.context.clients.functions
-        self.context.retrying(lambda: functions.create_function(**request))
-        self._wait("function_active_v2", wanted.name)
-        self._reserve(wanted, None)
+        self.context.retry(lambda: functions.create_function(**request))
+        self._wait("function_active_v2", desired.name)
+        self._reserve(desired, None)
 
-    def update(self, wanted: Function, found: Function) -> None:
+    def update(self, desired: Function, actual: Function) -> None:
         functions = self.context.clients.functions
-        if wanted.code != found.code or wanted.architecture != found.architecture:
-            self._update_code(wanted)
-        request = _configuration(wanted)
-        before = _configuration(found)
+        if desired.code != actual.code or desired.architecture != actual.architecture:
+            self._update_code(desired)
+        request = _configuration(desired)
+        before = _configuration(actual)
         if request != before:
-            self.context.retrying(lambda: functions.update_function_configuration(**request))
-            self._wait("function_updated_v2", wanted.name)
-        self._reserve(wanted, found.reserved_concurrency)
-        arn = self.context.account.function_arn(wanted.name)
-        if _tags(wanted) != _tags(found):
-            functions.tag_resource(Resource=arn, Tags=_tags(wanted))
-        if found.demo and not wanted.demo:
+            self.context.retry(lambda: functions.update_function_configuration(**request))
+            self._wait("function_updated_v2", desired.name)
+        self._reserve(desired, actual.reserved_concurrency)
+        arn = self.context.account.function_arn(desired.name)
+        if _tags(desired) != _tags(actual):
+            functions.tag_resource(Resource=arn, Tags=_tags(desired))
+        if actual.demo and not desired.demo:
             functions.untag_resource(Resource=arn, TagKeys=[DEMO_TAG_KEY])
 
-    def delete(self, found: Function) -> None:
+    def delete(self, actual: Function) -> None:
         functions = self.context.clients.functions
         # AWS takes the URL away with its function, MiniStack does not.
-        unless_missing(functions.delete_function_url_config, FunctionName=found.name)
-        unless_missing(functions.delete_function, FunctionName=found.name)
+        unless_missing(functions.delete_function_url_config, FunctionName=actual.name)
+        unless_missing(functions.delete_function, FunctionName=actual.name)
 
-    def _update_code(self, wanted: Function) -> None:
+    def _update_code(self, desired: Function) -> None:
         functions = self.context.clients.functions
         code: dict[str, Any] = (
-            {"ZipFile": wanted.archive} if wanted.packaging == "zip" else {"ImageUri": wanted.code}
+            {"ZipFile": desired.archive}
+            if desired.packaging == "zip"
+            else {"ImageUri": desired.code}
         )
-        self.context.retrying(
+        self.context.retry(
             lambda: functions.update_function_code(
-                FunctionName=wanted.name, Architectures=[wanted.architecture], **code
+                FunctionName=desired.name, Architectures=[desired.architecture], **code
             )
         )
-        self._wait("function_updated_v2", wanted.name)
+        self._wait("function_updated_v2", desired.name)
 
-    def _reserve(self, wanted: Function, before: int | None) -> None:
+    def _reserve(self, desired: Function, before: int | None) -> None:
         functions = self.context.clients.functions
-        count = wanted.reserved_concurrency
+        count = desired.reserved_concurrency
         if count == before:
             return
         if count is None:
-            functions.delete_function_concurrency(FunctionName=wanted.name)
+            functions.delete_function_concurrency(FunctionName=desired.name)
             return
         try:
             functions.put_function_concurrency(
-                FunctionName=wanted.name, ReservedConcurrentExecutions=count
+                FunctionName=desired.name, ReservedConcurrentExecutions=count
             )
         except ClientError as error:
             if "UnreservedConcurrentExecution" not in str(error):
                 raise
             raise CloudError(
-                f"{count} of {wanted.name} can't be reserved, the account's concurrency is too low",
+                f"Can't reserve a concurrency of {count} for {desired.name}: "
+                "the account's concurrency limit is too low",
                 hint="a lower --reserved-concurrency, or a higher quota: facectl doctor",
             ) from error
 
@@ -104,8 +109,8 @@ class FunctionWriter(Writer[Function]):
             functions.get_waiter(waiter).wait(FunctionName=name)
         except WaiterError as error:
             answer: Any = error.last_response
-            found = answer.get("Configuration", answer)
-            reason = found.get("StateReason") or found.get("LastUpdateStatusReason") or error
+            actual = answer.get("Configuration", answer)
+            reason = actual.get("StateReason") or actual.get("LastUpdateStatusReason") or error
             raise CloudError(f"{name} did not become ready: {reason}", hint="facectl status") from (
                 error
             )

@@ -22,80 +22,80 @@ if TYPE_CHECKING:
 class RepositoryWriter(Writer[Repository]):
     """One repository per function."""
 
-    def create(self, wanted: Repository) -> None:
+    def create(self, desired: Repository) -> None:
         self.context.clients.ecr.create_repository(
-            repositoryName=wanted.name,
-            imageTagMutability="IMMUTABLE" if wanted.immutable else "MUTABLE",
-            tags=self._tags(wanted),
+            repositoryName=desired.name,
+            imageTagMutability="IMMUTABLE" if desired.immutable else "MUTABLE",
+            tags=self._tags(desired),
         )
-        self._expire(wanted)
+        self._expire(desired)
 
-    def update(self, wanted: Repository, found: Repository) -> None:
+    def update(self, desired: Repository, actual: Repository) -> None:
         ecr = self.context.clients.ecr
-        if wanted.immutable != found.immutable:
+        if desired.immutable != actual.immutable:
             ecr.put_image_tag_mutability(
-                repositoryName=wanted.name,
-                imageTagMutability="IMMUTABLE" if wanted.immutable else "MUTABLE",
+                repositoryName=desired.name,
+                imageTagMutability="IMMUTABLE" if desired.immutable else "MUTABLE",
             )
-        if wanted.kept != found.kept:
-            self._expire(wanted)
-        if wanted.owner != found.owner:
-            arn = self.context.account.repository_arn(wanted.name)
-            ecr.tag_resource(resourceArn=arn, tags=self._tags(wanted))
+        if desired.kept != actual.kept:
+            self._expire(desired)
+        if desired.owner != actual.owner:
+            arn = self.context.account.repository_arn(desired.name)
+            ecr.tag_resource(resourceArn=arn, tags=self._tags(desired))
 
-    def delete(self, found: Repository) -> None:
+    def delete(self, actual: Repository) -> None:
         ecr = self.context.clients.ecr
-        unless_missing(ecr.delete_repository, repositoryName=found.name, force=True)
+        unless_missing(ecr.delete_repository, repositoryName=actual.name, force=True)
         try:
-            Docker.find().remove(self.context.account.image_uri(found.name))
+            Docker.find().remove(self.context.account.image_uri(actual.name))
         except FacectlError as error:
-            # Without an engine there is nothing of it on this computer.
+            # Without a Docker engine there are no local images to remove.
             self.context.tell(str(error))
 
-    def _expire(self, wanted: Repository) -> None:
+    def _expire(self, desired: Repository) -> None:
         self.context.clients.ecr.put_lifecycle_policy(
-            repositoryName=wanted.name, lifecyclePolicyText=expiry(wanted.kept)
+            repositoryName=desired.name, lifecyclePolicyText=expiry(desired.kept)
         )
 
     @staticmethod
-    def _tags(wanted: Repository) -> list[TagTypeDef]:
-        return [{"Key": name, "Value": value} for name, value in tags(wanted.owner).items()]
+    def _tags(desired: Repository) -> list[TagTypeDef]:
+        return [{"Key": name, "Value": value} for name, value in tags(desired.owner).items()]
 
 
 class ImageWriter(Writer[Image]):
-    """Builds an image where the engine does not hold it already, and pushes it."""
+    """Builds an image if the Docker engine does not have it, and pushes it."""
 
-    def create(self, wanted: Image) -> None:
-        if wanted.recipe is None:
+    def create(self, desired: Image) -> None:
+        if desired.recipe is None:
             raise CloudError(
-                f"The image {wanted.name} is gone from the registry", hint="facectl deploy"
+                f"The image {desired.name} is missing from the registry", hint="facectl deploy"
             )
         docker = Docker.find()
-        uri = self.context.account.image_uri(wanted.name)
+        uri = self.context.account.image_uri(desired.name)
         if not docker.has(uri):
-            self._build(docker, uri, wanted.recipe)
+            self._build(docker, uri, desired.recipe)
         size = docker.size(uri)
         if size is None:
-            raise CloudError(f"Docker built {uri} and does not have it", hint="facectl doctor")
+            raise CloudError(f"Docker built {uri} but does not list it", hint="facectl doctor")
         if size > LARGEST:
             raise InputError(
                 f"The image {uri} is {size / 1e9:.1f} GB, Lambda takes {LARGEST / 1e9:.1f}",
                 hint="choose a smaller --base-image",
             )
         self.context.note(
-            f"{wanted.name}: {size / 1e6:.0f} MB{_over_base(docker, wanted.recipe, size)}"
+            f"{desired.name}: {size / 1e6:.0f} MB{_over_base(docker, desired.recipe, size)}"
         )
         docker.push(uri, self._login(), self.context.tell)
 
-    def update(self, wanted: Image, _found: Image) -> None:
-        # Its name is its content: there is nothing that could differ.
-        self.create(wanted)
+    def update(self, desired: Image, _found: Image) -> None:
+        # The tag is a hash of the content, so an image with this tag never differs.
+        self.create(desired)
 
-    def delete(self, found: Image) -> None:
+    def delete(self, actual: Image) -> None:
         unless_missing(
             self.context.clients.ecr.batch_delete_image,
-            repositoryName=found.repository,
-            imageIds=[{"imageTag": found.tag}],
+            repositoryName=actual.repository,
+            imageIds=[{"imageTag": actual.tag}],
         )
 
     def _build(self, docker: Docker, uri: str, recipe: Recipe) -> None:
@@ -123,7 +123,7 @@ def _over_base(docker: Docker, recipe: Recipe, size: int) -> str:
 
 
 def expiry(kept: int) -> str:
-    """The lifecycle policy that keeps so many images: storage is paid by the gigabyte and month."""
+    """The lifecycle policy that keeps the newest `kept` images: ECR bills storage per GB-month."""
     rule = {
         "rulePriority": 1,
         "description": "Made by facectl",

@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 class RoleWriter(Writer[Role]):
     """One role per function, with one inline policy."""
 
-    def create(self, wanted: Role) -> None:
+    def create(self, desired: Role) -> None:
         self.context.clients.iam.create_role(
-            RoleName=wanted.name,
-            AssumeRolePolicyDocument=wanted.trust,
+            RoleName=desired.name,
+            AssumeRolePolicyDocument=desired.trust,
             Description="Made by facectl",
-            Tags=self._tags(wanted),
+            Tags=self._tags(desired),
         )
-        self._put_policy(wanted)
+        self._put_policy(desired)
 
-    def update(self, wanted: Role, found: Role) -> None:
+    def update(self, desired: Role, actual: Role) -> None:
         iam = self.context.clients.iam
-        if wanted.trust != found.trust:
-            iam.update_assume_role_policy(RoleName=wanted.name, PolicyDocument=wanted.trust)
-        if wanted.policy != found.policy:
-            self._put_policy(wanted)
-        if wanted.owner != found.owner:
-            iam.tag_role(RoleName=wanted.name, Tags=self._tags(wanted))
+        if desired.trust != actual.trust:
+            iam.update_assume_role_policy(RoleName=desired.name, PolicyDocument=desired.trust)
+        if desired.policy != actual.policy:
+            self._put_policy(desired)
+        if desired.owner != actual.owner:
+            iam.tag_role(RoleName=desired.name, Tags=self._tags(desired))
 
-    def delete(self, found: Role) -> None:
+    def delete(self, actual: Role) -> None:
         iam = self.context.clients.iam
-        unless_missing(iam.delete_role_policy, RoleName=found.name, PolicyName=ROLE_POLICY)
-        unless_missing(iam.delete_role, RoleName=found.name)
+        unless_missing(iam.delete_role_policy, RoleName=actual.name, PolicyName=ROLE_POLICY)
+        unless_missing(iam.delete_role, RoleName=actual.name)
 
-    def _put_policy(self, wanted: Role) -> None:
+    def _put_policy(self, desired: Role) -> None:
         self.context.clients.iam.put_role_policy(
-            RoleName=wanted.name, PolicyName=ROLE_POLICY, PolicyDocument=wanted.policy
+            RoleName=desired.name, PolicyName=ROLE_POLICY, PolicyDocument=desired.policy
         )
 
     @staticmethod
-    def _tags(wanted: Role) -> list[TagTypeDef]:
-        return [{"Key": name, "Value": value} for name, value in tags(wanted.owner).items()]
+    def _tags(desired: Role) -> list[TagTypeDef]:
+        return [{"Key": name, "Value": value} for name, value in tags(desired.owner).items()]

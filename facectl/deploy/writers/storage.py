@@ -1,4 +1,4 @@
-"""The bucket, the queues, the log groups."""
+"""Writes the bucket, the queues and the log groups."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef, TagTypeDef
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
-# S3's oldest region is the one that must not be named.
+# S3 rejects this region as a LocationConstraint.
 _UNNAMED_REGION = "us-east-1"
 
 
 class BucketWriter(Writer[Bucket]):
     """The bucket of the gallery."""
 
-    def create(self, wanted: Bucket) -> None:
+    def create(self, desired: Bucket) -> None:
         region = self.context.account.region
         s3 = self.context.clients.s3
         if region == _UNNAMED_REGION:
-            s3.create_bucket(Bucket=wanted.name)
+            s3.create_bucket(Bucket=desired.name)
         else:
             place: BucketLocationConstraintType = region  # type: ignore[assignment]
             s3.create_bucket(
-                Bucket=wanted.name, CreateBucketConfiguration={"LocationConstraint": place}
+                Bucket=desired.name, CreateBucketConfiguration={"LocationConstraint": place}
             )
-        self._configure(wanted)
+        self._configure(desired)
 
-    def update(self, wanted: Bucket, _found: Bucket) -> None:
-        self._configure(wanted)
+    def update(self, desired: Bucket, _found: Bucket) -> None:
+        self._configure(desired)
 
-    def delete(self, found: Bucket) -> None:
+    def delete(self, actual: Bucket) -> None:
         s3 = self.context.clients.s3
-        if unless_missing(s3.get_bucket_location, Bucket=found.name) is None:
+        if unless_missing(s3.get_bucket_location, Bucket=actual.name) is None:
             return
-        # Of a bucket whose versioning somebody switched on, every version goes.
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=found.name):
+        # If versioning was enabled by hand, delete every version.
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=actual.name):
             objects: list[ObjectIdentifierTypeDef] = [
                 {"Key": item["Key"], "VersionId": item["VersionId"]}
                 for item in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
             ]
             if objects:
-                s3.delete_objects(Bucket=found.name, Delete={"Objects": objects, "Quiet": True})
-        unless_missing(s3.delete_bucket, Bucket=found.name)
-        forgetting.bucket_gone(self.context.clients.deployment.asu_id, found.name)
+                s3.delete_objects(Bucket=actual.name, Delete={"Objects": objects, "Quiet": True})
+        unless_missing(s3.delete_bucket, Bucket=actual.name)
+        forgetting.bucket_gone(self.context.clients.deployment.asu_id, actual.name)
 
-    def _configure(self, wanted: Bucket) -> None:
+    def _configure(self, desired: Bucket) -> None:
         s3 = self.context.clients.s3
-        # Put, not merged: other tags are kept by hand.
-        answer = unless_missing(s3.get_bucket_tagging, Bucket=wanted.name)
+        # PutBucketTagging replaces all tags, so pass the other tags too.
+        answer = unless_missing(s3.get_bucket_tagging, Bucket=desired.name)
         kept = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
         own: list[TagTypeDef] = [
-            {"Key": name, "Value": value} for name, value in tags(wanted.owner).items()
+            {"Key": name, "Value": value} for name, value in tags(desired.owner).items()
         ]
-        s3.put_bucket_tagging(Bucket=wanted.name, Tagging={"TagSet": [*kept, *own]})
+        s3.put_bucket_tagging(Bucket=desired.name, Tagging={"TagSet": [*kept, *own]})
         s3.put_public_access_block(
-            Bucket=wanted.name,
+            Bucket=desired.name,
             PublicAccessBlockConfiguration={
                 "BlockPublicAcls": True,
                 "IgnorePublicAcls": True,
@@ -76,49 +76,49 @@ class BucketWriter(Writer[Bucket]):
 class QueueWriter(Writer[Queue]):
     """The three queues."""
 
-    def create(self, wanted: Queue) -> None:
-        self.context.retrying(
+    def create(self, desired: Queue) -> None:
+        self.context.retry(
             lambda: self.context.clients.sqs.create_queue(
-                QueueName=wanted.name,
-                Attributes={k: v for k, v in _attributes(wanted).items() if v},
-                tags=tags(wanted.owner),
+                QueueName=desired.name,
+                Attributes={k: v for k, v in _attributes(desired).items() if v},
+                tags=tags(desired.owner),
             )
         )
 
-    def update(self, wanted: Queue, found: Queue) -> None:
+    def update(self, desired: Queue, actual: Queue) -> None:
         sqs = self.context.clients.sqs
-        url = self.context.account.queue_url(wanted.name)
-        before = _attributes(found)
-        after = _attributes(wanted)
+        url = self.context.account.queue_url(desired.name)
+        before = _attributes(actual)
+        after = _attributes(desired)
         if after != before:
-            # An empty text removes an attribute, and need not be said of one that is not there.
-            told = {name: value for name, value in after.items() if value or before[name]}
-            sqs.set_queue_attributes(QueueUrl=url, Attributes=told)
-        if wanted.owner != found.owner:
-            sqs.tag_queue(QueueUrl=url, Tags=tags(wanted.owner))
+            # An empty string removes an attribute; omit it if the attribute is not set.
+            changed = {name: value for name, value in after.items() if value or before[name]}
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
+        if desired.owner != actual.owner:
+            sqs.tag_queue(QueueUrl=url, Tags=tags(desired.owner))
 
-    def delete(self, found: Queue) -> None:
-        url = self.context.account.queue_url(found.name)
+    def delete(self, actual: Queue) -> None:
+        url = self.context.account.queue_url(actual.name)
         unless_missing(self.context.clients.sqs.delete_queue, QueueUrl=url)
 
 
 class LogGroupWriter(Writer[LogGroup]):
     """The functions' log groups."""
 
-    def create(self, wanted: LogGroup) -> None:
+    def create(self, desired: LogGroup) -> None:
         logs = self.context.clients.logs
-        logs.create_log_group(logGroupName=wanted.name, tags=tags(wanted.owner))
-        logs.put_retention_policy(logGroupName=wanted.name, retentionInDays=wanted.retention_days)
+        logs.create_log_group(logGroupName=desired.name, tags=tags(desired.owner))
+        logs.put_retention_policy(logGroupName=desired.name, retentionInDays=desired.retention_days)
 
-    def update(self, wanted: LogGroup, found: LogGroup) -> None:
+    def update(self, desired: LogGroup, actual: LogGroup) -> None:
         logs = self.context.clients.logs
-        logs.put_retention_policy(logGroupName=wanted.name, retentionInDays=wanted.retention_days)
-        if wanted.owner != found.owner:
-            arn = self.context.account.log_group_arn(wanted.name)
-            logs.tag_resource(resourceArn=arn, tags=tags(wanted.owner))
+        logs.put_retention_policy(logGroupName=desired.name, retentionInDays=desired.retention_days)
+        if desired.owner != actual.owner:
+            arn = self.context.account.log_group_arn(desired.name)
+            logs.tag_resource(resourceArn=arn, tags=tags(desired.owner))
 
-    def delete(self, found: LogGroup) -> None:
-        unless_missing(self.context.clients.logs.delete_log_group, logGroupName=found.name)
+    def delete(self, actual: LogGroup) -> None:
+        unless_missing(self.context.clients.logs.delete_log_group, logGroupName=actual.name)
 
 
 def _attributes(queue: Queue) -> dict[QueueAttributeNameType, str]:

@@ -1,4 +1,4 @@
-"""Steps and deployments as a reader sees them: on a terminal, and as JSON."""
+"""Prints plans and deployments, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from facectl.deploy.probe import Probed
 from facectl.gallery.rebuild import Rebuild
 
 _SHORT = 60
-# Dollars, x86, us-east-1, by AWS's price page.
+# US dollars, x86, us-east-1. Source: AWS Lambda pricing page.
 _GB_SECOND = 0.0000166667
 _WARM_GB_SECOND = 0.0000041667
 
 
 def step_line(step: Step) -> str:
-    """One step in words, with its differences: `update queue x (visibility timeout 30 → 360)`."""
-    told = ", ".join(f"{c.attribute} {_short(c.before)} → {_short(c.after)}" for c in changes(step))
-    return f"{step.verb} {step.resource.kind} {step.resource.name}" + (f" ({told})" if told else "")
+    """One step as text, with its changes: `update queue x (visibility timeout 30 → 360)`."""
+    text = ", ".join(f"{c.attribute} {_short(c.before)} → {_short(c.after)}" for c in changes(step))
+    return f"{step.verb} {step.resource.kind} {step.resource.name}" + (f" ({text})" if text else "")
 
 
 def step_facts(step: Step) -> dict[str, Any]:
-    """One step for machines."""
+    """One step as JSON data."""
     return {
         "action": step.verb,
         "kind": step.resource.kind,
@@ -41,7 +41,7 @@ def step_facts(step: Step) -> dict[str, Any]:
 
 
 def show_plan(steps: Sequence[Step], *, gallery: Rebuild | None = None, json: bool = False) -> None:
-    """The steps that a run would take, the gallery's before them."""
+    """Print the steps of a plan, after its gallery rebuild."""
     if json:
         print_json(plan_facts(steps, gallery))
         return
@@ -52,12 +52,12 @@ def show_plan(steps: Sequence[Step], *, gallery: Rebuild | None = None, json: bo
 
 
 def plan_facts(steps: Sequence[Step], gallery: Rebuild | None) -> list[dict[str, Any]]:
-    """The steps of a run for machines, the gallery's before them."""
+    """The steps of a plan as JSON data, after its gallery rebuild."""
     return ([gallery.facts()] if gallery else []) + [step_facts(step) for step in steps]
 
 
 class StepProgress(deployer.Progress):
-    """A bar over the steps, each of which stays as a line when it is done."""
+    """A progress bar over the steps; prints a line for each completed step."""
 
     def __init__(self, bar: Progress, count: int) -> None:
         self._bar = bar
@@ -65,7 +65,7 @@ class StepProgress(deployer.Progress):
         self._doing = ""
 
     def __call__(self, step: Step, done: bool) -> None:
-        """A step began, or ended."""
+        """A step started (`done` false) or is complete."""
         if done:
             self._bar.advance(self._task)
             self._bar.console.print(f"  {step_line(step)}", markup=False, soft_wrap=True)
@@ -74,18 +74,18 @@ class StepProgress(deployer.Progress):
         self._bar.update(self._task, description=self._doing)
 
     def tell(self, line: str) -> None:
-        """What the step is at: a layer that is pushed, a stage of a build."""
+        """Show a transient line, such as a pushed layer or a build stage."""
         if line:
             self._bar.update(self._task, description=f"{self._doing}  {_short(line)}")
 
     def note(self, line: str) -> None:
-        """What stays of the step: the size of an image."""
+        """Print a line to keep, such as the size of an image."""
         self._bar.console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(steps: Sequence[Step]) -> Iterator[StepProgress]:
-    """The progress of the steps on stderr."""
+    """Show the progress of the steps on stderr."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -96,9 +96,9 @@ def progress(steps: Sequence[Step]) -> Iterator[StepProgress]:
         yield StepProgress(bar, len(steps))
 
 
-def deployment_facts(deployment: Deployment, work: Plan, probed: Probed) -> dict[str, Any]:
-    """What was deployed, for machines."""
-    names, steps = deployment.names, plan_facts(work.steps, work.gallery)
+def deployment_facts(deployment: Deployment, plan: Plan, probed: Probed) -> dict[str, Any]:
+    """A deployment as JSON data."""
+    names, steps = deployment.names, plan_facts(plan.steps, plan.gallery)
     return {
         "asu_id": deployment.asu_id,
         "target": deployment.target,
@@ -121,14 +121,14 @@ def deployment_facts(deployment: Deployment, work: Plan, probed: Probed) -> dict
 
 
 def show_deployment(
-    deployment: Deployment, work: Plan, probed: Probed, *, json: bool = False
+    deployment: Deployment, plan: Plan, probed: Probed, *, json: bool = False
 ) -> None:
-    """What was deployed, and how long the first answers took."""
+    """Print the deployment and the response times of the probe."""
     if json:
-        print_json(deployment_facts(deployment, work, probed))
+        print_json(deployment_facts(deployment, plan, probed))
         return
-    names, count = deployment.names, len(plan_facts(work.steps, work.gallery))
-    done = f"{count} steps done" if count else "Nothing to change: all is as it should be"
+    names, count = deployment.names, len(plan_facts(plan.steps, plan.gallery))
+    done = f"{count} steps done" if count else "Nothing to change"
     out.print(done)
     out.print(f"URL             {deployment.function_url}", soft_wrap=True)
     out.print(f"request queue   {names.request_queue} (dead letters: {names.dead_letter_queue})")
@@ -139,30 +139,30 @@ def show_deployment(
         soft_wrap=True,
     )
     if deployment.target == "aws":
-        out.print(f"idle cost       {idle_cost(work)}", markup=False, soft_wrap=True)
+        out.print(f"idle cost       {idle_cost(plan)}", markup=False, soft_wrap=True)
     if deployment.synthetic:
         out.print(
-            "The model's weights are synthetic: it was never trained, and its names mean nothing",
+            "The model's weights are synthetic (untrained): its names mean nothing",
             soft_wrap=True,
         )
 
 
-def idle_cost(work: Plan) -> str:
-    """What the deployment costs while nothing is sent, in words."""
-    sizing = work.desired.sizing
-    told = ["nothing, apart from $0.10 per GB of images and month"]
+def idle_cost(plan: Plan) -> str:
+    """The idle cost of the deployment, as text."""
+    sizing = plan.desired.sizing
+    costs = ["nothing, apart from $0.10 per GB of images and month"]
     if sizing.provisioned_concurrency is not None:
-        # Of both functions.
+        # For both functions.
         memory = 2 * sizing.provisioned_concurrency * sizing.memory / 1024
-        told = [f"${memory * _WARM_GB_SECOND * 86400:.2f} a day for warm environments"]
+        costs = [f"${memory * _WARM_GB_SECOND * 86400:.2f} a day for warm environments"]
     if sizing.pollers is not None:
-        told.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
-    return ", and ".join(told)
+        costs.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
+    return ", and ".join(costs)
 
 
-def warn(work: Plan) -> None:
-    """Say on stderr what a URL that anyone may call can cost."""
-    desired = work.desired
+def warn(plan: Plan) -> None:
+    """Print a warning about the possible cost of a public URL on stderr."""
+    desired = plan.desired
     if desired.cloud.target != "aws" or desired.auth != "none":
         return
     most = desired.sizing.reserved_concurrency
