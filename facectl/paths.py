@@ -43,7 +43,7 @@ def atomic_write(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
     The file is synced to disk (fsync) before it is renamed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = NamedTemporaryFile(  # noqa: SIM115 - renamed, not deleted, at the end
+    temporary = NamedTemporaryFile(  # noqa: SIM115 - renamed afterwards, not deleted
         dir=path.parent, prefix=f".{path.name}.", delete=False
     )
     try:

@@ -142,7 +142,7 @@ def _print_names(report: RunReport) -> None:
             f"{escape(printable(name))} ({frames})"
             for name, frames in report.stats.by_frames().items()
         )
-        out.print(f"Seen (in so many frames): {names}", soft_wrap=True)
+        out.print(f"Seen (number of frames): {names}", soft_wrap=True)
 
 
 def _figures(report: RunReport, *, wait: bool) -> str:

@@ -42,24 +42,26 @@ def send(
         typer.Option(
             "--fps",
             min=0.001,
-            help="At most so many frames of each second; for images, how many make a second.",
+            help="Frames per second at most; for images, the frame rate.",
             rich_help_panel=_FRAMES,
         ),
     ] = None,
     max_frames: Annotated[
         int | None,
-        typer.Option("--max-frames", min=1, help="End after so many.", rich_help_panel=_FRAMES),
+        typer.Option("--max-frames", min=1, help="Stop after N frames.", rich_help_panel=_FRAMES),
     ] = None,
     realtime: Annotated[
         bool,
-        typer.Option("--realtime", help="Paced as the camera took them.", rich_help_panel=_FRAMES),
+        typer.Option(
+            "--realtime", help="Send frames at the rate of the source.", rich_help_panel=_FRAMES
+        ),
     ] = False,
     max_side: Annotated[
         int | None,
         typer.Option(
             "--max-side",
             min=16,
-            help="Scale the longest side down to so many pixels.",
+            help="Scale the longest side down to N pixels.",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -76,13 +78,13 @@ def send(
     concurrency: Annotated[
         int,
         typer.Option(
-            "--concurrency", "-c", min=1, max=256, help="Requests at once.", rich_help_panel=_HOW
+            "--concurrency", "-c", min=1, max=256, help="Concurrent requests.", rich_help_panel=_HOW
         ),
     ] = 4,
     max_faces: Annotated[
         int,
         typer.Option(
-            "--max-faces", min=1, max=100, help="The largest so many.", rich_help_panel=_HOW
+            "--max-faces", min=1, max=100, help="Keep the N largest faces.", rich_help_panel=_HOW
         ),
     ] = 1,
     detail: Annotated[
@@ -92,11 +94,13 @@ def send(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run of these frames that was cut off."),
+        typer.Option("--resume", help="Resume the interrupted run of these frames."),
     ] = False,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", min=1, help="Give up after so many seconds without an answer."),
+        typer.Option(
+            "--timeout", min=1, help="Seconds until a frame without a response is unanswered."
+        ),
     ] = 60,
     out_file: Annotated[
         Path | None,
@@ -107,7 +111,7 @@ def send(
         typer.Option("--annotate", help="Write a video with boxes and names (with --detail)."),
     ] = None,
     rows: Annotated[
-        int, typer.Option("--rows", min=0, help="Show the first so many frames in the table.")
+        int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
     ] = 200,
     json: Json = False,
 ) -> None:

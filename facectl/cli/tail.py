@@ -26,11 +26,10 @@ def tail(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the results on the queue for others.")
     ] = False,
-    most: Annotated[
-        int | None, typer.Option("--max", min=1, help="End after so many results.")
-    ] = None,
+    most: Annotated[int | None, typer.Option("--max", min=1, help="Stop after N results.")] = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0, help="End after so many quiet seconds.")
+        float | None,
+        typer.Option("--timeout", min=0, help="Stop after N seconds without a result."),
     ] = None,
     json: Json = False,
 ) -> None:

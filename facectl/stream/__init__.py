@@ -1,10 +1,10 @@
 """Frames in, results out.
 
-sources → sender → delivery        frames to the Function URL
-responses → tracker                 answers matched to the frames they belong to
-deadlines, outcomes                when a frame's time is over, and what became of it
-results, annotate                  what is made of them
-journal                            what a killed run is gone on with
-session                            one run of `facectl send`, all of the above
-tail, purge                        the queues without a run
+sources → sender → delivery         frames to the Function URL
+responses → in_flight               answers matched to the frames they belong to
+deadlines, outcomes                 when a frame's deadline passes, and its outcome
+results, annotate                   the outcomes as a file, a table, a video
+journal                             what --resume needs to continue a killed run
+session                             one run of `facectl send`, all of the above
+tail, purge                         the queues without a run
 """

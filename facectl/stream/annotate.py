@@ -125,7 +125,7 @@ def draw_all(
 def annotated(
     pixels: Pixels, status: Status, answer: FrameResult | None, *, synthetic: bool
 ) -> Pixels:
-    """A copy of the frame with boxes, names, and in words what has no box."""
+    """Return a copy of the frame with boxes and names, or the result as text without a box."""
     canvas: Pixels = pixels.copy()
     height = max(14, round(max(canvas.shape[:2]) / 60))
     faces = answer.faces if answer is not None and answer.faces is not None else ()
@@ -146,7 +146,7 @@ def annotated(
 
 @lru_cache(maxsize=256)
 def _label(text: str, height: int, colour: Colour) -> Pixels:
-    """White words on a bar; `height` of the letters in pixels."""
+    """White text on a bar; `height` of the characters in pixels."""
     font = _font()
     shown = "".join(c if c.isprintable() else "?" for c in text)[:120]
     _, _, width, _ = cv2.getTextSize((0, 0), shown, (0, 0), font, height)
@@ -157,7 +157,7 @@ def _label(text: str, height: int, colour: Colour) -> Pixels:
 
 @lru_cache(maxsize=1)
 def _font() -> cv2.FontFace:
-    # Noto-like letters of most scripts, built into OpenCV 5.
+    # A font with the characters of most scripts, built into OpenCV 5.
     return cv2.FontFace("uni")
 
 

@@ -1,8 +1,8 @@
-"""How many requests are on their way at once, learned from what the other side can take.
+"""Limits the requests in flight to what the function accepts.
 
-Additive increase, multiplicative decrease would halve the rate at each 429;
-here the other side's limit is a small whole number of functions that run at
-once, so one less is enough.
+Additive increase, multiplicative decrease would halve the rate at each 429.
+The limit of the function is a small number of concurrent executions, so the
+limiter only subtracts one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TICK = 0.1
-# One more is tried after about three requests went well for each that is allowed. Slower
-# growth was measured to cost throughput: a 429 also comes while the other side is still
-# putting an ended request away, and says less then than it seems to.
+# The limit grows by one after about three successful requests for each one allowed. Slower
+# growth was measured to cost throughput: Lambda also answers 429 while it is still cleaning
+# up after a request that has ended.
 _GROWTH = 0.3
 
 
 class ConcurrencyLimiter:
-    """Lets so many requests pass at once: one fewer after a 429, slowly more while all is well."""
+    """Limits concurrent requests: one fewer after a 429, slowly more while requests succeed."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -29,12 +29,12 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int:
-        """How many may pass at once now, at least 1."""
+        """The number of concurrent requests allowed now, at least 1."""
         return int(self._limit)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Wait for a place and keep it while the block runs."""
+        """Wait for a free slot and hold it while the block runs."""
         with self._changed:
             while self._inside >= self.limit:
                 self._changed.wait(_TICK)
@@ -47,12 +47,12 @@ class ConcurrencyLimiter:
                 self._changed.notify()
 
     def succeeded(self) -> None:
-        """A request was taken."""
+        """Record that a request was accepted."""
         with self._changed:
             self._limit = min(self._most, self._limit + _GROWTH / self._limit)
             self._changed.notify()
 
     def throttled(self) -> None:
-        """A request was refused with 429 while it was one of those inside."""
+        """Record that a request that holds a slot was refused with 429."""
         with self._changed:
             self._limit = float(max(1, min(self.limit, self._inside) - 1))

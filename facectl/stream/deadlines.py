@@ -1,9 +1,9 @@
-"""When a frame's time is over.
+"""The deadlines of frames in flight.
 
-The pipeline takes frames in about the order in which it accepted them. A frame
-that waits behind a long queue is not lost, so its time counts anew from each
-answer to a frame that was accepted before it. An answer to a frame that was
-accepted after it gives it no more time: it has been overtaken.
+The pipeline processes frames in about the order in which it accepted them. A
+frame that waits behind a long queue is not lost, so each answer to a frame that
+was accepted before it restarts its timeout. An answer to a frame that was
+accepted after it does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class _Entry:
 
 
 class Deadlines:
-    """The deadlines of the frames that are waited for, `timeout` seconds after their last news.
+    """The deadlines of the waiting frames, `timeout` seconds after their last sign of progress.
 
     Every operation takes constant time, and memory is used for waiting frames only.
     """

@@ -1,4 +1,4 @@
-"""POSTs to the Function URL: what is tried again, how long that is put off, and what is final."""
+"""POSTs frames to the Function URL: which errors are retried, when, and which are final."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lambda_src.contract import FrameRequest
 
 # Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.
 MAX_BODY = 6 * 1024 * 1024
-# About the deployment, not about the frame: the next frame would fare no better.
+# Errors of the deployment, not of the frame: the next frame would get the same.
 _NOT_THE_FRAME = {401, 403, 404, 405}
 # A cold start that loads two models, on a small machine with others beside it.
 _TIMEOUT = httpx.Timeout(65, connect=5)
@@ -48,28 +48,29 @@ class Retry:
     attempts: int = 7
     base: float = 0.25
     cap: float = 8.0
-    # A 429 says that others are being served, a 503 with Retry-After that a queue is
-    # away: the frame's turn comes, so it is waited for by the clock and not by attempts.
-    patience: float = 60.0
+    # After a 429 (other requests are being served) or a 503 with Retry-After (a queue is
+    # unreachable) retrying helps, so these are limited by time and not by attempts.
+    throttled_limit: float = 60.0
     throttled_cap: float = 0.5
     throttled_short: int = 5
 
     def delay(self, failures: int, chance: float) -> float:
-        """The wait after so many failures, `chance` being uniform in 0..1."""
+        """The delay after `failures` failed attempts, `chance` being uniform in 0..1."""
         return chance * float(min(self.cap, self.base * 2 ** (failures - 1)))
 
     def throttled_delay(self, times: int, chance: float) -> float:
-        """The wait after so many 429s in a row, `chance` being uniform in 0..1.
+        """The delay after `times` consecutive 429s, `chance` being uniform in 0..1.
 
-        Short at first, as the gate spaces the requests; a frame that is turned
-        away again and again meets someone else's load, and backs off as usual.
+        The first delays are short, because the concurrency limiter spaces the
+        requests; a frame that is refused repeatedly competes with other clients
+        and backs off exponentially.
         """
         beyond = max(0, times - self.throttled_short)
         return chance * float(min(self.cap, self.throttled_cap * 2**beyond))
 
 
 class Signed(httpx.Auth):
-    """Signs every attempt anew: a signature carries its time and expires."""
+    """Signs each attempt separately, because a signature contains its time and expires."""
 
     requires_request_body = True
 
@@ -85,7 +86,7 @@ class Signed(httpx.Auth):
 
 
 class _Again(FrameUndelivered):
-    """An attempt failed in a way that may pass; `pause` is the least wait it asked for."""
+    """A transient failure of an attempt; `pause` is the minimum delay it asked for."""
 
     def __init__(self, message: str, *, pause: float = 0.0) -> None:
         super().__init__(message)
@@ -93,18 +94,18 @@ class _Again(FrameUndelivered):
 
 
 class _Waiting(_Again):
-    """The other side says that it is not the frame's turn, so that waiting is what helps."""
+    """The function refused the attempt for now, so waiting helps."""
 
 
 class _Throttled(_Waiting):
-    """The function runs as often at once as it may."""
+    """The function is at its concurrency limit (429)."""
 
 
 class FunctionUrlClient:
-    """The address that frames are posted to, over connections that are kept open.
+    """A client of the Function URL with persistent connections.
 
-    After a 429 fewer requests are on their way at once, so that a client does
-    not fight itself for the functions that there are.
+    After a 429 it keeps fewer requests in flight, so that its own requests do
+    not compete for the available executions.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class FunctionUrlClient:
             auth=Signed(sign) if sign is not None else None,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             timeout=_TIMEOUT,
-            # A proxy is for the way out; the local cloud is on this machine.
+            # The local cloud is on this machine, so no proxy is used.
             trust_env=not _is_loopback(url),
             headers={"content-type": "application/json", "user-agent": "facectl"},
         )
@@ -136,9 +137,9 @@ class FunctionUrlClient:
     def post(
         self, request: FrameRequest, *, sleep: Callable[[float], object] = time.sleep
     ) -> AcceptedPost:
-        """Send one frame, again where that can help.
+        """Send one frame; retry transient errors.
 
-        `sleep` gives the frame up by returning True, as `threading.Event.wait`
+        `sleep` abandons the frame by returning True, as `threading.Event.wait`
         does when it is set. Raises FrameRefused or FrameUndelivered about this frame,
         CloudError where no frame would get through.
         """
@@ -158,7 +159,7 @@ class FunctionUrlClient:
             except _Waiting as error:
                 failure: FacectlError = error
                 throttled += 1
-                if began - first > self._retry.patience:
+                if began - first > self._retry.throttled_limit:
                     raise
                 delay = error.pause + self._retry.throttled_delay(throttled, self._chance())
             except (_Again, NotRunningError) as error:
@@ -167,7 +168,7 @@ class FunctionUrlClient:
                 failures += 1
                 if failures >= self._retry.attempts:
                     raise
-                # Retry-After is a least wait; the jitter on top keeps clients apart.
+                # Retry-After is a minimum; the jitter on top keeps clients out of step.
                 pause = error.pause if isinstance(error, _Again) else 0.0
                 delay = pause + self._retry.delay(failures, self._chance())
             if sleep(delay):
@@ -197,14 +198,14 @@ class FunctionUrlClient:
         return _Again(f"the connection broke: {type(error).__name__}: {error}")
 
     def _verdict(self, response: httpx.Response) -> FacectlError:
-        """What a status other than 200 means: _Throttled and _Again are worth another attempt."""
+        """The error for a status other than 200; _Throttled and _Again are retried."""
         status = response.status_code
         reason = f"{status}: {_message(response)}"
         if status == 429:
             self._limiter.throttled()
             return _Throttled(reason, pause=_retry_after(response))
         if status == 503 and "retry-after" in response.headers:
-            # face-detection's own: a queue is away, and comes back or not for all frames alike.
+            # face-detection's own error: a queue is unreachable, for every frame.
             return _Waiting(reason, pause=_retry_after(response))
         if status >= 500:
             return _Again(reason, pause=_retry_after(response))

@@ -1,4 +1,4 @@
-"""The files that a run leaves behind: results as they come, a video at the end."""
+"""The output files of a run: results as they arrive, and a video after the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facectl.stream.sources import Source
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is asked for: a file of JSON lines, an annotated video."""
+    """The requested output files: JSON lines, an annotated video."""
 
     results: Path | None = None
     video: Path | None = None
@@ -25,7 +25,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """The same, open; `cache` only where a video is asked for."""
+    """The open output files; `cache` is None without a video."""
 
     listeners: tuple[Callable[[FrameOutcome], None], ...]
     cache: FrameCache | None
@@ -33,7 +33,7 @@ class OpenFiles:
     synthetic: bool
 
     def draw(self, source: Source, encoding: Encoding, progress: Callable[[int], None]) -> None:
-        """Draw the video, if one is asked for, of all that was sent."""
+        """Draw the video of all frames that were sent, if one was requested."""
         if self.clip is not None and self.cache is not None:
             draw_all(
                 self.clip,
@@ -47,7 +47,7 @@ class OpenFiles:
 
 @contextmanager
 def open_files(files: Files, rate: float, *, synthetic: bool) -> Iterator[OpenFiles]:
-    """Open what is asked for; `rate` is the video's frames a second. Raises InputError."""
+    """Open the requested files; `rate` is the video's frames a second. Raises InputError."""
     with ExitStack() as stack:
         clip = None if files.video is None else Clip(files.video, rate)
         cache = None if clip is None else FrameCache()

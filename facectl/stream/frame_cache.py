@@ -1,4 +1,4 @@
-"""Answers, and the images of sources that can't be read twice, on disk until they are drawn."""
+"""Keeps outcomes, and images of sources that can't be read twice, on disk until they are drawn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lambda_src.contract import FrameResult
 class FrameCache:
     """A temporary database that vanishes when it is closed or the process ends.
 
-    It keeps the memory of a long run out of the process: what is drawn at the
-    end is read back in the order of the frames.
+    A long run does not need more memory than a short one: what is drawn after
+    the run is read back in the order of the frames.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class FrameCache:
             ) from error
 
     def outcome(self, index: int) -> tuple[Status, FrameResult | None] | None:
-        """What became of a frame; None for one that was never sent."""
+        """The outcome of a frame; None for one that was never sent."""
         with self._lock:
             row = self._database.execute(
                 "SELECT status, answer FROM outcome WHERE frame = ?", (index,)
@@ -80,5 +80,5 @@ class FrameCache:
             yield Frame(last, "", 0.0, file=row[1])
 
     def close(self) -> None:
-        """Throw everything away."""
+        """Delete the database."""
         self._database.close()

@@ -1,14 +1,14 @@
-"""Which frames are on their way, and which answer belongs to which.
+"""Tracks the frames in flight and matches responses to them.
 
-The tracker is the one place where a frame's fate is decided: every frame that
-was opened ends in exactly one Outcome, which is handed to each listener in
-turn. It admits no more frames at once than its window, and each leaves the
-window when it is answered, when it could not be delivered, or when its deadline
-passes, so a long run needs no more memory than a short one.
+The tracker alone decides the outcome of a frame: every opened frame gets
+exactly one FrameOutcome, which is passed to each listener in turn. It admits at
+most `window` frames at a time. A frame leaves the window when it is answered,
+when it could not be delivered, or when its deadline passes, so a long run needs
+no more memory than a short one.
 
-A frame whose deadline has passed is `unanswered`, for good. If its answer comes
-after all, it is `late`: it is counted, handed to those that listen for late
-answers, and neither a duplicate nor a message of someone else.
+A frame whose deadline has passed stays `unanswered`. A response that arrives
+after that is `late`: it is counted, passed to the listeners for late responses,
+and is neither a duplicate nor another client's message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["AcceptedPost", "FrameCounts", "FrameOutcome", "InFlightTracker", "Ru
 
 # Frames whose deadline has passed are remembered, the latest of them, to know their late answers.
 _REMEMBERED = 10_000
-# As many frames in a row without an answer are needed to give the whole run up.
+# The run ends after this many consecutive frames without a response.
 _HOPELESS = 8
 
 
@@ -50,7 +50,7 @@ class _Pending:
 
 
 class InFlightTracker:
-    """The frames of one run, shared by the threads that send and the one that collects.
+    """The frames of one run; used by the sending threads and the collecting thread.
 
     A frame's deadline is `timeout` seconds after it was accepted, or after the
     last answer to a frame that was accepted before it (facectl.stream.deadlines).
@@ -88,7 +88,7 @@ class InFlightTracker:
         self._grace = Deadlines(timeout)
         self._expired_in_a_row = 0
         self._row_began = 0.0
-        self._lingering = False
+        self._draining = False
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
 
@@ -173,7 +173,7 @@ class InFlightTracker:
             return frozenset(pending.index for pending in self._unsure.values())
 
     def accepted(self, request_id: str, delivery: AcceptedPost) -> None:
-        """The function took the frame. Its answer may have come before this did."""
+        """Record that the function accepted the frame; its response may have arrived already."""
         with self._changed:
             if self._closed:
                 return
@@ -191,7 +191,7 @@ class InFlightTracker:
                 self._finish(pending, "accepted")
 
     def refused(self, request_id: str, reason: str) -> None:
-        """The function will never take the frame."""
+        """Record that the function refused the frame for good."""
         with self._changed:
             pending = self._unaccepted(request_id)
             if pending is not None:
@@ -200,7 +200,7 @@ class InFlightTracker:
                 self.counts.refused += 1
 
     def undelivered(self, request_id: str, reason: str) -> None:
-        """Every attempt failed. One may have arrived all the same, so an answer still counts."""
+        """Record that every attempt failed; one may have arrived, so a response still counts."""
         with self._changed:
             pending = self._unaccepted(request_id)
             if pending is None:
@@ -253,26 +253,26 @@ class InFlightTracker:
             )
 
     def expire(self) -> None:
-        """Decide the fate of the frames whose deadlines have passed."""
+        """Close the frames whose deadlines have passed."""
         with self._changed:
             self._expire(self._clock())
 
     def expecting(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until a frame is on its way; whether one is."""
+        """Wait up to `timeout` seconds until a frame is in flight; return whether one is."""
         with self._changed:
             self.expire()
             return self._changed.wait_for(
-                lambda: self._lingering or bool(self._pending or self._unsure or self._failed),
+                lambda: self._draining or bool(self._pending or self._unsure or self._failed),
                 timeout,
             )
 
-    def linger(self, seconds: float) -> None:
-        """Expect second copies for so long, so that they are taken off the queue."""
+    def drain_duplicates(self, seconds: float) -> None:
+        """Expect duplicates for `seconds`, so that they are removed from the queue."""
         with self._changed:
-            self._lingering = True
+            self._draining = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: False, seconds)
-            self._lingering = False
+            self._draining = False
 
     def settle(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no accepted frame is waited for; whether so."""
@@ -281,7 +281,7 @@ class InFlightTracker:
             return self._changed.wait_for(lambda: self.counts.waiting == 0, timeout)
 
     def close(self, *, interrupted: bool) -> None:
-        """Decide the fate of every frame that is still on its way; nothing counts after that.
+        """Close every frame that is still in flight; nothing counts after that.
 
         An error of one listener keeps no other from its outcomes; the first one is raised.
         """

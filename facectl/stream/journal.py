@@ -1,4 +1,4 @@
-"""What a run has sent and what came of it, on disk, so that a killed run can be taken up again.
+"""A journal of a run on disk, so that a killed run can be resumed.
 
 A journal is one file of JSON lines in the state folder: a head, then a line
 when a frame is about to be sent, when the function took it, and when its fate
@@ -35,7 +35,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """What a run sends, where and how: a run can be gone on with by the same task alone.
+    """What a run sends, where and how: only the same task can resume a run.
 
     `deployment` is the name of the deployment's key.
     """
@@ -303,5 +303,5 @@ def open_journal(task: RunTask, *, live: bool, resume: bool) -> Journal | None:
     if not live:
         return Journal.resume(task) if resume else Journal.begin(task)
     if resume:
-        raise InputError("A camera or stream can't be gone on with: its frames are gone")
+        raise InputError("A camera or stream can't be resumed: its frames are gone")
     return None

@@ -1,4 +1,4 @@
-"""The response queue: take what is ours, leave the rest to its owners."""
+"""Reads the response queue: takes this client's responses and leaves the others."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class Mailbox(Protocol):
 
 
 class Backoff:
-    """Rides out short failures: waits longer after each, and gives up after `limit` seconds."""
+    """Retries transient errors with growing delays for up to `limit` seconds."""
 
     def __init__(
         self,

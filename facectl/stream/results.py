@@ -11,7 +11,7 @@ from typing import Any
 from facectl.errors import FacectlError, InputError
 from facectl.stream.in_flight import FrameOutcome
 
-# So many frames without an answer are named one by one.
+# The number of frames without an answer that are listed one by one.
 MOST_NAMED = 1000
 
 

@@ -22,7 +22,7 @@ class Sampling:
             )
 
     def expected(self, frames: int, rate: float) -> int:
-        """How many of so many frames at `rate` a second will be taken."""
+        """The number of frames taken of `frames` frames at `rate` frames a second."""
         taken = -(-frames // self.every)
         if self.fps is not None and self.fps < rate:
             taken = min(frames, int((frames - 1) / rate * self.fps + 1e-6) + 1)

@@ -1,4 +1,4 @@
-"""Sends frames by a few threads, with no more of them in memory than threads can hold."""
+"""Sends frames from a few threads, with a bounded number of frames in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lambda_src.contract import FrameRequest
 _TICK = 0.1
 # Decoded frames that wait for a thread. A 1080p frame is 6 MB.
 _AHEAD = 2
-# So many frames in a row that no attempt got through: the rest would not either.
+# After this many consecutive undelivered frames the run ends.
 _HOPELESS = 8
 
 
@@ -76,7 +76,7 @@ class Sender:
         schedule: Callable[[Frame], float] | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Send every frame and return when each was accepted or given up.
+        """Send every frame and return when each was accepted, refused or has failed.
 
         `schedule` gives the seconds after the first frame at which a frame is
         due (None: as soon as a thread is free); latency counts from then, late

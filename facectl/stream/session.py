@@ -20,12 +20,12 @@ from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
 
 _TICK = 0.1
-# How long the answer to a frame is waited for of which nobody knows whether it
-# arrived, before it is sent again.
+# Seconds to wait for the response to a frame that an earlier process may have sent,
+# before it is sent again.
 _UNSURE = 5.0
-# How long second copies are taken off the queue where there may be some: they would
-# be in the way of later runs. What is out of sight comes back within a second.
-_LINGER = 2.0
+# Seconds in which duplicates are removed from the queue, so that later runs do not
+# meet them. A hidden message becomes visible again within a second.
+_DRAIN_DUPLICATES = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Transport:
 
 
 class Session:
-    """A run between two ends; latency counts from `plan.schedule`, late or not.
+    """One run over a transport; latency counts from `plan.schedule`.
 
     With a journal it goes on with what the journal holds.
     """
@@ -204,7 +204,7 @@ class Session:
             self._await_answers(progress)
             self._send_unsure(source, progress)
             if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
-                self.tracker.linger(_LINGER)
+                self.tracker.drain_duplicates(_DRAIN_DUPLICATES)
         except KeyboardInterrupt:
             interrupted = True
         except FacectlError as error:

@@ -1,4 +1,4 @@
-"""Results as they arrive, for whoever wants to look."""
+"""Prints results as they arrive on the response queue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Results = Generator[tuple[FrameResult, float | None], None, None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When tailing ends by itself: after `most` results, or `quiet` seconds without one."""
+    """When tailing ends: after `most` results, or after `quiet` seconds without one."""
 
     most: int | None = None
     quiet: float | None = None

@@ -99,7 +99,7 @@ def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
 
 def test_throttling_has_an_end(pipeline: Pipeline, sleep: Sleep) -> None:
     script(pipeline, Reply(429, b'{"Reason": "ConcurrentInvocationLimitExceeded"}'))
-    endpoint = FunctionUrlClient(pipeline.url, connections=1, retry=Retry(patience=0.2))
+    endpoint = FunctionUrlClient(pipeline.url, connections=1, retry=Retry(throttled_limit=0.2))
     with pytest.raises(FrameUndelivered, match=r"^429: .*ConcurrentInvocationLimitExceeded"):
         endpoint.post(REQUEST, sleep=sleep)
     assert len(pipeline.requests) > 1

@@ -75,7 +75,7 @@ def test_every_frame_is_answered_shown_written_and_drawn(
         ["clip-000002.jpg", "Ann"],
     ]
     assert "and 17 more frames: --rows shows more, --out writes all\n" in done.stdout
-    assert "Seen (in so many frames): Ann (10), Unknown (10)\n" in done.stdout
+    assert "Seen (number of frames): Ann (10), Unknown (10)\n" in done.stdout
     assert "\n20 sent, 20 answered, " in done.stdout
     assert done.stderr == f"Deployment: ASU ID {pipeline.deployment.key}\n"
     assert sorted(line["frame"] for line in lines(out)) == list(range(20))

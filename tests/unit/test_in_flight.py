@@ -437,7 +437,7 @@ def test_any_answer_gives_hope(clock: Clock, late: bool) -> None:
     assert tracker.hopeless
 
 
-def test_second_copies_are_expected_while_the_ledger_lingers(
+def test_second_copies_are_expected_while_duplicates_are_drained(
     tracker: InFlightTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[bool, float | None, bool]] = []
@@ -449,7 +449,7 @@ def test_second_copies_are_expected_while_the_ledger_lingers(
         return False
 
     monkeypatch.setattr(tracker._changed, "wait_for", waiting)
-    tracker.linger(2.5)
+    tracker.drain_duplicates(2.5)
     assert seen == [(False, 2.5, True)]
     assert not tracker.expecting(0)
 
