@@ -1,4 +1,4 @@
-"""The error classes of facectl and the exit codes of commands.
+"""The error classes of facectl, and what each command ends with.
 
     FacectlError            anything the reader can do something about   exit 1
     ├── InputError          a wrong argument, file or folder             exit 2

@@ -99,7 +99,7 @@ def test_a_function_that_was_led_astray_is_set_right(cloud: Facectl) -> None:
 def test_two_deployments_do_not_share_a_function(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     refused = cloud("deploy", "--asu-id", "d2", "--target", "local", expect=4)
-    assert "belongs to the deployment of ASU ID d1" in refused.stderr
+    assert "hold the deployment of ASU ID d1" in refused.stderr
     assert "facectl destroy --asu-id d1" in refused.stderr
 
 

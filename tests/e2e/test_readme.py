@@ -60,7 +60,7 @@ def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
 
     # The demo does not destroy the user's deployment.
     refused = stranger("demo", *SYNTHETIC, expect=4)
-    assert "belongs to the deployment of ASU ID 1225754101 on local" in refused.stderr
+    assert "hold the deployment of ASU ID 1225754101 on local" in refused.stderr
     again = stranger("demo", *SYNTHETIC, "--replace", "--yes")
     assert "Boxes and names are drawn in" in again.stdout
     assert functions(stranger) == {"facectl:asu-id": "demo", "facectl:demo": "true"}

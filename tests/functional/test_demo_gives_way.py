@@ -75,7 +75,7 @@ def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) 
     assert json.loads(facectl("status", "--json").stdout)["drift"] is False
 
     demo = deployer.replace(cloud.deployment, demo=True)
-    with pytest.raises(CloudError, match="belongs to the deployment of ASU ID mine on local"):
+    with pytest.raises(CloudError, match="hold the deployment of ASU ID mine on local"):
         deployer.prepare(demo, store.find())
     work = deployer.prepare(demo, store.find(), replace_others=True)
     assert [removal.clients.deployment.key for removal in work.removals] == [MINE]

@@ -711,7 +711,7 @@ def test_galleries_of_other_models_are_told_the_newest_first(clients: Clients) -
 
 def test_what_the_bucket_holds_is_told_in_a_line(clients: Clients) -> None:
     assert publish.facts(clients) == {"gallery": "nobody is enrolled"}
-    assert publish.inspect(clients) == publish.Published(None)
+    assert publish.inspect(clients) == publish.PublishedGallery(None)
     clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"broken")
     assert str(publish.facts(clients)["gallery"]).startswith(f"{KEY} is refused: ")
     store = made()
@@ -736,7 +736,7 @@ def test_a_part_that_is_missing_is_named(clients: Clients) -> None:
 
 
 def test_what_is_known_of_a_publication_never_changes() -> None:
-    there = publish.Published(None)
+    there = publish.PublishedGallery(None)
     with pytest.raises(FrozenInstanceError):
         there.problem = "none"  # type: ignore[misc]
     assert not hasattr(there, "__dict__")
@@ -781,7 +781,7 @@ def test_a_publication_that_others_keep_changing_is_tried_five_times(
     monkeypatch.setattr(GalleryBucket, "swap", swap)
     store = made()
     put(store, Ada=1)
-    with pytest.raises(CloudError, match="changed by another computer again") as caught:
+    with pytest.raises(CloudError, match="changed repeatedly by another computer") as caught:
         publish.publish(clients, store)
     assert calls == [None] * 5
     assert caught.value.hint == "facectl gallery publish"
@@ -799,7 +799,7 @@ def test_parts_that_are_deleted_again_and_again_are_looked_for_five_times(
         return [] if prefix == f"{FOLDER}parts/" else real(bucket, prefix)
 
     monkeypatch.setattr(GalleryBucket, "listed", listed)
-    with pytest.raises(CloudError, match="deleted again and again"):
+    with pytest.raises(CloudError, match="deleted repeatedly"):
         publish.publish(clients, store, progress=sent.append)
     # Once before it was named, and five times after that.
     assert len(sent) == 6

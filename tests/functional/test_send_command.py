@@ -189,7 +189,9 @@ def test_an_unanswered_frame_is_named_and_fails_the_command(
     assert done.exit_code == 1
     assert "20 sent, 18 answered" in done.stdout
     assert "2 unanswered: frames 5-6\n" in done.stderr
-    assert [x["frame"] for x in lines(out) if x["status"] == "unanswered"] == [5, 6]
+    # In the order in which they were accepted, which the threads that send them decide.
+    unanswered = [x["frame"] for x in lines(out) if x["status"] == "unanswered"]
+    assert sorted(unanswered) == [5, 6]
 
 
 def test_busy_and_broken_functions_lose_nothing(pipeline: Pipeline, clip: Path) -> None:
@@ -276,7 +278,11 @@ def test_a_truncated_video_is_sent_as_far_as_it_goes(pipeline: Pipeline, clip: P
         (["{clip}", "--annotate", "a.mp4", "--no-wait"], InputError, "--annotate draws"),
         (["{clip}", "--out", "/nowhere/r.jsonl"], InputError, "/nowhere/r.jsonl can't be written"),
         (["{clip}", "--fps", "2", "--every", "2"], InputError, "--every and --fps"),
-        (["{clip}", "--asu-id", "other", "--target", "local"], NotRunningError, "Nothing says"),
+        (
+            ["{clip}", "--asu-id", "other", "--target", "local"],
+            NotRunningError,
+            "endpoint of the local cloud is unknown",
+        ),
         (["{clip}", "--endpoint-url", "http://127.0.0.1:1"], NotRunningError, "does not answer"),
     ],
 )

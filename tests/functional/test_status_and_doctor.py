@@ -325,7 +325,7 @@ def test_a_limit_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     with Stubber(clients.functions) as stub:
         stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
         found = doctor._quotas(clients.deployment)
-    assert (found.verdict, found.next) == ("warning", "have lambda:GetAccountSettings allowed")
+    assert (found.verdict, found.next) == ("warning", "allow lambda:GetAccountSettings")
 
 
 @pytest.mark.usefixtures("unsimulated")
