@@ -15,10 +15,10 @@ from facectl.deploy.deployer import Plan
 from facectl.deploy.models import Step, changes
 from facectl.deploy.probe import Probed
 from facectl.gallery.rebuild import Rebuild
+from facectl.prices import LAMBDA_GB_SECOND
 
 _SHORT = 60
-# US dollars, x86, us-east-1. Source: AWS Lambda pricing page.
-_GB_SECOND = 0.0000166667
+# Provisioned concurrency. US dollars, x86, us-east-1. Source: AWS Lambda pricing page.
 _WARM_GB_SECOND = 0.0000041667
 
 
@@ -169,7 +169,7 @@ def warn(plan: Plan) -> None:
     if most is None:
         bound = "only the account's concurrency limit bounds it"
     else:
-        hourly = most * desired.sizing.memory / 1024 * 3600 * _GB_SECOND
+        hourly = most * desired.sizing.memory / 1024 * 3600 * LAMBDA_GB_SECOND["x86_64"]
         bound = f"at most {most} frames at once, ${hourly:.2f} an hour for face-detection"
     err.print(
         f"[yellow]Warning:[/yellow] anyone who learns the URL can call it and spend your money: "

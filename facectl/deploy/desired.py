@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +30,7 @@ from facectl.deploy.models import (
     Trigger,
 )
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
+from lambda_src.settings import usable_cores
 
 # AWS recommends at least 5 for queues that trigger functions: a throttled delivery counts.
 # Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", configuration.
@@ -82,14 +82,13 @@ def cloud(target: Target, packaging: Packaging | None = None) -> TargetCloud:
             https_only=True,
             batches_by_name=False,
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return TargetCloud(
         target="local",
         packaging=packaging or "zip",
         auth="none",
         # Workers are CPU-bound: more than the cores gain nothing. Each stage has its own
         # limit, so that neither starves the other.
-        detection_concurrency=max(2, cores or 1),
+        detection_concurrency=max(2, usable_cores() or 1),
         recognition_concurrency=2,
         threads=1,
         https_only=False,
