@@ -11,7 +11,7 @@ from facectl.errors import CloudError
 from facectl.logs.events import LogEvent, event_of
 from facectl.logs.times import Window
 from facectl.naming import Names
-from facectl.stream.responses import Backoff
+from facectl.retry import Backoff
 
 # Limits of FilterLogEvents: events per page and log streams per call.
 PAGE_SIZE = 10_000
@@ -90,12 +90,9 @@ class LogSource:
 
     def _page(self, function: str, request: dict[str, Any]) -> Any:
         backoff = Backoff(limit=self._limit, clock=self._clock, sleep=self._sleep)
-        while (page := self._try(function, request, backoff)) is None:
-            pass
-        return page
+        return backoff.call(lambda: self._read(function, request))
 
-    def _try(self, function: str, request: dict[str, Any], backoff: Backoff) -> Any:
-        """A page, or None after a transient error and its backoff."""
+    def _read(self, function: str, request: dict[str, Any]) -> Any:
         try:
             with cloud_errors(f"reading the log of {function}", self._clients.deployment):
                 return self._clients.logs.filter_log_events(**request)
@@ -109,5 +106,4 @@ class LogSource:
                 raise CloudError(
                     str(error), hint=f"allow logs:FilterLogEvents on {Names.log_group(function)}"
                 ) from error
-            backoff.wait_or_raise(error)
-            return None
+            raise

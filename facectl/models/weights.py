@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from facectl import paths
 from facectl.console import err
 from facectl.errors import ModelError
+from facectl.retry import Backoff, exponential
 from lambda_src.vision.store import file_digest
 
 _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
@@ -84,23 +86,22 @@ def fetch(
 def _download(
     client: httpx.Client, release: Release, partial: Path, sleep: Callable[[float], None]
 ) -> None:
-    for attempt in range(_ATTEMPTS):
-        error = _broken(client, release, partial)
-        if error is None:
-            return
-        # A connection that was never made will hardly be made a second later.
-        if isinstance(error, httpx.ConnectError) or attempt == _ATTEMPTS - 1:
-            raise _unreachable(release, error) from error
-        sleep(2.0**attempt)
-
-
-def _broken(client: httpx.Client, release: Release, partial: Path) -> httpx.TransportError | None:
-    """What broke the download, or None where the file is complete."""
+    backoff = Backoff(
+        delay=exponential(1.0, 4.0),
+        attempts=_ATTEMPTS,
+        limit=math.inf,
+        is_transient=_is_transient,
+        sleep=sleep,
+    )
     try:
-        _continue(client, release, partial)
+        backoff.call(lambda: _continue(client, release, partial))
     except httpx.TransportError as error:
-        return error
-    return None
+        raise _unreachable(release, error) from error
+
+
+def _is_transient(error: Exception) -> bool:
+    # A connection that was never made will hardly be made a second later.
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
 
 
 def _continue(client: httpx.Client, release: Release, partial: Path) -> None:

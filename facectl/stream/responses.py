@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
-from facectl.aws import Clients, cloud_errors, is_passing
-from facectl.errors import CloudError
+from facectl.aws import Clients, cloud_errors
+from facectl.retry import Backoff
 from lambda_src.contract import FrameResult, MessageError
 
 if TYPE_CHECKING:
@@ -159,38 +159,6 @@ class Mailbox(Protocol):
         """Take an answer; when this returns, the message is deleted."""
 
 
-class Backoff:
-    """Retries transient errors with growing delays for up to `limit` seconds."""
-
-    def __init__(
-        self,
-        *,
-        limit: float = 15.0,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._sleep = sleep
-        self._failing_since: float | None = None
-        self._failures = 0
-
-    def reset(self) -> None:
-        """It works again."""
-        self._failing_since = None
-        self._failures = 0
-
-    def wait_or_raise(self, error: CloudError) -> None:
-        """Wait a while; raises the error if it isn't of the passing kind, or lasts too long."""
-        now = self._clock()
-        if self._failing_since is None:
-            self._failing_since = now
-        if not is_passing(error) or now - self._failing_since > self._limit:
-            raise error
-        self._failures += 1
-        self._sleep(min(2.0, 0.1 * 2**self._failures))
-
-
 class Collector:
     """A thread that reads the response queue and hands each answer of ours to the mailbox.
 
@@ -252,17 +220,10 @@ class Collector:
                 # No poll without need: the one that is open when a run ends would take
                 # the next client's first answer out of sight.
                 if self._mailbox.expecting(_TICK):
-                    self._collect_with_backoff()
+                    with self._backoff.attempt():
+                        self.collect()
         except Exception as error:  # noqa: BLE001 - whoever started the thread raises it
             self.failure = error
-
-    def _collect_with_backoff(self) -> None:
-        try:
-            self.collect()
-        except CloudError as error:
-            self._backoff.wait_or_raise(error)
-        else:
-            self._backoff.reset()
 
 
 def _their_time(metadata: ResponseMetadataTypeDef) -> float:

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from facectl.errors import CloudError
-from facectl.stream.responses import LONG_POLL, Backoff, MessageQueue, Received
+from facectl.retry import Backoff
+from facectl.stream.responses import LONG_POLL, MessageQueue, Received
 from lambda_src.contract import FrameResult
 
 # Long enough that SQS would not deliver a message again so late.
@@ -62,7 +62,9 @@ class Tail:
                 if left <= 0:
                     return
                 wait = min(LONG_POLL, max(1, round(left)))
-            messages = self._receive(wait)
+            messages: list[Received] = []
+            with self._backoff.attempt():
+                messages = self._queue.receive(wait=wait)
             done: list[Received] = []
             try:
                 for message in messages:
@@ -80,15 +82,6 @@ class Tail:
                     done.append(message)
             finally:
                 self._put_away(messages, done)
-
-    def _receive(self, wait: int) -> list[Received]:
-        try:
-            messages = self._queue.receive(wait=wait)
-        except CloudError as error:
-            self._backoff.wait_or_raise(error)
-            return []
-        self._backoff.reset()
-        return messages
 
     def _put_away(self, messages: list[Received], done: list[Received]) -> None:
         taken = set() if self._keep else {message.receipt for message in done}

@@ -18,7 +18,7 @@ from stream_stub import Pipeline, Reply
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.delivery import FrameRefused, FrameUndelivered, FunctionUrlClient, Retry
+from facectl.stream.delivery import FrameRefused, FrameUndelivered, FunctionUrlClient
 from lambda_src.contract import FrameRequest
 
 REQUEST = FrameRequest("run-1", "a.jpg", b"\xff\xd8\xff image", max_faces=2, detail=True)
@@ -99,7 +99,7 @@ def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
 
 def test_throttling_has_an_end(pipeline: Pipeline, sleep: Sleep) -> None:
     script(pipeline, Reply(429, b'{"Reason": "ConcurrentInvocationLimitExceeded"}'))
-    endpoint = FunctionUrlClient(pipeline.url, connections=1, retry=Retry(throttled_limit=0.2))
+    endpoint = FunctionUrlClient(pipeline.url, connections=1, busy_limit=0.2)
     with pytest.raises(FrameUndelivered, match=r"^429: .*ConcurrentInvocationLimitExceeded"):
         endpoint.post(REQUEST, sleep=sleep)
     assert len(pipeline.requests) > 1
@@ -143,12 +143,6 @@ def test_backoff_doubles_up_to_its_cap_and_ends(
         endpoint.post(REQUEST, sleep=sleep)
     assert sleep.slept == [0.25, 0.5, 1, 2, 4, 8]
     assert len(pipeline.requests) == 7
-
-
-def test_jitter_is_full() -> None:
-    retry = Retry()
-    assert [retry.delay(n, 0.5) for n in (1, 2, 3, 9)] == [0.125, 0.25, 0.5, 4.0]
-    assert retry.delay(3, 0.0) == 0
 
 
 def test_retry_after_is_the_least_wait(

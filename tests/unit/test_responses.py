@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.responses import Backoff, Collector, Received
+from facectl.retry import Backoff
+from facectl.stream.responses import Collector, Received
 from facectl.stream.tail import Limits, Tail
 from lambda_src.contract import FrameResult, MessageError
 
@@ -160,38 +161,6 @@ class Time:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
-
-
-def test_patience_waits_longer_each_time_and_ends() -> None:
-    clock = Time()
-    backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
-    error = gone()
-    failures = 0
-    while clock.now <= 10:
-        backoff.wait_or_raise(error)
-        failures += 1
-    with pytest.raises(NotRunningError) as ended:
-        backoff.wait_or_raise(error)
-    assert ended.value is error
-    assert len(clock.slept) == failures
-    assert clock.slept[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0])
-    assert clock.now <= 12
-
-
-def test_patience_begins_anew_after_a_success() -> None:
-    clock = Time()
-    backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
-    for _ in range(50):
-        backoff.wait_or_raise(gone())
-        backoff.reset()
-    assert set(clock.slept) == {0.2}
-
-
-def test_what_does_not_pass_is_raised_at_once() -> None:
-    clock = Time()
-    with pytest.raises(CloudError, match="access denied"):
-        Backoff(clock=clock, sleep=clock.sleep).wait_or_raise(CloudError("access denied"))
-    assert clock.slept == []
 
 
 def ids(tail: Tail, limits: Limits) -> list[str]:
