@@ -9,7 +9,7 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import IncompleteError
-from facectl.queues import QueueCounts, queue_counts
+from facectl.queues import QueueCounts, count_messages
 
 # AWS's documentation of PurgeQueue: one purge per 60 seconds, and a purge takes up to
 # 60 seconds to delete the messages.
@@ -51,12 +51,6 @@ class Purge:
         self._clock = clock
         self._sleep = sleep
 
-    def counts(self, name: str) -> QueueCounts:
-        """What a queue holds; raises CloudError."""
-        with cloud_errors(f"counting {name}", self._clients.deployment):
-            url = self._clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            return queue_counts(self._clients, url)
-
     def run(self, names: Sequence[str]) -> list[Purged]:
         """Empty the queues one after the other, so name the one that fills the others first.
 
@@ -65,14 +59,14 @@ class Purge:
         deadline = self._clock() + self._timeout
         purged = {name: self._empty(name, deadline) for name in names}
         # An answer that was under way may have reached a queue behind our back.
-        while refilled := [name for name in names if self.counts(name).total]:
+        while refilled := [n for n in names if count_messages(self._clients, n).total]:
             for name in refilled:
                 purged[name] = replace(self._empty(name, deadline), before=purged[name].before)
         return list(purged.values())
 
     def _empty(self, name: str, deadline: float) -> Purged:
         began = turn = self._clock()
-        before = counts = self.counts(name)
+        before = counts = count_messages(self._clients, name)
         zeros = 0
         tried = False
         while True:
@@ -90,7 +84,7 @@ class Purge:
                 )
             self._tell(f"{name}: {counts}{self._waiting_for(counts, turn)}")
             self._sleep(_POLL)
-            counts = self.counts(name)
+            counts = count_messages(self._clients, name)
 
     def _purge(self, name: str) -> bool:
         """Purge; False where SQS was purging already."""

@@ -19,6 +19,7 @@ from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.errors import CloudError, IncompleteError, NotRunningError
+from facectl.queues import count_messages
 from facectl.stream.purge import Purge
 
 
@@ -223,10 +224,9 @@ def test_a_queue_that_fills_again_behind_our_back_is_emptied_again(
         if (event := next(late, None)) is not None:
             event()
 
-    purger = Purge(Clients(aws), clock=clock, sleep=sleep)
-    purged = purger.run(names)
+    purged = Purge(Clients(aws), clock=clock, sleep=sleep).run(names)
     assert [p.after.total for p in purged] == [0, 0]
-    assert purger.counts(names[0]).total == 0
+    assert count_messages(Clients(aws), names[0]).total == 0
 
 
 def test_on_aws_it_asks_first(aws: Deployment) -> None:
@@ -236,11 +236,11 @@ def test_on_aws_it_asks_first(aws: Deployment) -> None:
     assert "Delete every message of x-req-queue, x-req-dlq, x-resp-queue in us-east-1?" in (
         refused.stderr
     )
-    assert Purge(Clients(aws)).counts(aws.names.response_queue).visible == 1
+    assert count_messages(Clients(aws), aws.names.response_queue).visible == 1
     agreed = run("purge", "--yes")
     assert agreed.exit_code == 0, agreed.output
     assert "send after that" in agreed.stderr
-    assert Purge(Clients(aws)).counts(aws.names.response_queue).total == 0
+    assert count_messages(Clients(aws), aws.names.response_queue).total == 0
 
 
 def test_a_queue_that_is_not_there_is_named(aws: Deployment) -> None:
