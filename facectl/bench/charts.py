@@ -11,7 +11,7 @@ from facectl.bench.report import BenchmarkReport
 from facectl.bench.stages import FUNCTIONS, STAGES, WORDS
 from facectl.bench.statistics import histogram, round_step
 from facectl.bench.svg import WIDTH, Axis, Chart, linear, milliseconds, plain, svg
-from facectl.percentiles import percentile
+from facectl.summary import percentile
 
 _BINS = 30
 _SPANS = 40

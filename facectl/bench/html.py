@@ -10,7 +10,7 @@ from pathlib import Path
 from facectl.bench import charts
 from facectl.bench.report import BenchmarkReport, Figures, write_text
 from facectl.bench.stages import STAGES, WORDS
-from facectl.bench.statistics import Summary
+from facectl.summary import Summary
 
 _STYLE = "report.css"
 _NOTHING = "-"

@@ -10,6 +10,7 @@ from typing import Any
 
 from facectl.errors import FacectlError, InputError
 from facectl.stream.in_flight import FrameOutcome
+from facectl.summary import RunningSummary
 
 # The number of frames without an answer that are listed one by one.
 MOST_NAMED = 1000
@@ -78,42 +79,14 @@ def as_dict(outcome: FrameOutcome, *, synthetic: bool) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Latency:
-    """Seconds from due to answered, without keeping the samples."""
-
-    count: int = 0
-    total: float = 0.0
-    least: float = float("inf")
-    most: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total += seconds
-        self.least = min(self.least, seconds)
-        self.most = max(self.most, seconds)
-
-    @property
-    def mean(self) -> float | None:
-        return self.total / self.count if self.count else None
-
-    def as_dict(self) -> dict[str, float]:
-        if not self.count:
-            return {}
-        return {
-            "mean": round(self.total / self.count, 4),
-            "min": round(self.least, 4),
-            "max": round(self.most, 4),
-        }
-
-
-@dataclass(slots=True)
 class RunStats:
     """The figures of a run, the first `rows` frames, and the frames that came to nothing."""
 
     rows: int
     statuses: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
-    latency: Latency = field(default_factory=Latency)
+    # Seconds from due to answered.
+    latency: RunningSummary = field(default_factory=RunningSummary)
     first: list[FrameOutcome] = field(default_factory=list)
     # At most MOST_NAMED of them; `statuses` counts them all.
     lost: list[FrameOutcome] = field(default_factory=list)

@@ -18,8 +18,8 @@ from facectl.errors import IncompleteError
 if TYPE_CHECKING:
     from facectl.bench.compare import Comparison
     from facectl.bench.report import BenchmarkReport, Figures
-    from facectl.bench.statistics import Summary
     from facectl.bench.truth import Truth
+    from facectl.summary import Summary
 
 _BINS = 20
 _BAR = 40
