@@ -1,12 +1,14 @@
-"""POSTs frames to the Function URL: which errors are retried, when, and which are final."""
+"""POSTs frames to the Function URL: how many at once, which errors are retried, and when."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -14,7 +16,6 @@ import httpx
 
 from facectl.errors import CloudError, FacectlError, NotRunningError
 from facectl.retry import Backoff, exponential, jittered
-from facectl.stream.concurrency import ConcurrencyLimiter
 from facectl.stream.in_flight import AcceptedPost
 from lambda_src.contract import FrameRequest
 
@@ -33,6 +34,11 @@ _DELAY = exponential(0.25, 8.0)
 # refused repeatedly competes with other clients and backs off exponentially.
 _BUSY_LIMIT = 60.0
 _BUSY_DELAY = exponential(0.5, 8.0, steady=5)
+_TICK = 0.1
+# The limit grows by one after about three successful requests for each one allowed. Slower
+# growth was measured to cost throughput: Lambda also answers 429 while it is still cleaning
+# up after a request that has ended.
+_GROWTH = 0.3
 
 # (method, url, body, headers) → the headers to send
 Signer = Callable[[str, str, bytes, dict[str, str]], dict[str, str]]
@@ -72,6 +78,51 @@ class _TransientError(FrameUndelivered):
         super().__init__(message)
         self.retry_after = retry_after
         self.busy = busy
+
+
+class ConcurrencyLimiter:
+    """Limits concurrent requests: one fewer after a 429, slowly more while requests succeed.
+
+    Additive increase, multiplicative decrease would halve the rate at each 429.
+    The limit of the function is a small number of concurrent executions, so the
+    limiter only subtracts one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._limit = float(most)
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @property
+    def limit(self) -> int:
+        """The number of concurrent requests allowed now, at least 1."""
+        return int(self._limit)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait for a free slot and hold it while the block runs."""
+        with self._changed:
+            while self._inside >= self.limit:
+                self._changed.wait(_TICK)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify()
+
+    def succeeded(self) -> None:
+        """Record that a request was accepted."""
+        with self._changed:
+            self._limit = min(self._most, self._limit + _GROWTH / self._limit)
+            self._changed.notify()
+
+    def throttled(self) -> None:
+        """Record that a request that holds a slot was refused with 429."""
+        with self._changed:
+            self._limit = float(max(1, min(self.limit, self._inside) - 1))
 
 
 class FunctionUrlClient:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from facectl.stream.concurrency import ConcurrencyLimiter
+from facectl.stream.delivery import ConcurrencyLimiter
 
 
 def test_all_may_pass_until_one_was_too_many() -> None:
