@@ -86,7 +86,7 @@ class Tail:
     def _put_away(self, messages: list[Received], done: list[Received]) -> None:
         taken = set() if self._keep else {message.receipt for message in done}
         self._queue.delete([m for m in messages if m.receipt in taken])
-        self._sleep(self._queue.give_back([m for m in messages if m.receipt not in taken]))
+        self._sleep(self._queue.release([m for m in messages if m.receipt not in taken]))
 
     def _is_new(self, key: str) -> bool:
         """Whether this was not met before, as far back as is remembered."""

@@ -1,4 +1,4 @@
-"""Statistics on samples so small that the answer can be seen."""
+"""Statistics of samples so small that the result is obvious."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_histogram_begins_at_the_bin_of_its_least_sample() -> None:
     assert bins == [Bin(11, 11.5, 1), Bin(11.5, 12, 1), Bin(12, 12.5, 0), Bin(12.5, 13, 3)]
 
 
-def test_a_sample_on_an_edge_counts_above_it_whatever_floating_point_says() -> None:
+def test_a_sample_on_an_edge_counts_above_it_despite_rounding() -> None:
     # 0.3 / 0.1 is 2.9999999999999996, and 0.7 / 0.1 is 6.999999999999999.
     assert [b.count for b in histogram([0.3, 0.4, 0.6, 0.7, 0.8], 5)] == [1, 1, 0, 1, 2]
     assert [b.count for b in histogram([0.1, 0.2, 0.3], 2)] == [1, 2]
@@ -110,13 +110,13 @@ def test_an_interval_contains_zero_up_to_its_ends(low: float, high: float, holds
     assert Interval(low, high).contains_zero is holds
 
 
-def test_a_statistic_is_taken_of_each_row() -> None:
+def test_a_statistic_is_computed_for_each_row() -> None:
     rows = np.array([[1.0, 3.0, 8.0], [5.0, 6.0, 7.0]])
     assert means(rows).tolist() == [4.0, 6.0]
     assert percentiles(50)(rows).tolist() == [3.0, 6.0]
 
 
-def test_the_interval_leaves_two_and_a_half_per_cent_on_each_side() -> None:
+def test_the_interval_excludes_two_and_a_half_per_cent_on_each_side() -> None:
     def numbered(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.arange(len(rows)) * rows[:, 0]
 
@@ -147,7 +147,7 @@ def test_a_bootstrap_resamples_no_more_than_memory_allows(
     assert shapes == [(each, 10) for each in rows] * 2
 
 
-def test_every_sample_is_as_likely_to_be_drawn() -> None:
+def test_every_sample_is_drawn_equally_often() -> None:
     drawn: list[float] = []
 
     def recorded(resamples: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from facectl.retry import Backoff, exponential, jittered
 
 
 class Time:
-    """A clock that moves when one sleeps."""
+    """A clock that only sleeping advances."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Percentiles and summaries of samples so small that the result can be seen."""
+"""Percentiles and summaries of samples so small that the result is obvious."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_the_p99_of_a_hundred_leaves_one_above_it() -> None:
     assert percentile([float(n) for n in range(1, 101)], 99) == 99
 
 
-def test_a_rank_that_floating_point_misses_is_met() -> None:
+def test_a_rank_is_exact_despite_rounding() -> None:
     assert percentile([float(n) for n in range(1, 1001)], 99.9) == 999
 
 
-def test_what_has_no_percentile() -> None:
+def test_no_samples_and_ranks_above_100_have_no_percentile() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         percentile([], 50)
     with pytest.raises(ValueError, match="between 0 and 100"):
