@@ -1,4 +1,4 @@
-"""Pretrained weights: downloaded once, verified, kept in the user's cache."""
+"""Downloads pretrained weights once, verifies them and keeps them in the user's cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean no
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A published weights file. `size` and `sha256` are None where no one vouches for them."""
+    """A published weights file. `size` and `sha256` are None if they are not published."""
 
     name: str
     url: str
@@ -37,7 +37,7 @@ class Release:
 
     @property
     def file(self) -> Path:
-        """Where the download is kept, and where it may be put by hand."""
+        """The path of the download; the file can also be placed there manually."""
         return paths.cache_dir() / "weights" / self.url.rsplit("/", 1)[1]
 
 
@@ -48,9 +48,9 @@ RELEASES = {
         111_898_327,
         "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
     ),
-    # Neither facenet-pytorch nor its release states a digest of this file. The
-    # download is held to the length that the server announces, its tensors have
-    # to fit the network, and the digest goes into the manifest.
+    # Neither facenet-pytorch nor its release publishes a digest of this file. The length
+    # of the download is compared with the server's, its tensors must fit the network, and
+    # its digest is recorded in the manifest.
     "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
 }
 
@@ -61,11 +61,10 @@ def fetch(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The verified weights file, downloaded first where it is not in the cache.
+    """The verified weights file, downloaded if it is not in the cache.
 
-    A broken download goes on where it stopped, also in a later run. Raises
-    ModelError without network, without space, and for a file that is not the
-    published one.
+    A broken download is resumed, also by a later run. Raises ModelError without
+    network or disk space, and for a file that is not the published one.
     """
     target = release.file
     if target.exists():
@@ -100,19 +99,19 @@ def _download(
 
 
 def _is_transient(error: Exception) -> bool:
-    # A connection that was never made will hardly be made a second later.
+    # A refused connection or an unknown host rarely recovers within seconds.
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
 
 
 def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
-    """Fetch what is missing of the partial file."""
+    """Download the rest of the partial file."""
     have = partial.stat().st_size if partial.exists() else 0
     if release.size is not None and have == release.size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     with client.stream("GET", release.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # More is there than the server has: it can't be a part of this file.
+            # The part is longer than the server's file, so it belongs to another one.
             partial.unlink()
             raise httpx.RemoteProtocolError("the kept part does not belong to the file")
         if response.is_error:
@@ -178,7 +177,7 @@ def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
 
 
 def state_digest(state: dict[str, bytes]) -> str:
-    """The sha256 of named tensors' bytes, for weights that never were a file."""
+    """The SHA-256 of named tensors' bytes, for weights without a file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode() + b"\0" + state[name])

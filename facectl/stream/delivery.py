@@ -21,9 +21,9 @@ from lambda_src.contract import FrameRequest
 
 # Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.
 MAX_BODY = 6 * 1024 * 1024
-# Errors of the deployment, not of the frame: the next frame would get the same.
+# Errors of the deployment, not of the frame: every frame would get them.
 _NOT_THE_FRAME = {401, 403, 404, 405}
-# A cold start that loads two models, on a small machine with others beside it.
+# Long enough for a cold start that loads two models on a small, busy machine.
 _TIMEOUT = httpx.Timeout(65, connect=5)
 _LONGEST_RETRY_AFTER = 60.0
 _ATTEMPTS = 7
@@ -44,8 +44,8 @@ _GROWTH = 0.3
 Signer = Callable[[str, str, bytes, dict[str, str]], dict[str, str]]
 
 
-class FrameRefused(FacectlError):  # noqa: N818 - a verdict on one frame, not the end of a run
-    """The function will never take this frame."""
+class FrameRefused(FacectlError):  # noqa: N818 - the outcome of one frame, not of the run
+    """The function will never accept this frame."""
 
 
 class FrameUndelivered(FacectlError):  # noqa: N818 - as above
@@ -163,9 +163,9 @@ class FunctionUrlClient:
     ) -> AcceptedPost:
         """Send one frame; retry transient errors.
 
-        `sleep` abandons the frame by returning True, as `threading.Event.wait`
-        does when it is set. Raises FrameRefused or FrameUndelivered about this frame,
-        CloudError where no frame would get through.
+        A `sleep` that returns true ends the retries, as `threading.Event.wait` does
+        when the event is set. Raises FrameRefused or FrameUndelivered for this frame,
+        CloudError if every frame would fail.
         """
         body = request.serialise()
         if len(body) > MAX_BODY:
@@ -211,7 +211,7 @@ class FunctionUrlClient:
             if response.status_code != 200:
                 raise self._refusal(response)
             self._limiter.succeeded()
-        return _delivery(response, attempts, seconds)
+        return _accepted(response, attempts, seconds)
 
     def _connection_error(self, error: httpx.TransportError) -> FacectlError:
         if isinstance(error, httpx.ConnectError):
@@ -241,7 +241,7 @@ class FunctionUrlClient:
         return FrameRefused(reason)
 
 
-def _delivery(response: httpx.Response, attempts: int, seconds: float) -> AcceptedPost:
+def _accepted(response: httpx.Response, attempts: int, seconds: float) -> AcceptedPost:
     try:
         faces = int(response.json()["faces"])
     except (ValueError, KeyError, TypeError) as error:
@@ -253,7 +253,7 @@ def _delivery(response: httpx.Response, attempts: int, seconds: float) -> Accept
 
 
 def _message(response: httpx.Response) -> str:
-    """The function's own sentence where there is one, else the beginning of the body."""
+    """The function's error message if there is one, else the beginning of the body."""
     try:
         fields = json.loads(response.content)
         text = fields["error"]["message"]
@@ -264,7 +264,7 @@ def _message(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds that the Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date)."""
+    """Seconds of the Retry-After header, 0 without one (RFC 9110, 10.2.3: seconds or a date)."""
     text = response.headers.get("retry-after", "")
     try:
         seconds = (

@@ -1,4 +1,4 @@
-"""The results file, the statistics and the stored frames of a run."""
+"""The results file and the statistics of a run."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_full_disk_is_an_error_that_names_the_file() -> None:
         results(outcome(0))
 
 
-def test_statistics_keep_figures_and_only_the_first_rows() -> None:
+def test_run_stats_keep_figures_and_only_the_first_rows() -> None:
     stats = RunStats(rows=2)
     for index in (3, 1, 0, 2):
         stats(outcome(index, "Ann,Bob,Ann", latency=0.1 * (index + 1)))
