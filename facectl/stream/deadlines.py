@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A frame in the order of acceptance; its timeout counts from `since`.
+    """A frame in the order of acceptance.
 
-    The last response to a frame before the first entry is stored in the first entry
-    only, and passed on when that is removed.
+    Its timeout counts from `since`, its own or a later one of an entry before it, which
+    is passed on when that entry is removed.
     """
 
     key: str
