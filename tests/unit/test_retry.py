@@ -49,6 +49,14 @@ def test_delays_grow_up_to_the_longest_until_the_limit_is_reached(clock: Time) -
     assert clock.now <= 12
 
 
+def test_without_time_there_is_one_retry(clock: Time) -> None:
+    backoff = Backoff(limit=0, clock=clock, sleep=clock.sleep)
+    backoff.wait_or_raise(unreachable())
+    with pytest.raises(NotRunningError):
+        backoff.wait_or_raise(unreachable())
+    assert clock.slept == [0.2]
+
+
 def test_a_success_resets_delay_and_limit(clock: Time) -> None:
     backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
     for _ in range(50):
