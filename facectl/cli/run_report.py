@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from facectl.console import err, out
+from facectl.console import err, out, printable
 
 if TYPE_CHECKING:
     from facectl.stream.in_flight import FrameCounts, FrameOutcome
@@ -22,11 +22,6 @@ SYNTHETIC = (
 )
 # Others are counted; --out has them all.
 _MOST_LOST = 20
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal would obey: names come from a queue."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.logs.lines import COLOURS
-from facectl.cli.run_report import printable
-from facectl.console import err, out
+from facectl.console import err, out, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
