@@ -19,5 +19,5 @@ def print_json(data: Mapping[str, Any] | list[Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey: names come from a queue."""
+    """The text with `?` for unprintable characters: names come from outside."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from facectl.bench.compare import Comparison
 from facectl.bench.cost import Cost
@@ -11,10 +10,7 @@ from facectl.bench.report import BenchmarkReport, Figures
 from facectl.bench.stages import STAGES, WORDS
 from facectl.bench.statistics import Summary
 from facectl.bench.truth import Truth
-from facectl.reports.tables import MISSING, Table, milliseconds
-
-if TYPE_CHECKING:
-    from facectl.bench.sweep import Swept
+from facectl.reports.tables import Table, milliseconds
 
 _SUMMARY = ("", "n", "mean", "min", "p50", "p90", "p95", "p99", "max")
 # Maximum names in a row or column of the confusion matrix.
@@ -217,27 +213,6 @@ def cost_parts(cost: Cost) -> Table:
     rows.append(("sum", f"{cost.thousand:.5f}"))
     columns = ("", cost.prices.currency)
     return Table("Cost of 1,000 frames", columns, rows, marked={len(rows) - 1})
-
-
-def memory_sizes(results: Sequence[Swept]) -> Table:
-    """Latency and cost by memory size."""
-    columns = ("MB", "n", "mean ms", "p50 ms", "p99 ms", "detect ms", "embed ms", "answers")
-    return Table("", (*columns, "per 1,000"), [_memory_size(each) for each in results])
-
-
-def _memory_size(swept: Swept) -> list[str]:
-    figures, cost = swept.report.figures, swept.report.cost
-    each = figures.stages.each
-    means = [each[stage].mean if stage in each else None for stage in ("detect", "embed")]
-    warm = figures.warm
-    times = (warm.mean, warm.p50, warm.p99, *means)
-    return [
-        str(swept.memory),
-        str(warm.count),
-        *(MISSING if seconds is None else f"{seconds * 1e3:.0f}" for seconds in times),
-        f"{figures.answered} of {figures.answered + figures.without_answer}",
-        MISSING if cost is None else f"{cost.thousand:.4f} {cost.prices.currency}",
-    ]
 
 
 def _summary(name: str, summary: Summary, unit: float = 1.0) -> list[str]:

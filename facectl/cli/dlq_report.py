@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from facectl.console import out, printable
+from facectl.cli.run_report import printable
+from facectl.console import out
 from facectl.logs.times import local_time
 
 if TYPE_CHECKING:

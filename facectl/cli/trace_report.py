@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.logs.lines import COLOURS
-from facectl.console import err, out, printable
+from facectl.cli.run_report import printable
+from facectl.console import err, out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

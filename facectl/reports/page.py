@@ -25,5 +25,5 @@ def render(template: str, **data: object) -> str:
 
 
 def _shown(value: object) -> object:
-    """The value without unprintable characters: names come from outside."""
+    """The text of a value without unprintable characters; HTML stays as it is."""
     return value if hasattr(value, "__html__") else printable(str(value))

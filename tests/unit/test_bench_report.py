@@ -19,8 +19,7 @@ from facectl.bench.page import page
 from facectl.bench.recorder import PostTiming
 from facectl.bench.report import BenchmarkReport, Figures, Targets, rows, write_csv
 from facectl.bench.run import Load, measure
-from facectl.bench.sweep import Swept
-from facectl.bench.tables import confusion, memory_sizes, remarks
+from facectl.bench.tables import confusion, remarks
 from facectl.bench.truth import Truth
 from facectl.bench.workload import Workload
 from facectl.cli.bench import report as bench_report
@@ -204,15 +203,6 @@ def test_confusions_of_many_names_are_listed_the_wrong_ones_first() -> None:
     assert table.rows == [("n1", "n2", "3"), ("n0", "n0", "10")]
     few = confusion(Truth(9, 1, 0, {("a", "a"): 9, ("b", "a"): 1}), 2)
     assert (few.columns, few.rows) == (("", "a"), [["a", "9"], ["b", "1"]])
-
-
-def test_a_sweep_has_a_row_for_each_memory_size() -> None:
-    measured = report_of(run_with([answered(0, 0.25), answered(1, 0.35)]))
-    table = memory_sizes([Swept(1024, measured), Swept(3008, report_of(run_with([lost(0)])))])
-    assert table.rows == [
-        ["1024", "2", "300", "250", "350", "60", "40", "2 of 2", "-"],
-        ["3008", "0", "-", "-", "-", "-", "-", "0 of 1", "-"],
-    ]
 
 
 def test_the_page_shows_the_warnings_and_no_empty_table() -> None:
