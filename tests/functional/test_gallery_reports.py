@@ -195,6 +195,11 @@ def _look(browser: Any, file: Path, scheme: str) -> str:
         assert "NaN" not in chart.inner_html()
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # In pixels of the screen, whatever the drawing's own units are.
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert min(sizes) >= 10
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.close()
     return str(paper)
