@@ -19,6 +19,9 @@ Status = Literal[
     "answered", "unanswered", "late", "in-flight", "accepted", "refused", "failed", "unsent"
 ]
 
+# What no later process of a run can change; of the others it waits for an answer.
+FINAL: frozenset[Status] = frozenset({"answered", "refused", "accepted"})
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptedPost:
@@ -51,6 +54,11 @@ class FrameOutcome:
     opened: float = 0.0
 
 
+def request_id_of(run: str, index: int) -> str:
+    """The request id of a frame; `run` is unique, so two runs can't mix their answers."""
+    return f"{run}-{index:06d}"
+
+
 @dataclass(slots=True)
 class FrameCounts:
     """How many frames so far; `waiting` were accepted and have no answer yet.
@@ -70,7 +78,7 @@ class FrameCounts:
 
 
 class RunRecord(Protocol):
-    """What a run is written down in as it goes on."""
+    """Where a run records its frames as it goes on."""
 
     run: str
 
@@ -78,7 +86,7 @@ class RunRecord(Protocol):
         """The frame is about to be sent."""
 
     def accepted(self, index: int, delivery: AcceptedPost) -> None:
-        """The function took the frame."""
+        """The function accepted the frame."""
 
     def done(self, outcome: FrameOutcome) -> None:
-        """The frame's fate."""
+        """The frame has an outcome."""

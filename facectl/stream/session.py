@@ -11,18 +11,17 @@ from facectl.aws import Clients, cloud_errors
 from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
-from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import FrameCounts, InFlightTracker
-from facectl.stream.journal import Journal
 from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
 from facectl.stream.results import RunStats, as_dict, ranges
+from facectl.stream.run_file import RunFile
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
 
 _TICK = 0.1
 # Seconds to wait for the response to a frame that an earlier process may have sent,
 # before it is sent again.
-_UNSURE = 5.0
+_UNCONFIRMED = 5.0
 # Seconds in which duplicates are removed from the queue, so that later runs do not
 # meet them. A hidden message becomes visible again within a second.
 _DRAIN_DUPLICATES = 2.0
@@ -63,8 +62,8 @@ class RunReport:
     synthetic: bool
     interrupted: bool
     failure: FacectlError | None
-    # Written down, so that what is missing can be made up for.
-    recorded: bool = False
+    # --resume can continue it.
+    resumable: bool = False
 
     @property
     def finished(self) -> bool:
@@ -157,7 +156,7 @@ class Transport:
 class Session:
     """One run over a transport; latency counts from `plan.schedule`.
 
-    With a journal it goes on with what the journal holds.
+    It continues the run that the run file holds.
     """
 
     def __init__(
@@ -167,18 +166,18 @@ class Session:
         stats: RunStats,
         *,
         synthetic: bool = False,
-        journal: Journal | None = None,
+        run_file: RunFile | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._transport = transport
-        self._journal = journal
+        self._run_file = run_file
         self._senders: list[Sender] = []
         self._plan = plan
         self._stats = stats
         self._clock = clock
         self._synthetic = synthetic
         self.tracker = InFlightTracker(
-            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=journal, clock=clock
+            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=run_file, clock=clock
         )
         self._collector = Collector(transport.queue, self.tracker, clock=clock)
 
@@ -186,23 +185,25 @@ class Session:
         self,
         source: FrameSource,
         *,
-        cache: FrameCache | None = None,
         progress: Callable[[FrameCounts], None] = lambda _: None,
     ) -> RunReport:
         """Send the source's frames and collect their answers. Ctrl-C ends it with a report."""
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
+        # What can't be read a second time is kept to be drawn.
+        keep = self._run_file.keep_image if source.live and self._run_file is not None else None
         # Last of all listeners: what the others could not take is not counted.
         self.tracker.listen(self._stats)
         try:
-            if self._journal is not None:
-                self._journal.restore(self.tracker)
+            if self._run_file is not None:
+                for outcome in self._run_file.earlier():
+                    self.tracker.restore(outcome)
             if self._plan.wait:
                 self._collector.start()
-            self._send(self._unknown(source), cache if source.live else None, progress)
+            self._send(self._unknown(source), progress, keep=keep)
             self._await_answers(progress)
-            self._send_unsure(source, progress)
+            self._send_unconfirmed(source, progress)
             if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
                 self.tracker.drain_duplicates(_DRAIN_DUPLICATES)
         except KeyboardInterrupt:
@@ -231,22 +232,22 @@ class Session:
             synthetic=self._synthetic,
             interrupted=interrupted,
             failure=failure,
-            recorded=self._journal is not None,
+            resumable=self._run_file is not None and self._run_file.resumable,
         )
 
     def _send(
         self,
         frames: Iterable[Frame],
-        cache: FrameCache | None,
         progress: Callable[[FrameCounts], None],
+        *,
+        keep: Callable[[int, bytes], None] | None = None,
     ) -> None:
         sender = Sender(
             self._transport.endpoint,
             self.tracker,
             self._plan.request_options,
             concurrency=self._plan.concurrency,
-            # What can't be read a second time is kept to be drawn.
-            keep=None if cache is None else cache.keep_image,
+            keep=keep,
             clock=self._clock,
         )
         self._senders.append(sender)
@@ -257,18 +258,20 @@ class Session:
     def _unknown(self, source: FrameSource) -> Iterator[Frame]:
         """The frames that no earlier process of this run has sent."""
         for frame in source:
-            if self._journal is None or not self._journal.knows(frame.index, frame.name):
+            if self._run_file is None or not self._run_file.knows(frame.index, frame.name):
                 yield frame
 
-    def _send_unsure(self, source: FrameSource, progress: Callable[[FrameCounts], None]) -> None:
+    def _send_unconfirmed(
+        self, source: FrameSource, progress: Callable[[FrameCounts], None]
+    ) -> None:
         """Send those frames again that were being sent when an earlier process ended.
 
         They come last, and only without an answer by then: most had arrived.
         """
-        unsure = self.tracker.unsure(_UNSURE if self._plan.wait else 0)
-        if unsure:
-            again = (frame for frame in source if frame.index in unsure)
-            self._send(again, None, progress)
+        unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._plan.wait else 0)
+        if unconfirmed:
+            again = (frame for frame in source if frame.index in unconfirmed)
+            self._send(again, progress)
             self._await_answers(progress)
 
     def _check(self, progress: Callable[[FrameCounts], None]) -> None:

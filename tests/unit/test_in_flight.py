@@ -9,7 +9,7 @@ import pytest
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker, Status
 from lambda_src.contract import FrameResult
 
 
@@ -54,6 +54,13 @@ def outcomes(tracker: InFlightTracker) -> list[FrameOutcome]:
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     return found
+
+
+def sent_earlier(index: int, delivery: AcceptedPost | None = None) -> FrameOutcome:
+    """A frame that an earlier process of the run sent, without a final outcome."""
+    status: Status = "unsent" if delivery is None else "in-flight"
+    request_id = f"run-{index:06d}"
+    return FrameOutcome(index, f"f{index}", request_id, index / 10, status, delivery=delivery)
 
 
 def opened(tracker: InFlightTracker, index: int, due: float | None = None) -> str:
@@ -188,8 +195,8 @@ def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> N
             tracker = InFlightTracker(record=Notebook(), clock=clock)
             found: list[FrameOutcome] = []
             tracker.listen(found.append)
-            tracker.restore(0, "f0", 0.0, None)
-            assert tracker.unsure(0) == {0}
+            tracker.restore(sent_earlier(0))
+            assert tracker.unconfirmed(0) == {0}
             request_id = "run-000000"
             if resent:
                 assert opened(tracker, 0) == request_id
@@ -208,10 +215,10 @@ def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
     tracker = InFlightTracker(record=Notebook(), clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
-    tracker.replay(FrameOutcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
-    tracker.replay(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
-    tracker.replay(FrameOutcome(3, "f3", "run-000003", 0.0, "accepted"))
-    tracker.restore(2, "f2", 0.0, DELIVERY)
+    tracker.restore(FrameOutcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
+    tracker.restore(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    tracker.restore(FrameOutcome(3, "f3", "run-000003", 0.0, "accepted"))
+    tracker.restore(sent_earlier(2, DELIVERY))
     tracker.answered(answer("run-000000"), 101.0)
     tracker.answered(answer("run-000002"), 101.0)
     counts = tracker.counts
@@ -514,13 +521,13 @@ def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) 
     """A run that is resumed would wait for ever, where many of them were left."""
     tracker = InFlightTracker(record=Notebook(), window=2, clock=clock)
     for index in range(5):
-        tracker.restore(index, f"f{index}", 0.0, None)
-    assert tracker.unsure(0) == set(range(5))
+        tracker.restore(sent_earlier(index))
+    assert tracker.unconfirmed(0) == set(range(5))
     assert tracker.expecting(0)
     for index in (5, 0):
         tracker.accepted(opened(tracker, index), DELIVERY)
     assert tracker.full
-    assert tracker.unsure(0) == {1, 2, 3, 4}
+    assert tracker.unconfirmed(0) == {1, 2, 3, 4}
     tracker.answered(answer("run-000004"), 100.0)
     assert (tracker.counts.opened, tracker.counts.accepted) == (6, 3)
 
@@ -539,11 +546,11 @@ def test_a_full_window_asks_ten_times_a_second_whether_to_stop(
 
 def test_what_was_replayed_counts_by_its_status(clock: Clock) -> None:
     tracker = InFlightTracker(record=Notebook(), clock=clock)
-    tracker.replay(FrameOutcome(0, "f0", "run-000000", 0.0, "unanswered"))
+    tracker.restore(FrameOutcome(0, "f0", "run-000000", 0.0, "accepted"))
     assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (1, 0, 0)
-    tracker.replay(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    tracker.restore(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
     assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (1, 0, 1)
-    tracker.replay(FrameOutcome(2, "f2", "run-000002", 0.0, "answered", answer("run-000002"), 0.5))
+    tracker.restore(FrameOutcome(2, "f2", "run-000002", 0.0, "answered", answer("run-000002"), 0.5))
     assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (2, 1, 1)
     assert (tracker.counts.opened, tracker.counts.earlier) == (3, 3)
 
@@ -564,7 +571,7 @@ def test_whose_time_nobody_knows_has_no_latency_late_or_not(clock: Clock) -> Non
     late: list[FrameOutcome] = []
     tracker.listen(found.append, late=late.append)
     for index in range(2):
-        tracker.restore(index, f"f{index}", index / 10, DELIVERY)
+        tracker.restore(sent_earlier(index, DELIVERY))
     assert (tracker.counts.opened, tracker.counts.accepted, tracker.counts.waiting) == (2, 2, 2)
     tracker.answered(answer("run-000000"), 130.0)
     clock.now = 191.0

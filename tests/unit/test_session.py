@@ -152,17 +152,19 @@ def test_a_disk_that_is_full_in_the_middle_counts_each_frame_once() -> None:
 
 
 def test_a_disk_that_is_full_when_a_run_is_resumed_ends_it_with_a_report() -> None:
-    class Journal:
+    class FullDisk:
         run = "run"
+        resumable = True
 
-        def restore(self, tracker: object) -> None:
-            raise FacectlError("r.jsonl can't be written any more: No space left on device")
+        def earlier(self) -> list[FrameOutcome]:
+            return [FrameOutcome(0, "f0", "run-000000", 0.0, "accepted")]
 
         def done(self, outcome: FrameOutcome) -> None:
             """Nothing is done."""
 
     cloud = Cloud(lambda index: [index])
-    run = Session(cloud.ends, RunOptions(RequestOptions()), RunStats(0), journal=Journal())  # type: ignore[arg-type]
+    run = Session(cloud.ends, RunOptions(RequestOptions()), RunStats(0), run_file=FullDisk())  # type: ignore[arg-type]
+    run.tracker.listen(full("accepted"))
     report = run.run(Frames(3))
     assert report.exit_code == 3
     assert cloud.posted == []
