@@ -46,9 +46,9 @@ class _Pending:
     """A frame without an outcome; `known` is what is known of it so far."""
 
     known: FrameOutcome
-    # Sent by an earlier process: nobody knows since when it has been waited for.
+    # Sent by an earlier process: when its wait began is not known.
     restored: bool = False
-    # The number of listeners that took this frame's outcome.
+    # The number of sinks that took this frame's outcome.
     told: int = 0
 
     def outcome(
@@ -86,7 +86,7 @@ class InFlightTracker:
         self.run = record.run if record is not None else uuid.uuid4().hex
         self.counts = FrameCounts()
         self._record = record
-        # The record first: what can't be written down has not arrived.
+        # The record first: what can't be recorded has not arrived.
         self._sinks: list[Callable[[FrameOutcome], None]] = [] if record is None else [record.done]
         self._late_sinks = list(self._sinks)
         self._listeners: list[Callable[[FrameOutcome], None]] = []
@@ -95,7 +95,7 @@ class InFlightTracker:
         self._timeout = timeout
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
-        # Sent by an earlier process, perhaps: not in the window, because nothing ends their time.
+        # Not in the window: they have no deadline.
         self._unconfirmed: dict[str, _Pending] = {}
         self._failed: dict[str, _Pending] = {}
         self._expired: OrderedDict[str, _Pending] = OrderedDict()
@@ -113,10 +113,10 @@ class InFlightTracker:
         *,
         late: Callable[[FrameOutcome], None] | None = None,
     ) -> None:
-        """Hand every outcome from now on to the listener too, one at a time.
+        """Pass every later outcome to the listener too, one at a time.
 
-        `late` gets the frames that are answered after their outcome was told,
-        with the status `late`.
+        `late` gets the frames that are answered after their outcome, with the
+        status `late`.
         """
         self._listeners.append(listener)
         self._sinks.append(listener)
@@ -160,8 +160,8 @@ class InFlightTracker:
     def restore(self, earlier: FrameOutcome) -> None:
         """Take over a frame that an earlier process of this run sent.
 
-        A final outcome is told to the listeners. An accepted frame is waited for.
-        Of an unsent one nobody knows whether it arrived: it is unconfirmed.
+        A final outcome is passed to the listeners. An accepted frame is waited
+        for. An unsent one may have arrived: it is unconfirmed.
         """
         with self._changed:
             self.counts.opened += 1
@@ -184,7 +184,7 @@ class InFlightTracker:
                 self.counts.waiting = len(self._deadlines)
 
     def unconfirmed(self, timeout: float) -> frozenset[int]:
-        """The frames of an earlier process of which nobody knows whether they arrived.
+        """The frames of an earlier process that may have arrived or not.
 
         Waits up to `timeout` seconds for answers to all of them.
         """
@@ -240,17 +240,17 @@ class InFlightTracker:
         return not self._closed and request_id.startswith(f"{self.run}-")
 
     def answered(self, answer: FrameResult, at: float) -> None:
-        """An answer of this run arrived when the clock read `at`; a second one is only counted."""
+        """Record an answer that arrived when the clock read `at`; a second one is only counted."""
         with self._changed:
             self._expire(at)
             request_id = answer.request_id
-            nobody_reports = self._failed.get(request_id) or self._unconfirmed.get(request_id)
-            pending = self._pending.get(request_id) or nobody_reports
+            unreported = self._failed.get(request_id) or self._unconfirmed.get(request_id)
+            pending = self._pending.get(request_id) or unreported
             if pending is None:
                 self._answered_before(answer, at)
                 return
             self._finish(pending, "answered", answer, at)
-            self.counts.accepted += nobody_reports is not None
+            self.counts.accepted += unreported is not None
             self.counts.answered += 1
             self._expired_in_a_row = 0
 
@@ -320,7 +320,7 @@ class InFlightTracker:
             raise errors[0]
 
     def _unaccepted(self, request_id: str) -> _Pending | None:
-        """A frame whose POST came to nothing; None if its answer proves that it was taken."""
+        """A frame whose POST failed; None if its answer proves that it was accepted."""
         pending = self._pending.get(request_id)
         self.counts.accepted += pending is None and not self._closed
         return pending
@@ -341,14 +341,14 @@ class InFlightTracker:
             self.counts.duplicates += 1
             return
         outcome = pending.outcome("late", answer, at)
-        for told in self._late_sinks:
-            told(outcome)
+        for sink in self._late_sinks:
+            sink(outcome)
         del self._expired[answer.request_id]
         self.counts.accepted += pending.known.delivery is None
         self.counts.late += 1
         self._expired_in_a_row = 0
         if pending.known.delivery is not None:
-            # Frames pass their deadlines in order, so it was before all that wait.
+            # Deadlines pass in order, so it was accepted before all that are waiting.
             self._deadlines.news(at)
 
     def _finish(
@@ -360,9 +360,9 @@ class InFlightTracker:
         errors: list[Exception] | None = None,
     ) -> None:
         outcome = pending.outcome(status, answer, at)
-        for told in self._sinks[pending.told :]:
+        for sink in self._sinks[pending.told :]:
             try:
-                told(outcome)
+                sink(outcome)
             except Exception as error:
                 if errors is None:
                     raise

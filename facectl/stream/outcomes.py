@@ -1,4 +1,4 @@
-"""What can become of a frame, and how many frames came to what."""
+"""The outcomes of frames, and their counts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lambda_src.contract import FrameResult
 # late         unanswered or failed, and its answer came after that; never a first outcome
 # in-flight    accepted, no answer yet when the run was stopped
 # accepted     accepted, and no answer was waited for
-# refused      the function will never take it (4xx)
+# refused      the function will never accept it (4xx)
 # failed       every attempt to send it failed
 # unsent       the run was stopped before it was accepted
 Status = Literal[
     "answered", "unanswered", "late", "in-flight", "accepted", "refused", "failed", "unsent"
 ]
 
-# What no later process of a run can change; of the others it waits for an answer.
+# Outcomes that no later process of the run can change.
 FINAL: frozenset[Status] = frozenset({"answered", "refused", "accepted"})
 
 
@@ -34,11 +34,11 @@ class AcceptedPost:
 
 @dataclass(frozen=True, slots=True)
 class FrameOutcome:
-    """What became of one frame.
+    """The outcome of one frame.
 
     `latency` is in seconds from the moment the frame was due to the moment its
     answer arrived here; `timestamp` in seconds of the source. `due` and `opened`
-    are the clock's readings when the frame should have been, and was, taken up.
+    are the clock's readings when the frame should have been, and was, opened.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""One run of `facectl send`: frames out, answers in, and an end that accounts for every frame."""
+"""One run of `facectl send`: sends frames, collects answers, accounts for every frame."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _DRAIN_DUPLICATES = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run goes. `timeout`: seconds without news after which a frame is unanswered.
+    """How a run sends and waits.
 
-    They count from the frame's acceptance, and anew from each answer to a frame
-    that was accepted before it. The run ends when nothing is answered any more.
-    `window`: frames that may be on their way at once; more wait here.
+    `timeout`: seconds until a frame is unanswered, counted from its acceptance
+    and again from each answer to a frame that was accepted before it.
+    `window`: the number of frames in flight at most; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
     as soon as a thread is free.
     """
@@ -48,7 +48,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What came of a run; `failure` is what ended it early, if not the reader.
+    """The result of a run; `failure` is the error that ended it early, if one did.
 
     A frame that was answered after its deadline is unanswered, and counted in
     `counts.late` besides.
@@ -67,7 +67,7 @@ class RunReport:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left that going on could change."""
+        """Whether nothing is left that a resumed run could change."""
         open_ends = ("unanswered", "in-flight", "failed", "unsent")
         left = sum(self.stats.statuses[status] for status in open_ends) - self.counts.late
         return not self.interrupted and self.failure is None and not left
@@ -80,7 +80,7 @@ class RunReport:
         return 1 if self.stats.lost or self.problems else 0
 
     def incomplete(self) -> FacectlError | None:
-        """The error to end with where the cloud ended the run."""
+        """The error to exit with; None where the run did not end early."""
         if self.failure is None:
             return None
         if not self.counts.accepted:
@@ -94,7 +94,7 @@ class RunReport:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON has it, with as many frames as the statistics kept."""
+        """The report for JSON, with the frames that the statistics kept."""
         statuses = self.stats.statuses
         return {
             "sent": self.counts.accepted,
@@ -123,7 +123,7 @@ class RunReport:
 
 
 class FrameSource(Protocol):
-    """What a run sends; sources are."""
+    """The part of a source that a run needs."""
 
     live: bool
     problems: list[str]
@@ -134,7 +134,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Where frames go in and where their answers come out; `close` when the run is over."""
+    """Where frames are posted and answers received; `close` when the run is over."""
 
     endpoint: Endpoint
     queue: MessageQueue
@@ -142,9 +142,9 @@ class Transport:
 
     @classmethod
     def of(cls, clients: Clients, *, connections: int) -> Transport:
-        """Those of a deployment; raises CloudError or InputError where it has none."""
+        """The transport of a deployment; raises CloudError or InputError where it has none."""
         url = function_url(clients)
-        # Asked for even where no answer is: it proves that the deployment is there.
+        # Looked up even without --wait: it proves that the deployment exists.
         queue = ResponseQueue(clients)
         signed = clients.deployment.signs
         endpoint = FunctionUrlClient(
@@ -193,7 +193,7 @@ class Session:
         failure: FacectlError | None = None
         # What can't be read a second time is kept to be drawn.
         keep = self._run_file.keep_image if source.live and self._run_file is not None else None
-        # Last of all listeners: what the others could not take is not counted.
+        # The last listener: an outcome that another one rejects is not counted.
         self.tracker.listen(self._stats)
         try:
             if self._run_file is not None:
@@ -201,7 +201,7 @@ class Session:
                     self.tracker.restore(outcome)
             if self._plan.wait:
                 self._collector.start()
-            self._send(self._unknown(source), progress, keep=keep)
+            self._send(self._not_sent(source), progress, keep=keep)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
             if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
@@ -220,7 +220,7 @@ class Session:
         try:
             self.tracker.close(interrupted=interrupted)
         except FacectlError as error:
-            # What can't be written down is still reported.
+            # What can't be recorded is still reported.
             failure = error if failure is None else failure
         progress(self.tracker.counts)
         return RunReport(
@@ -255,7 +255,7 @@ class Session:
             frames, schedule=self._plan.schedule, check=lambda: self._check_sending(progress)
         )
 
-    def _unknown(self, source: FrameSource) -> Iterator[Frame]:
+    def _not_sent(self, source: FrameSource) -> Iterator[Frame]:
         """The frames that no earlier process of this run has sent."""
         for frame in source:
             if self._run_file is None or not self._run_file.knows(frame.index, frame.name):
@@ -264,9 +264,9 @@ class Session:
     def _send_unconfirmed(
         self, source: FrameSource, progress: Callable[[FrameCounts], None]
     ) -> None:
-        """Send those frames again that were being sent when an earlier process ended.
+        """Send the frames again that were being sent when an earlier process ended.
 
-        They come last, and only without an answer by then: most had arrived.
+        They are sent last, and only without an answer by then: most had arrived.
         """
         unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._plan.wait else 0)
         if unconfirmed:
@@ -295,7 +295,7 @@ class Session:
 
 
 def function_url(clients: Clients) -> str:
-    """Where frames are posted: as remembered, or as AWS knows it; raises InputError, CloudError."""
+    """The recorded Function URL, or the one that AWS returns; raises InputError, CloudError."""
     deployment = clients.deployment
     if deployment.function_url is not None:
         return deployment.function_url
@@ -311,5 +311,5 @@ def function_url(clients: Clients) -> str:
 
 
 def as_taken(frame: Frame) -> float:
-    """The schedule by which frames are sent as the camera took them."""
+    """A schedule that sends frames at the rate of the source."""
     return frame.timestamp

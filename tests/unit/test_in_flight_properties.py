@@ -1,4 +1,4 @@
-"""The tracker under any order of events, held against a model that is slow and obvious."""
+"""The tracker under any order of events, compared with a slow and obvious model."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Sent:
     late: bool = False
 
 
-class Book:
-    """Gives the run its name."""
+class Record:
+    """A record with a fixed run id."""
 
     run = "run"
 
     def sent(self, index: int, name: str, timestamp: float) -> None:
-        """Not of interest."""
+        """Keep nothing."""
 
     def accepted(self, index: int, delivery: AcceptedPost) -> None:
-        """Not of interest."""
+        """Keep nothing."""
 
     def done(self, outcome: FrameOutcome) -> None:
-        """Not of interest."""
+        """Keep nothing."""
 
 
 class Frames(RuleBasedStateMachine):
@@ -56,7 +56,7 @@ class Frames(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.tracker = InFlightTracker(
-            record=Book(), window=WINDOW, timeout=TIMEOUT, clock=lambda: self.now
+            record=Record(), window=WINDOW, timeout=TIMEOUT, clock=lambda: self.now
         )
         self.stats = RunStats(0)
         self.outcomes: dict[int, list[str]] = {}
@@ -70,7 +70,7 @@ class Frames(RuleBasedStateMachine):
         self.accepted = self.duplicates = 0
         self.closed = self.interrupted = False
 
-    # What the tracker tells.
+    # Listeners of the tracker.
 
     def write(self, outcome: FrameOutcome) -> None:
         if self.disk_full:
@@ -83,7 +83,7 @@ class Frames(RuleBasedStateMachine):
         assert outcome.status == "late"
         self.late.append(outcome.index)
 
-    # What should be.
+    # The model.
 
     def of(self, state: str) -> list[int]:
         return [index for index, sent in self.model.items() if sent.state == state]
@@ -114,7 +114,7 @@ class Frames(RuleBasedStateMachine):
         sent.state, sent.since = "waiting", self.now
         sent.turn = sum(other.turn is not None for other in self.model.values())
 
-    # What happens.
+    # Events.
 
     @initialize(states=st.lists(st.booleans(), max_size=WINDOW + 2))
     def resume(self, states: list[bool]) -> None:
@@ -239,7 +239,7 @@ class Frames(RuleBasedStateMachine):
         getattr(self.tracker, how)(f"run-{index:06d}", "no")
         assert not self.tracker.owns(f"run-{index:06d}")
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def the_window_holds(self) -> None:
@@ -248,7 +248,7 @@ class Frames(RuleBasedStateMachine):
         assert self.tracker.unconfirmed(0) == set(self.of("unconfirmed"))
 
     @invariant()
-    def every_frame_has_one_fate(self) -> None:
+    def every_frame_has_one_outcome(self) -> None:
         statuses = {i: sent.status for i, sent in self.model.items() if sent.state == "over"}
         assert {index: told for index, (told,) in self.outcomes.items()} == statuses
         assert sorted(self.late) == [index for index, sent in self.model.items() if sent.late]
@@ -268,7 +268,7 @@ class Frames(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.closed:
             self.close(interrupted=False)
-        self.every_frame_has_one_fate()
+        self.every_frame_has_one_outcome()
         assert set(self.outcomes) == set(self.model)
         report = RunReport(
             stats=self.stats,
