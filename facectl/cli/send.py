@@ -25,14 +25,6 @@ _FRAMES = "Which frames"
 _HOW = "How they are sent"
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFiles:
-    """The requested output files: JSON lines, an annotated video."""
-
-    results: Path | None = None
-    video: Path | None = None
-
-
 @changes_deployment
 def send(
     deployment: Deployment,
@@ -165,6 +157,14 @@ def send(
     files = OutputFiles(out_file, annotate)
     report = run(deployment, frames, plan, files, rows=rows, run_file=run_file)
     finish(report, wait=wait, json=json)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFiles:
+    """The requested output files: JSON lines, an annotated video."""
+
+    results: Path | None = None
+    video: Path | None = None
 
 
 def run(
