@@ -176,7 +176,7 @@ def run(
     rows: int = 200,
     run_file: RunFile | None = None,
 ) -> RunReport:
-    """Send the source's frames with a bar on stderr, and write the requested files.
+    """Send the source's frames with a progress bar on stderr, and write the requested files.
 
     The run file is closed, and removed when nothing is left to do.
     """
@@ -206,7 +206,7 @@ def run(
                 with drawing_bar(report.counts.accepted) as drawn:
                     draw_all(clip, source, encoding, run_file, synthetic=synthetic, progress=drawn)
             except FacectlError as error:
-                # The frames were sent all the same: the report is made, and says what failed.
+                # The frames were sent: print the report, with this failure.
                 report = replace(report, failure=report.failure or error)
         if run_file is not None and report.finished:
             run_file.remove()
