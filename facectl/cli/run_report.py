@@ -98,7 +98,7 @@ def warnings(report: RunReport) -> list[str]:
     lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
     if len(reasons) > _MOST_LOST:
         lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
-    if report.recorded and not report.finished:
+    if report.resumable and not report.finished:
         lines.append("The same command with --resume goes on with this run")
     if report.unclaimed:
         lines.append(
