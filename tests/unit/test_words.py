@@ -41,6 +41,7 @@ OLD_NAME_PARTS = frozenset(
         "squared",
         "strays",
         "tally",
+        "unsure",
         "whereabouts",
         "wish",
         "wished",
