@@ -15,11 +15,10 @@ from facectl.deploy.access import check_roles, recognition_concurrency, reserved
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.images import given_packages, image_package
-from facectl.deploy.models import Account, Function, Image, Package, Packages, Step, Update
+from facectl.deploy.models import Account, Function, Package, Packages, Step, Update
 from facectl.deploy.models import Replace as ReplaceStep
 from facectl.deploy.options import Options
-from facectl.deploy.packages import zip_package
+from facectl.deploy.packages import packages
 from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import Reader
@@ -30,7 +29,7 @@ from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import PhotographEncoder
 from facectl.gallery.rebuild import Rebuild
 from facectl.local import process, relay
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
@@ -139,7 +138,6 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
     """The desired state for the options and the model."""
     deployment, account = clients.deployment, read_account(clients)
     target = cloud(deployment.target, options.packaging)
-    packages = _packages(model, options, account, zipped=target.packaging == "zip")
     sizing = options.sizing
     if target.target == "local" and sizing.pollers is not None:
         raise InputError("The local cloud has no provisioned pollers", hint="--max-concurrency")
@@ -154,7 +152,7 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
         names=deployment.names,
         account=account,
         cloud=target,
-        packages=packages,
+        packages=packages(model, options, account, zipped=target.packaging == "zip"),
         sizing=sizing,
         demo=deployment.demo,
         environment={
@@ -176,15 +174,12 @@ def prepare_removal(deployment: Deployment) -> Plan:
     """Read the actual state and plan the deletion of every resource with the deployment's tag."""
     clients = Clients(deployment)
     # Include the repositories: an earlier deploy may have used images.
-    detection, recognition = (
-        Package("image", "", image=Image(function, "none"))
-        for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
-    )
+    package = Package("image", "", tag="none")
     desired = DesiredState(
         deployment.names,
         read_account(clients),
         cloud(deployment.target),
-        Packages(detection, recognition),
+        Packages(package, package),
     )
     actual = read(clients, desired)
     steps = planner.plan_removal(actual, deployment.asu_id)
@@ -305,16 +300,3 @@ def model_environment(model: Model) -> dict[str, str]:
         "FACECTL_MODEL_DIR": str(model.path.absolute()),
         "FACECTL_MODEL_DIGEST": hashlib.sha256(manifest).hexdigest()[:16],
     }
-
-
-def _packages(model: Model, options: Options, account: Account, *, zipped: bool) -> Packages:
-    given = given_packages(options.image_uris)
-    if given:
-        return Packages(given[DETECTION_FUNCTION], given[RECOGNITION_FUNCTION])
-    if zipped:
-        package = zip_package()
-        return Packages(package, package)
-    return Packages(
-        image_package(DETECTION_FUNCTION, model, options.build, account),
-        image_package(RECOGNITION_FUNCTION, model, options.build, account),
-    )

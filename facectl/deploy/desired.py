@@ -203,10 +203,14 @@ def _roles(desired: DesiredState) -> tuple[Role, ...]:
 
 
 def _images(desired: DesiredState) -> Iterator[Repository | Image]:
-    for package in (desired.packages.detection, desired.packages.recognition):
-        if package.image is not None:
-            yield Repository(package.image.repository, desired.names.asu_id)
-            yield package.image
+    packages = desired.packages
+    for function, package in (
+        (DETECTION_FUNCTION, packages.detection),
+        (RECOGNITION_FUNCTION, packages.recognition),
+    ):
+        if package.tag:
+            yield Repository(function, desired.names.asu_id)
+            yield Image(function, package.tag, package.recipe)
 
 
 def _detection(desired: DesiredState) -> Function:

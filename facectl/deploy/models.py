@@ -340,14 +340,15 @@ class TargetCloud:
 class Package:
     """The code of one function: a zip or an image.
 
-    `digest` is a zip's base64 sha256 or an image's URI. `image` is set if
-    facectl builds it.
+    `digest` is a zip's base64 sha256 or an image's URI. `tag` and `recipe` are
+    set if facectl builds the image.
     """
 
     packaging: Packaging
     digest: str
     archive: bytes = field(default=b"", repr=False)
-    image: Image | None = None
+    tag: str = ""
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.images import given_packages, image_package
 from facectl.deploy.models import Create, Delete, Image, Repository
+from facectl.deploy.packages import given_packages, image_package
 from facectl.deploy.planner import plan
 from facectl.deploy.reader import Reader
 from facectl.deploy.recipe import BuildOptions, Recipe
@@ -179,8 +179,9 @@ def test_the_files_of_an_image_are_locked_and_without_torch(model: Model, functi
 
 def make(docker: StandIn, context: Context, model: Model, **options: Any) -> Image:
     account = context.account
-    image = image_package("face-detection", model, BuildOptions(**options), account).image
-    assert image is not None
+    package = image_package("face-detection", model, BuildOptions(**options), account)
+    assert package.digest == account.image_uri(f"face-detection:{package.tag}")
+    image = Image("face-detection", package.tag, package.recipe)
     apply_step(Create(Repository("face-detection", "42")), context)
     apply_step(Create(image), context)
     return image
@@ -376,4 +377,4 @@ def test_given_images_are_used_as_they_are() -> None:
         "face-detection": "a:1",
         "face-recognition": "b:2",
     }
-    assert all(package.image is None for package in given.values())
+    assert all(package.recipe is None for package in given.values())
