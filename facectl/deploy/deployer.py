@@ -12,17 +12,17 @@ from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner
 from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
-from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.desired import cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Account, Function, Package, Packages, Step, Update
-from facectl.deploy.models import Replace as ReplaceStep
+from facectl.deploy.models import Account, DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
 from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.probe import Probed, probe, request_queue
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.reader import read_resources
+from facectl.deploy.resources import Context, Function, FunctionUrl
+from facectl.deploy.steps import Replace, Step, Update
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, rebuild
 from facectl.gallery.changes import EmbeddingSpace
@@ -167,7 +167,7 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
 def read(clients: Clients, desired: DesiredState) -> ActualState:
     """The actual state of the desired resources."""
     with cloud_errors("reading what is deployed", clients.deployment):
-        return Reader(clients, desired.account).read(resources(desired))
+        return read_resources(Context(clients, desired.account), resources(desired))
 
 
 def prepare_removal(deployment: Deployment) -> Plan:
@@ -219,7 +219,7 @@ def embed_gallery(plan: Plan, progress: Callable[[], None] = lambda: None) -> No
 
 
 def _changes_function(step: Step) -> bool:
-    return isinstance(step, (Update, ReplaceStep)) and isinstance(step.resource, Function)
+    return isinstance(step, (Update, Replace)) and isinstance(step.resource, Function)
 
 
 def _publish_gallery(plan: Plan) -> None:
@@ -237,7 +237,7 @@ def finish(plan: Plan) -> Deployment:
     """Record the deployment with its Function URL, and publish its gallery, if any."""
     before = plan.clients.deployment
     with cloud_errors("reading the Function URL", before):
-        url = Reader(plan.clients, plan.desired.account).address(DETECTION_FUNCTION)
+        url = FunctionUrl.address(Context(plan.clients, plan.desired.account), DETECTION_FUNCTION)
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url, auth=plan.desired.auth)
