@@ -21,8 +21,8 @@ def _read(context: Context, resource: Resource) -> Iterator[Resource]:
         return
     yield current
     if isinstance(current, Function):
-        yield from Permission.find(context, current.name)
+        yield from Permission.find_all(context, current.name)
         alias = Alias.find(context, current.name)
         if alias is not None:
             yield alias
-            yield from Permission.find(context, current.name, alias.alias)
+            yield from Permission.find_all(context, current.name, alias.alias)

@@ -184,7 +184,7 @@ def test_iam_leaves_no_statement(context: Context, desired: DesiredState) -> Non
     closed = dataclasses.replace(desired, auth="iam")
     assert len(apply(context, closed)) == 3
     assert apply(context, closed) == []
-    assert Permission.find(context, "face-detection") == []
+    assert Permission.find_all(context, "face-detection") == []
 
 
 def test_everything_that_can_be_tagged_is(context: Context, desired: DesiredState) -> None:

@@ -23,7 +23,7 @@ from facectl.deploy.resources import (
 
 DEPLOY = Path(__file__).parents[2] / "facectl" / "deploy"
 # The methods of a resource that call AWS.
-READING = {"read", "find", "address", "facts"}
+READING = {"read", "find", "find_all", "address", "facts"}
 WRITING = {"create", "update", "delete"}
 MODULES = [
     import_module(f"{resources.__name__}.{module.name}")

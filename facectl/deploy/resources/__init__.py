@@ -1,7 +1,8 @@
-"""The kinds of resources, one module each: a dataclass and its desired state.
+"""The kinds of resources, one module each, and the orders of their creation and removal.
 
-`desired()` and the fields are pure; `read`, `create`, `update` and `delete` call AWS through
-the `Context`. A new kind is a module like the others and a line in each of the orders below.
+A module has a frozen dataclass, whose fields are compared; `desired()`, without I/O; and `read`,
+`create`, `update` and `delete`, which call AWS with a `Context`. To add a kind, copy a module
+and add it to both orders.
 """
 
 from __future__ import annotations

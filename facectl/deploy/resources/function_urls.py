@@ -109,7 +109,7 @@ class Permission(Attached):
         return Function.kind, self.function
 
     @classmethod
-    def find(cls, context: Context, function: str, qualifier: str = "") -> list[Permission]:
+    def find_all(cls, context: Context, function: str, qualifier: str = "") -> list[Permission]:
         """The policy statements that facectl added to the function, or to its alias."""
         answer = unless_missing(context.clients.functions.get_policy, **at(function, qualifier))
         statements = json.loads(answer["Policy"])["Statement"] if answer else []
