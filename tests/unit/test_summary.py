@@ -29,11 +29,12 @@ def test_a_rank_is_exact_despite_rounding() -> None:
     assert percentile([float(n) for n in range(1, 1001)], 99.9) == 999
 
 
-def test_no_samples_and_ranks_above_100_have_no_percentile() -> None:
+def test_no_samples_and_ranks_outside_0_to_100_have_no_percentile() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         percentile([], 50)
-    with pytest.raises(ValueError, match="between 0 and 100"):
-        percentile(TEN, 101)
+    for rank in (-1, 101):
+        with pytest.raises(ValueError, match="between 0 and 100"):
+            percentile(TEN, rank)
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=40), st.floats(0.1, 100))
