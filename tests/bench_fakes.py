@@ -105,7 +105,7 @@ class FakePipeline:
     def delete(self, messages: Sequence[Received]) -> None:
         """They are gone already."""
 
-    def give_back(self, messages: Sequence[Received]) -> float:
+    def release(self, messages: Sequence[Received]) -> float:
         return 0.0
 
 

@@ -11,8 +11,9 @@ from facectl.console import err, out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from facectl.logs.report import DurationSummary, FunctionReport
+    from facectl.logs.report import FunctionReport
     from facectl.logs.times import Window
+    from facectl.summary import Summary
 
 
 def show_report(reports: Sequence[FunctionReport], window: Window) -> None:
@@ -50,7 +51,7 @@ def _share(report: FunctionReport) -> str:
     return f"{report.cold_starts} ({report.cold_starts / report.invocations:.0%})"
 
 
-def _summary(summary: DurationSummary) -> str:
+def _summary(summary: Summary) -> str:
     if summary.p50 is None:
         return "-"
     return (
