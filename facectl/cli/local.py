@@ -47,8 +47,8 @@ def up(
     """
     from facectl.local import process
 
-    with err.status("Starting the local cloud"):
-        cloud, restored = process.ensure(port)
+    with err.status("Starting the local cloud") as status:
+        cloud, restored = process.ensure(port, progress=status.update)
     started = restored is not None
     if json:
         report = {} if restored is None else {"restored": restored.as_dict()}
@@ -63,11 +63,14 @@ def up(
 @app.command()
 def down(
     forget: Annotated[
-        bool, typer.Option("--forget", help="Delete what was deployed there; 'up' starts empty.")
+        bool,
+        typer.Option(
+            "--forget", help="Delete all deployments there and their records; 'up' starts empty."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """End the local cloud and every function it runs; `facectl local up` has all of it again.
+    """Stop the local cloud and its functions; `facectl local up` restores them.
 
     Deployments, the published gallery and waiting messages are saved.
 
@@ -79,10 +82,14 @@ def down(
     """
     from facectl.local import process
 
-    with err.status("Ending the local cloud"):
-        ended = process.down(forget=forget)
+    deployments = process.deployments() if forget else []
+    for each in deployments:
+        err.print(f"Deleting deployment {each.key} and its record", soft_wrap=True, markup=False)
+    with err.status("Stopping the local cloud"):
+        ended = process.forget() if forget else process.down()
     if json:
-        print_json({"processes_ended": ended, "forgotten": forget})
+        keys = [each.key.name for each in deployments]
+        print_json({"processes_ended": ended, "forgotten": forget, "deployments": keys})
         return
     what = "1 process" if ended == 1 else f"{ended} processes"
     out.print(f"The local cloud ended, {what}" if ended else "No local cloud runs")

@@ -40,8 +40,10 @@ def plan(
     deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
 ) -> Plan:
     """Start the local cloud if it is not running, and plan the deployment."""
-    with err.status("Starting the local cloud"):
-        process.ensure(port)
+    with err.status("Starting the local cloud") as status:
+        _, restored = process.ensure(port, progress=status.update)
+    for problem in restored.problems() if restored is not None else ():
+        err.print(problem, soft_wrap=True, markup=False)
     with err.status("Reading what is deployed"):
         return deployer.prepare(deployer.located(deployment), chosen, replace_others=replace_others)
 

@@ -23,7 +23,8 @@ from typing import Any
 import httpx
 import psutil
 
-from facectl import paths
+from facectl import paths, records
+from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.errors import CloudError, InputError
 from facectl.local import state
 from facectl.local.restore import Restored
@@ -43,8 +44,10 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 5.0
 # How long writing the state may take: images in a repository can be large.
 _SAVE_SECONDS = 120.0
-# The timeout if it no longer responds.
-_SILENT_SECONDS = 10.0
+# How long a live process has to answer, and one that does not answer to save its state: on a
+# busy machine a working one needs seconds.
+_SILENT_SECONDS = 30.0
+_HEALTH_SECONDS = 2.0
 # Two processes can have one pid, one after the other, but not one start time as well.
 _SAME_START_SECONDS = 1.0
 
@@ -61,13 +64,31 @@ class LocalCloud:
     def endpoint_url(self) -> str:
         return LocalSettings(port=self.port).endpoint_url
 
-    def healthy(self) -> bool:
-        """Whether it answers as MiniStack does."""
+    def healthy(self, timeout: float = _HEALTH_SECONDS) -> bool:
+        """Whether it answers as MiniStack does, within `timeout` seconds."""
         try:
-            answer = httpx.get(f"{self.endpoint_url}/_ministack/ready", timeout=2, trust_env=False)
+            answer = httpx.get(
+                f"{self.endpoint_url}/_ministack/ready", timeout=timeout, trust_env=False
+            )
             return answer.status_code == 200 and "status" in answer.json()
         except (httpx.HTTPError, ValueError):
             return False
+
+    def responds(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> bool:
+        """Whether its process lives and answers within 30 s; it may be busy, or still starting."""
+        deadline = clock() + _SILENT_SECONDS
+        while find() == self:
+            if self.healthy(max(deadline - clock(), _HEALTH_SECONDS)):
+                return True
+            if clock() >= deadline:
+                return False
+            sleep(_POLL_SECONDS)
+        return False
 
     def ask(self, path: str) -> Any:
         """The answer of the part of the local cloud that saves its state; raises CloudError."""
@@ -97,25 +118,39 @@ def find() -> LocalCloud | None:
     return cloud if same and alive else None
 
 
-def ensure(port: int | None = None) -> tuple[LocalCloud, Restored | None]:
-    """The running local cloud, started where none runs, with what it has again of its last run.
+def ensure(
+    port: int | None = None, *, progress: Callable[[str], None] = lambda _: None
+) -> tuple[LocalCloud, Restored | None]:
+    """The running local cloud, and None; or a new one, and what it restored of its last run.
 
-    The second value is None where it ran already. The port is the one of the
-    last run unless another is asked for. Raises InputError where one runs at
-    another port than the one asked for, and whatever `start` raises.
+    A process that is alive has 30 s to answer; only then it is replaced, which the
+    second value reports. `progress` gets a line for each wait. The port is by default
+    that of the last run. Raises InputError if a local cloud runs at another port, and
+    whatever `start` raises.
     """
-    cloud = find()
-    if cloud is None or not cloud.healthy():
-        last = state.read()
-        remembered = DEFAULT_PORT if last is None else last.port
-        cloud, prepared = _start(LocalSettings(port=remembered if port is None else port))
-        return cloud, Restored(prepared, cloud.ask(INVENTORY_PATH))
+    cloud, silent = find(), None
+    while cloud is not None and cloud != silent:
+        progress(f"Waiting for the answer of the local cloud (process {cloud.pid})")
+        if cloud.responds():
+            _require_port(cloud, port)
+            return cloud, None
+        # It may have ended, or another command may have replaced it in the meantime.
+        silent, cloud = cloud, find()
+    replaced = None if cloud is None else cloud.pid
+    last = state.read()
+    if port is None:
+        port = DEFAULT_PORT if last is None else last.port
+    progress("Starting the local cloud")
+    cloud, prepared = _start(LocalSettings(port=port))
+    return cloud, Restored(prepared, cloud.ask(INVENTORY_PATH), replaced)
+
+
+def _require_port(cloud: LocalCloud, port: int | None) -> None:
     if port not in (None, cloud.port):
         raise InputError(
             f"The local cloud already runs at {cloud.endpoint_url}, not at port {port}",
             hint=f"facectl local down; facectl local up --port {port}",
         )
-    return cloud, None
 
 
 def start(
@@ -171,18 +206,30 @@ def _start(
     return cloud, prepared
 
 
-def down(*, forget: bool = False) -> int:
-    """Save the state, or delete it, and end the local cloud; returns how many processes ended.
+def deployments() -> list[Deployment]:
+    """The recorded deployments to this local cloud, whether it runs or not.
 
-    Raises CloudError where the state can't be saved: the cloud runs on then,
-    unless it does not answer at all.
+    Deployments to another endpoint are left out.
     """
-    if forget:
-        ended = stop(save=False)
-        state.forget()
-        return ended
+    ports = {known.port for known in (find(), state.read()) if known is not None}
+    endpoints = {LocalSettings(port=port).endpoint_url for port in ports or {DEFAULT_PORT}}
+    return [
+        each
+        for each in records.read_all()
+        if isinstance(each, Deployment)
+        and each.target == "local"
+        and (each.endpoint_url is None or each.endpoint_url.rstrip("/") in endpoints)
+    ]
+
+
+def down() -> int:
+    """Save the state and stop the local cloud; returns the number of stopped processes.
+
+    Raises CloudError if the state can't be saved: the cloud then keeps running,
+    unless it does not respond.
+    """
     cloud = find()
-    if cloud is not None and cloud.healthy():
+    if cloud is not None and cloud.responds():
         failed = cloud.ask(SAVE_PATH)["failed"]
         if failed:
             raise _unsaved("The local cloud still runs, because its state can't be saved", failed)
@@ -191,6 +238,24 @@ def down(*, forget: bool = False) -> int:
     if cloud is not None and (saved is None or not saved.ended or saved.failed):
         reasons = saved.failed if saved is not None else ()
         raise _unsaved("The local cloud ended before all of its last state was saved", reasons)
+    return ended
+
+
+def forget() -> int:
+    """Stop the local cloud and delete its state; returns the number of stopped processes.
+
+    The records of its deployments are deleted too. What was to be forgotten in their
+    galleries' buckets is gone with the buckets.
+    """
+    # Slow to import, and no other function needs it.
+    from facectl.gallery import forgetting
+
+    gone = deployments()
+    ended = stop(save=False)
+    state.forget()
+    for each in gone:
+        forgetting.bucket_gone(each.asu_id, each.names.bucket(LOCAL_ACCOUNT, each.region))
+        records.forget(each.key)
     return ended
 
 

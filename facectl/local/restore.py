@@ -14,10 +14,14 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The saved state, and the resources of the restarted cloud."""
+    """The saved state, and the resources of the restarted cloud.
+
+    `replaced`: the process id of the cloud that did not answer and was replaced.
+    """
 
     prepared: Prepared
     now: Inventory
+    replaced: int | None = None
 
     @property
     def saved(self) -> Saved | None:
@@ -39,6 +43,11 @@ class Restored:
     def problems(self) -> Iterator[str]:
         """What was lost, or may have been: one sentence each."""
         saved = self.saved
+        if self.replaced is not None:
+            yield (
+                f"The local cloud that ran (process {self.replaced}) did not answer: "
+                "it was stopped and replaced"
+            )
         if saved is not None and not saved.ended:
             yield _interrupted(saved)
         if saved is not None and saved.failed:

@@ -84,6 +84,66 @@ def test_another_port_than_the_running_ones_is_refused(cloud: process.LocalCloud
         process.ensure(1)
 
 
+class SlowCloud:
+    """A live local cloud that answers `needs` seconds after a request, on a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, needs: float) -> None:
+        self.cloud = process.LocalCloud(os.getpid(), 4566, 0.0)
+        self.alive, self.needs, self.now = True, needs, 0.0
+        monkeypatch.setattr(process, "find", lambda: self.cloud if self.alive else None)
+        monkeypatch.setattr(process.httpx, "get", self.get)
+
+    def get(self, url: str, *, timeout: float, trust_env: bool) -> httpx.Response:
+        self.now += min(timeout, self.needs)
+        if timeout < self.needs:
+            raise httpx.ReadTimeout("it is busy")
+        return httpx.Response(200, json={"status": "ready"})
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def responds(self) -> bool:
+        return self.cloud.responds(clock=lambda: self.now, sleep=self.sleep)
+
+
+def test_a_busy_cloud_is_waited_for_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowCloud(monkeypatch, needs=20.0)
+    monkeypatch.setattr(process, "_start", lambda *_: pytest.fail("it was replaced"))
+    lines: list[str] = []
+
+    assert process.ensure(progress=lines.append) == (slow.cloud, None)
+    assert lines == [f"Waiting for the answer of the local cloud (process {os.getpid()})"]
+
+
+def test_a_cloud_has_thirty_seconds_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowCloud(monkeypatch, needs=29.0)
+    assert slow.responds()
+    assert slow.now == 29.0
+
+    slow = SlowCloud(monkeypatch, needs=1000.0)
+    assert not slow.responds()
+    assert 30.0 <= slow.now <= 32.0
+
+    slow.alive = False
+    before = slow.now
+    assert not slow.responds()
+    assert slow.now == before
+
+
+def test_a_cloud_that_still_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = SlowCloud(monkeypatch, needs=0.0)
+    refused = [httpx.ConnectError("refused")] * 50
+
+    def get(url: str, *, timeout: float, trust_env: bool) -> httpx.Response:
+        if refused:
+            raise refused.pop()
+        return slow.get(url, timeout=timeout, trust_env=trust_env)
+
+    monkeypatch.setattr(process.httpx, "get", get)
+    assert slow.responds()
+    assert slow.now == pytest.approx(5.0)
+
+
 def test_a_taken_port_is_named_with_the_option() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -7,6 +7,8 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -14,10 +16,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from facectl import paths
+from facectl import paths, records
 from facectl.aws import Clients
 from facectl.cli.app import app
-from facectl.context import Deployment
+from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.deploy import deployer
 from facectl.deploy.desired import DesiredState, cloud, resources
 from facectl.deploy.executor import apply_step
@@ -27,6 +29,9 @@ from facectl.deploy.planner import plan
 from facectl.deploy.reader import Reader
 from facectl.deploy.writers.base import Context
 from facectl.errors import CloudError
+from facectl.gallery import forgetting
+from facectl.gallery.forgetting import PublishedBucket
+from facectl.gallery.store import Store
 from facectl.local import process, state
 from facectl.local.saving import INVENTORY_PATH
 from facectl.local.settings import services_folder, state_folder
@@ -334,6 +339,72 @@ def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
     assert down.exception.hint == "facectl local up"
     assert process.find() is None
     assert "was not ended by" in run(app, ["local", "up"]).stderr
+
+
+def test_a_cloud_that_never_answers_is_replaced_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_HEALTH_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
+    start_with_queue("one")
+    silent = process.find()
+    psutil.Process(silent.pid).suspend()
+    # The new one has the usual time to answer.
+    stop = process.stop
+
+    def stopped(*, save: bool = True) -> int:
+        ended = stop(save=save)
+        monkeypatch.undo()
+        return ended
+
+    monkeypatch.setattr(process, "stop", stopped)
+    up = run(app, ["local", "up"])
+
+    assert up.exit_code == 0, up.output
+    told = " ".join(up.stderr.split())
+    assert f"(process {silent.pid}) did not answer: it was stopped and replaced" in told
+    assert process.find().pid != silent.pid
+
+
+def test_forgotten_its_deployments_are_no_longer_remembered() -> None:
+    port = start_with_queue()
+    here, elsewhere = f"http://127.0.0.1:{port}", "http://127.0.0.1:9999"
+    records.remember(Deployment("gone", "local", endpoint_url=here), {"memory": 2048})
+    records.remember(Deployment("earlier", "local", "eu-west-1"))
+    records.remember(Deployment("elsewhere", "local", endpoint_url=elsewhere))
+    records.remember(Deployment("on-aws", "aws", endpoint_url=here))
+    records.use(Deployment("gone", "local").key)
+    bucket = Names("gone").bucket(LOCAL_ACCOUNT, "us-east-1")
+    with closing(Store.for_space("gone", "space")) as gallery:
+        # As a publication stores them, and a `gallery remove --forget` that could not publish.
+        gallery.put("buckets", json.dumps({bucket: asdict(PublishedBucket("local", "here", None))}))
+        gallery.put("forgets", '{"count": 1, "at": "2026-11-24"}')
+        assert [each.bucket for each in forgetting.pending(gallery)] == [bucket]
+
+    down = run(app, ["local", "down", "--forget"])
+
+    told = " ".join(down.stderr.split())
+    assert "Deleting deployment gone on local, us-east-1, account 000000000000 and its" in told
+    assert "Deleting deployment earlier on local, eu-west-1" in told
+    assert "elsewhere" not in told
+    assert {each.asu_id for each in records.known()} == {"elsewhere", "on-aws"}
+    assert records.current() is None
+    assert records.options(Deployment("gone", "local").key) == {}
+    with closing(Store.open("gone")) as gallery:
+        assert forgetting.pending(gallery) == []
+
+
+def test_ended_before_it_is_forgotten_it_still_knows_its_deployments() -> None:
+    port = start_with_queue()
+    records.remember(Deployment("gone", "local", endpoint_url=f"http://127.0.0.1:{port}"))
+    run(app, ["local", "down"])
+    assert [each.asu_id for each in records.known()] == ["gone"]
+
+    down = run(app, ["local", "down", "--forget", "--json"])
+
+    assert json.loads(down.stdout)["deployments"] == ["gone/local-us-east-1-000000000000"]
+    assert records.known() == []
 
 
 def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
