@@ -11,8 +11,7 @@ from facectl.console import err
 from facectl.errors import InputError, ModelError
 from facectl.models import store
 from facectl.models.weights import RELEASES, fetch, state_digest
-from lambda_src.vision.preprocessing import FACENET, PREPROCESSINGS
-from lambda_src.vision.store import Model, file_digest
+from lambda_src.vision.store import FACENET, PREPROCESSINGS, Model, file_digest
 
 SYNTHETIC = "synthetic"
 

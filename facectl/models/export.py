@@ -12,10 +12,9 @@ from facectl.errors import ModelError
 from facectl.models import networks, portrait
 from facectl.models.graph import Weights
 from facectl.models.synthetic import fed
-from lambda_src.vision.preprocessing import crop_size
 from lambda_src.vision.pyramid import AreaImage
 from lambda_src.vision.sessions import Network
-from lambda_src.vision.store import EMBEDDER, EMBEDDER_WEIGHTS, ONET, PNET, RNET
+from lambda_src.vision.store import EMBEDDER, EMBEDDER_WEIGHTS, ONET, PNET, RNET, crop_size
 
 # Scores, offsets and landmarks are shares of 1: a thousandth is far below a pixel.
 _MAX_DIFFERENCE = 1e-3

@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from facectl.models.cascade import Stages
 from facectl.models.graph import Graph, Weights, folded
-from lambda_src.vision.preprocessing import CSE546, crop_size
+from lambda_src.vision.store import CSE546, crop_size
 
 # The input of all four: (x - 127.5) / 128.
 _STANDARD = (1 / 128, -127.5 / 128)

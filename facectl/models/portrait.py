@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from lambda_src.vision.preprocessing import crop_size
+from lambda_src.vision.store import crop_size
 
 # x0 y0 x1 y1 in pixels of the portrait: where facenet-pytorch finds the face.
 FACE = (181.0, 62.0, 268.0, 172.0)

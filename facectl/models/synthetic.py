@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facectl.errors import ModelError
 from facectl.models import portrait
 from facectl.models.reference import facenet
-from lambda_src.vision.preprocessing import CSE546
+from lambda_src.vision.store import CSE546
 
 NAME = "synthetic"
 _SEED = 20180402

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lambda_src.gallery.matching import GalleryFormatError, Matcher
-from lambda_src.gallery.model import Gallery
+from lambda_src.gallery.matching import DIMENSIONS, Gallery, GalleryFormatError, Matcher
 from lambda_src.gallery.parts import FLOAT32, Manifest, Part, PartRef, read_part
 
 # The bytes of a part, by its sha256.
@@ -47,7 +46,7 @@ def _assembled(manifest: Manifest, parts: list[Part]) -> Matcher:
             threshold=manifest.threshold,
             names=tuple(name for part in parts for name in part.names),
             embeddings=np.concatenate(
-                [np.zeros((0, 512), np.float32), *(part.vectors for part in parts)]
+                [np.zeros((0, DIMENSIONS), np.float32), *(part.vectors for part in parts)]
             ),
             synthetic=manifest.synthetic,
             metric=manifest.metric,

@@ -1,12 +1,13 @@
-"""Arithmetic on boxes, as facenet-pytorch's `detect_face` does it.
+"""Detected faces, and arithmetic on bounding boxes as in facenet-pytorch's `detect_face`.
 
-Boxes are (N, 4) float32 of x0 y0 x1 y1 in pixels. Precision and rounding follow
-the original, because a box that falls one pixel to the side is another crop.
+Arrays of boxes are (N, 4) float32: x0 y0 x1 y1 in pixels. Precision and rounding equal
+the original's, because a box that is one pixel off gives another crop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,32 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
 _BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face, in pixels of its image.
+
+    `box`: x0 y0 x1 y1; it may extend beyond the image, as MTCNN's boxes do.
+    `landmarks`: x, y of the eyes, the nose and the corners of the mouth, the image's
+    left before its right.
+    """
+
+    box: tuple[float, float, float, float]
+    probability: float
+    landmarks: tuple[tuple[float, float], ...]
+
+    @property
+    def area(self) -> float:
+        """The area of the box in square pixels."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+
+def largest(faces: list[Face], count: int) -> list[Face]:
+    """The `count` faces with the largest boxes, left to right."""
+    chosen = sorted(faces, key=lambda face: face.area, reverse=True)[:count]
+    return sorted(chosen, key=lambda face: face.box[0])
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float) -> Indices:

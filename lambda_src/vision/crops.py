@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lambda_src.vision.faces import Face
-from lambda_src.vision.preprocessing import CSE546, crop_size
+from lambda_src.vision.boxes import Face
+from lambda_src.vision.store import CSE546, crop_size
 
 # What Pillow saves with when nothing is said, as the course's code does.
 _COURSE_QUALITY = 75
@@ -49,7 +49,7 @@ def encode_crops(
     """
     size = crop_size(preprocessing)
     for crop in crops:
-        _check_crop(crop, size)
+        check_crop(crop, size)
     for encode in _encoders(preprocessing):
         files = [encode(crop) for crop in crops]
         if sum(map(len, files)) <= max_total_bytes:
@@ -82,7 +82,8 @@ def check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _check_crop(crop: NDArray[np.uint8], size: int) -> None:
+def check_crop(crop: NDArray[np.uint8], size: int) -> None:
+    """Raise ValueError unless this is a (size, size, 3) uint8 array."""
     if crop.dtype != np.uint8 or crop.shape != (size, size, 3):
         raise ValueError(
             f"a crop must be uint8 of shape ({size}, {size}, 3), "

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_src.vision import boxes as geometry
-from lambda_src.vision.boxes import Floats
+from lambda_src.vision.boxes import Face, Floats
 from lambda_src.vision.crops import check_image
-from lambda_src.vision.faces import Face
 from lambda_src.vision.pyramid import AreaImage, scales
 from lambda_src.vision.sessions import Network, ShapedNetwork
 from lambda_src.vision.store import ONET, PNET, RNET, Model

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_src.vision.preprocessing import crop_size
+from lambda_src.gallery.matching import DIMENSIONS
+from lambda_src.vision.crops import check_crop
 from lambda_src.vision.sessions import Network
-from lambda_src.vision.store import EMBEDDER, Model
-
-EMBEDDING_SIZE = 512
+from lambda_src.vision.store import EMBEDDER, Model, crop_size
 
 
 class Embedder:
@@ -29,12 +28,7 @@ class Embedder:
         another shape or dtype.
         """
         if len(crops) == 0:
-            return np.empty((0, EMBEDDING_SIZE), np.float32)
-        expected = (self._size, self._size, 3)
+            return np.empty((0, DIMENSIONS), np.float32)
         for crop in crops:
-            if crop.dtype != np.uint8 or crop.shape != expected:
-                raise ValueError(
-                    f"a crop must be uint8 of shape {expected}, "
-                    f"not {crop.dtype} of shape {crop.shape}"
-                )
+            check_crop(crop, self._size)
         return self._network(np.stack(crops))

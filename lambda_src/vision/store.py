@@ -20,6 +20,14 @@ DETECTION = (PNET, RNET, ONET)
 RECOGNITION = (EMBEDDER, EMBEDDER_WEIGHTS)
 NETWORKS = (*DETECTION, *RECOGNITION)
 
+# From a face to the embedder's input; part of an embedding space's identity. `facenet` is
+# facenet-pytorch's: a 160-pixel crop, scaled as (x - 127.5) / 128. `cse546` is the course's:
+# a 240-pixel crop stretched to 0..255, saved as JPEG, scaled as x / 255. The embedder's
+# graph scales; crops are bytes.
+FACENET, CSE546 = "facenet", "cse546"
+PREPROCESSINGS = (FACENET, CSE546)
+_CROP_SIZES = {FACENET: 160, CSE546: 240}
+
 _REBUILD = "rebuild it with `facectl models build`"
 
 
@@ -81,6 +89,15 @@ class Model:
                 raise ModelStoreError(
                     f"{self.file(name)} is damaged: its sha256 is not the manifest's: {_REBUILD}"
                 )
+
+
+def crop_size(preprocessing: str) -> int:
+    """The side of a crop in pixels; raises ValueError for an unknown preprocessing."""
+    try:
+        return _CROP_SIZES[preprocessing]
+    except KeyError:
+        known = " or ".join(PREPROCESSINGS)
+        raise ValueError(f"preprocessing must be {known}, not {preprocessing!r}") from None
 
 
 def file_digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from facectl.models.synthetic import fed
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
-from lambda_src.vision.preprocessing import CSE546, crop_size
+from lambda_src.vision.store import CSE546, crop_size
 
 pytestmark = pytest.mark.oracle
 

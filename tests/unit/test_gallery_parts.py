@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from lambda_src.gallery.loading import load
-from lambda_src.gallery.matching import GalleryFormatError
-from lambda_src.gallery.model import Gallery
+from lambda_src.gallery.matching import Gallery, GalleryFormatError
 from lambda_src.gallery.parts import (
     FLOAT32,
     INT8,
@@ -254,7 +253,7 @@ def test_without_faiss_a_large_gallery_is_refused_and_a_small_one_is_not(
 
 
 def test_a_small_gallery_imports_no_search_library() -> None:
-    code = "import sys, lambda_src.gallery; print('faiss' in sys.modules)"
+    code = "import sys, lambda_src.gallery.source; print('faiss' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

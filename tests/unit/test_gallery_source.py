@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from lambda_src.aws import AwsError
-from lambda_src.gallery import GalleryFormatError, GallerySource
 from lambda_src.gallery.loading import load
+from lambda_src.gallery.matching import GalleryFormatError
 from lambda_src.gallery.parts import FLOAT32, Manifest, PartRef, manifest_key, part_key, write_part
+from lambda_src.gallery.source import GallerySource
 
 SPACE = "0123/facenet"
 KEY = manifest_key(SPACE)
@@ -200,6 +201,13 @@ def test_a_missing_part_is_no_empty_gallery_and_is_asked_for_again(
     assert seen(source) == ("Alan",)
 
 
+def finished(source: GallerySource) -> None:
+    """Wait until the check that is under way has finished."""
+    assert source._fetcher is not None
+    source._fetcher.join(60)
+    assert not source._fetcher.is_alive()
+
+
 class Waits:
     """Waiting that ends at once where the event is set or `ends` it, and is written down."""
 
@@ -238,9 +246,10 @@ def test_a_large_version_delays_nobody(source: GallerySource, bucket: Bucket, cl
     bucket.part_gate.clear()
     clock.now += 6
     assert seen(source) == ("Ada", "Grace")
-    # It was given up waiting for while the part is still on its way.
+    # No batch waits for it, while its part is still being downloaded.
     assert source._settled.is_set()
-    assert not source._finished.is_set()
+    assert source._fetcher is not None
+    assert source._fetcher.is_alive()
     bucket.part_gate.set()
 
 
@@ -272,7 +281,7 @@ def test_a_batch_waits_once_for_its_first_gallery(
                 source.current()
         assert waits.seconds == [waited] * batch
     bucket.gate.set()
-    assert source._finished.wait(60)
+    finished(source)
     assert bucket.asked == [None]
 
 
@@ -367,7 +376,7 @@ def test_a_version_that_is_refused_is_logged_with_whether_another_serves(
         bucket.object = (b"broken", f"broken-{serving}")
         clock.now += 6
         source.begin()
-        assert source._finished.wait(60)
+        finished(source)
         line = logged(capsys)[-1]
         assert (line["level"], line["error"], line["serving"]) == ("ERROR", "refused", serving)
 
@@ -405,7 +414,7 @@ def test_it_is_time_again_after_exactly_the_seconds_between(
     for now, asked in ((100.0, 1), (104.5, 1), (105.0, 2), (203.0, 3)):
         clock.now = now
         assert seen(source) == ("Ada",)
-        assert source._finished.wait(60)
+        finished(source)
         assert len(bucket.asked) == asked
 
 
@@ -445,6 +454,27 @@ def test_what_is_large_is_not_waited_for(
     assert source._fetcher is not None
     assert source._fetcher.daemon
     bucket.part_gate.set()
+
+
+def test_a_first_gallery_is_waited_for_however_large(
+    source: GallerySource, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_src.gallery.source._SMALL", 10)
+    bucket.publish("Ada", etag="v1")
+    fetching = threading.Event()
+    bucket.part_gate.clear()
+    bucket.fetched = _Told(bucket.fetched, fetching)  # type: ignore[assignment]
+    source.begin()
+    assert fetching.wait(60)
+    assert not source._settled.is_set()
+    bucket.part_gate.set()
+    assert source.current().names == ("Ada",)
+
+
+def test_a_source_that_never_began_waits_for_nothing(source: GallerySource) -> None:
+    with pytest.raises(GalleryFormatError, match="still being loaded"):
+        source.current()
+    assert source._settled.is_set()
 
 
 class _Told(list):  # type: ignore[type-arg]

@@ -7,7 +7,7 @@ import threading
 import pytest
 from test_stages import MODEL, SETTINGS, SPACE, Embedder, Queues, record
 
-from lambda_src.gallery import GallerySource
+from lambda_src.gallery.source import GallerySource
 from lambda_src.stages.recognise import RecogniseStage
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lambda_src.gallery import Gallery, GalleryFormatError
+from lambda_src.gallery.matching import Gallery, GalleryFormatError
 
 SPACE = "0123/facenet"
 

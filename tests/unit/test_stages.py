@@ -16,12 +16,12 @@ from PIL import Image
 from lambda_src import log
 from lambda_src.aws import AwsError
 from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest, RequestError
-from lambda_src.gallery import Gallery, GalleryFormatError
+from lambda_src.gallery.matching import Gallery, GalleryFormatError
 from lambda_src.settings import FunctionSettings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
 from lambda_src.stages.recognise import QueueRecord, RecogniseStage
+from lambda_src.vision.boxes import Face
 from lambda_src.vision.crops import encode_crops
-from lambda_src.vision.faces import Face
 from lambda_src.vision.store import Model
 
 SPACE = "0123/facenet"

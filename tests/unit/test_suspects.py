@@ -22,7 +22,7 @@ from test_stages import (
 
 from lambda_src.aws import AwsError
 from lambda_src.contract import FaceMessage
-from lambda_src.gallery import Match
+from lambda_src.gallery.matching import Match
 from lambda_src.stages.recognise import QueueRecord, RecogniseStage, _result
 from lambda_src.timing import Stopwatch
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lambda_src.vision.boxes import Face
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
-from lambda_src.vision.faces import Face
-from lambda_src.vision.preprocessing import CSE546, FACENET, crop_size
+from lambda_src.vision.store import CSE546, FACENET, crop_size
 
 
 def face(*box: float) -> Face:
