@@ -1,8 +1,8 @@
 """Starts, finds and stops the one MiniStack process of this user.
 
-A process is ours when its environment names our folder for temporary files:
-MiniStack's workers inherit it, so that they are found even after MiniStack
-itself has died, and no other program's process can be taken for one.
+MiniStack's workers are found by `TMPDIR` in their environment, which is this user's
+folder for temporary files. They inherit it, so they are found even after MiniStack
+has crashed, and no other program has it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from facectl import paths, records
 from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.errors import CloudError, InputError
 from facectl.local import state
-from facectl.local.restore import Restored
 from facectl.local.saving import INVENTORY_PATH, SAVE_PATH
 from facectl.local.settings import (
     DEFAULT_PORT,
@@ -38,23 +37,24 @@ from facectl.local.settings import (
     log_file,
     temporary_folder,
 )
+from facectl.local.state import Prepared, Restored
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 5.0
-# How long writing the state may take: images in a repository can be large.
+# Images in a repository can be large, so saving the state can take long.
 _SAVE_SECONDS = 120.0
-# How long a live process has to answer, and one that does not answer to save its state: on a
-# busy machine a working one needs seconds.
+# The time in which a live process must answer, and in which one that does not answer must
+# save its state: on a busy machine a working process needs seconds.
 _SILENT_SECONDS = 30.0
 _HEALTH_SECONDS = 2.0
-# Two processes can have one pid, one after the other, but not one start time as well.
+# A later process can have the same pid, but not the same start time.
 _SAME_START_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LocalCloud:
-    """The MiniStack that was started: `created` is its start time in seconds since 1970."""
+    """A running MiniStack; `created` is its start time in seconds since 1970."""
 
     pid: int
     port: int
@@ -65,7 +65,7 @@ class LocalCloud:
         return LocalSettings(port=self.port).endpoint_url
 
     def healthy(self, timeout: float = _HEALTH_SECONDS) -> bool:
-        """Whether it answers as MiniStack does, within `timeout` seconds."""
+        """Whether MiniStack answers at the port, within `timeout` seconds."""
         try:
             answer = httpx.get(
                 f"{self.endpoint_url}/_ministack/ready", timeout=timeout, trust_env=False
@@ -91,7 +91,7 @@ class LocalCloud:
         return False
 
     def ask(self, path: str) -> Any:
-        """The answer of the part of the local cloud that saves its state; raises CloudError."""
+        """The answer to a request to `facectl.local.saving`; raises CloudError."""
         try:
             answer = httpx.post(
                 f"{self.endpoint_url}{path}", timeout=_SAVE_SECONDS, trust_env=False
@@ -106,12 +106,12 @@ class LocalCloud:
 
 
 def find() -> LocalCloud | None:
-    """The local cloud if its process is alive; None otherwise, whatever was written down."""
+    """The local cloud if its process is alive, else None."""
     try:
         cloud = LocalCloud(**json.loads(_state_file().read_text()))
         process = psutil.Process(cloud.pid)
         same = abs(process.create_time() - cloud.created) < _SAME_START_SECONDS
-        # The parent of a process that has ended sees it until it asks for its exit code.
+        # A stopped process is a zombie until its parent reads its exit code.
         alive = process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
@@ -141,7 +141,7 @@ def ensure(
     if port is None:
         port = DEFAULT_PORT if last is None else last.port
     progress("Starting the local cloud")
-    cloud, prepared = _start(LocalSettings(port=port))
+    cloud, prepared = start(LocalSettings(port=port))
     return cloud, Restored(prepared, cloud.ask(INVENTORY_PATH), replaced)
 
 
@@ -158,23 +158,14 @@ def start(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> LocalCloud:
-    """Start MiniStack with its saved state and wait until it answers.
+) -> tuple[LocalCloud, Prepared]:
+    """Start MiniStack and wait until it answers; returns it with the state that it restored.
 
-    Raises InputError where MiniStack is not installed or the port is taken,
-    CloudError with the end of its log where it dies or stays silent.
+    Raises InputError if MiniStack is not installed or the port is taken, and
+    CloudError with the end of its log if it stops or does not answer in time.
     """
-    return _start(settings, clock=clock, sleep=sleep)[0]
-
-
-def _start(
-    settings: LocalSettings,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> tuple[LocalCloud, state.Prepared]:
     _require_installed()
-    # What a killed predecessor left would keep the port, or be counted as ours later.
+    # Workers of a killed MiniStack would keep the port, and be counted as the new one's.
     stop()
     _require_free(settings.port)
     try:
@@ -183,13 +174,14 @@ def _start(
     except OSError as error:
         raise CloudError(
             f"The local cloud can't write to {folder()}: {error}",
-            hint="facectl local up, once there is room; facectl local down --forget makes some",
+            hint="free disk space, then: facectl local up   "
+            "(facectl local down --forget deletes the local cloud's state)",
         ) from error
     deadline = clock() + _START_SECONDS
     try:
         while not cloud.healthy():
             if find() is None:
-                raise CloudError(f"MiniStack ended while starting.{_log_end()}", hint=_log_hint())
+                raise CloudError(f"MiniStack stopped while starting.{_log_end()}", hint=_log_hint())
             if clock() > deadline:
                 raise CloudError(
                     f"MiniStack did not answer at {cloud.endpoint_url} "
@@ -200,7 +192,7 @@ def _start(
     except BaseException:
         stop(save=False)
         if prepared.saved is not None:
-            # It did not run, so what was saved is still the last state.
+            # It never ran, so the saved state is still the last one.
             state.write(replace(prepared.saved, port=settings.port))
         raise
     return cloud, prepared
@@ -232,13 +224,17 @@ def down() -> int:
     if cloud is not None and cloud.responds():
         failed = cloud.ask(SAVE_PATH)["failed"]
         if failed:
-            raise _unsaved("The local cloud still runs, because its state can't be saved", failed)
-    ended = stop()
+            raise _unsaved(
+                "The local cloud keeps running, because its state can't be saved", failed
+            )
+    stopped = stop()
     saved = state.read()
     if cloud is not None and (saved is None or not saved.ended or saved.failed):
         reasons = saved.failed if saved is not None else ()
-        raise _unsaved("The local cloud ended before all of its last state was saved", reasons)
-    return ended
+        raise _unsaved(
+            "The local cloud stopped before its last state was saved completely", reasons
+        )
+    return stopped
 
 
 def forget() -> int:
@@ -251,34 +247,34 @@ def forget() -> int:
     from facectl.gallery import forgetting
 
     gone = deployments()
-    ended = stop(save=False)
-    state.forget()
+    stopped = stop(save=False)
+    state.delete()
     for each in gone:
         forgetting.bucket_gone(each.asu_id, each.names.bucket(LOCAL_ACCOUNT, each.region))
         records.forget(each.key)
-    return ended
+    return stopped
 
 
 def stop(*, save: bool = True) -> int:
-    """End MiniStack and its workers and remove what they left; returns how many processes ended.
+    """Stop MiniStack and its workers, and delete their files; returns the number of processes.
 
-    MiniStack ends first and has time to save its state, unless nothing is to be saved.
+    With `save`, MiniStack stops first and has time to save its state.
     """
     cloud = find()
     processes = _processes()
     if save and cloud is not None:
-        _end_saving(cloud)
-    _end(processes)
-    # A worker that was being started while its parent died is seen only now.
+        _stop_saving(cloud)
+    _kill(processes)
+    # A worker that was being started while MiniStack stopped is found only now.
     late = _processes()
-    _end(late)
+    _kill(late)
     shutil.rmtree(temporary_folder(), ignore_errors=True)
     _state_file().unlink(missing_ok=True)
     return len(processes) + len(late)
 
 
-def _end_saving(cloud: LocalCloud) -> None:
-    """Ask MiniStack to end, and wait until it has, or has saved its last state at least."""
+def _stop_saving(cloud: LocalCloud) -> None:
+    """Ask MiniStack to stop, and wait until it has, or has at least saved its last state."""
     deadline = time.monotonic() + (_SAVE_SECONDS if cloud.healthy() else _SILENT_SECONDS)
     try:
         process = psutil.Process(cloud.pid)
@@ -297,8 +293,8 @@ def _unsaved(what: str, reasons: Sequence[str]) -> CloudError:
     more = f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
     return CloudError(
         f"{what}: {reasons[0]}{more}" if reasons else what,
-        hint="facectl local down, once there is room; "
-        "facectl local down --forget deletes the unsaved state"
+        hint="free disk space, then: facectl local down   "
+        "(facectl local down --forget deletes the unsaved state)"
         if find() is not None
         else "facectl local up",
     )
@@ -316,7 +312,7 @@ def _state_file() -> Path:
 
 def _spawn(settings: LocalSettings) -> LocalCloud:
     temporary_folder().mkdir(parents=True, exist_ok=True)
-    # The log, and the functions' code and data, are nobody else's.
+    # No other user may read the log and the functions' code and data.
     folder().chmod(0o700)
     log_file().touch(mode=0o600)
     with log_file().open("wb") as log:
@@ -367,12 +363,12 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
         alive = process.status() != psutil.STATUS_ZOMBIE
         return alive and process.environ().get("TMPDIR") == mark
     except (psutil.Error, OSError):
-        # Another user's process, or one that has just ended.
+        # Another user's process, or one that has just stopped.
         return False
 
 
-def _end(processes: list[psutil.Process]) -> None:
-    # psutil compares start times before it signals, so a reused pid is left alone.
+def _kill(processes: list[psutil.Process]) -> None:
+    # psutil compares start times before it sends a signal, so a reused pid is safe.
     for process in processes:
         _quietly(process.terminate)
     _, alive = psutil.wait_procs(processes, timeout=_STOP_SECONDS)

@@ -38,7 +38,7 @@ def port() -> int:
 
 @pytest.fixture
 def cloud(port: int):
-    yield process.start(LocalSettings(port=port))
+    yield process.start(LocalSettings(port=port))[0]
     process.stop()
 
 
@@ -51,7 +51,7 @@ def listening_addresses(pid: int) -> set[str]:
 
 
 def test_it_answers_on_loopback_alone_and_ends_without_a_trace(port: int) -> None:
-    cloud = process.start(LocalSettings(port=port))
+    cloud, _ = process.start(LocalSettings(port=port))
     assert cloud.healthy()
     assert listening_addresses(cloud.pid) == {"127.0.0.1"}
     assert process.find() == cloud
@@ -75,8 +75,8 @@ def test_up_twice_says_so_and_keeps_the_process(port: int) -> None:
     assert second.stdout == (
         f"The local cloud is already running: http://127.0.0.1:{port} (process {pid})\n"
     )
-    assert down.stdout == "The local cloud ended, 1 process\n"
-    assert run(app, ["local", "down"]).stdout == "No local cloud runs\n"
+    assert down.stdout == "The local cloud stopped, 1 process\n"
+    assert run(app, ["local", "down"]).stdout == "The local cloud was not running\n"
 
 
 def test_another_port_than_the_running_ones_is_refused(cloud: process.LocalCloud) -> None:
@@ -108,7 +108,7 @@ class SlowCloud:
 
 def test_a_busy_cloud_is_waited_for_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = SlowCloud(monkeypatch, needs=20.0)
-    monkeypatch.setattr(process, "_start", lambda *_: pytest.fail("it was replaced"))
+    monkeypatch.setattr(process, "start", lambda *_: pytest.fail("it was replaced"))
     lines: list[str] = []
 
     assert process.ensure(progress=lines.append) == (slow.cloud, None)
@@ -167,7 +167,7 @@ def test_a_cloud_that_dies_while_starting_shows_its_log(
 ) -> None:
     (tmp_path / "ministack.py").write_text("raise SystemExit('the disk is on fire')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(CloudError, match=r"ended while starting\.\nthe disk is on fire"):
+    with pytest.raises(CloudError, match=r"stopped while starting\.\nthe disk is on fire"):
         process.start(LocalSettings(port=port))
     assert process.find() is None
 

@@ -201,8 +201,8 @@ def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None
     up = run(app, ["local", "up"])
     assert up.exit_code == 0
     assert f"http://127.0.0.1:{port}" in up.stdout
-    assert "There again: 1 resources, 0 messages" in up.stdout
-    assert "was not ended by 'facectl local down': its queues and logs are as they" in up.stderr
+    assert "Restored: 1 resources, 0 messages" in up.stdout
+    assert "was not stopped by 'facectl local down': its queues and logs are as they" in up.stderr
     assert len(clients().sqs.list_queues()["QueueUrls"]) == 1
 
 
@@ -210,7 +210,7 @@ def test_killed_before_anything_was_saved_it_says_so() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     kill()
     up = run(app, ["local", "up"])
-    assert "nothing of it had been saved" in up.stderr
+    assert "and nothing had been saved" in up.stderr
     assert "Run: facectl deploy --asu-id ID --target local" in up.stderr
 
 
@@ -241,7 +241,7 @@ def test_a_damaged_state_is_said_and_the_cloud_starts(damage: Callable[[Path], N
     damage(services_folder() / "sqs.json")
     up = run(app, ["local", "up"])
     assert up.exit_code == 0, up.output
-    assert "Not there again: queue mine" in up.stderr
+    assert "Not restored: queue mine" in up.stderr
     assert "Run: facectl deploy --asu-id ID --target local" in up.stderr
     assert "Traceback" not in up.output
     assert clients().sqs.list_queues().get("QueueUrls", []) == []
@@ -296,7 +296,7 @@ def test_a_damaged_record_of_what_was_saved_is_said() -> None:
     run(app, ["local", "down"])
     state.saved_file().write_text("{")
     up = run(app, ["local", "up", "--port", str(free_port())])
-    assert "set aside" in up.stderr
+    assert "Damaged, and moved to" in up.stderr
     assert "saved.json" in up.stderr
 
 
@@ -320,7 +320,7 @@ def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
     services_folder().write_text("in the way")
     down = run(app, ["local", "down"])
     assert isinstance(down.exception, CloudError)
-    assert "still runs, because its state can't be saved" in str(down.exception)
+    assert "keeps running, because its state can't be saved" in str(down.exception)
     assert "facectl local down --forget" in str(down.exception.hint)
     assert process.find().healthy()
     assert run(app, ["local", "down", "--forget"]).exit_code == 0
@@ -335,10 +335,10 @@ def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
     start_with_queue("one")
     psutil.Process(process.find().pid).suspend()
     down = run(app, ["local", "down"])
-    assert "ended before all of its last state was saved" in str(down.exception)
+    assert "stopped before its last state was saved completely" in str(down.exception)
     assert down.exception.hint == "facectl local up"
     assert process.find() is None
-    assert "was not ended by" in run(app, ["local", "up"]).stderr
+    assert "was not stopped by" in run(app, ["local", "up"]).stderr
 
 
 def test_a_cloud_that_never_answers_is_replaced_and_that_is_said(

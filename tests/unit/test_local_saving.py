@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from facectl.local import inventory, saving, state
-from facectl.local.restore import Restored
-from facectl.local.saving import Saver, changes
-from facectl.local.state import Prepared, Saved
+from facectl.local import saving, state
+from facectl.local.saving import Saver, changes, take_inventory
+from facectl.local.state import Inventory, Prepared, Restored, Saved
 
 
 def scope(method: str, path: str, **headers: str) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def test_the_inventory_counts_messages_and_names_both_ends_of_a_trigger() -> Non
         "EventSourceArn": "arn:aws:sqs:us-east-1:0:a-req-queue",
         "FunctionArn": "arn:aws:lambda:us-east-1:0:function:face-recognition",
     }
-    taken = inventory.take(
+    taken = take_inventory(
         {
             "sqs": lambda: {"queues": stored(**{"http://h/0/a-resp-queue": {"messages": [1, 2]}})},
             "lambda": lambda: {"esms": stored(uuid=trigger)},
@@ -126,7 +125,7 @@ def test_the_inventory_counts_messages_and_names_both_ends_of_a_trigger() -> Non
         "trigger a-req-queue → face-recognition": 0,
         "role r": 0,
     }
-    assert inventory.asu_ids(taken) == ["a"]
+    assert state._asu_ids(taken) == ["a"]
 
 
 def test_a_queue_that_was_answered_since_the_start_lost_nothing(tmp_path: Path) -> None:
@@ -139,7 +138,7 @@ def test_a_queue_that_was_answered_since_the_start_lost_nothing(tmp_path: Path) 
     assert restoring.inventory() == {"queue a-req-queue": 2}
 
 
-def restored(before: inventory.Inventory, now: inventory.Inventory, **facts: Any) -> Restored:
+def restored(before: Inventory, now: Inventory, **facts: Any) -> Restored:
     saved = Saved(1.0, 4566, facts.pop("ended", True), inventory=before, **facts)
     return Restored(Prepared(saved), now)
 
@@ -156,31 +155,31 @@ def test_what_came_back_whole_needs_no_command() -> None:
         (
             {"queue a-resp-queue": 0, "function f": 0},
             {"queue a-resp-queue": 0},
-            "Not there again: function f",
+            "Not restored: function f",
             "facectl deploy --asu-id a --target local",
         ),
         (
             {"queue a-resp-queue": 0, "bucket b": 3},
             {"queue a-resp-queue": 0, "bucket b": 1},
-            "Not there again: 2 of 3 objects in bucket b",
+            "Not restored: 2 of 3 objects in bucket b",
             "facectl gallery publish --asu-id a --target local",
         ),
         (
             {"queue a-resp-queue": 3},
             {"queue a-resp-queue": 1},
-            "Not there again: 2 of 3 messages in queue a-resp-queue",
+            "Not restored: 2 of 3 messages in queue a-resp-queue",
             "facectl status --asu-id a --target local",
         ),
         (
             {"function f": 0},
             {},
-            "Not there again: function f",
+            "Not restored: function f",
             "facectl deploy --asu-id ID --target local",
         ),
     ],
 )
 def test_what_is_lost_is_named_with_the_command(
-    before: inventory.Inventory, now: inventory.Inventory, problem: str, command: str
+    before: Inventory, now: Inventory, problem: str, command: str
 ) -> None:
     assert list(restored(before, now).problems()) == [problem]
     assert restored(before, now).commands() == [command]
