@@ -1,4 +1,8 @@
-"""Pretrained weights: downloaded once, verified, kept in the user's cache."""
+"""Downloads pretrained weights once, verifies them, and keeps them in the user's cache.
+
+An interrupted download is resumed, also by a later run. `pooch` can't do that: its
+HTTPDownloader overwrites the file and sends no `Range` header.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean no
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A published weights file. `size` and `sha256` are None where no one vouches for them."""
+    """A published weights file; `size` and `sha256` are None if they are not published."""
 
     name: str
     url: str
@@ -35,7 +39,7 @@ class Release:
 
     @property
     def file(self) -> Path:
-        """Where the download is kept, and where it may be put by hand."""
+        """The path of the download, where it can also be placed by hand."""
         return paths.cache_dir() / "weights" / self.url.rsplit("/", 1)[1]
 
 
@@ -46,9 +50,9 @@ RELEASES = {
         111_898_327,
         "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
     ),
-    # Neither facenet-pytorch nor its release states a digest of this file. The
-    # download is held to the length that the server announces, its tensors have
-    # to fit the network, and the digest goes into the manifest.
+    # Neither facenet-pytorch nor its release publishes a digest of this file. The
+    # download must have the length that the server announces, its tensors must fit
+    # the network, and the manifest records the digest.
     "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
 }
 
@@ -59,10 +63,9 @@ def fetch(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The verified weights file, downloaded first where it is not in the cache.
+    """The verified weights file, downloaded if it is not in the cache.
 
-    A broken download goes on where it stopped, also in a later run. Raises
-    ModelError without network, without space, and for a file that is not the
+    Raises ModelError without a network, on a full disk, and if the file is not the
     published one.
     """
     target = release.file
@@ -104,14 +107,14 @@ def _broken(client: httpx.Client, release: Release, partial: Path) -> httpx.Tran
 
 
 def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
-    """Fetch what is missing of the partial file."""
+    """Download the rest of the partial file."""
     have = partial.stat().st_size if partial.exists() else 0
     if release.size is not None and have == release.size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     with client.stream("GET", release.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # More is there than the server has: it can't be a part of this file.
+            # The partial file is longer than the server's, so it is another file's.
             partial.unlink()
             raise httpx.RemoteProtocolError("the kept part does not belong to the file")
         if response.is_error:
@@ -153,7 +156,7 @@ def _verify(release: Release, file: Path) -> None:
     file.unlink()
     raise ModelError(
         f"{file} was not the published {release.name} ({size} bytes, sha256 {digest}) "
-        f"and has been removed: {release.url} should have {release.size} bytes "
+        f"and has been deleted: {release.url} should have {release.size} bytes "
         f"and sha256 {release.sha256}",
         hint=f"facectl models build --weights {release.name}",
     )
@@ -162,7 +165,7 @@ def _verify(release: Release, file: Path) -> None:
 def _unreachable(release: Release, error: object) -> ModelError:
     return ModelError(
         f"The {release.name} weights could not be downloaded from {release.url}: {error}. "
-        f"With the file from another computer, put it at {release.file}",
+        f"You can also copy the file from another computer to {release.file}",
         hint=_OFFLINE,
     )
 
@@ -170,14 +173,14 @@ def _unreachable(release: Release, error: object) -> ModelError:
 def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
     what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
     return ModelError(
-        f"The {release.name} weights could not be kept at {partial.parent}: {what}. "
-        "What was downloaded stays there and is not fetched again",
-        hint=f"make room, then: facectl models build --weights {release.name}",
+        f"The {release.name} weights could not be written to {partial.parent}: {what}. "
+        "The downloaded part is kept",
+        hint=f"free disk space, then: facectl models build --weights {release.name}",
     )
 
 
 def state_digest(state: dict[str, bytes]) -> str:
-    """The sha256 of named tensors' bytes, for weights that never were a file."""
+    """The sha256 of named tensors' bytes, for weights that are not in a file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode() + b"\0" + state[name])
