@@ -71,7 +71,7 @@ def _source(weights: str | Path, preprocessing: str, step: Step) -> _Source:
         if not file.is_file():
             known = ", ".join((*RELEASES, SYNTHETIC))
             raise ModelError(
-                f"{name!r} is neither a name of weights nor an existing file: {known} or a file",
+                f"No weights are called {name!r}, and no such file exists: {known} or a file",
                 hint="facectl models build --weights synthetic",
             )
     from facectl.models import archive, reference, synthetic

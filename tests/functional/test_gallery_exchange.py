@@ -251,7 +251,7 @@ def test_the_space_is_what_the_command_line_says(tmp_path: Path) -> None:
     assert exchange.space_of(str(weights), "facenet") == (f"{digest}/facenet", False)
     with pytest.raises(InputError, match="--preprocessing must be"):
         exchange.space_of("vggface2", "mine")
-    with pytest.raises(ModelError, match="is neither a name of weights"):
+    with pytest.raises(ModelError, match="No weights are called"):
         exchange.space_of("nothing", "facenet")
 
 
