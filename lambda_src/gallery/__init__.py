@@ -1,1 +1,1 @@
-"""The gallery in face-recognition: the published files, matching, and staying up to date."""
+"""The gallery of face-recognition: published files, loading, updates and matching."""

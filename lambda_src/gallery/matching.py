@@ -23,12 +23,12 @@ Indices = NDArray[np.int64]
 
 
 class GalleryFormatError(ValueError):
-    """A file that is not a gallery, or a gallery that must not be used here."""
+    """A file that is not a gallery, or a gallery that this function must not use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The nearest reference of a probe; `distance` is 0 to 2 in the gallery's metric, or None."""
+    """The nearest reference of a probe; `distance` is 0 to 2, or None if the gallery is empty."""
 
     name: str
     distance: float | None
@@ -42,7 +42,7 @@ def distances(cosines: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
 
 
 class Matcher(ABC):
-    """Rows of names that probes are compared with.
+    """References that probes are compared with, one row each.
 
     threshold: the distance beyond which a probe is `Unknown`.
     names: the name of each row; a name may have several rows.
@@ -88,10 +88,9 @@ class Matcher(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Gallery(Matcher):
-    """Names and their reference embeddings, one row each, all of one embedding space.
+    """A gallery in memory, which is searched exactly.
 
-    embeddings: (N, 512) float32, L2-normalised. A name may have several rows.
-    threshold: the Euclidean distance beyond which a probe is `Unknown`.
+    embeddings: (N, 512) float32, L2-normalised, all of one embedding space.
     """
 
     space: str

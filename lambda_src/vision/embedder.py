@@ -1,4 +1,4 @@
-"""Crops to embeddings: InceptionResnetV1."""
+"""InceptionResnetV1: embeds crops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lambda_src.vision.store import EMBEDDER, Model, crop_size
 
 
 class Embedder:
-    """The embedder of one model; `space` says which embeddings it may be compared with."""
+    """The embedder of one model; its embeddings are comparable only within `space`."""
 
     def __init__(self, model: Model, *, threads: int) -> None:
         self.space = model.space
@@ -22,10 +22,9 @@ class Embedder:
         self._network = Network(model.file(EMBEDDER), threads=threads)
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed crops, each (S, S, 3) uint8 RGB, in one run.
+        """The embeddings of crops (S, S, 3) uint8 RGB in one batch: (N, 512) float32 of length 1.
 
-        Returns (N, 512) float32 of length 1. Raises ValueError for a crop of
-        another shape or dtype.
+        Raises ValueError for a crop of another shape or dtype.
         """
         if len(crops) == 0:
             return np.empty((0, DIMENSIONS), np.float32)

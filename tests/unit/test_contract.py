@@ -215,9 +215,9 @@ def test_a_face_message_without_extras_has_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"box": [1, 2, 3]}, "a box is four numbers: x0 y0 x1 y1"),
-        ({"box": [1, 2, 3, 4, 5]}, "a box is four numbers: x0 y0 x1 y1"),
-        ({"box": "1234"}, "a box is four numbers: x0 y0 x1 y1"),
+        ({"box": [1, 2, 3]}, "a box must be four numbers: x0 y0 x1 y1"),
+        ({"box": [1, 2, 3, 4, 5]}, "a box must be four numbers: x0 y0 x1 y1"),
+        ({"box": "1234"}, "a box must be four numbers: x0 y0 x1 y1"),
         ({"probability": True}, "a number is missing"),
         ({"probability": "0.5"}, "a number is missing"),
         ({"probability": None}, "a number is missing"),
@@ -226,11 +226,11 @@ def test_a_face_message_without_extras_has_the_defaults() -> None:
         ({"probability": 10**400}, "a number is out of range"),
         ({"probability": 1e15 + 0.5}, "a number is out of range"),
         ({"probability": -1e15 - 0.5}, "a number is out of range"),
-        ({"timings_ms": [1]}, "timings_ms is an object"),
+        ({"timings_ms": [1]}, "timings_ms must be an object"),
         ({"timings_ms": {"decode": "1"}}, "a number is missing"),
         ({"request_id": ""}, "request_id must be text and not empty"),
         ({"image": "QUJD!"}, ""),
-        ({"faces": []}, "a message without a face"),
+        ({"faces": []}, "a message must have a face"),
     ],
 )
 def test_a_face_message_is_refused_with_the_reason(change: dict[str, object], reason: str) -> None:

@@ -48,7 +48,7 @@ def test_open(folder: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelStoreError, match="holds no model"):
+    with pytest.raises(ModelStoreError, match="contains no model"):
         Model.open(tmp_path / "missing")
 
 
