@@ -1,4 +1,4 @@
-"""What the local cloud has again after `local down` and `local up`, with the real functions."""
+"""What `local up` restores after `local down`, with the real functions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def answers(cloud: Facectl) -> list[str]:
 
 
 def name_of(cloud: Facectl, photo: Path) -> str:
-    """The pipeline's answer to a photograph."""
+    """The pipeline's result for a photograph."""
     out = cloud.home / "results.jsonl"
     cloud("send", photo, "--out", out)
     return str(json.loads(out.read_text().splitlines()[-1])["result"])
@@ -77,7 +77,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
     assert cloud("deploy").stdout.startswith("Nothing to change")
     assert name_of(cloud, portrait) == "Ada"
     local = cloud.home / "state" / "local"
-    # What is kept, and the folder of everything else: nobody else can look into it.
+    # No other user can read the saved state and the folder of the other files.
     for file in (local, *(local / "state").rglob("*")):
         assert file.stat().st_mode & 0o077 == 0, file
 
@@ -88,7 +88,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
     assert empty["restored"]["problems"] == []
 
 
-def test_at_another_port_it_is_the_same_deployment(cloud: Facectl, portrait: Path) -> None:
+def test_the_deployment_works_at_another_port(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     port = free_port()
     moved = cloud.json("local", "up", "--port", port)
@@ -98,7 +98,7 @@ def test_at_another_port_it_is_the_same_deployment(cloud: Facectl, portrait: Pat
     assert name_of(cloud, portrait) == "Ada"
 
 
-def test_killed_it_has_its_deployment_again_and_says_what_may_be_lost(
+def test_after_a_kill_the_deployment_is_restored_and_possible_loss_reported(
     cloud: Facectl, portrait: Path
 ) -> None:
     process = psutil.Process(cloud.json("local", "status")["pid"])
@@ -111,9 +111,7 @@ def test_killed_it_has_its_deployment_again_and_says_what_may_be_lost(
     assert name_of(cloud, portrait) == "Ada"
 
 
-def test_a_damaged_file_is_set_aside_and_a_deploy_makes_it_again(
-    cloud: Facectl, portrait: Path
-) -> None:
+def test_a_damaged_file_is_moved_away_and_deploy_repairs_it(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     services = cloud.home / "state" / "local" / "state" / "services"
     for name in ("lambda.json", "s3.json"):

@@ -1,4 +1,4 @@
-"""The local cloud's process, with real processes in MiniStack's place and with MiniStack itself."""
+"""The local cloud's process, with MiniStack and with other processes in its place."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def listening_addresses(pid: int) -> set[str]:
     }
 
 
-def test_it_answers_on_loopback_alone_and_ends_without_a_trace(port: int) -> None:
+def test_it_listens_only_on_loopback_and_leaves_no_files_when_stopped(port: int) -> None:
     cloud, _ = process.start(LocalSettings(port=port))
     assert cloud.healthy()
     assert listening_addresses(cloud.pid) == {"127.0.0.1"}
@@ -64,7 +64,7 @@ def test_it_answers_on_loopback_alone_and_ends_without_a_trace(port: int) -> Non
     assert process.stop() == 0
 
 
-def test_up_twice_says_so_and_keeps_the_process(port: int) -> None:
+def test_a_second_up_keeps_the_process(port: int) -> None:
     first = run(app, ["local", "up", "--port", str(port)])
     pid = process.find().pid
     second = run(app, ["local", "up"])
@@ -79,7 +79,7 @@ def test_up_twice_says_so_and_keeps_the_process(port: int) -> None:
     assert run(app, ["local", "down"]).stdout == "The local cloud was not running\n"
 
 
-def test_another_port_than_the_running_ones_is_refused(cloud: process.LocalCloud) -> None:
+def test_another_port_is_an_error_while_it_runs(cloud: process.LocalCloud) -> None:
     with pytest.raises(InputError, match=f"already runs at {cloud.endpoint_url}, not at port 1"):
         process.ensure(1)
 
@@ -144,7 +144,7 @@ def test_a_cloud_that_still_starts_is_waited_for(monkeypatch: pytest.MonkeyPatch
     assert slow.now == pytest.approx(5.0)
 
 
-def test_a_taken_port_is_named_with_the_option() -> None:
+def test_a_port_in_use_is_an_error_that_names_the_option() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -155,14 +155,16 @@ def test_a_taken_port_is_named_with_the_option() -> None:
     assert not (folder() / "process.json").exists()
 
 
-def test_ministack_missing_names_the_extra(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_without_ministack_names_the_extra(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(process, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="not installed") as caught:
         process.start(LocalSettings(port=port))
     assert caught.value.hint == "pip install 'facectl[local]'"
 
 
-def test_a_cloud_that_dies_while_starting_shows_its_log(
+def test_a_cloud_that_stops_while_starting_is_reported_with_its_log(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ministack.py").write_text("raise SystemExit('the disk is on fire')")
@@ -172,7 +174,7 @@ def test_a_cloud_that_dies_while_starting_shows_its_log(
     assert process.find() is None
 
 
-def test_a_silent_cloud_is_ended_after_a_minute(
+def test_a_cloud_that_never_answers_is_stopped_after_a_minute(
     port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ministack.py").write_text("import time; time.sleep(600)")
@@ -185,7 +187,7 @@ def test_a_silent_cloud_is_ended_after_a_minute(
     assert process.stop() == 0
 
 
-def test_down_ends_workers_whose_parent_was_killed(cloud: process.LocalCloud) -> None:
+def test_down_stops_workers_whose_parent_was_killed(cloud: process.LocalCloud) -> None:
     orphan = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"],
         env=environment(LocalSettings()),
@@ -196,7 +198,7 @@ def test_down_ends_workers_whose_parent_was_killed(cloud: process.LocalCloud) ->
     try:
         main.kill()
         main.wait(600)
-        # Popen has waited for exec, and the mark is in the environment from then on.
+        # Popen has waited for exec, so the process has its environment with the folder.
         assert process.stop() == 1
         assert orphan.poll() is not None
         assert stranger.poll() is None
@@ -205,7 +207,7 @@ def test_down_ends_workers_whose_parent_was_killed(cloud: process.LocalCloud) ->
         stranger.wait()
 
 
-def test_a_reused_pid_is_not_taken_for_the_cloud() -> None:
+def test_a_reused_pid_is_not_the_cloud() -> None:
     folder().mkdir(parents=True)
     remembered = {"pid": os.getpid(), "port": 4566, "created": time.time() - 1e6}
     (folder() / "process.json").write_text(json.dumps(remembered))
@@ -217,13 +219,13 @@ def test_a_reused_pid_is_not_taken_for_the_cloud() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"pid": 1}', '{"pid": "x", "port": 1, "created": 2}']
 )
-def test_a_damaged_state_file_counts_as_no_cloud(text: str) -> None:
+def test_a_damaged_process_file_counts_as_no_cloud(text: str) -> None:
     folder().mkdir(parents=True)
     (folder() / "process.json").write_text(text)
     assert process.find() is None
 
 
-def test_the_users_settings_do_not_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_variables_do_not_reach_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.example")
     monkeypatch.setenv("AUTH", "true")
     monkeypatch.setenv("STATE_DIR", "/elsewhere")
@@ -236,7 +238,7 @@ def test_the_users_settings_do_not_reach_the_functions(monkeypatch: pytest.Monke
     assert "LAMBDA_EXECUTOR" not in started_with
 
 
-def test_status_says_where_and_how_many(cloud: process.LocalCloud) -> None:
+def test_status_shows_address_and_workers(cloud: process.LocalCloud) -> None:
     shown = run(app, ["local", "status", "--json"])
     assert json.loads(shown.stdout) == {
         "running": True,

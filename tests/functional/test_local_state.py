@@ -1,4 +1,4 @@
-"""What comes back after `local down` and `local up`: every kind of resource, without models."""
+"""What `local up` restores after `local down`: every kind of resource, without models."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def clients() -> Clients:
 
 
 def record(asu_id: str) -> Path:
-    """The file of a remembered deployment."""
+    """The record file of a deployment, of an earlier version of facectl."""
     return paths.state_dir() / "deployments" / f"{asu_id}.json"
 
 
@@ -79,7 +79,7 @@ def recall(asu_id: str) -> Deployment:
 
 
 def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, ...]]:
-    """The pipeline of functions that only pass messages on, and a repository beside it."""
+    """The pipeline with functions that do no work, and a repository."""
     package = zip_package()
     desired = DesiredState(
         Names(ASU_ID),
@@ -100,7 +100,7 @@ def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, 
 
 
 def deploy(sizing: Sizing) -> str:
-    """Deploy the pipeline and write it down; returns its Function URL."""
+    """Deploy the pipeline and record it; returns its Function URL."""
     aws = clients()
     desired, resources_wanted = wanted(aws, sizing)
     context = Context(aws, desired.account)
@@ -119,7 +119,7 @@ def found(sizing: Sizing) -> dict[tuple[str, str], Resource]:
 
 
 def answer_of(url: str, request_id: str) -> str:
-    """What the pipeline puts on the response queue for a request."""
+    """The body of the pipeline's response to a request."""
     asked = httpx.post(
         url, json={"request_id": request_id, "content": "", "filename": ""}, trust_env=False,
         timeout=60,
@@ -138,7 +138,7 @@ def answer_of(url: str, request_id: str) -> str:
 
 
 @pytest.mark.parametrize("sizing", [Sizing(), Sizing(provisioned_concurrency=1)])
-def test_every_kind_of_resource_is_as_it_was_and_works(sizing: Sizing) -> None:
+def test_every_kind_of_resource_is_restored_and_works(sizing: Sizing) -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     url = deploy(sizing)
     answer_of(url, "before")
@@ -158,7 +158,7 @@ def test_every_kind_of_resource_is_as_it_was_and_works(sizing: Sizing) -> None:
     assert answer_of(url, "after")
 
 
-def test_at_another_port_addresses_are_moved() -> None:
+def test_addresses_follow_a_change_of_port() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     deploy(Sizing())
     run(app, ["local", "down"])
@@ -172,7 +172,7 @@ def test_at_another_port_addresses_are_moved() -> None:
 
 
 def saved_after_a_change(port: int) -> None:
-    """Wait until the cloud has saved a change by itself."""
+    """Wait until the cloud has saved a change on its own."""
     deadline = time.monotonic() + 60
     while not (saved := state.read()) or not saved.at or "queue mine" not in saved.inventory:
         assert time.monotonic() < deadline
@@ -194,7 +194,7 @@ def kill() -> None:
     victim.wait(10)
 
 
-def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None:
+def test_after_a_kill_the_last_save_is_restored() -> None:
     port = start_with_queue()
     saved_after_a_change(port)
     kill()
@@ -206,7 +206,7 @@ def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None
     assert len(clients().sqs.list_queues()["QueueUrls"]) == 1
 
 
-def test_killed_before_anything_was_saved_it_says_so() -> None:
+def test_a_kill_before_the_first_save_is_reported() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     kill()
     up = run(app, ["local", "up"])
@@ -235,7 +235,7 @@ def not_a_state(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [half, not_a_state])
-def test_a_damaged_state_is_said_and_the_cloud_starts(damage: Callable[[Path], None]) -> None:
+def test_a_damaged_state_is_reported_and_the_cloud_starts(damage: Callable[[Path], None]) -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
     damage(services_folder() / "sqs.json")
@@ -248,7 +248,7 @@ def test_a_damaged_state_is_said_and_the_cloud_starts(damage: Callable[[Path], N
 
 
 @pytest.mark.parametrize("damage", [half, empty, not_text, other_json])
-def test_a_damaged_file_is_set_aside_before_the_cloud_starts(
+def test_a_damaged_file_is_moved_away_before_the_cloud_starts(
     damage: Callable[[Path], None],
 ) -> None:
     services_folder().mkdir(parents=True)
@@ -264,7 +264,7 @@ def test_a_damaged_file_is_set_aside_before_the_cloud_starts(
     assert state.prepare(4566).damaged == ()
 
 
-def test_a_bucket_without_its_owner_is_set_aside_with_its_objects() -> None:
+def test_objects_are_moved_away_with_their_damaged_bucket_records() -> None:
     services_folder().mkdir(parents=True)
     (services_folder() / "s3.json").write_text("{")
     (state_folder() / "objects").mkdir()
@@ -272,7 +272,7 @@ def test_a_bucket_without_its_owner_is_set_aside_with_its_objects() -> None:
     assert not (state_folder() / "objects").exists()
 
 
-def test_a_remembered_address_moves_where_it_is_this_clouds() -> None:
+def test_only_this_clouds_addresses_in_records_get_the_new_port() -> None:
     addresses = [f"http://127.0.0.1:{port}" for port in (4566, 45660, 9999)]
     for number, address in enumerate(addresses):
         remember(Deployment(f"d{number}", "local", endpoint_url=address))
@@ -291,7 +291,7 @@ def test_a_remembered_address_moves_where_it_is_this_clouds() -> None:
     assert damaged.read_bytes() == b"\xff"
 
 
-def test_a_damaged_record_of_what_was_saved_is_said() -> None:
+def test_a_damaged_saved_json_is_reported() -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
     state.saved_file().write_text("{")
@@ -300,7 +300,7 @@ def test_a_damaged_record_of_what_was_saved_is_said() -> None:
     assert "saved.json" in up.stderr
 
 
-def test_code_that_is_damaged_takes_its_functions_with_it() -> None:
+def test_functions_with_damaged_code_are_not_restored() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     deploy(Sizing())
     run(app, ["local", "down"])
@@ -312,7 +312,7 @@ def test_code_that_is_damaged_takes_its_functions_with_it() -> None:
     assert clients().functions.list_functions()["Functions"] == []
 
 
-def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
+def test_the_cloud_keeps_running_if_its_state_cannot_be_saved() -> None:
     start_with_queue("one")
     for file in services_folder().iterdir():
         file.unlink()
@@ -327,7 +327,7 @@ def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
     assert process.find() is None
 
 
-def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
+def test_down_of_an_unresponsive_cloud_reports_the_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
@@ -341,7 +341,7 @@ def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
     assert "was not stopped by" in run(app, ["local", "up"]).stderr
 
 
-def test_a_cloud_that_never_answers_is_replaced_and_that_is_said(
+def test_an_unresponsive_cloud_is_replaced_and_that_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
@@ -350,7 +350,7 @@ def test_a_cloud_that_never_answers_is_replaced_and_that_is_said(
     start_with_queue("one")
     silent = process.find()
     psutil.Process(silent.pid).suspend()
-    # The new one has the usual time to answer.
+    # The new one gets the usual time to answer.
     stop = process.stop
 
     def stopped(*, save: bool = True) -> int:
@@ -367,7 +367,7 @@ def test_a_cloud_that_never_answers_is_replaced_and_that_is_said(
     assert process.find().pid != silent.pid
 
 
-def test_forgotten_its_deployments_are_no_longer_remembered() -> None:
+def test_down_forget_deletes_the_records_of_its_deployments() -> None:
     port = start_with_queue()
     here, elsewhere = f"http://127.0.0.1:{port}", "http://127.0.0.1:9999"
     records.remember(Deployment("gone", "local", endpoint_url=here), {"memory": 2048})
@@ -377,7 +377,7 @@ def test_forgotten_its_deployments_are_no_longer_remembered() -> None:
     records.use(Deployment("gone", "local").key)
     bucket = Names("gone").bucket(LOCAL_ACCOUNT, "us-east-1")
     with closing(Store.for_space("gone", "space")) as gallery:
-        # As a publication stores them, and a `gallery remove --forget` that could not publish.
+        # What a publication stores, and a `gallery remove --forget` that could not publish.
         gallery.put("buckets", json.dumps({bucket: asdict(PublishedBucket("local", "here", None))}))
         gallery.put("forgets", '{"count": 1, "at": "2026-11-24"}')
         assert [each.bucket for each in forgetting.pending(gallery)] == [bucket]
@@ -395,7 +395,7 @@ def test_forgotten_its_deployments_are_no_longer_remembered() -> None:
         assert forgetting.pending(gallery) == []
 
 
-def test_ended_before_it_is_forgotten_it_still_knows_its_deployments() -> None:
+def test_down_forget_deletes_records_also_if_the_cloud_is_stopped() -> None:
     port = start_with_queue()
     records.remember(Deployment("gone", "local", endpoint_url=f"http://127.0.0.1:{port}"))
     run(app, ["local", "down"])
@@ -407,7 +407,7 @@ def test_ended_before_it_is_forgotten_it_still_knows_its_deployments() -> None:
     assert records.known() == []
 
 
-def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
+def test_an_object_that_could_not_be_written_is_reported_and_saved_later() -> None:
     start_with_queue()
     s3 = clients().s3
     s3.create_bucket(Bucket="mine")
@@ -426,7 +426,7 @@ def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
     assert clients().s3.get_object(Bucket="mine", Key="a")["Body"].read() == b"new"
 
 
-def test_forgotten_it_starts_empty_at_the_usual_port() -> None:
+def test_after_down_forget_it_starts_empty() -> None:
     start_with_queue("one")
     down = run(app, ["local", "down", "--forget"])
     assert "What was deployed there is deleted" in down.stdout
@@ -439,7 +439,7 @@ def test_forgotten_it_starts_empty_at_the_usual_port() -> None:
     assert not state_folder().exists()
 
 
-def test_a_start_that_failed_leaves_the_state_as_it_was(
+def test_a_failed_start_does_not_change_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_with_queue("one")
@@ -453,7 +453,7 @@ def test_a_start_that_failed_leaves_the_state_as_it_was(
     assert json.loads(up.stdout)["restored"]["messages"] == 1
 
 
-def test_a_message_in_flight_is_delivered_at_once_after_a_restart() -> None:
+def test_a_message_in_flight_is_visible_after_a_restart() -> None:
     start_with_queue("one")
     queue = clients().sqs.get_queue_url(QueueName="mine")["QueueUrl"]
     taken = clients().sqs.receive_message(QueueUrl=queue, VisibilityTimeout=3600)
@@ -467,7 +467,7 @@ def test_a_message_in_flight_is_delivered_at_once_after_a_restart() -> None:
     assert (message["Body"], message["Attributes"]["ApproximateReceiveCount"]) == ("one", "2")
 
 
-def test_files_are_nobody_elses() -> None:
+def test_no_other_user_can_read_the_files() -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
     files = list(state_folder().rglob("*"))
@@ -475,6 +475,6 @@ def test_files_are_nobody_elses() -> None:
     assert not [file for file in (state_folder(), *files) if file.stat().st_mode & 0o077]
 
 
-def test_the_inventory_is_told_by_the_cloud_that_runs() -> None:
+def test_the_running_cloud_returns_its_inventory() -> None:
     start_with_queue("one", "two")
     assert process.find().ask(INVENTORY_PATH)["queue mine"] == 2

@@ -1,4 +1,4 @@
-"""`facectl models`: what is built, listed, found and checked, and what it says where it can't."""
+"""`facectl models`: build, list, path, verify, and their errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def state() -> dict[str, Any]:
 def here(
     home: Path, state: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A copy of that home to spoil, in which synthetic weights need not be made again."""
+    """A copy of that home to change, in which the synthetic weights are not computed again."""
     monkeypatch.setattr(synthetic, "state", lambda _: state)
     copy = tmp_path / "home"
     shutil.copytree(home, copy)
@@ -68,7 +68,7 @@ def test_list(here: Path) -> None:
     assert found["space"].endswith("/facenet")
 
 
-def test_list_of_nothing() -> None:
+def test_list_without_models() -> None:
     assert json.loads(run("list", "--json").stdout) == []
     assert "facectl models build" in run("list").stderr
 
@@ -102,17 +102,17 @@ def test_verify(here: Path) -> None:
     assert found.hint == "facectl models build"
 
 
-def test_a_damaged_model_is_listed_as_such(here: Path) -> None:
+def test_a_damaged_model_is_listed_as_damaged(here: Path) -> None:
     (here / "pnet.onnx").write_bytes(b"")
     assert "Damaged" in run("list").stderr
     assert "pnet.onnx is damaged" in str(error("path"))
 
 
-def test_everyone_may_read_a_model(here: Path) -> None:
+def test_other_users_can_read_a_model(here: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in here.iterdir()} == {0o644}
 
 
-def test_the_manifest_states_what_was_compared(here: Path) -> None:
+def test_the_manifest_contains_the_comparison(here: Path) -> None:
     facts = json.loads((here / "manifest.json").read_text())
     assert facts["compared"]["pnet"] < 1e-4
     assert facts["compared"]["embedder"] > 0.9999
@@ -125,14 +125,14 @@ def test_synthetic_weights_are_the_same_every_time(here: Path, state: dict[str, 
     assert weights.state_digest(tensors) == digest
 
 
-def test_ensure_takes_what_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ensure_returns_an_installed_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder, "build", lambda *_, **__: pytest.fail("it was built again"))
     assert builder.ensure("synthetic").path == here
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_weights_from_a_file(here: Path, state: dict[str, Any], tmp_path: Path) -> None:
-    """The course hands out a trace: its tensors make the very network that it is one of."""
+    """A trace, which the course distributes, has the tensors of the network that was traced."""
     network = reference.embedder(state)
     file = tmp_path / "resnetV1.pt"
     torch.jit.trace(network, torch.zeros(1, 3, 160, 160)).save(str(file))
@@ -151,7 +151,7 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     assert store.installed() == []
 
 
-def test_weights_that_are_not_there() -> None:
+def test_unknown_weights() -> None:
     assert "vggface2, casia-webface, synthetic or a file" in str(error("build", "--weights", "vgg"))
 
 

@@ -1,4 +1,4 @@
-"""Weights: the download against a local server, and files from elsewhere."""
+"""Weights: downloads from a local server, and files of the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, with ranges; `break_after` ends that many connections half-way."""
+    """Serves CONTENT, with ranges; interrupts the first `break_after` connections half-way."""
 
     break_after = 0
     ranges = True
@@ -83,13 +83,13 @@ def release(server: Server) -> Release:
     )
 
 
-def test_downloaded_once(server: Server, release: Release) -> None:
+def test_weights_are_downloaded_once(server: Server, release: Release) -> None:
     assert fetch(release).read_bytes() == CONTENT
     assert fetch(release) == release.file
     assert server.requests == [None]
 
 
-def test_a_broken_connection_goes_on_where_it_stopped(server: Server, release: Release) -> None:
+def test_an_interrupted_download_is_resumed(server: Server, release: Release) -> None:
     server.break_after = 2
     waited: list[float] = []
     assert fetch(release, sleep=waited.append).read_bytes() == CONTENT
@@ -98,7 +98,7 @@ def test_a_broken_connection_goes_on_where_it_stopped(server: Server, release: R
     assert waited == [1.0, 2.0]
 
 
-def test_a_later_run_goes_on_too(server: Server, release: Release) -> None:
+def test_a_later_run_resumes_the_download(server: Server, release: Release) -> None:
     partial = release.file.with_suffix(".part")
     partial.parent.mkdir(parents=True)
     partial.write_bytes(CONTENT[:1000])
@@ -107,7 +107,7 @@ def test_a_later_run_goes_on_too(server: Server, release: Release) -> None:
     assert not partial.exists()
 
 
-def test_a_server_without_ranges_begins_again(server: Server, release: Release) -> None:
+def test_a_download_without_ranges_starts_again(server: Server, release: Release) -> None:
     server.ranges = False
     partial = release.file.with_suffix(".part")
     partial.parent.mkdir(parents=True)
@@ -115,9 +115,7 @@ def test_a_server_without_ranges_begins_again(server: Server, release: Release) 
     assert fetch(release).read_bytes() == CONTENT
 
 
-def test_it_gives_up_after_a_few_attempts_and_keeps_what_came(
-    server: Server, release: Release
-) -> None:
+def test_the_partial_file_is_kept_after_the_last_attempt(server: Server, release: Release) -> None:
     server.break_after = 99
     waited: list[float] = []
     with pytest.raises(ModelError, match="could not be downloaded"):
@@ -130,7 +128,7 @@ def test_it_gives_up_after_a_few_attempts_and_keeps_what_came(
 @pytest.mark.parametrize(
     "change", [{"sha256": "0" * 64}, {"size": len(CONTENT) - 1}], ids=["digest", "size"]
 )
-def test_another_file_is_refused_and_removed(release: Release, change: dict[str, Any]) -> None:
+def test_another_file_is_rejected_and_deleted(release: Release, change: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="was not the published vggface2"):
         fetch(replace(release, **change))
     assert list(release.file.parent.iterdir()) == []
@@ -144,7 +142,7 @@ def test_a_damaged_file_in_the_cache_is_found(release: Release) -> None:
     assert fetch(release).read_bytes() == CONTENT
 
 
-def test_without_a_published_digest_the_servers_length_holds(
+def test_without_a_published_digest_the_servers_length_is_checked(
     server: Server, release: Release
 ) -> None:
     server.break_after = 1
@@ -152,7 +150,7 @@ def test_without_a_published_digest_the_servers_length_holds(
     assert found.read_bytes() == CONTENT
 
 
-def test_no_network_names_url_file_and_the_way_out(release: Release) -> None:
+def test_an_error_without_a_network_names_url_and_file(release: Release) -> None:
     def unreachable(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("Name or service not known")
 
@@ -163,7 +161,7 @@ def test_no_network_names_url_file_and_the_way_out(release: Release) -> None:
     assert "--weights synthetic" in str(caught.value.hint)
 
 
-def test_an_error_answer(server: Server, release: Release) -> None:
+def test_an_error_response(server: Server, release: Release) -> None:
     server.status = 503
     with pytest.raises(ModelError, match="the server answers 503"):
         fetch(release)
@@ -196,7 +194,7 @@ def test_a_full_disk(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not release.file.exists()
 
 
-def test_the_published_ones() -> None:
+def test_the_published_releases() -> None:
     vggface2 = weights.RELEASES["vggface2"]
     assert vggface2.size == 111_898_327
     assert vggface2.url.endswith("/20180402-114759-vggface2.pt")
@@ -239,7 +237,7 @@ def test_tensors_of_a_file(tmp_path: Path, write: Callable[[Path, torch.nn.Modul
 
 
 class Evil:
-    """Runs code where it is unpickled without restraint."""
+    """Executes code when an unrestricted unpickler reads it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("raise SystemExit('the file was executed')",))
@@ -262,14 +260,14 @@ def test_an_archive_executes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"hello" * 100, CONTENT[:5000]])
-def test_files_that_are_no_weights(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_weights(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "weights.pt"
     file.write_bytes(content)
     with pytest.raises(ModelError):
         archive.read_state(file)
 
 
-def test_other_things_that_torch_saves(tmp_path: Path) -> None:
+def test_other_objects_that_torch_saves(tmp_path: Path) -> None:
     for thing in ([torch.zeros(3)], {}, {"epoch": 3}):
         torch.save(thing, tmp_path / "thing.pt")
         with pytest.raises(ModelError):
