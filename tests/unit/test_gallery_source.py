@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+from lambda_src import log
 from lambda_src.aws import AwsError
 from lambda_src.gallery.loading import load
 from lambda_src.gallery.matching import GalleryFormatError
@@ -73,6 +74,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def no_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log lines without the invocation that an earlier test began."""
+    monkeypatch.setattr(log, "_invocation", {})
 
 
 @pytest.fixture
