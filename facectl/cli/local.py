@@ -118,7 +118,7 @@ def status(json: Json = False) -> None:
             out.print("The local cloud is not running; `facectl local up` starts it")
         raise typer.Exit(ExitCode.CLOUD)
     if not json:
-        answers = "answers" if cloud.healthy() else "does not answer"
+        answers = "answers" if cloud.healthy() else "does not answer within 2 s"
         out.print(f"The local cloud {answers} at {cloud.endpoint_url}", soft_wrap=True)
         out.print(
             f"process {cloud.pid}, {process.workers()} workers, log {log_file()}", soft_wrap=True
