@@ -88,6 +88,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
     assert empty["restored"]["problems"] == []
 
 
+@pytest.mark.slow
 def test_the_deployment_works_at_another_port(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     port = free_port()
@@ -98,6 +99,7 @@ def test_the_deployment_works_at_another_port(cloud: Facectl, portrait: Path) ->
     assert name_of(cloud, portrait) == "Ada"
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_deployment_is_restored_and_possible_loss_reported(
     cloud: Facectl, portrait: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_after_a_kill_the_deployment_is_restored_and_possible_loss_reported(
     assert name_of(cloud, portrait) == "Ada"
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_moved_away_and_deploy_repairs_it(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     services = cloud.home / "state" / "local" / "state" / "services"
