@@ -1,4 +1,4 @@
-"""A pipeline in this process, with stalls of known length at known places."""
+"""A pipeline in this process, with delays of known length in known stages."""
 
 from __future__ import annotations
 

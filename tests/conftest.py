@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, credentials that open nothing, a worker to run on."""
+"""For every test: a home folder, fake credentials, limits against hanging, scheduling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `local up` restores after `local down`, with the real functions."""
+"""What `local up` restores after `local down`, a kill or damage, with the real functions."""
 
 from __future__ import annotations
 
@@ -54,15 +54,13 @@ def answers(cloud: Facectl) -> list[str]:
 
 
 def name_of(cloud: Facectl, photo: Path) -> str:
-    """The pipeline's result for a photograph."""
+    """The pipeline's answer to a photograph."""
     out = cloud.home / "results.jsonl"
     cloud("send", photo, "--out", out)
     return str(json.loads(out.read_text().splitlines()[-1])["result"])
 
 
-def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
-    cloud: Facectl, portrait: Path
-) -> None:
+def test_down_and_up_keep_deployment_gallery_and_messages(cloud: Facectl, portrait: Path) -> None:
     waiting = [json.dumps({"request_id": each, "result": "Unknown"}) for each in ("r1", "r2")]
     put_answers(cloud, waiting)
     before = cloud.json("local", "status")["port"]
@@ -77,7 +75,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
     assert cloud("deploy").stdout.startswith("Nothing to change")
     assert name_of(cloud, portrait) == "Ada"
     local = cloud.home / "state" / "local"
-    # No other user can read the saved state and the folder of the other files.
+    # What is kept, and the folder of everything else: nobody else can look into it.
     for file in (local, *(local / "state").rglob("*")):
         assert file.stat().st_mode & 0o077 == 0, file
 
@@ -89,7 +87,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
 
 
 @pytest.mark.slow
-def test_the_deployment_works_at_another_port(cloud: Facectl, portrait: Path) -> None:
+def test_up_on_another_port_keeps_the_deployment(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     port = free_port()
     moved = cloud.json("local", "up", "--port", port)
@@ -100,7 +98,7 @@ def test_the_deployment_works_at_another_port(cloud: Facectl, portrait: Path) ->
 
 
 @pytest.mark.slow
-def test_after_a_kill_the_deployment_is_restored_and_possible_loss_reported(
+def test_up_after_a_kill_restores_the_deployment_and_says_what_may_be_lost(
     cloud: Facectl, portrait: Path
 ) -> None:
     process = psutil.Process(cloud.json("local", "status")["pid"])
@@ -114,7 +112,9 @@ def test_after_a_kill_the_deployment_is_restored_and_possible_loss_reported(
 
 
 @pytest.mark.slow
-def test_a_damaged_file_is_moved_away_and_deploy_repairs_it(cloud: Facectl, portrait: Path) -> None:
+def test_a_damaged_state_file_is_moved_away_and_deploy_recreates_its_resources(
+    cloud: Facectl, portrait: Path
+) -> None:
     cloud("local", "down")
     services = cloud.home / "state" / "local" / "state" / "services"
     for name in ("lambda.json", "s3.json"):
