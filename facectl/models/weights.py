@@ -1,8 +1,4 @@
-"""Downloads pretrained weights once, verifies them, and keeps them in the user's cache.
-
-An interrupted download is resumed, also by a later run. `pooch` can't do that: its
-HTTPDownloader overwrites the file and sends no `Range` header.
-"""
+"""Pretrained weights: downloaded once, verified, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -23,6 +19,7 @@ from facectl.errors import ModelError
 from lambda_src.vision.store import file_digest
 
 _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+# Downloaded without pooch, which sends no `Range` header and so can't resume a download.
 _ATTEMPTS = 4
 _BLOCK = 1 << 18
 _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean nothing)"
@@ -30,7 +27,7 @@ _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean no
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A published weights file; `size` and `sha256` are None if they are not published."""
+    """A published weights file. `size` and `sha256` are None where no one vouches for them."""
 
     name: str
     url: str
@@ -39,7 +36,7 @@ class Release:
 
     @property
     def file(self) -> Path:
-        """The path of the download, where it can also be placed by hand."""
+        """Where the download is kept, and where it may be put by hand."""
         return paths.cache_dir() / "weights" / self.url.rsplit("/", 1)[1]
 
 
@@ -50,9 +47,9 @@ RELEASES = {
         111_898_327,
         "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
     ),
-    # Neither facenet-pytorch nor its release publishes a digest of this file. The
-    # download must have the length that the server announces, its tensors must fit
-    # the network, and the manifest records the digest.
+    # Neither facenet-pytorch nor its release states a digest of this file. The
+    # download is held to the length that the server announces, its tensors have
+    # to fit the network, and the digest goes into the manifest.
     "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
 }
 
@@ -63,9 +60,10 @@ def fetch(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The verified weights file, downloaded if it is not in the cache.
+    """The verified weights file, downloaded first where it is not in the cache.
 
-    Raises ModelError without a network, on a full disk, and if the file is not the
+    A broken download goes on where it stopped, also in a later run. Raises
+    ModelError without network, without space, and for a file that is not the
     published one.
     """
     target = release.file
@@ -107,14 +105,14 @@ def _broken(client: httpx.Client, release: Release, partial: Path) -> httpx.Tran
 
 
 def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
-    """Download the rest of the partial file."""
+    """Fetch what is missing of the partial file."""
     have = partial.stat().st_size if partial.exists() else 0
     if release.size is not None and have == release.size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     with client.stream("GET", release.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # The partial file is longer than the server's, so it is another file's.
+            # More is there than the server has: it can't be a part of this file.
             partial.unlink()
             raise httpx.RemoteProtocolError("the kept part does not belong to the file")
         if response.is_error:
@@ -156,7 +154,7 @@ def _verify(release: Release, file: Path) -> None:
     file.unlink()
     raise ModelError(
         f"{file} was not the published {release.name} ({size} bytes, sha256 {digest}) "
-        f"and has been deleted: {release.url} should have {release.size} bytes "
+        f"and has been removed: {release.url} should have {release.size} bytes "
         f"and sha256 {release.sha256}",
         hint=f"facectl models build --weights {release.name}",
     )
@@ -165,7 +163,7 @@ def _verify(release: Release, file: Path) -> None:
 def _unreachable(release: Release, error: object) -> ModelError:
     return ModelError(
         f"The {release.name} weights could not be downloaded from {release.url}: {error}. "
-        f"You can also copy the file from another computer to {release.file}",
+        f"With the file from another computer, put it at {release.file}",
         hint=_OFFLINE,
     )
 
@@ -173,14 +171,14 @@ def _unreachable(release: Release, error: object) -> ModelError:
 def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
     what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
     return ModelError(
-        f"The {release.name} weights could not be written to {partial.parent}: {what}. "
-        "The downloaded part is kept",
-        hint=f"free disk space, then: facectl models build --weights {release.name}",
+        f"The {release.name} weights could not be kept at {partial.parent}: {what}. "
+        "What was downloaded stays there and is not fetched again",
+        hint=f"make room, then: facectl models build --weights {release.name}",
     )
 
 
 def state_digest(state: dict[str, bytes]) -> str:
-    """The sha256 of named tensors' bytes, for weights that are not in a file."""
+    """The sha256 of named tensors' bytes, for weights that never were a file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode() + b"\0" + state[name])
