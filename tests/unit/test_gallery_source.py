@@ -260,6 +260,7 @@ def test_a_large_version_delays_no_batch(
     assert source._fetcher is not None
     assert source._fetcher.is_alive()
     bucket.part_gate.set()
+    finished(source)
 
 
 def test_a_slow_check_delays_a_batch_once_by_half_a_second(
@@ -274,6 +275,7 @@ def test_a_slow_check_delays_a_batch_once_by_half_a_second(
     assert source.current().names == ("Ada",)
     assert waits.seconds == [0.5]
     bucket.gate.set()
+    finished(source)
 
 
 @pytest.mark.parametrize(
@@ -463,6 +465,7 @@ def test_a_large_download_is_not_waited_for(
     assert source._fetcher is not None
     assert source._fetcher.daemon
     bucket.part_gate.set()
+    finished(source)
 
 
 def test_a_large_first_gallery_is_waited_for(
