@@ -1,4 +1,4 @@
-"""`facectl local`: the local cloud's process."""
+"""`facectl local`: start, stop and show the local cloud."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facectl.local.settings import DEFAULT_PORT, log_file
 
 if TYPE_CHECKING:
     from facectl.local.process import LocalCloud
-    from facectl.local.restore import Restored
+    from facectl.local.state import Restored
 
 app = typer.Typer(
     name="local",
@@ -30,14 +30,14 @@ def up(
             "--port",
             min=1,
             max=65535,
-            help=f"Port on 127.0.0.1; the one of the last run, else {DEFAULT_PORT}.",
+            help=f"Port on 127.0.0.1; default: that of the last run, at first {DEFAULT_PORT}.",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Start the local cloud in the background, with all that it had when it was ended.
+    """Start the local cloud in the background and restore its last state.
 
-    What could not be restored is named, with the command that makes it again.
+    What can't be restored is listed, with the command that creates it again.
 
     [bold]Examples[/bold]
 
@@ -47,8 +47,8 @@ def up(
     """
     from facectl.local import process
 
-    with err.status("Starting the local cloud"):
-        cloud, restored = process.ensure(port)
+    with err.status("Starting the local cloud") as status:
+        cloud, restored = process.ensure(port, progress=status.update)
     started = restored is not None
     if json:
         report = {} if restored is None else {"restored": restored.as_dict()}
@@ -57,17 +57,20 @@ def up(
     what = "started" if started else "is already running"
     out.print(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})", soft_wrap=True)
     if restored is not None:
-        _tell(restored)
+        _print_restored(restored)
 
 
 @app.command()
 def down(
     forget: Annotated[
-        bool, typer.Option("--forget", help="Delete what was deployed there; 'up' starts empty.")
+        bool,
+        typer.Option(
+            "--forget", help="Delete all deployments there and their records; 'up' starts empty."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """End the local cloud and every function it runs; `facectl local up` has all of it again.
+    """Stop the local cloud and its functions; `facectl local up` restores them.
 
     Deployments, the published gallery and waiting messages are saved.
 
@@ -79,20 +82,24 @@ def down(
     """
     from facectl.local import process
 
-    with err.status("Ending the local cloud"):
-        ended = process.down(forget=forget)
+    deployments = process.deployments() if forget else []
+    for each in deployments:
+        err.print(f"Deleting deployment {each.key} and its record", soft_wrap=True, markup=False)
+    with err.status("Stopping the local cloud"):
+        stopped = process.forget() if forget else process.down()
     if json:
-        print_json({"processes_ended": ended, "forgotten": forget})
+        keys = [each.key.name for each in deployments]
+        print_json({"processes_ended": stopped, "forgotten": forget, "deployments": keys})
         return
-    what = "1 process" if ended == 1 else f"{ended} processes"
-    out.print(f"The local cloud ended, {what}" if ended else "No local cloud runs")
+    what = "1 process" if stopped == 1 else f"{stopped} processes"
+    out.print(f"The local cloud stopped, {what}" if stopped else "The local cloud was not running")
     if forget:
         out.print("What was deployed there is deleted")
 
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show whether the local cloud runs, and where; the exit code is 4 where it does not.
+    """Show whether the local cloud runs, and at which address; exit code 4 if it does not run.
 
     [bold]Examples[/bold]
 
@@ -111,17 +118,17 @@ def status(json: Json = False) -> None:
             out.print("The local cloud is not running; `facectl local up` starts it")
         raise typer.Exit(ExitCode.CLOUD)
     if not json:
-        answers = "answers" if cloud.healthy() else "does not answer"
+        answers = "answers" if cloud.healthy() else "does not answer within 2 s"
         out.print(f"The local cloud {answers} at {cloud.endpoint_url}", soft_wrap=True)
         out.print(
             f"process {cloud.pid}, {process.workers()} workers, log {log_file()}", soft_wrap=True
         )
 
 
-def _tell(restored: Restored) -> None:
-    """What is there again on stdout, what is not on stderr."""
+def _print_restored(restored: Restored) -> None:
+    """Print what is restored on stdout, and what is not on stderr."""
     if restored.now:
-        out.print(f"There again: {len(restored.now)} resources, {restored.messages} messages")
+        out.print(f"Restored: {len(restored.now)} resources, {restored.messages} messages")
     for problem in restored.problems():
         err.print(problem, soft_wrap=True, markup=False)
     for command in restored.commands():

@@ -1,4 +1,4 @@
-"""`facectl models`: build the networks, list them, find them, check them."""
+"""`facectl models`: build, list, find and verify models."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="models",
     no_args_is_help=True,
-    help="Build, list and check the networks that detect and recognise faces.",
+    help="Build, list and verify the networks that detect and recognise faces.",
 )
 
 Name = Annotated[
     str | None,
-    typer.Argument(help="Name or space of a model; without it the one built last."),
+    typer.Argument(help="Name or embedding space of a model; default: the one built last."),
 ]
 
 
@@ -35,7 +35,7 @@ def build(
         ),
     ] = "vggface2",
     preprocessing: Annotated[
-        str, typer.Option(help="facenet, or cse546 for galleries made the course's way.")
+        str, typer.Option(help="facenet; or cse546, for galleries made with the course's code.")
     ] = "facenet",
     json: Json = False,
 ) -> None:
@@ -49,9 +49,9 @@ def build(
 
     facectl models build --weights resnetV1.pt --preprocessing cse546
     """
-    from facectl import models
+    from facectl.models import builder
 
-    model = models.build(weights, preprocessing)
+    model = builder.build(weights, preprocessing, step=err.status)
     if json:
         print_json(_facts(model))
         return
@@ -99,9 +99,9 @@ def path(name: Name = None) -> None:
 
     facectl models path vggface2-facenet
     """
-    from facectl import models
+    from facectl.models import store
 
-    model = models.find(name)
+    model = store.find(name)
     _warn(model)
     out.print(str(model.path), soft_wrap=True)
 
@@ -116,15 +116,14 @@ def verify(name: Name = None, json: Json = False) -> None:
 
     facectl models verify vggface2-facenet
     """
-    from facectl import models
+    from facectl.models import store
 
-    model = models.find(name)
-    models.verify(model)
+    model = store.find(name)
     if json:
         print_json(_facts(model))
         return
     _warn(model)
-    out.print(f"{model.path.name}: every file is as it was built", soft_wrap=True)
+    out.print(f"{model.path.name}: every file is intact", soft_wrap=True)
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -142,6 +141,6 @@ def _warn(model: Model) -> None:
     if model.synthetic:
         err.print(
             "[yellow]Synthetic weights:[/yellow] this model was never trained, "
-            "so the names it gives mean nothing",
+            "so its names mean nothing",
             soft_wrap=True,
         )
