@@ -1,4 +1,4 @@
-"""`facectl local`: the local cloud's process."""
+"""`facectl local`: start and stop the local cloud."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facectl.cli.options import Json
-from facectl.console import err, out, print_json
-from facectl.local.settings import DEFAULT_PORT, log_file
+from facectl.cli.options import Json, LocalPort
+from facectl.console import err, note, print_json, say
+from facectl.local.settings import log_file
 
 if TYPE_CHECKING:
     from facectl.local.process import LocalCloud
@@ -18,26 +18,18 @@ app = typer.Typer(
     name="local",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="The local cloud: an AWS on this computer, without an account.",
+    help="The local cloud: AWS emulated on this computer, without an account.",
 )
 
 
 @app.command()
 def up(
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port",
-            min=1,
-            max=65535,
-            help=f"Port on 127.0.0.1; the one of the last run, else {DEFAULT_PORT}.",
-        ),
-    ] = None,
+    port: LocalPort = None,
     json: Json = False,
 ) -> None:
-    """Start the local cloud in the background, with all that it had when it was ended.
+    """Start the local cloud in the background, and restore what it had when it was stopped.
 
-    What could not be restored is named, with the command that makes it again.
+    Prints what could not be restored, with the command that creates it again.
 
     [bold]Examples[/bold]
 
@@ -55,7 +47,7 @@ def up(
         print_json({**_facts(cloud), "started": started, **report})
         return
     what = "started" if started else "is already running"
-    out.print(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})", soft_wrap=True)
+    say(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})")
     if restored is not None:
         _tell(restored)
 
@@ -63,13 +55,14 @@ def up(
 @app.command()
 def down(
     forget: Annotated[
-        bool, typer.Option("--forget", help="Delete what was deployed there; 'up' starts empty.")
+        bool,
+        typer.Option("--forget", help="Delete what was deployed there: the next start is empty."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """End the local cloud and every function it runs; `facectl local up` has all of it again.
+    """Stop the local cloud and every function it runs; `facectl local up` restores it.
 
-    Deployments, the published gallery and waiting messages are saved.
+    Saves deployments, the published gallery and waiting messages.
 
     [bold]Examples[/bold]
 
@@ -85,14 +78,14 @@ def down(
         print_json({"processes_ended": ended, "forgotten": forget})
         return
     what = "1 process" if ended == 1 else f"{ended} processes"
-    out.print(f"The local cloud ended, {what}" if ended else "No local cloud runs")
+    say(f"The local cloud ended, {what}" if ended else "No local cloud runs")
     if forget:
-        out.print("What was deployed there is deleted")
+        say("What was deployed there is deleted")
 
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show whether the local cloud runs, and where; the exit code is 4 where it does not.
+    """Show whether the local cloud runs, and where; the exit code is 4 if it does not run.
 
     [bold]Examples[/bold]
 
@@ -108,24 +101,22 @@ def status(json: Json = False) -> None:
         print_json({"running": False} if cloud is None else _facts(cloud))
     if cloud is None:
         if not json:
-            out.print("The local cloud is not running; `facectl local up` starts it")
+            say("The local cloud is not running; `facectl local up` starts it")
         raise typer.Exit(ExitCode.CLOUD)
     if not json:
         answers = "answers" if cloud.healthy() else "does not answer"
-        out.print(f"The local cloud {answers} at {cloud.endpoint_url}", soft_wrap=True)
-        out.print(
-            f"process {cloud.pid}, {process.workers()} workers, log {log_file()}", soft_wrap=True
-        )
+        say(f"The local cloud {answers} at {cloud.endpoint_url}")
+        say(f"process {cloud.pid}, {process.workers()} workers, log {log_file()}")
 
 
 def _tell(restored: Restored) -> None:
-    """What is there again on stdout, what is not on stderr."""
+    """Print the restored resources on stdout, the others on stderr."""
     if restored.now:
-        out.print(f"There again: {len(restored.now)} resources, {restored.messages} messages")
+        say(f"Restored: {len(restored.now)} resources, {restored.messages} messages")
     for problem in restored.problems():
-        err.print(problem, soft_wrap=True, markup=False)
+        note(problem)
     for command in restored.commands():
-        err.print(f"Run: {command}", soft_wrap=True, markup=False)
+        note(f"Run: {command}")
 
 
 def _facts(cloud: LocalCloud) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`facectl models`: build the networks, list them, find them, check them."""
+"""`facectl models`: build, list, locate and verify models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from facectl.cli.options import Json
-from facectl.console import err, out, print_json
+from facectl.cli.options import InstalledModel, Json, Weights
+from facectl.console import err, note, out, print_json, say, warn
 
 if TYPE_CHECKING:
     from lambda_src.vision.store import Model
@@ -16,26 +16,18 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="models",
     no_args_is_help=True,
-    help="Build, list and check the networks that detect and recognise faces.",
+    help="Build, list and verify the networks that detect and recognize faces.",
 )
-
-Name = Annotated[
-    str | None,
-    typer.Argument(help="Name or space of a model; without it the one built last."),
-]
 
 
 @app.command()
 def build(
-    weights: Annotated[
+    weights: Weights = "vggface2",
+    preprocessing: Annotated[
         str,
         typer.Option(
-            help="vggface2, casia-webface, synthetic (untrained), "
-            "or a FILE with a state dict or a trace."
+            "--preprocessing", help="facenet, or cse546 for galleries made the course's way."
         ),
-    ] = "vggface2",
-    preprocessing: Annotated[
-        str, typer.Option(help="facenet, or cse546 for galleries made the course's way.")
     ] = "facenet",
     json: Json = False,
 ) -> None:
@@ -55,9 +47,9 @@ def build(
     if json:
         print_json(_facts(model))
         return
-    err.print(f"Built {model.path.name}: every network agrees with facenet-pytorch")
+    note(f"Built {model.path.name}: every network agrees with facenet-pytorch")
     _warn(model)
-    out.print(str(model.path), soft_wrap=True)
+    say(str(model.path))
 
 
 @app.command("list")
@@ -86,11 +78,11 @@ def list_models(json: Json = False) -> None:
     else:
         err.print("No model is installed. Next: [bold]facectl models build[/bold]")
     for reason in store.damaged().values():
-        err.print(f"[yellow]Damaged:[/yellow] {reason}", soft_wrap=True)
+        warn(f"Damaged: {reason}")
 
 
 @app.command()
-def path(name: Name = None) -> None:
+def path(name: InstalledModel = None) -> None:
     """Print the folder of an installed model.
 
     [bold]Examples[/bold]
@@ -103,11 +95,11 @@ def path(name: Name = None) -> None:
 
     model = models.find(name)
     _warn(model)
-    out.print(str(model.path), soft_wrap=True)
+    say(str(model.path))
 
 
 @app.command()
-def verify(name: Name = None, json: Json = False) -> None:
+def verify(name: InstalledModel = None, json: Json = False) -> None:
     """Compare every file of an installed model with its sha256.
 
     [bold]Examples[/bold]
@@ -124,7 +116,7 @@ def verify(name: Name = None, json: Json = False) -> None:
         print_json(_facts(model))
         return
     _warn(model)
-    out.print(f"{model.path.name}: every file is as it was built", soft_wrap=True)
+    say(f"{model.path.name}: every file is as it was built")
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -140,8 +132,4 @@ def _facts(model: Model) -> dict[str, Any]:
 
 def _warn(model: Model) -> None:
     if model.synthetic:
-        err.print(
-            "[yellow]Synthetic weights:[/yellow] this model was never trained, "
-            "so the names it gives mean nothing",
-            soft_wrap=True,
-        )
+        warn("Synthetic weights: this model was never trained, so the names it gives mean nothing")

@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facectl.errors import GalleryError, InputError
+from facectl.errors import GalleryError, InputError, ModelError
 from facectl.gallery.changes import EmbeddingSpace, Enrolled, GallerySettings, Reference
 from facectl.gallery.enrollment import FaceEncoder, Progress, reference_of
 from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
 from facectl.gallery.store import Store
+from facectl.models.store import find
+from facectl.models.weights import RELEASES
+from lambda_src.vision.store import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,3 +264,30 @@ def plan_local(asu_id: str, space: EmbeddingSpace) -> Rebuild | None:
         return plan(store, space) if needed(store, space.id) else None
     finally:
         store.close()
+
+
+def model_of(space: EmbeddingSpace, version: int) -> Model:
+    """The installed model of a version's embedding space; raises ModelError."""
+    try:
+        return find(space.id)
+    except ModelError as error:
+        raise ModelError(
+            f"version {version} of the gallery is of model {space}, embedding space {space.id}: "
+            f"{error}",
+            hint=_build_command(space),
+        ) from error
+
+
+def _build_command(space: EmbeddingSpace) -> str:
+    """The command that builds the model of a space, as far as it is known."""
+    digest, _, preprocessing = space.id.partition("/")
+    weights = (space.model or "").removesuffix(f"-{preprocessing}")
+    for name, release in RELEASES.items():
+        if digest == release.sha256:
+            weights = name
+    if space.synthetic:
+        weights = "synthetic"
+    note = ""
+    if weights not in (*RELEASES, "synthetic"):
+        weights, note = "FILE", f"   with the weights file of sha256 {digest}"
+    return f"facectl models build --weights {weights} --preprocessing {preprocessing}{note}"

@@ -196,7 +196,7 @@ def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None
     up = run(app, ["local", "up"])
     assert up.exit_code == 0
     assert f"http://127.0.0.1:{port}" in up.stdout
-    assert "There again: 1 resources, 0 messages" in up.stdout
+    assert "Restored: 1 resources, 0 messages" in up.stdout
     assert "was not ended by 'facectl local down': its queues and logs are as they" in up.stderr
     assert len(clients().sqs.list_queues()["QueueUrls"]) == 1
 

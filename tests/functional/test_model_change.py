@@ -12,12 +12,12 @@ from test_deploy_command import FIRST, built, cloud, facectl
 from test_gallery_publish import served
 
 from facectl.aws import Clients
-from facectl.cli.gallery.rebuild import model_of
 from facectl.deploy import deployer
 from facectl.errors import CloudError, GalleryError, ModelError
 from facectl.gallery import photographs, publish
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import EncodedPhotograph
+from facectl.gallery.rebuild import model_of
 from facectl.gallery.store import Store
 from facectl.models import store as models
 from lambda_src.vision.store import NETWORKS, Model

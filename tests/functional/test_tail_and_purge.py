@@ -60,7 +60,7 @@ def test_tail_leaves_what_is_no_result_and_says_so(pipeline: Pipeline) -> None:
     put(pipeline, 1)
     done = run("tail", "--timeout", 2)
     assert len(done.stdout.splitlines()) == 1
-    assert "1 messages there are no results; they were left alone.\n" in done.stderr
+    assert "1 messages on the queue are not results; they were not removed.\n" in done.stderr
     assert pipeline.left() == ["not json"]
 
 
@@ -239,7 +239,7 @@ def test_on_aws_it_asks_first(aws: Deployment) -> None:
     assert Purge(Clients(aws)).counts(aws.names.response_queue).visible == 1
     agreed = run("purge", "--yes")
     assert agreed.exit_code == 0, agreed.output
-    assert "send after that" in agreed.stderr
+    assert "wait before sending" in agreed.stderr
     assert Purge(Clients(aws)).counts(aws.names.response_queue).total == 0
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from facectl.cli.gallery import shared
 from facectl.cli.options import Json, changes_deployment
-from facectl.console import err, out, print_json
+from facectl.console import err, out, print_json, say
 from facectl.context import Deployment
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
             table.add_row(Text(name), str(photographs), str(problems.count(name) or ""))
         out.print(table)
         if len(outcome.enrolled) > _SHOWN:
-            out.print(f"… and {len(outcome.enrolled) - _SHOWN} more")
+            say(f"… and {len(outcome.enrolled) - _SHOWN} more")
     who = next(iter(outcome.enrolled)) if len(outcome.enrolled) == 1 else "people"
     parts = [f"Enrolled {who} from {count} photograph(s)."] if count else []
     if outcome.unchanged:

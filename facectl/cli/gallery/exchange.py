@@ -21,10 +21,14 @@ def import_(
         Path | None, typer.Argument(help="A .pt or .npz file, or a FOLDER/NAME/… of photographs.")
     ] = None,
     preprocessing: Annotated[
-        str | None, typer.Option(help="Preprocessing of its faces: facenet or cse546.")
+        str | None,
+        typer.Option("--preprocessing", help="Preprocessing of its faces: facenet or cse546."),
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="Weights of its model: a release, an installed model or a file.")
+        str,
+        typer.Option(
+            "--weights", help="Weights of its model: a release, an installed model or a file."
+        ),
     ] = "vggface2",
     published: Annotated[
         bool, typer.Option("--published", help="Import the deployment's published gallery.")
