@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from gallery_data import FakeFaceEncoder, photo, unit
+from published_gallery import served
 from test_deploy_command import FIRST, built, cloud, facectl
-from test_gallery_publish import served
 
 from facectl.aws import Clients
 from facectl.deploy import deployer
