@@ -1,4 +1,4 @@
-"""`facectl demo`: the whole pipeline on this computer, with a clip and a portrait."""
+"""`facectl demo`: run the whole pipeline on this computer, with a generated clip."""
 
 from __future__ import annotations
 

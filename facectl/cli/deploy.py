@@ -22,7 +22,7 @@ def deploy(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Name or space of an installed model; default: the one built last."
+            "--model", help="Name or embedding space of a model; default: the one built last."
         ),
     ] = None,
     memory: Annotated[

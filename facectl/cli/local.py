@@ -1,4 +1,4 @@
-"""`facectl local`: start and stop the local cloud."""
+"""`facectl local`: start, stop and show the local cloud."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def up(
     port: LocalPort = None,
     json: Json = False,
 ) -> None:
-    """Start the local cloud in the background, and restore what it had when it was stopped.
+    """Start the local cloud in the background and restore its last state.
 
-    Prints what could not be restored, with the command that creates it again.
+    What can't be restored is listed, with the command that creates it again.
 
     [bold]Examples[/bold]
 
@@ -49,7 +49,7 @@ def up(
     what = "started" if started else "is already running"
     say(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})")
     if restored is not None:
-        _tell(restored)
+        _print_restored(restored)
 
 
 @app.command()
@@ -60,9 +60,9 @@ def down(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Stop the local cloud and every function it runs; `facectl local up` restores it.
+    """Stop the local cloud and its functions; `facectl local up` restores them.
 
-    Saves deployments, the published gallery and waiting messages.
+    Deployments, the published gallery and waiting messages are saved.
 
     [bold]Examples[/bold]
 
@@ -85,7 +85,7 @@ def down(
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show whether the local cloud runs, and where; the exit code is 4 if it does not run.
+    """Show whether the local cloud runs, and at which address; exit code 4 if it does not run.
 
     [bold]Examples[/bold]
 
@@ -109,8 +109,8 @@ def status(json: Json = False) -> None:
         say(f"process {cloud.pid}, {process.workers()} workers, log {log_file()}")
 
 
-def _tell(restored: Restored) -> None:
-    """Print the restored resources on stdout, the others on stderr."""
+def _print_restored(restored: Restored) -> None:
+    """Print what is restored on stdout, and what is not on stderr."""
     if restored.now:
         say(f"Restored: {len(restored.now)} resources, {restored.messages} messages")
     for problem in restored.problems():

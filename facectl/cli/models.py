@@ -1,4 +1,4 @@
-"""`facectl models`: build, list, locate and verify models."""
+"""`facectl models`: build, list, find and verify models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build(
     preprocessing: Annotated[
         str,
         typer.Option(
-            "--preprocessing", help="facenet, or cse546 for galleries made the course's way."
+            "--preprocessing", help="facenet; or cse546, for galleries made with the course's code."
         ),
     ] = "facenet",
     json: Json = False,
@@ -116,7 +116,7 @@ def verify(name: InstalledModel = None, json: Json = False) -> None:
         print_json(_facts(model))
         return
     _warn(model)
-    say(f"{model.path.name}: every file is as it was built")
+    say(f"{model.path.name}: every file is intact")
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -132,4 +132,4 @@ def _facts(model: Model) -> dict[str, Any]:
 
 def _warn(model: Model) -> None:
     if model.synthetic:
-        warn("Synthetic weights: this model was never trained, so the names it gives mean nothing")
+        warn("Synthetic weights: this model was never trained, so its names mean nothing")

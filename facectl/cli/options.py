@@ -52,7 +52,7 @@ LocalPort = Annotated[
 # Models and galleries.
 InstalledModel = Annotated[
     str | None,
-    typer.Argument(help="Name or space of an installed model; default: the one built last."),
+    typer.Argument(help="Name or embedding space of a model; default: the one built last."),
 ]
 Weights = Annotated[
     str,

@@ -35,7 +35,7 @@ def rebuild(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Name or space of an installed model; default: the deployed one."
+            "--model", help="Name or embedding space of a model; default: the deployed one."
         ),
     ] = None,
     photographs: Annotated[
