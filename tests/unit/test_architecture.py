@@ -1,4 +1,4 @@
-"""The house: one arrow, one door, and what the functions may not import."""
+"""Which package may import which, and which module alone imports a library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def imports(folder: str) -> Iterator[tuple[Path, str]]:
                 yield file.relative_to(ROOT), (node.module or "").partition(".")[0]
 
 
-def test_there_is_something_to_check() -> None:
+def test_imports_are_found() -> None:
     assert len({file for file, _ in imports("lambda_src")}) > 5
     assert len({file for file, _ in imports("facectl")}) > 5
 
@@ -35,17 +35,17 @@ def test_the_functions_do_not_import(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["boto3", "botocore"])
-def test_one_module_makes_clients(package: str) -> None:
+def test_one_module_imports_boto3(package: str) -> None:
     assert {str(file) for file, name in imports("facectl") if name == package} == {"facectl/aws.py"}
 
 
-def test_one_module_knows_the_inference_runtime() -> None:
+def test_one_module_imports_the_inference_runtime() -> None:
     assert {str(file) for file, name in imports("lambda_src") if name == "onnxruntime"} == {
         "lambda_src/vision/sessions.py"
     }
 
 
-def test_torch_is_imported_where_models_are_built() -> None:
+def test_torch_is_imported_only_where_models_are_built() -> None:
     folders = {
         file.parts[1]
         for file, name in imports("facectl")

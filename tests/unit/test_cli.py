@@ -1,4 +1,4 @@
-"""The command line as a whole: help, command reference, errors, and what help imports."""
+"""The command line: help, command reference, errors, and the imports of help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_main_commands_are_there() -> None:
+def test_the_main_commands_exist() -> None:
     expected = {"demo", "deploy", "destroy", "send", "tail", "purge", "context show"}
     assert {f"facectl {name}" for name in expected} <= set(COMMANDS)
 
@@ -36,7 +36,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_stands_in_the_command_reference(name: str) -> None:
+def test_every_command_is_in_the_command_reference(name: str) -> None:
     assert f"\n## {name}\n" in (ROOT / "docs" / "COMMANDS.md").read_text()
 
 
@@ -50,7 +50,7 @@ def test_every_option_has_help(name: str) -> None:
     assert silent == []
 
 
-def test_an_error_says_what_and_what_next_and_has_its_exit_code() -> None:
+def test_an_error_has_a_message_a_hint_and_an_exit_code() -> None:
     done = run("context")
     assert done.returncode == 2
     assert done.stdout == ""

@@ -1,4 +1,4 @@
-"""The demo on a real MiniStack, in the region of the shell, and who takes its place."""
+"""A deployment replaces the demo, and the demo replaces no deployment; on a real MiniStack."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def queues(cloud: Clients) -> list[str]:
     return sorted(url.rpartition("/")[2] for url in found)
 
 
-def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) -> None:
+def test_a_deployment_replaces_the_demo_but_the_demo_replaces_no_deployment(cloud: Clients) -> None:
     assert tags(cloud) == [{"facectl:asu-id": "demo", "facectl:demo": "true"}] * 2
     assert records.known() == [DEMO]
     assert records.read(DEMO).demo
