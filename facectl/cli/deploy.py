@@ -180,7 +180,7 @@ def deploy(
         return
     confirm_removals(plan, yes=yes)
     confirm_replacements(plan.steps, yes=yes)
-    rebuild.embed_for_deploy(plan, asked=model is not None, yes=yes)
+    rebuild.embed_for_deploy(plan, requested=model is not None, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
     with err.status("Waiting for both functions to answer"):

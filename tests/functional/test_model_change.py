@@ -205,7 +205,7 @@ def test_a_model_without_the_option_model_needs_confirmation(people: Path) -> No
     """`deploy` uses the model that was built last, which the user may not expect."""
     refused = facectl("deploy", text="n\n")
     assert isinstance(refused.exception, GalleryError)
-    assert "was not asked for" in str(refused.exception)
+    assert "was not requested" in str(refused.exception)
     assert "--model other" in (refused.exception.hint or "")
     assert state()[:2] == (1, OLD)
     assert isinstance(facectl("deploy").exception, GalleryError)
@@ -251,7 +251,7 @@ def test_rollback_deploys_the_model_of_the_version(people: Path) -> None:
     assert refused.exception.hint == "facectl gallery rollback 1 --yes"
     assert state()[:2] == (2, NEW)
     back = done("gallery", "rollback", "1", "--yes")
-    assert "Version 3 is what version 1 was." in back.stdout
+    assert "Version 3 is a copy of version 1." in back.stdout
     assert state() == (3, OLD, {"Ada": 2, "Grace": 1})
     assert published() == (3, OLD)
     assert json.loads(facectl("context", "--json").stdout)["space"] == OLD

@@ -84,7 +84,7 @@ def test_path_of_an_unknown_model(here: Path) -> None:
 
 
 def test_verify(here: Path) -> None:
-    assert "as it was built" in run("verify").stdout
+    assert "every file is intact" in run("verify").stdout
     file = here / "embedder.weights"
     data = bytearray(file.read_bytes())
     data[1000] ^= 1

@@ -236,7 +236,7 @@ def test_without_a_current_deployment_the_error_lists_the_others() -> None:
     remember(LOCAL)
     records.forget(LOCAL.key)
     error = refusal(Overrides())
-    assert "No deployment is the current one" in str(error)
+    assert "No deployment is current" in str(error)
     assert "alice on aws, eu-west-1" in str(error)
     assert error.hint == "facectl context use alice --target aws"
 

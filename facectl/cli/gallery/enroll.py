@@ -113,7 +113,7 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
         return
     _findings(outcome)
     if len(outcome.enrolled) > 1:
-        table = Table("Name", "Photographs", "To look at", box=None)
+        table = Table("Name", "Photographs", "Warnings", box=None)
         problems = [finding.name for finding in outcome.findings]
         for name, photographs in list(outcome.enrolled.items())[:_SHOWN]:
             table.add_row(Text(name), str(photographs), str(problems.count(name) or ""))
@@ -132,7 +132,7 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
 def _findings(outcome: EnrollmentOutcome) -> None:
     for finding in outcome.findings:
         colour = "red" if finding.refused else "yellow"
-        word = "Not enrolled" if finding.refused else "Look at"
+        word = "Not enrolled" if finding.refused else "Warning"
         text = Text(f"{word}: ", style=colour)
         text.append(f"{finding.photo or finding.name}: {finding.message}", style="default")
         err.print(text, soft_wrap=True)

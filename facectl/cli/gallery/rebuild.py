@@ -153,16 +153,16 @@ def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
     confirm_dropped(work, agreed, yes=yes)
 
 
-def embed_for_deploy(work: Plan, *, asked: bool, yes: bool) -> None:
-    """Embed the gallery of a deploy; `asked`: whether --model was given."""
+def embed_for_deploy(work: Plan, *, requested: bool, yes: bool) -> None:
+    """Embed the gallery of a deploy; `requested`: whether --model was given."""
     if work.gallery is None or work.model is None:
         return
     tell(work.gallery)
-    if not asked and not yes:
+    if not requested and not yes:
         question = f"Deploy model {work.gallery.new} in place of {work.gallery.old}?"
         _ask(
             question,
-            f"the gallery is of model {work.gallery.old}, and {work.gallery.new} was not asked for",
+            f"the gallery is of model {work.gallery.old}, and {work.gallery.new} was not requested",
             f"facectl deploy --model {work.gallery.new}   or   --yes",
         )
     embed(work.gallery, work.model, yes=yes)
@@ -188,7 +188,7 @@ def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
     note(f"{text}: the new version does not have them. The older versions keep them.")
     if not yes:
         _ask(
-            "Go on without them?",
+            "Continue without them?",
             f"{text}: the gallery is unchanged",
             "put the photographs back, or name their folder: facectl gallery rebuild "
             f"--model {work.new} --photographs FOLDER   or leave the people out: --yes",

@@ -41,7 +41,7 @@ def history(deployment: Deployment, json: Json = False) -> None:
         print_json([asdict(version) for version in versions])
         return
     installed = {model.space: model.path.name for model in models.installed()}
-    table = Table("Version", "When", "What", "Came", "Went", "Threshold", box=None)
+    table = Table("Version", "Time", "Action", "Added", "Removed", "Threshold", box=None)
     table.add_column("Model", overflow="fold")
     for version in versions:
         table.add_row(
@@ -122,7 +122,7 @@ def rollback(
         else:
             deployment = deployer.located(deployment, overrides.endpoint_url)
             now = rebuild.switch_back(deployment, store, version, yes=yes)
-        text = f"Version {now} is what version {version} was."
+        text = f"Version {now} is a copy of version {version}."
         shared.report(store, text, json=json)
 
 
