@@ -42,3 +42,8 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
 def print_json(data: Mapping[str, Any] | list[Any]) -> None:
     """Print one JSON document on stdout, without color or wrapping."""
     sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+
+
+def printable(text: str) -> str:
+    """The text with `?` for unprintable characters: names come from outside."""
+    return "".join(c if c.isprintable() else "?" for c in text)

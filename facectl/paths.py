@@ -15,6 +15,8 @@ from typing import IO
 
 import platformdirs
 
+from facectl.errors import InputError
+
 
 def _place(kind: str, default: Path) -> Path:
     home = os.environ.get("FACECTL_HOME")
@@ -56,3 +58,12 @@ def atomic_write(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(temporary.name).unlink(missing_ok=True)
         raise
+
+
+def write_text(file: Path, text: str, *, mode: int = 0o600) -> None:
+    """Replace a text file atomically; raises InputError if it can't be written."""
+    try:
+        with atomic_write(file, mode=mode) as stream:
+            stream.write(text.encode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{file} can't be written: {error.strerror}") from error

@@ -7,4 +7,6 @@ stages      a frame's latency by stage
 statistics  pure functions on raw samples
 baseline    the platform alone: no-op functions beside the pipeline
 report      the figures of a run, its verdict, its JSON and CSV
+tables      the tables and sentences of a report, for the terminal and for HTML
+page        the HTML report
 """

@@ -18,26 +18,24 @@ from types import FrameType
 from facectl.aws import Clients, cloud_errors
 from facectl.deploy import options as remembered
 from facectl.deploy.deployer import read_account
-from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import (
-    Account,
+from facectl.deploy.models import Account, DesiredState, Packages, Sizing
+from facectl.deploy.packages import zip_package
+from facectl.deploy.planner import plan, plan_removal
+from facectl.deploy.reader import read_resources
+from facectl.deploy.resources import (
+    Context,
     Function,
     FunctionUrl,
     LogGroup,
-    Packages,
     Permission,
     Queue,
     Resource,
     Role,
-    Sizing,
-    Step,
     Trigger,
 )
-from facectl.deploy.packages import zip_package
-from facectl.deploy.planner import plan, plan_removal
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.steps import Step
 from facectl.errors import CloudError, InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 from facectl.stream.delivery import FunctionUrlClient as Url
@@ -108,14 +106,14 @@ def deployed_baseline(clients: Clients) -> Iterator[Baseline]:
     """
     account = read_account(clients)
     wanted = baseline_resources(clients, account)
-    reader = Reader(clients, account)
+    context = Context(clients, account)
     with termination_as_interrupt():
         try:
             with cloud_errors("reading what is deployed", clients.deployment):
-                steps = plan(wanted, reader.read(wanted))
+                steps = plan(wanted, read_resources(context, wanted))
             _apply_steps(clients, account, steps)
             with cloud_errors("reading the URL of the baseline", clients.deployment):
-                url = reader.address(DETECTION)
+                url = FunctionUrl.address(context, DETECTION)
             if url is None:
                 raise CloudError(
                     f"{DETECTION} has no Function URL", hint="facectl bench --baseline"
@@ -129,7 +127,7 @@ def deployed_baseline(clients: Clients) -> Iterator[Baseline]:
 def remove(clients: Clients, account: Account, wanted: Sequence[Resource]) -> None:
     """Remove the resources of the no-op pipeline that exist; raises CloudError."""
     with cloud_errors("reading the resources of the baseline", clients.deployment):
-        found = Reader(clients, account).read(wanted)
+        found = read_resources(Context(clients, account), wanted)
     _apply_steps(clients, account, plan_removal(found, clients.deployment.asu_id))
 
 
@@ -139,12 +137,12 @@ def baseline_resources(clients: Clients, account: Account) -> tuple[Resource, ..
     Raises InputError if the pipeline is not deployed, CloudError.
     """
     deployment = clients.deployment
-    reader = Reader(clients, account)
+    context = Context(clients, account)
     with cloud_errors("reading the pipeline's configuration", deployment):
-        detection = reader.function(DETECTION_FUNCTION)
-        url = reader.function_url(DETECTION_FUNCTION)
+        detection = Function.find(context, DETECTION_FUNCTION)
+        url = FunctionUrl.find(context, DETECTION_FUNCTION)
         queue = account.queue_arn(deployment.names.request_queue)
-        trigger = reader.trigger(queue, RECOGNITION_FUNCTION)
+        trigger = Trigger.find(context, queue, RECOGNITION_FUNCTION)
     if detection is None or url is None or trigger is None:
         raise InputError(
             f"The pipeline of {deployment.asu_id} is not completely deployed, "
@@ -172,7 +170,7 @@ def baseline_resources(clients: Clients, account: Account) -> tuple[Resource, ..
     return tuple(resource for resource in renamed if resource is not None)
 
 
-def _renamed(resource: Resource) -> Resource | None:  # noqa: PLR0911 - one case for each kind
+def _renamed(resource: Resource) -> Resource | None:
     """The resource under the baseline's name; None for one that the baseline does not need."""
     match resource:
         case Queue():
@@ -188,9 +186,7 @@ def _renamed(resource: Resource) -> Resource | None:  # noqa: PLR0911 - one case
         case Function():
             handler = _HANDLERS[resource.name]
             return replace(resource, name=resource.name + _SUFFIX, handler=handler)
-        case FunctionUrl():
-            return replace(resource, name=resource.name + _SUFFIX)
-        case Permission() | Trigger():
+        case FunctionUrl() | Permission() | Trigger():
             return replace(resource, function=resource.function + _SUFFIX)
         case _:
             return None

@@ -11,8 +11,7 @@ from typing import Any
 from facectl.aws import Clients, cloud_errors
 from facectl.bench.run import Load
 from facectl.deploy.deployer import read_account
-from facectl.deploy.models import Function
-from facectl.deploy.reader import Reader
+from facectl.deploy.resources import Context, Function
 from facectl.errors import CloudError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.settings import available_threads
@@ -52,9 +51,9 @@ def functions(clients: Clients) -> dict[str, Function]:
     found = {}
     try:
         with cloud_errors("reading the functions", clients.deployment):
-            reader = Reader(clients, read_account(clients))
+            context = Context(clients, read_account(clients))
             for name in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
-                function = reader.function(name)
+                function = Function.find(context, name)
                 if function is not None:
                     found[name] = function
     except CloudError:

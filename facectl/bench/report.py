@@ -19,7 +19,7 @@ from facectl.bench.run import Run
 from facectl.bench.stages import STAGES, Breakdown, stages_of
 from facectl.bench.statistics import Summary
 from facectl.bench.truth import Truth, stem
-from facectl.errors import IncompleteError, InputError
+from facectl.errors import IncompleteError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
 # Statuses of frames without an answer.
@@ -338,16 +338,7 @@ def write_csv(report: BenchmarkReport, file: Path) -> None:
         stages = row.pop("stages_s")
         cells = {**row, **{f"stage_{stage}_s": stages.get(stage) for stage in STAGES}}
         writer.writerow({name: _cell(value) for name, value in cells.items()})
-    write_text(file, text.getvalue())
-
-
-def write_text(file: Path, text: str) -> None:
-    """Replace a file atomically; raises InputError."""
-    try:
-        with paths.atomic_write(file, mode=0o644) as stream:
-            stream.write(text.encode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{file} can't be written: {error.strerror}") from error
+    paths.write_text(file, text.getvalue(), mode=0o644)
 
 
 def _cell(value: Any) -> Any:

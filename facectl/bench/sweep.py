@@ -17,9 +17,9 @@ from facectl.bench.benchmark import BenchmarkOptions, Watch, benchmark
 from facectl.bench.report import BenchmarkReport
 from facectl.deploy.deployer import read_account
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Account, Change, Function, Update
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.models import Account
+from facectl.deploy.resources import Alias, Context, Function
+from facectl.deploy.steps import Change, Update
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
@@ -96,15 +96,15 @@ def _resizing(clients: Clients) -> Iterator[Callable[[int], None]]:
 
 
 def _functions(clients: Clients, account: Account) -> list[Function]:
-    reader = Reader(clients, account)
+    context = Context(clients, account)
     found = []
     for name in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
         with cloud_errors(f"reading {name}", clients.deployment):
-            function = reader.function(name)
+            function = Function.find(context, name)
         if function is None:
             raise InputError(f"{name} is not deployed", hint="facectl deploy")
         with cloud_errors(f"reading the aliases of {name}", clients.deployment):
-            if reader.alias(name) is not None:
+            if Alias.find(context, name) is not None:
                 raise InputError(
                     f"{name} has provisioned or warm environments, whose version keeps its memory",
                     hint="facectl deploy --reset, then facectl bench sweep",

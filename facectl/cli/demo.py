@@ -40,7 +40,6 @@ def demo(
     from facectl.cli.deploy import confirm_removals
     from facectl.demo import clip, run
     from facectl.deploy import deployer
-    from facectl.stream.files import Files
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions
@@ -67,7 +66,7 @@ def demo(
         deployer.apply(plan, progress)
     deployment = run.check(plan)
     shown = clip.write(folder / "clip.mp4") if video is None else video
-    files = Files(folder / "results.jsonl", folder / "annotated.mp4")
+    files = send.OutputFiles(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
     source = open_source([str(shown)], Sampling())
     report = send.run(

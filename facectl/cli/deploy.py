@@ -13,7 +13,7 @@ from facectl.context import Overrides, resolve
 
 if TYPE_CHECKING:
     from facectl.deploy.deployer import Plan
-    from facectl.deploy.models import Step
+    from facectl.deploy.steps import Step
 
 
 @with_overrides
@@ -202,7 +202,8 @@ def confirm_removals(plan: Plan, *, yes: bool) -> None:
 
 def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
     """Ask for confirmation before a function or its URL is deleted and created again."""
-    from facectl.deploy.models import Function, FunctionUrl, Replace
+    from facectl.deploy.resources import Function, FunctionUrl
+    from facectl.deploy.steps import Replace
 
     replaced = [
         f"{step.resource.kind} {step.resource.name}"

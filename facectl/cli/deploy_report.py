@@ -12,8 +12,8 @@ from facectl.console import err, print_json, say
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
-from facectl.deploy.models import Step, changes
 from facectl.deploy.probe import Probed
+from facectl.deploy.steps import Step, changes
 from facectl.gallery.rebuild import Rebuild
 from facectl.prices import LAMBDA_GB_SECOND
 

@@ -18,8 +18,7 @@ from facectl.cli.options import (
     changes_deployment,
     with_deployment,
 )
-from facectl.cli.run_report import printable
-from facectl.console import err, out, print_fields, print_json, say
+from facectl.console import err, out, print_fields, print_json, printable, say
 from facectl.context import Deployment
 from facectl.errors import IncompleteError, InputError
 from facectl.logs.times import local_time

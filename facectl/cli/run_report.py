@@ -1,4 +1,4 @@
-"""How a run is shown: the bar while it goes on, the table and the summary after it."""
+"""Prints a run of `facectl send`: progress bars, then the results, the figures and warnings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from facectl.console import err, out
+from facectl.console import err, out, printable, warn
 
 if TYPE_CHECKING:
     from facectl.stream.in_flight import FrameCounts, FrameOutcome
@@ -24,22 +24,23 @@ SYNTHETIC = (
 _MOST_LOST = 20
 
 
-def printable(text: str) -> str:
-    """The text without what a terminal would obey: names come from a queue."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 @contextmanager
-def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[FrameCounts], None]]:
-    """A bar on stderr with the frames sent and answered; yields what brings it up to date."""
+def run_bar(
+    total: int | None, *, doing: str = "", wait: bool = True
+) -> Iterator[Callable[[FrameCounts], None]]:
+    """Show the frames sent and answered on stderr; yields a function that updates the bar.
+
+    `total` None shows a spinner, for a run without a known number of frames.
+    """
     columns = (
         SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[state]}"),
         BarColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=total, state="sending")
+        task = progress.add_task(doing, total=total, state="" if doing else "sending")
 
         def update(counts: FrameCounts) -> None:
             of = "" if total is None else f" of {total}"
@@ -55,14 +56,14 @@ def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[FrameCounts]
 
 @contextmanager
 def drawing_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr for the frames drawn."""
+    """Show the frames drawn on stderr; yields a function that updates the bar."""
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("drawing", total=total)
         yield lambda frames: progress.update(task, completed=frames)
 
 
 def print_report(report: RunReport, *, wait: bool) -> None:
-    """The table on stdout; the summary's figures there too, its warnings on stderr."""
+    """Print the results and figures on stdout, the warnings on stderr."""
     if report.synthetic:
         out.print("[yellow]Synthetic weights: the names mean nothing[/yellow]")
     if report.stats.first:
@@ -70,13 +71,13 @@ def print_report(report: RunReport, *, wait: bool) -> None:
     _print_names(report)
     out.print(_figures(report, wait=wait), soft_wrap=True)
     for line in warnings(report):
-        err.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
+        warn(line)
     if report.synthetic:
-        err.print(f"[yellow]{SYNTHETIC}[/yellow]", soft_wrap=True)
+        warn(SYNTHETIC)
 
 
 def warnings(report: RunReport) -> list[str]:
-    """What did not go as it should, a sentence each."""
+    """Problems of the run, a sentence each."""
     from facectl.stream.results import ranges
 
     statuses = report.stats.statuses
@@ -102,7 +103,7 @@ def warnings(report: RunReport) -> list[str]:
     lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
     if len(reasons) > _MOST_LOST:
         lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
-    if report.recorded and not report.finished:
+    if report.resumable and not report.finished:
         lines.append("The same command with --resume goes on with this run")
     if report.unclaimed:
         lines.append(

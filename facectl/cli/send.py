@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,8 +25,7 @@ from facectl.context import Deployment
 from facectl.errors import FacectlError, InputError
 
 if TYPE_CHECKING:
-    from facectl.stream.files import Files
-    from facectl.stream.journal import Journal
+    from facectl.stream.run_file import RunFile
     from facectl.stream.session import RunOptions, RunReport
     from facectl.stream.sources import Source
 
@@ -123,9 +123,8 @@ def send(
 
     facectl send clip.mp4 --resume
     """
-    from facectl.stream.files import Files
     from facectl.stream.frames import Encoding
-    from facectl.stream.journal import RunTask, open_journal
+    from facectl.stream.run_file import RunTask, open_run_file
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions, as_taken
@@ -146,43 +145,63 @@ def send(
         timeout=timeout,
     )
     task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
-    journal = open_journal(task, live=frames.live, resume=resume)
-    report = run(deployment, frames, plan, Files(out_file, annotate), rows=rows, journal=journal)
+    run_file = open_run_file(task, live=frames.live, resume=resume)
+    files = OutputFiles(out_file, annotate)
+    report = run(deployment, frames, plan, files, rows=rows, run_file=run_file)
     finish(report, wait=wait, json=json)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFiles:
+    """The requested output files: JSON lines, an annotated video."""
+
+    results: Path | None = None
+    video: Path | None = None
 
 
 def run(
     deployment: Deployment,
     source: Source,
     plan: RunOptions,
-    files: Files,
+    files: OutputFiles,
     *,
     rows: int = 200,
-    journal: Journal | None = None,
+    run_file: RunFile | None = None,
 ) -> RunReport:
-    """Send the source's frames with a progress bar on stderr, and write the requested files."""
-    from facectl.stream.files import open_files
-    from facectl.stream.results import RunStats
+    """Send the source's frames with a progress bar on stderr, and write the requested files.
+
+    The run file is closed, and removed when nothing is left to do.
+    """
+    from facectl.stream.annotate import Clip, draw_all
+    from facectl.stream.results import ResultsFile, RunStats
+    from facectl.stream.run_file import RunFile
     from facectl.stream.session import Session, Transport
 
-    transport = Transport.of(Clients(deployment), connections=plan.concurrency)
-    session = Session(
-        transport, plan, RunStats(rows), synthetic=deployment.synthetic, journal=journal
-    )
-    with open_files(files, source.rate, synthetic=deployment.synthetic) as opened:
-        for listener in opened.listeners:
-            session.tracker.listen(listener, late=listener)
+    synthetic = deployment.synthetic
+    with ExitStack() as stack:
+        if run_file is None and files.video is not None:
+            run_file = RunFile.temporary()
+        if run_file is not None:
+            stack.callback(run_file.close)
+        transport = Transport.of(Clients(deployment), connections=plan.concurrency)
+        session = Session(transport, plan, RunStats(rows), synthetic=synthetic, run_file=run_file)
+        # Files that can't be written are found before anything is sent.
+        clip = None if files.video is None else Clip(files.video, source.rate)
+        if files.results is not None:
+            results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
+            session.tracker.listen(results, late=results)
         with run_bar(source.expected, wait=plan.wait) as update:
-            report = session.run(source, cache=opened.cache, progress=update)
-        if files.video is not None:
+            report = session.run(source, progress=update)
+        if clip is not None and run_file is not None:
+            encoding = plan.request_options.encoding
             try:
                 with drawing_bar(report.counts.accepted) as drawn:
-                    opened.draw(source, plan.request_options.encoding, drawn)
+                    draw_all(clip, source, encoding, run_file, synthetic=synthetic, progress=drawn)
             except FacectlError as error:
                 # The frames were sent: print the report, with this failure.
                 report = replace(report, failure=report.failure or error)
-    if journal is not None:
-        journal.close(finished=report.finished)
+        if run_file is not None and report.finished:
+            run_file.remove()
     return report
 
 

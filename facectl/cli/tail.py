@@ -13,8 +13,8 @@ import typer
 
 from facectl.aws import Clients
 from facectl.cli.options import Json, announced, with_deployment
-from facectl.cli.run_report import SYNTHETIC, printable
-from facectl.console import note, warn
+from facectl.cli.run_report import SYNTHETIC
+from facectl.console import note, printable, warn
 from facectl.context import Deployment
 from facectl.errors import ExitCode
 from lambda_src.contract import FrameResult

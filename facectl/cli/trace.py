@@ -13,8 +13,7 @@ from rich.text import Text
 from facectl.aws import Clients
 from facectl.cli.log_lines import COLOURS
 from facectl.cli.options import Json, with_deployment
-from facectl.cli.run_report import printable
-from facectl.console import err, out, print_json, say, warn
+from facectl.console import err, out, print_json, printable, say, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
 

@@ -12,25 +12,24 @@ from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner
 from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
-from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.desired import cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.images import given_packages, image_package
-from facectl.deploy.models import Account, Function, Image, Package, Packages, Step, Update
-from facectl.deploy.models import Replace as ReplaceStep
+from facectl.deploy.models import Account, DesiredState, Package, Packages
 from facectl.deploy.options import Options
-from facectl.deploy.packages import zip_package
+from facectl.deploy.packages import packages
 from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.probe import Probed, probe, request_queue
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.reader import read_resources
+from facectl.deploy.resources import Context, Function, FunctionUrl
+from facectl.deploy.steps import Replace, Step, Update
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, rebuild
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import PhotographEncoder
 from facectl.gallery.rebuild import Rebuild
 from facectl.local import process, relay
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
@@ -139,7 +138,6 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
     """The desired state for the options and the model."""
     deployment, account = clients.deployment, read_account(clients)
     target = cloud(deployment.target, options.packaging)
-    packages = _packages(model, options, account, zipped=target.packaging == "zip")
     sizing = options.sizing
     if target.target == "local" and sizing.pollers is not None:
         raise InputError("The local cloud has no provisioned pollers", hint="--max-concurrency")
@@ -154,7 +152,7 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
         names=deployment.names,
         account=account,
         cloud=target,
-        packages=packages,
+        packages=packages(model, options, account, zipped=target.packaging == "zip"),
         sizing=sizing,
         demo=deployment.demo,
         environment={
@@ -169,22 +167,19 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
 def read(clients: Clients, desired: DesiredState) -> ActualState:
     """The actual state of the desired resources."""
     with cloud_errors("reading what is deployed", clients.deployment):
-        return Reader(clients, desired.account).read(resources(desired))
+        return read_resources(Context(clients, desired.account), resources(desired))
 
 
 def prepare_removal(deployment: Deployment) -> Plan:
     """Read the actual state and plan the deletion of every resource with the deployment's tag."""
     clients = Clients(deployment)
     # Include the repositories: an earlier deploy may have used images.
-    detection, recognition = (
-        Package("image", "", image=Image(function, "none"))
-        for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
-    )
+    package = Package("image", "", tag="none")
     desired = DesiredState(
         deployment.names,
         read_account(clients),
         cloud(deployment.target),
-        Packages(detection, recognition),
+        Packages(package, package),
     )
     actual = read(clients, desired)
     steps = planner.plan_removal(actual, deployment.asu_id)
@@ -224,7 +219,7 @@ def embed_gallery(plan: Plan, progress: Callable[[], None] = lambda: None) -> No
 
 
 def _changes_function(step: Step) -> bool:
-    return isinstance(step, (Update, ReplaceStep)) and isinstance(step.resource, Function)
+    return isinstance(step, (Update, Replace)) and isinstance(step.resource, Function)
 
 
 def _publish_gallery(plan: Plan) -> None:
@@ -242,7 +237,7 @@ def finish(plan: Plan) -> Deployment:
     """Record the deployment with its Function URL, and publish its gallery, if any."""
     before = plan.clients.deployment
     with cloud_errors("reading the Function URL", before):
-        url = Reader(plan.clients, plan.desired.account).address(DETECTION_FUNCTION)
+        url = FunctionUrl.address(Context(plan.clients, plan.desired.account), DETECTION_FUNCTION)
     if url is None:
         raise CloudError("face-detection has no Function URL", hint="facectl deploy")
     deployment = replace(before, function_url=url, auth=plan.desired.auth)
@@ -305,16 +300,3 @@ def model_environment(model: Model) -> dict[str, str]:
         "FACECTL_MODEL_DIR": str(model.path.absolute()),
         "FACECTL_MODEL_DIGEST": hashlib.sha256(manifest).hexdigest()[:16],
     }
-
-
-def _packages(model: Model, options: Options, account: Account, *, zipped: bool) -> Packages:
-    given = given_packages(options.image_uris)
-    if given:
-        return Packages(given[DETECTION_FUNCTION], given[RECOGNITION_FUNCTION])
-    if zipped:
-        package = zip_package()
-        return Packages(package, package)
-    return Packages(
-        image_package(DETECTION_FUNCTION, model, options.build, account),
-        image_package(RECOGNITION_FUNCTION, model, options.build, account),
-    )

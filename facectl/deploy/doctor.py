@@ -23,7 +23,7 @@ from facectl.deploy.deployer import Plan, check, desired_state
 from facectl.deploy.docker import Docker
 from facectl.deploy.options import Options
 from facectl.deploy.permissions import actions
-from facectl.deploy.status import queue_facts
+from facectl.deploy.resources.queues import queue_facts
 from facectl.errors import FacectlError, InputError
 from facectl.gallery import store as galleries
 from facectl.models import store as models

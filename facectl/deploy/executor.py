@@ -1,56 +1,11 @@
-"""Applies the steps of a plan; with its writers the only code that changes the cloud."""
+"""Applies the steps of a plan; only this module changes resources."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from facectl.aws import ClientError, cloud_errors, error_code
-from facectl.deploy.models import (
-    Alias,
-    Bucket,
-    Create,
-    Delete,
-    Function,
-    FunctionUrl,
-    Image,
-    LogGroup,
-    Permission,
-    Queue,
-    Replace,
-    Repository,
-    Resource,
-    Role,
-    Step,
-    Trigger,
-    Update,
-)
-from facectl.deploy.writers.attached import (
-    AliasWriter,
-    FunctionUrlWriter,
-    PermissionWriter,
-    TriggerWriter,
-)
-from facectl.deploy.writers.base import Context, Writer
-from facectl.deploy.writers.functions import FunctionWriter
-from facectl.deploy.writers.images import ImageWriter, RepositoryWriter
-from facectl.deploy.writers.roles import RoleWriter
-from facectl.deploy.writers.storage import BucketWriter, LogGroupWriter, QueueWriter
+from facectl.deploy.resources import Context, Resource
+from facectl.deploy.steps import Create, Delete, Replace, Step, Update
 from facectl.errors import CloudError
-
-_WRITERS: dict[type[Resource], type[Writer[Any]]] = {
-    Bucket: BucketWriter,
-    Queue: QueueWriter,
-    LogGroup: LogGroupWriter,
-    Role: RoleWriter,
-    Repository: RepositoryWriter,
-    Image: ImageWriter,
-    Function: FunctionWriter,
-    Alias: AliasWriter,
-    FunctionUrl: FunctionUrlWriter,
-    Permission: PermissionWriter,
-    Trigger: TriggerWriter,
-}
-
 
 # Error codes for a resource that already exists.
 _ALREADY = {
@@ -71,24 +26,23 @@ def apply_step(step: Step, context: Context) -> None:
     After an interruption, planning again from the actual state resumes the deployment.
     """
     resource = step.resource
-    writer = _WRITERS[type(resource)](context)
     doing = f"{step.verb} {resource.kind} {resource.name}"
     with cloud_errors(doing, context.clients.deployment):
         match step:
             case Create():
-                _create(writer, resource)
+                _create(resource, context)
             case Update():
-                writer.update(resource, step.actual)
+                resource.update(context, step.actual)
             case Replace():
-                writer.delete(step.actual)
-                _create(writer, resource)
+                step.actual.delete(context)
+                _create(resource, context)
             case Delete():
-                writer.delete(resource)
+                resource.delete(context)
 
 
-def _create(writer: Writer[Any], resource: Resource) -> None:
+def _create(resource: Resource, context: Context) -> None:
     try:
-        writer.create(resource)
+        resource.create(context)
     except ClientError as error:
         if error_code(error) not in _ALREADY:
             raise

@@ -6,45 +6,26 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
-from facectl.deploy.models import (
-    CURRENT,
+from facectl.deploy.resources import (
+    REMOVAL_ORDER,
     Alias,
-    Bucket,
-    Change,
-    Create,
-    Delete,
+    Attached,
     Function,
-    FunctionUrl,
-    Image,
     Key,
-    LogGroup,
-    Permission,
-    Queue,
-    Replace,
-    Repository,
     Resource,
-    Role,
-    Step,
-    Trigger,
-    Update,
+    Tagged,
     key,
 )
-from facectl.deploy.policies import canonical
+from facectl.deploy.resources.aliases import CURRENT
+from facectl.deploy.resources.base import canonical
+from facectl.deploy.steps import Change, Create, Delete, Replace, Step, Update
 from facectl.errors import CloudError
 from facectl.naming import TAG_KEY
 
 ActualState = Mapping[Key, Resource]
 
-_ATTACHED = (Alias, FunctionUrl, Permission, Trigger)
-_TAGGED = (Bucket, Queue, LogGroup, Role, Repository, Function)
-# Their names do not depend on the ASU ID.
-_SHARED = (Function, LogGroup, Repository)
-# What AWS can't change in place.
-_FIXED: dict[type[Resource], set[str]] = {Function: {"packaging"}, FunctionUrl: {"qualifier"}}
 # JSON policies; differences are reported per statement.
 _POLICIES = {"policy", "trust"}
-# A resource is deleted before the resources it refers to, and a trigger before its function.
-_DELETION = (Trigger, FunctionUrl, Alias, Function, Repository, Queue, Role, LogGroup, Bucket)
 
 
 def plan(
@@ -58,39 +39,43 @@ def plan(
     for resource in desired:
         _check_owner(resource, actual.get(key(resource)), adopt)
     steps: list[Step] = []
-    changed: dict[str, Step] = {}
+    changed: dict[Key, Step] = {}
     for resource in desired:
-        function = changed.get(_function_of(resource)) if isinstance(resource, _ATTACHED) else None
-        if isinstance(function, Replace):
-            step: Step | None = _recreate(resource, actual)
-        elif function is not None and isinstance(resource, Alias):
-            step = _move_alias(resource, actual)
+        if isinstance(resource, Attached):
+            step = _attached_step(resource, changed.get(resource.parent), actual)
         else:
             step = _step(resource, actual)
         if step is not None:
             steps.append(step)
-            if isinstance(resource, Function):
-                changed[resource.name] = step
-    names = {key(resource) for resource in desired}
-    superfluous = (
+            changed[key(resource)] = step
+    left = (
         resource
-        for place, resource in actual.items()
-        if place not in names and isinstance(resource, (Permission, Alias))
-        if not isinstance(changed.get(resource.function), Replace)
+        for resource in superfluous(desired, actual)
+        if not isinstance(changed.get(resource.parent), Replace)
     )
     # An alias is deleted after the statements of its policy.
-    last = sorted(superfluous, key=lambda resource: isinstance(resource, Alias))
+    last = sorted(left, key=lambda resource: isinstance(resource, Alias))
     return (*steps, *(Delete(resource) for resource in last))
+
+
+def superfluous(desired: Sequence[Resource], actual: ActualState) -> tuple[Attached, ...]:
+    """The resources attached to functions that a deploy deletes: they are not desired."""
+    names = {key(resource) for resource in desired}
+    return tuple(
+        resource
+        for place, resource in actual.items()
+        if isinstance(resource, Attached) and resource.pruned and place not in names
+    )
 
 
 def plan_removal(actual: ActualState, owner: str) -> tuple[Step, ...]:
     """The steps that delete the resources in `actual` that belong to `owner`, and no others."""
-    ours = [resource for resource in actual.values() if _belongs(resource, actual, owner)]
-    # Deleting a function deletes its policy; deleting a repository deletes its images.
-    ordered = sorted(
-        (resource for resource in ours if not isinstance(resource, (Permission, Image))),
-        key=lambda resource: _DELETION.index(type(resource)),
+    ours = (
+        resource
+        for resource in actual.values()
+        if type(resource) in REMOVAL_ORDER and _belongs(resource, actual, owner)
     )
+    ordered = sorted(ours, key=lambda resource: REMOVAL_ORDER.index(type(resource)))
     return tuple(Delete(resource) for resource in ordered)
 
 
@@ -98,7 +83,7 @@ def owners(actual: ActualState) -> dict[str, bool]:
     """The owners of the resources with fixed names, each with whether it is a demo deployment."""
     result: dict[str, bool] = {}
     for resource in actual.values():
-        if isinstance(resource, _SHARED) and resource.owner is not None:
+        if isinstance(resource, Tagged) and resource.shared and resource.owner is not None:
             demo = isinstance(resource, Function) and resource.demo
             result[resource.owner] = result.get(resource.owner, False) or demo
     return result
@@ -111,19 +96,16 @@ def without(actual: ActualState, steps: Sequence[Step]) -> ActualState:
     def is_left(resource: Resource) -> bool:
         if key(resource) in gone:
             return False
-        if isinstance(resource, _ATTACHED) and (Function.kind, _function_of(resource)) in gone:
-            # A trigger outlives its function.
-            return isinstance(resource, Trigger)
-        if isinstance(resource, Image):
-            return (Repository.kind, resource.repository) not in gone
-        return True
+        if not isinstance(resource, Attached) or resource.outlives_parent:
+            return True
+        return resource.parent not in gone
 
     return {place: resource for place, resource in actual.items() if is_left(resource)}
 
 
 def owner_of(resource: Resource) -> str | None:
     """The ASU ID in a resource's owner tag; None without a tag."""
-    return resource.owner if isinstance(resource, _TAGGED) else None
+    return resource.owner if isinstance(resource, Tagged) else None
 
 
 def differences(desired: Resource, actual: Resource) -> tuple[Change, ...]:
@@ -153,18 +135,21 @@ def _step(resource: Resource, actual: ActualState) -> Step | None:
     changes = differences(resource, current)
     if not changes:
         return None
-    if any(change.attribute in _FIXED.get(type(resource), ()) for change in changes):
+    if any(change.attribute in resource.fixed for change in changes):
         return Replace(resource, current, changes)
     return Update(resource, current, changes)
 
 
-def _recreate(resource: Resource, actual: ActualState) -> Step:
-    """The step for a resource attached to a function that is replaced."""
+def _attached_step(resource: Attached, parent: Step | None, actual: ActualState) -> Step | None:
+    """The step for a resource whose parent changes by the step `parent`, or stays."""
     current = actual.get(key(resource))
-    # Deleting a function deletes its URL and policy; its event source mapping remains.
-    if isinstance(resource, Trigger) and current is not None:
-        return Replace(resource, current, differences(resource, current))
-    return Create(resource)
+    if isinstance(parent, Replace):
+        if resource.outlives_parent and current is not None:
+            return Replace(resource, current, differences(resource, current))
+        return Create(resource)
+    if parent is not None and isinstance(resource, Alias):
+        return _move_alias(resource, actual)
+    return _step(resource, actual)
 
 
 def _move_alias(desired: Alias, actual: ActualState) -> Step:
@@ -176,26 +161,18 @@ def _move_alias(desired: Alias, actual: ActualState) -> Step:
     return Update(desired, current, differences(desired, older))
 
 
-def _function_of(resource: Alias | FunctionUrl | Permission | Trigger) -> str:
-    return resource.name if isinstance(resource, FunctionUrl) else resource.function
-
-
 def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
-    if isinstance(resource, Bucket):
-        return resource.owner in (owner, None)
-    if isinstance(resource, _TAGGED):
-        return resource.owner == owner
-    if isinstance(resource, Image):
-        return False
-    # Attached resources belong to the function's owner; a trigger can outlive its function.
-    function = actual.get((Function.kind, _function_of(resource)))
-    return function is None or (isinstance(function, Function) and function.owner == owner)
+    if isinstance(resource, Attached):
+        # A trigger can outlive its function.
+        parent = actual.get(resource.parent)
+        return parent is None or owner_of(parent) == owner
+    return isinstance(resource, Tagged) and resource.belongs_to(owner)
 
 
 def _check_owner(desired: Resource, current: Resource | None, adopt: bool) -> None:
-    if not isinstance(desired, _TAGGED) or not isinstance(current, _TAGGED):
+    if not isinstance(desired, Tagged) or not isinstance(current, Tagged):
         return
-    if current.owner == desired.owner:
+    if current.belongs_to(desired.owner):
         return
     if current.owner is not None:
         raise CloudError(
@@ -203,9 +180,7 @@ def _check_owner(desired: Resource, current: Resource | None, adopt: bool) -> No
             f"ASU ID {current.owner}",
             hint=f"facectl destroy --asu-id {current.owner}",
         )
-    # S3 tags a bucket in a second call, which an interruption can skip; the bucket's name
-    # holds "facectl", the ASU ID and the account and so identifies its owner too.
-    if not adopt and not isinstance(current, Bucket):
+    if not adopt:
         raise CloudError(
             f"There is a {current.kind} {current.name} already, and it was not made by facectl "
             f"(it has no tag {TAG_KEY})",

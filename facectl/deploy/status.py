@@ -11,26 +11,13 @@ from typing import Any, Literal
 
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.deployer import desired_state, read
-from facectl.deploy.desired import DesiredState, resources
-from facectl.deploy.models import (
-    Alias,
-    Bucket,
-    Change,
-    Function,
-    FunctionUrl,
-    Image,
-    Permission,
-    Queue,
-    Resource,
-    Trigger,
-    key,
-)
+from facectl.deploy.desired import resources
+from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
-from facectl.deploy.planner import ActualState, differences, owner_of
-from facectl.deploy.reader import Reader
-from facectl.gallery import publish
+from facectl.deploy.planner import ActualState, differences, owner_of, superfluous
+from facectl.deploy.resources import Context, Function, Resource, key
+from facectl.deploy.steps import Change
 from facectl.naming import Names
-from facectl.queues import queue_counts
 from lambda_src.vision.store import Model
 
 State = Literal["ok", "missing", "differs", "foreign", "superfluous"]
@@ -85,13 +72,14 @@ def inspect(
     """Compare the actual state with the desired state of the last deploy; raises CloudError."""
     desired = desired_state(clients, model, options)
     actual = read(clients, desired)
+    context = Context(clients, desired.account)
     with cloud_errors("reading the deployment's status", clients.deployment):
         states = [
             ResourceStatus(
                 resource.kind,
                 resource.name,
                 *_state(resource, actual),
-                _facts(clients, desired, resource),
+                resource.facts(context),
             )
             for resource in resources(desired)
         ]
@@ -131,76 +119,8 @@ def _state(resource: Resource, actual: ActualState) -> tuple[State, tuple[Change
 
 
 def _superfluous(desired: DesiredState, actual: ActualState) -> Iterator[ResourceStatus]:
-    keys = {key(resource) for resource in resources(desired)}
-    for place, resource in actual.items():
-        if isinstance(resource, (Alias, Permission)) and place not in keys:
-            yield ResourceStatus(resource.kind, resource.name, "superfluous")
-
-
-def _facts(clients: Clients, desired: DesiredState, resource: Resource) -> dict[str, Any]:
-    match resource:
-        case Queue():
-            return queue_facts(clients, desired.account.queue_url(resource.name))
-        case Function():
-            return _function_facts(clients, resource.name)
-        case Image():
-            return _image_facts(clients, resource)
-        case FunctionUrl():
-            url = Reader(clients, desired.account).address(resource.name)
-            return {} if url is None else {"url": url}
-        case Trigger():
-            mapping = Reader(clients, desired.account).mapping(resource.queue, resource.function)
-            return (
-                {}
-                if mapping is None
-                else {
-                    "state": mapping.get("State"),
-                    "last_result": mapping.get("LastProcessingResult"),
-                }
-            )
-        case _:
-            return publish.facts(clients) if isinstance(resource, Bucket) else {}
-
-
-def queue_facts(clients: Clients, url: str) -> dict[str, int]:
-    """The messages of a queue: waiting, in flight, delayed; nothing where there is no queue."""
-    counts = unless_missing(queue_counts, clients, url)
-    if counts is None:
-        return {}
-    return {"waiting": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed}
-
-
-def _function_facts(clients: Clients, name: str) -> dict[str, Any]:
-    answer = unless_missing(clients.functions.get_function, FunctionName=name)
-    if answer is None:
-        return {}
-    configuration = answer["Configuration"]
-    facts = {
-        "state": configuration.get("State"),
-        "state_reason": configuration.get("StateReason"),
-        "last_update": configuration.get("LastUpdateStatus"),
-        "update_reason": configuration.get("LastUpdateStatusReason"),
-        "modified": configuration.get("LastModified"),
-        "digest": answer["Code"].get("ResolvedImageUri", "").partition("@")[2],
-    }
-    return {name: value for name, value in facts.items() if value}
-
-
-def _image_facts(clients: Clients, image: Image) -> dict[str, Any]:
-    answer = unless_missing(
-        clients.ecr.describe_images,
-        repositoryName=image.repository,
-        imageIds=[{"imageTag": image.tag}],
-    )
-    if answer is None or not answer["imageDetails"]:
-        return {}
-    details = answer["imageDetails"][0]
-    pushed = details.get("imagePushedAt")
-    return {
-        "digest": details.get("imageDigest"),
-        "pushed": pushed.isoformat() if pushed is not None else None,
-        "bytes": details.get("imageSizeInBytes"),
-    }
+    for resource in superfluous(resources(desired), actual):
+        yield ResourceStatus(resource.kind, resource.name, "superfluous")
 
 
 def _error_message(line: str) -> str | None:

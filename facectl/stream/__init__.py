@@ -4,7 +4,7 @@ sources → sender → delivery         frames to the Function URL
 responses → in_flight               answers matched to the frames they belong to
 deadlines, outcomes                 when a frame's deadline passes, and its outcome
 results, annotate                   the outcomes as a file, a table, a video
-journal                             what --resume needs to continue a killed run
+run_file                            the frames of a run on disk: for --resume and the video
 session                             one run of `facectl send`, all of the above
 tail, purge                         the queues without a run
 """

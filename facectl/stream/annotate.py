@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from facectl.errors import FacectlError, InputError
-from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Encoding, Pixels
 from facectl.stream.in_flight import Status
+from facectl.stream.run_file import RunFile
 from facectl.stream.sources import Source
 from lambda_src.contract import NO_FACE, UNKNOWN, FrameResult
 
@@ -91,7 +91,7 @@ def draw_all(
     clip: Clip,
     source: Source,
     encoding: Encoding,
-    cache: FrameCache,
+    run_file: RunFile,
     *,
     synthetic: bool,
     progress: Callable[[int], None] = lambda _: None,
@@ -99,16 +99,16 @@ def draw_all(
     """Write every frame that was sent into the clip, in order, with what came back for it.
 
     A file is read a second time; of a camera, the images that were sent are in
-    the frame cache.
+    the run file.
     """
-    left = cache.sent()
-    # What the frame cache holds of a camera is already as it was sent.
+    left = run_file.accepted_count()
+    # What the run file has of a camera is already as it was sent.
     as_sent = Encoding() if source.live else encoding
     try:
-        for frame in cache.frames() if source.live else source:
+        for frame in run_file.images() if source.live else source:
             if not left:
                 break
-            found = cache.outcome(frame.index)
+            found = run_file.outcome(frame.index)
             if found is None or found[0] in {"unsent", "refused", "failed"}:
                 continue
             status, answer = found

@@ -18,11 +18,19 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facectl.stream.deadlines import Deadlines
 from facectl.stream.frames import Frame
-from facectl.stream.outcomes import AcceptedPost, FrameCounts, FrameOutcome, RunRecord, Status
+from facectl.stream.outcomes import (
+    FINAL,
+    AcceptedPost,
+    FrameCounts,
+    FrameOutcome,
+    RunRecord,
+    Status,
+    request_id_of,
+)
 from lambda_src.contract import FrameResult
 
 __all__ = ["AcceptedPost", "FrameCounts", "FrameOutcome", "InFlightTracker", "RunRecord", "Status"]
@@ -35,18 +43,25 @@ _HOPELESS = 8
 
 @dataclass(slots=True)
 class _Pending:
-    request_id: str
-    index: int
-    name: str
-    timestamp: float
-    due: float
-    opened: float
-    delivery: AcceptedPost | None = None
-    error: str | None = None
-    # Sent by a process that has ended: nobody knows since when it has been waited for.
+    """A frame without an outcome; `known` is what is known of it so far."""
+
+    known: FrameOutcome
+    # Sent by an earlier process: when its wait began is not known.
     restored: bool = False
-    # How many of those that are told outcomes have taken this frame's.
+    # The number of sinks that took this frame's outcome.
     told: int = 0
+
+    def outcome(
+        self, status: Status, answer: FrameResult | None = None, at: float | None = None
+    ) -> FrameOutcome:
+        """The frame's outcome; `at` is the clock's reading when the answer arrived."""
+        return replace(
+            self.known,
+            status=status,
+            answer=answer,
+            latency=None if at is None or self.restored else at - self.known.due,
+            error=self.known.error if answer is None else None,
+        )
 
 
 class InFlightTracker:
@@ -71,7 +86,7 @@ class InFlightTracker:
         self.run = record.run if record is not None else uuid.uuid4().hex
         self.counts = FrameCounts()
         self._record = record
-        # The record first: what can't be written down has not arrived.
+        # The record first: what can't be recorded has not arrived.
         self._sinks: list[Callable[[FrameOutcome], None]] = [] if record is None else [record.done]
         self._late_sinks = list(self._sinks)
         self._listeners: list[Callable[[FrameOutcome], None]] = []
@@ -80,8 +95,8 @@ class InFlightTracker:
         self._timeout = timeout
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
-        # Sent by an earlier process, perhaps: not in the window, because nothing ends their time.
-        self._unsure: dict[str, _Pending] = {}
+        # Not in the window: they have no deadline.
+        self._unconfirmed: dict[str, _Pending] = {}
         self._failed: dict[str, _Pending] = {}
         self._expired: OrderedDict[str, _Pending] = OrderedDict()
         self._deadlines = Deadlines(timeout)
@@ -98,10 +113,10 @@ class InFlightTracker:
         *,
         late: Callable[[FrameOutcome], None] | None = None,
     ) -> None:
-        """Hand every outcome from now on to the listener too, one at a time.
+        """Pass every later outcome to the listener too, one at a time.
 
-        `late` gets the frames that are answered after their outcome was told,
-        with the status `late`.
+        `late` gets the frames that are answered after their outcome, with the
+        status `late`.
         """
         self._listeners.append(listener)
         self._sinks.append(listener)
@@ -120,12 +135,21 @@ class InFlightTracker:
                     return None
                 self._changed.wait(0.1)
                 self.expire()
-            request_id = f"{self.run}-{frame.index:06d}"
+            request_id = request_id_of(self.run, frame.index)
             now = self._clock()
-            pending = self._unsure.pop(request_id, None)
+            pending = self._unconfirmed.pop(request_id, None)
             if pending is None:
                 since = now if due is None else due
-                pending = _Pending(request_id, frame.index, frame.name, frame.timestamp, since, now)
+                known = FrameOutcome(
+                    frame.index,
+                    frame.name,
+                    request_id,
+                    frame.timestamp,
+                    "unsent",
+                    due=since,
+                    opened=now,
+                )
+                pending = _Pending(known)
                 self.counts.opened += 1
             self._pending[request_id] = pending
             if self._record is not None:
@@ -133,44 +157,40 @@ class InFlightTracker:
             self._changed.notify_all()
             return request_id
 
-    def restore(
-        self, index: int, name: str, timestamp: float, delivery: AcceptedPost | None
-    ) -> None:
-        """A frame that an earlier process sent; without a delivery nobody knows if it arrived."""
+    def restore(self, earlier: FrameOutcome) -> None:
+        """Take over a frame that an earlier process of this run sent.
+
+        A final outcome is passed to the listeners. An accepted frame is waited
+        for. An unsent one may have arrived: it is unconfirmed.
+        """
         with self._changed:
-            now = self._clock()
-            request_id = f"{self.run}-{index:06d}"
-            pending = _Pending(
-                request_id, index, name, timestamp, now, now, delivery, restored=True
-            )
             self.counts.opened += 1
-            if delivery is None:
-                self._unsure[request_id] = pending
+            self.counts.accepted += earlier.status in {"answered", "accepted", "in-flight"}
+            if earlier.status in FINAL:
+                self.counts.earlier += 1
+                self.counts.answered += earlier.status == "answered"
+                self.counts.refused += earlier.status == "refused"
+                for listener in self._listeners:
+                    listener(earlier)
+                return
+            now = self._clock()
+            request_id = earlier.request_id
+            pending = _Pending(replace(earlier, due=now, opened=now), restored=True)
+            if earlier.delivery is None:
+                self._unconfirmed[request_id] = pending
             else:
                 self._pending[request_id] = pending
-                self.counts.accepted += 1
                 self._deadlines.add(request_id, now)
                 self.counts.waiting = len(self._deadlines)
 
-    def replay(self, outcome: FrameOutcome) -> None:
-        """The fate of a frame, as an earlier process of this run wrote it down."""
-        with self._changed:
-            self.counts.opened += 1
-            self.counts.earlier += 1
-            self.counts.accepted += outcome.status != "refused"
-            self.counts.answered += outcome.status == "answered"
-            self.counts.refused += outcome.status == "refused"
-            for listener in self._listeners:
-                listener(outcome)
-
-    def unsure(self, timeout: float) -> frozenset[int]:
-        """The frames of an earlier process of which nobody knows whether they arrived.
+    def unconfirmed(self, timeout: float) -> frozenset[int]:
+        """The frames of an earlier process that may have arrived or not.
 
         Waits up to `timeout` seconds for answers to all of them.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._unsure, timeout)
-            return frozenset(pending.index for pending in self._unsure.values())
+            self._changed.wait_for(lambda: not self._unconfirmed, timeout)
+            return frozenset(pending.known.index for pending in self._unconfirmed.values())
 
     def accepted(self, request_id: str, delivery: AcceptedPost) -> None:
         """Record that the function accepted the frame; its response may have arrived already."""
@@ -181,9 +201,9 @@ class InFlightTracker:
             pending = self._pending.get(request_id)
             if pending is None:
                 return
-            pending.delivery = delivery
+            pending.known = replace(pending.known, delivery=delivery)
             if self._record is not None:
-                self._record.accepted(pending.index, delivery)
+                self._record.accepted(pending.known.index, delivery)
             if self._wait:
                 self._deadlines.add(request_id, self._clock())
                 self.counts.waiting = len(self._deadlines)
@@ -195,7 +215,7 @@ class InFlightTracker:
         with self._changed:
             pending = self._unaccepted(request_id)
             if pending is not None:
-                pending.error = reason
+                pending.known = replace(pending.known, error=reason)
                 self._finish(pending, "refused")
                 self.counts.refused += 1
 
@@ -205,7 +225,7 @@ class InFlightTracker:
             pending = self._unaccepted(request_id)
             if pending is None:
                 return
-            pending.error = reason
+            pending.known = replace(pending.known, error=reason)
             if not self._wait:
                 self._finish(pending, "failed")
                 return
@@ -220,17 +240,17 @@ class InFlightTracker:
         return not self._closed and request_id.startswith(f"{self.run}-")
 
     def answered(self, answer: FrameResult, at: float) -> None:
-        """An answer of this run arrived when the clock read `at`; a second one is only counted."""
+        """Record an answer that arrived when the clock read `at`; a second one is only counted."""
         with self._changed:
             self._expire(at)
             request_id = answer.request_id
-            nobody_reports = self._failed.get(request_id) or self._unsure.get(request_id)
-            pending = self._pending.get(request_id) or nobody_reports
+            unreported = self._failed.get(request_id) or self._unconfirmed.get(request_id)
+            pending = self._pending.get(request_id) or unreported
             if pending is None:
                 self._answered_before(answer, at)
                 return
             self._finish(pending, "answered", answer, at)
-            self.counts.accepted += nobody_reports is not None
+            self.counts.accepted += unreported is not None
             self.counts.answered += 1
             self._expired_in_a_row = 0
 
@@ -262,7 +282,7 @@ class InFlightTracker:
         with self._changed:
             self.expire()
             return self._changed.wait_for(
-                lambda: self._draining or bool(self._pending or self._unsure or self._failed),
+                lambda: self._draining or bool(self._pending or self._unconfirmed or self._failed),
                 timeout,
             )
 
@@ -288,19 +308,19 @@ class InFlightTracker:
         errors: list[Exception] = []
         with self._changed:
             self._closed = True
-            left = (*self._pending.values(), *self._unsure.values(), *self._failed.values())
+            left = (*self._pending.values(), *self._unconfirmed.values(), *self._failed.values())
             for pending in left:
                 status: Status = "unsent"
-                if pending.delivery is not None:
+                if pending.known.delivery is not None:
                     status = "in-flight" if interrupted else "unanswered"
-                elif pending.error is not None:
+                elif pending.known.error is not None:
                     status = "failed"
                 self._finish(pending, status, errors=errors)
         if errors:
             raise errors[0]
 
     def _unaccepted(self, request_id: str) -> _Pending | None:
-        """A frame whose POST came to nothing; None if its answer proves that it was taken."""
+        """A frame whose POST failed; None if its answer proves that it was accepted."""
         pending = self._pending.get(request_id)
         self.counts.accepted += pending is None and not self._closed
         return pending
@@ -320,15 +340,15 @@ class InFlightTracker:
         if pending is None:
             self.counts.duplicates += 1
             return
-        outcome = _outcome(pending, "late", answer, at)
-        for told in self._late_sinks:
-            told(outcome)
+        outcome = pending.outcome("late", answer, at)
+        for sink in self._late_sinks:
+            sink(outcome)
         del self._expired[answer.request_id]
-        self.counts.accepted += pending.delivery is None
+        self.counts.accepted += pending.known.delivery is None
         self.counts.late += 1
         self._expired_in_a_row = 0
-        if pending.delivery is not None:
-            # Frames pass their deadlines in order, so it was before all that wait.
+        if pending.known.delivery is not None:
+            # Deadlines pass in order, so it was accepted before all that are waiting.
             self._deadlines.news(at)
 
     def _finish(
@@ -339,18 +359,18 @@ class InFlightTracker:
         at: float | None = None,
         errors: list[Exception] | None = None,
     ) -> None:
-        outcome = _outcome(pending, status, answer, at)
-        for told in self._sinks[pending.told :]:
+        outcome = pending.outcome(status, answer, at)
+        for sink in self._sinks[pending.told :]:
             try:
-                told(outcome)
+                sink(outcome)
             except Exception as error:
                 if errors is None:
                     raise
                 errors.append(error)
             pending.told += 1
-        request_id = pending.request_id
+        request_id = pending.known.request_id
         self._pending.pop(request_id, None)
-        self._unsure.pop(request_id, None)
+        self._unconfirmed.pop(request_id, None)
         self._failed.pop(request_id, None)
         self._grace.remove(request_id)
         if at is None:
@@ -363,25 +383,3 @@ class InFlightTracker:
             if len(self._expired) > _REMEMBERED:
                 self._expired.popitem(last=False)
         self._changed.notify_all()
-
-
-def _outcome(
-    pending: _Pending,
-    status: Status,
-    answer: FrameResult | None,
-    at: float | None,
-) -> FrameOutcome:
-    return FrameOutcome(
-        index=pending.index,
-        name=pending.name,
-        request_id=pending.request_id,
-        timestamp=pending.timestamp,
-        status=status,
-        answer=answer,
-        # When a frame of an earlier process was due, nobody knows.
-        latency=None if at is None or pending.restored else at - pending.due,
-        delivery=pending.delivery,
-        error=pending.error if answer is None else None,
-        due=pending.due,
-        opened=pending.opened,
-    )

@@ -1,4 +1,4 @@
-"""What can become of a frame, and how many frames came to what."""
+"""The outcomes of frames, and their counts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from lambda_src.contract import FrameResult
 # late         unanswered or failed, and its answer came after that; never a first outcome
 # in-flight    accepted, no answer yet when the run was stopped
 # accepted     accepted, and no answer was waited for
-# refused      the function will never take it (4xx)
+# refused      the function will never accept it (4xx)
 # failed       every attempt to send it failed
 # unsent       the run was stopped before it was accepted
 Status = Literal[
     "answered", "unanswered", "late", "in-flight", "accepted", "refused", "failed", "unsent"
 ]
+
+# Outcomes that no later process of the run can change.
+FINAL: frozenset[Status] = frozenset({"answered", "refused", "accepted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,11 @@ class AcceptedPost:
 
 @dataclass(frozen=True, slots=True)
 class FrameOutcome:
-    """What became of one frame.
+    """The outcome of one frame.
 
     `latency` is in seconds from the moment the frame was due to the moment its
     answer arrived here; `timestamp` in seconds of the source. `due` and `opened`
-    are the clock's readings when the frame should have been, and was, taken up.
+    are the clock's readings when the frame should have been, and was, opened.
     """
 
     index: int
@@ -49,6 +52,11 @@ class FrameOutcome:
     error: str | None = None
     due: float = 0.0
     opened: float = 0.0
+
+
+def request_id_of(run: str, index: int) -> str:
+    """The request id of a frame; `run` is unique, so two runs can't mix their answers."""
+    return f"{run}-{index:06d}"
 
 
 @dataclass(slots=True)
@@ -70,7 +78,7 @@ class FrameCounts:
 
 
 class RunRecord(Protocol):
-    """What a run is written down in as it goes on."""
+    """Where a run records its frames as it goes on."""
 
     run: str
 
@@ -78,7 +86,7 @@ class RunRecord(Protocol):
         """The frame is about to be sent."""
 
     def accepted(self, index: int, delivery: AcceptedPost) -> None:
-        """The function took the frame."""
+        """The function accepted the frame."""
 
     def done(self, outcome: FrameOutcome) -> None:
-        """The frame's fate."""
+        """The frame has an outcome."""

@@ -1,4 +1,4 @@
-"""One run of `facectl send`: frames out, answers in, and an end that accounts for every frame."""
+"""One run of `facectl send`: sends frames, collects answers, accounts for every frame."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from facectl.aws import Clients, cloud_errors
 from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
-from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import FrameCounts, InFlightTracker
-from facectl.stream.journal import Journal
 from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
 from facectl.stream.results import RunStats, as_dict, ranges
+from facectl.stream.run_file import RunFile
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
 
 _TICK = 0.1
 # Seconds to wait for the response to a frame that an earlier process may have sent,
 # before it is sent again.
-_UNSURE = 5.0
+_UNCONFIRMED = 5.0
 # Seconds in which duplicates are removed from the queue, so that later runs do not
 # meet them. A hidden message becomes visible again within a second.
 _DRAIN_DUPLICATES = 2.0
@@ -30,11 +29,11 @@ _DRAIN_DUPLICATES = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run goes. `timeout`: seconds without news after which a frame is unanswered.
+    """How a run sends and waits.
 
-    They count from the frame's acceptance, and anew from each answer to a frame
-    that was accepted before it. The run ends when nothing is answered any more.
-    `window`: frames that may be on their way at once; more wait here.
+    `timeout`: seconds until a frame is unanswered, counted from its acceptance
+    and again from each answer to a frame that was accepted before it.
+    `window`: the number of frames in flight at most; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
     as soon as a thread is free.
     """
@@ -49,7 +48,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What came of a run; `failure` is what ended it early, if not the reader.
+    """The result of a run; `failure` is the error that ended it early, if one did.
 
     A frame that was answered after its deadline is unanswered, and counted in
     `counts.late` besides.
@@ -63,12 +62,12 @@ class RunReport:
     synthetic: bool
     interrupted: bool
     failure: FacectlError | None
-    # Written down, so that what is missing can be made up for.
-    recorded: bool = False
+    # --resume can continue it.
+    resumable: bool = False
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left that going on could change."""
+        """Whether nothing is left that a resumed run could change."""
         open_ends = ("unanswered", "in-flight", "failed", "unsent")
         left = sum(self.stats.statuses[status] for status in open_ends) - self.counts.late
         return not self.interrupted and self.failure is None and not left
@@ -81,7 +80,7 @@ class RunReport:
         return 1 if self.stats.lost or self.problems else 0
 
     def incomplete(self) -> FacectlError | None:
-        """The error to end with where the cloud ended the run."""
+        """The error to exit with; None where the run did not end early."""
         if self.failure is None:
             return None
         if not self.counts.accepted:
@@ -95,7 +94,7 @@ class RunReport:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON has it, with as many frames as the statistics kept."""
+        """The report for JSON, with the frames that the statistics kept."""
         statuses = self.stats.statuses
         return {
             "sent": self.counts.accepted,
@@ -124,7 +123,7 @@ class RunReport:
 
 
 class FrameSource(Protocol):
-    """What a run sends; sources are."""
+    """The part of a source that a run needs."""
 
     live: bool
     problems: list[str]
@@ -135,7 +134,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Where frames go in and where their answers come out; `close` when the run is over."""
+    """Where frames are posted and answers received; `close` when the run is over."""
 
     endpoint: Endpoint
     queue: MessageQueue
@@ -143,9 +142,9 @@ class Transport:
 
     @classmethod
     def of(cls, clients: Clients, *, connections: int) -> Transport:
-        """Those of a deployment; raises CloudError or InputError where it has none."""
+        """The transport of a deployment; raises CloudError or InputError where it has none."""
         url = function_url(clients)
-        # Asked for even where no answer is: it proves that the deployment is there.
+        # Looked up even without --wait: it proves that the deployment exists.
         queue = ResponseQueue(clients)
         signed = clients.deployment.signs
         endpoint = FunctionUrlClient(
@@ -157,7 +156,7 @@ class Transport:
 class Session:
     """One run over a transport; latency counts from `plan.schedule`.
 
-    With a journal it goes on with what the journal holds.
+    It continues the run that the run file holds.
     """
 
     def __init__(
@@ -167,18 +166,18 @@ class Session:
         stats: RunStats,
         *,
         synthetic: bool = False,
-        journal: Journal | None = None,
+        run_file: RunFile | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._transport = transport
-        self._journal = journal
+        self._run_file = run_file
         self._senders: list[Sender] = []
         self._plan = plan
         self._stats = stats
         self._clock = clock
         self._synthetic = synthetic
         self.tracker = InFlightTracker(
-            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=journal, clock=clock
+            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=run_file, clock=clock
         )
         self._collector = Collector(transport.queue, self.tracker, clock=clock)
 
@@ -186,23 +185,25 @@ class Session:
         self,
         source: FrameSource,
         *,
-        cache: FrameCache | None = None,
         progress: Callable[[FrameCounts], None] = lambda _: None,
     ) -> RunReport:
         """Send the source's frames and collect their answers. Ctrl-C ends it with a report."""
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
-        # Last of all listeners: what the others could not take is not counted.
+        # What can't be read a second time is kept to be drawn.
+        keep = self._run_file.keep_image if source.live and self._run_file is not None else None
+        # The last listener: an outcome that another one rejects is not counted.
         self.tracker.listen(self._stats)
         try:
-            if self._journal is not None:
-                self._journal.restore(self.tracker)
+            if self._run_file is not None:
+                for outcome in self._run_file.earlier():
+                    self.tracker.restore(outcome)
             if self._plan.wait:
                 self._collector.start()
-            self._send(self._unknown(source), cache if source.live else None, progress)
+            self._send(self._not_sent(source), progress, keep=keep)
             self._await_answers(progress)
-            self._send_unsure(source, progress)
+            self._send_unconfirmed(source, progress)
             if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
                 self.tracker.drain_duplicates(_DRAIN_DUPLICATES)
         except KeyboardInterrupt:
@@ -219,7 +220,7 @@ class Session:
         try:
             self.tracker.close(interrupted=interrupted)
         except FacectlError as error:
-            # What can't be written down is still reported.
+            # What can't be recorded is still reported.
             failure = error if failure is None else failure
         progress(self.tracker.counts)
         return RunReport(
@@ -231,22 +232,22 @@ class Session:
             synthetic=self._synthetic,
             interrupted=interrupted,
             failure=failure,
-            recorded=self._journal is not None,
+            resumable=self._run_file is not None and self._run_file.resumable,
         )
 
     def _send(
         self,
         frames: Iterable[Frame],
-        cache: FrameCache | None,
         progress: Callable[[FrameCounts], None],
+        *,
+        keep: Callable[[int, bytes], None] | None = None,
     ) -> None:
         sender = Sender(
             self._transport.endpoint,
             self.tracker,
             self._plan.request_options,
             concurrency=self._plan.concurrency,
-            # What can't be read a second time is kept to be drawn.
-            keep=None if cache is None else cache.keep_image,
+            keep=keep,
             clock=self._clock,
         )
         self._senders.append(sender)
@@ -254,21 +255,23 @@ class Session:
             frames, schedule=self._plan.schedule, check=lambda: self._check_sending(progress)
         )
 
-    def _unknown(self, source: FrameSource) -> Iterator[Frame]:
+    def _not_sent(self, source: FrameSource) -> Iterator[Frame]:
         """The frames that no earlier process of this run has sent."""
         for frame in source:
-            if self._journal is None or not self._journal.knows(frame.index, frame.name):
+            if self._run_file is None or not self._run_file.knows(frame.index, frame.name):
                 yield frame
 
-    def _send_unsure(self, source: FrameSource, progress: Callable[[FrameCounts], None]) -> None:
-        """Send those frames again that were being sent when an earlier process ended.
+    def _send_unconfirmed(
+        self, source: FrameSource, progress: Callable[[FrameCounts], None]
+    ) -> None:
+        """Send the frames again that were being sent when an earlier process ended.
 
-        They come last, and only without an answer by then: most had arrived.
+        They are sent last, and only without an answer by then: most had arrived.
         """
-        unsure = self.tracker.unsure(_UNSURE if self._plan.wait else 0)
-        if unsure:
-            again = (frame for frame in source if frame.index in unsure)
-            self._send(again, None, progress)
+        unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._plan.wait else 0)
+        if unconfirmed:
+            again = (frame for frame in source if frame.index in unconfirmed)
+            self._send(again, progress)
             self._await_answers(progress)
 
     def _check(self, progress: Callable[[FrameCounts], None]) -> None:
@@ -292,7 +295,7 @@ class Session:
 
 
 def function_url(clients: Clients) -> str:
-    """Where frames are posted: as remembered, or as AWS knows it; raises InputError, CloudError."""
+    """The recorded Function URL, or the one that AWS returns; raises InputError, CloudError."""
     deployment = clients.deployment
     if deployment.function_url is not None:
         return deployment.function_url
@@ -308,5 +311,5 @@ def function_url(clients: Clients) -> str:
 
 
 def as_taken(frame: Frame) -> float:
-    """The schedule by which frames are sent as the camera took them."""
+    """A schedule that sends frames at the rate of the source."""
     return frame.timestamp

@@ -12,7 +12,7 @@ from conftest import Facectl, free_port
 
 from facectl.models import synthetic
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 NAME = "Eileen Collins"
 FIRST = "synthetic-facenet"

@@ -65,6 +65,7 @@ def test_deployed_twice_changed_once_destroyed_whole(cloud: Facectl) -> None:
     assert "No deployment yet" in cloud("context", expect=2).stderr
 
 
+@pytest.mark.slow
 def test_ended_or_forgotten_the_commands_say_what_to_do(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     cloud("local", "down")
@@ -85,6 +86,7 @@ def test_ended_or_forgotten_the_commands_say_what_to_do(cloud: Facectl) -> None:
     assert "nothing to delete" in cloud("destroy").stdout
 
 
+@pytest.mark.slow
 def test_a_function_that_was_led_astray_is_set_right(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     aws = clients(cloud)
@@ -103,6 +105,7 @@ def test_two_deployments_do_not_share_a_function(cloud: Facectl) -> None:
     assert "facectl destroy --asu-id d1" in refused.stderr
 
 
+@pytest.mark.slow
 def test_warm_environments_come_and_go(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     refused = cloud("deploy", "--provisioned-concurrency", 1, expect=1)

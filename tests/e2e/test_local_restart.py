@@ -88,6 +88,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
     assert empty["restored"]["problems"] == []
 
 
+@pytest.mark.slow
 def test_at_another_port_it_is_the_same_deployment(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     port = free_port()
@@ -98,6 +99,7 @@ def test_at_another_port_it_is_the_same_deployment(cloud: Facectl, portrait: Pat
     assert name_of(cloud, portrait) == "Ada"
 
 
+@pytest.mark.slow
 def test_killed_it_has_its_deployment_again_and_says_what_may_be_lost(
     cloud: Facectl, portrait: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_killed_it_has_its_deployment_again_and_says_what_may_be_lost(
     assert name_of(cloud, portrait) == "Ada"
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_set_aside_and_a_deploy_makes_it_again(
     cloud: Facectl, portrait: Path
 ) -> None:

@@ -27,6 +27,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory):
     command("local", "down", expect=None)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
     port = free_port()

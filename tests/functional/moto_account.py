@@ -13,12 +13,13 @@ from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
 from facectl.context import Deployment
 from facectl.deploy import deployer
-from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Packages, Sizing, Step
+from facectl.deploy.models import DesiredState, Packages, Sizing
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import ActualState, plan
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context
+from facectl.deploy.steps import Step
 from facectl.naming import Names
 
 ASU_ID = "1225754101"

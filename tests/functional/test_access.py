@@ -158,11 +158,11 @@ def test_a_run_leaves_nothing_that_others_could_read(
     pipeline.script = lambda request, _: Reply(status=403, body=b"{}")
     told = command(secretive, "--debug", "send", picture, "--timeout", "1")
     assert "403" in told
-    [journal] = (isolated / "state" / "runs").iterdir()
-    assert stat.S_IMODE(journal.parent.stat().st_mode) == 0o700
+    [run_file] = (isolated / "state" / "runs").iterdir()
+    assert stat.S_IMODE(run_file.parent.stat().st_mode) == 0o700
     coded = base64.b64encode(picture.read_bytes())
     found = [file for file in (isolated / "state").rglob("*") if file.is_file()]
-    assert journal in found
+    assert run_file in found
     for file in found:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
         content = file.read_bytes()

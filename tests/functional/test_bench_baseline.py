@@ -20,10 +20,10 @@ from facectl.bench.report import BenchmarkReport
 from facectl.bench.run import Load
 from facectl.bench.sweep import sizes_of, sweep
 from facectl.bench.workload import Workload
-from facectl.deploy.desired import DesiredState
 from facectl.deploy.executor import apply_step
+from facectl.deploy.models import DesiredState
 from facectl.deploy.planner import plan
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context
 from facectl.errors import CloudError, InputError
 from facectl.stream.sender import RequestOptions
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bench_samples import answered, lost, report_of, run_with
 
-from facectl.bench.html import write_html
+from facectl.bench.page import write_page
 from facectl.bench.report import Figures
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -37,7 +37,7 @@ def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples[31] = lost(31)
     baseline = Figures.of(run_with([answered(n, 0.15) for n in range(9)]))
     file = tmp_path_factory.mktemp("report") / "report.html"
-    write_html(report_of(run_with(samples), baseline=baseline), file)
+    write_page(report_of(run_with(samples), baseline=baseline), file)
     return file
 
 

@@ -106,7 +106,7 @@ def test_a_run_is_resumed_only_in_its_own_deployment(
     Image.new("RGB", (32, 32)).save(image)
     begun: list[str] = []
     monkeypatch.setattr(
-        "facectl.stream.journal.open_journal",
+        "facectl.stream.run_file.open_run_file",
         lambda task, **_: begun.append(task.digest) or _stop(),
     )
     here = pipeline.deployment

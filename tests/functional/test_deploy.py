@@ -10,12 +10,12 @@ import pytest
 from moto_account import ASU_ID, DLQ, apply, found, queue_url, steps_of
 
 from facectl.aws import Clients
-from facectl.deploy.desired import DesiredState, resources
+from facectl.deploy.desired import resources
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Create, Queue
+from facectl.deploy.models import DesiredState
 from facectl.deploy.planner import plan_removal
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context, Permission, Queue
+from facectl.deploy.steps import Create
 from facectl.errors import CloudError
 from facectl.gallery import forgetting, publish
 from facectl.gallery.store import Store
@@ -184,7 +184,7 @@ def test_iam_leaves_no_statement(context: Context, desired: DesiredState) -> Non
     closed = dataclasses.replace(desired, auth="iam")
     assert len(apply(context, closed)) == 3
     assert apply(context, closed) == []
-    assert Reader(context.clients, desired.account).permissions("face-detection") == []
+    assert Permission.find_all(context, "face-detection") == []
 
 
 def test_everything_that_can_be_tagged_is(context: Context, desired: DesiredState) -> None:

@@ -12,12 +12,12 @@ from botocore.stub import Stubber
 
 from facectl.aws import Clients
 from facectl.context import Deployment
-from facectl.deploy import policies
 from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Account, Alias, Create, Function, Trigger, Update
+from facectl.deploy.models import Account
 from facectl.deploy.options import Options, parse_pollers
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Alias, Context, Function, Trigger, queues, roles
+from facectl.deploy.steps import Create, Update
 from facectl.errors import CloudError, InputError
 from facectl.naming import Names
 
@@ -38,17 +38,17 @@ ROLE = f"arn:aws:iam::{NUMBER}:role/facectl-1225754101-detection"
 @pytest.mark.parametrize(
     ("name", "policy"),
     [
-        ("lambda-trust", policies.lambda_trust()),
-        ("face-detection-role", policies.detection(NAMES, ACCOUNT)),
-        ("face-recognition-role", policies.recognition(NAMES, ACCOUNT)),
-        ("request-queue", policies.https_only(NAMES.request_queue, ACCOUNT)),
+        ("lambda-trust", roles.lambda_trust()),
+        ("face-detection-role", roles.detection_policy(NAMES, ACCOUNT)),
+        ("face-recognition-role", roles.recognition_policy(NAMES, ACCOUNT)),
+        ("request-queue", queues.https_only(NAMES.request_queue, ACCOUNT)),
     ],
 )
 def test_policies_are_exactly_these(name: str, policy: str) -> None:
     assert json.loads(policy) == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("policy", [policies.detection, policies.recognition])
+@pytest.mark.parametrize("policy", [roles.detection_policy, roles.recognition_policy])
 def test_nothing_is_allowed_everywhere(policy: Any) -> None:
     for statement in json.loads(policy(NAMES, ACCOUNT))["Statement"]:
         resources = statement["Resource"]

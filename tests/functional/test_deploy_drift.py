@@ -10,9 +10,9 @@ import pytest
 from moto_account import ASU_ID, DLQ, REQUESTS, RESPONSES, apply, found, queue_url
 
 from facectl.aws import Clients
-from facectl.deploy.desired import DesiredState
+from facectl.deploy.models import DesiredState
 from facectl.deploy.packages import zip_package
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context
 
 # How each attribute may have been changed behind our back, and what the plan says of it.
 Drift = Callable[[Clients], object]

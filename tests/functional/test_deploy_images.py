@@ -21,12 +21,11 @@ from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.images import given_packages, image_package
-from facectl.deploy.models import Create, Delete, Image, Repository
+from facectl.deploy.packages import given_packages, image_package
 from facectl.deploy.planner import plan
-from facectl.deploy.reader import Reader
 from facectl.deploy.recipe import BuildOptions, Recipe
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context, Image, Repository
+from facectl.deploy.steps import Create, Delete
 from facectl.errors import CloudError, InputError
 from lambda_src.vision.store import DETECTION, MANIFEST, NETWORKS, RECOGNITION, Model
 
@@ -179,8 +178,9 @@ def test_the_files_of_an_image_are_locked_and_without_torch(model: Model, functi
 
 def make(docker: StandIn, context: Context, model: Model, **options: Any) -> Image:
     account = context.account
-    image = image_package("face-detection", model, BuildOptions(**options), account).image
-    assert image is not None
+    package = image_package("face-detection", model, BuildOptions(**options), account)
+    assert package.digest == account.image_uri(f"face-detection:{package.tag}")
+    image = Image("face-detection", package.tag, package.recipe)
     apply_step(Create(Repository("face-detection", "42")), context)
     apply_step(Create(image), context)
     return image
@@ -264,7 +264,7 @@ def test_an_image_in_the_registry_is_neither_built_nor_pushed(
         imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",
         imageTag=image.tag,
     )
-    there = Reader(context.clients, context.account).image(image.repository, image.tag)
+    there = image.read(context)
     assert there is not None
     assert plan([image], {(there.kind, there.name): there}) == ()
 
@@ -275,7 +275,7 @@ def test_a_push_that_is_cut_off_says_so_and_is_done_again(
     docker.tell(push=1)
     with pytest.raises(CloudError, match=r"pushing .* failed:\nlayer 1: Pushed"):
         make(docker, context, model)
-    assert Reader(context.clients, context.account).image("face-detection", tag(model)) is None
+    assert Image("face-detection", tag(model)).read(context) is None
 
 
 def test_a_build_that_fails_shows_its_last_lines(
@@ -338,22 +338,21 @@ def test_a_repository_goes_without_docker_too(
     monkeypatch.setenv("PATH", str(tmp_path))
     apply_step(Create(Repository("face-detection", "42")), context)
     apply_step(Delete(Repository("face-detection", "42")), context)
-    assert Reader(context.clients, context.account).repository("face-detection") is None
+    assert Repository("face-detection", "42").read(context) is None
 
 
 def test_repositories_drift_is_repaired(context: Context) -> None:
     wanted = Repository("face-detection", "42")
-    reader = Reader(context.clients, context.account)
     apply_step(Create(wanted), context)
-    assert reader.repository("face-detection") == wanted
+    assert wanted.read(context) == wanted
     ecr = context.clients.ecr
     ecr.put_image_tag_mutability(repositoryName="face-detection", imageTagMutability="MUTABLE")
     ecr.delete_lifecycle_policy(repositoryName="face-detection")
-    drifted = reader.repository("face-detection")
+    drifted = wanted.read(context)
     assert drifted is not None
     (step,) = plan([wanted], {(drifted.kind, drifted.name): drifted})
     apply_step(step, context)
-    assert reader.repository("face-detection") == wanted
+    assert wanted.read(context) == wanted
 
 
 @pytest.mark.parametrize(
@@ -376,4 +375,4 @@ def test_given_images_are_used_as_they_are() -> None:
         "face-detection": "a:1",
         "face-recognition": "b:2",
     }
-    assert all(package.image is None for package in given.values())
+    assert all(package.recipe is None for package in given.values())

@@ -13,9 +13,9 @@ from moto_account import apply, found, steps_of
 from facectl.aws import Clients
 from facectl.deploy import deployer, executor, status
 from facectl.deploy.deployer import Plan
-from facectl.deploy.desired import DesiredState
+from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context
 from facectl.models import store
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.vision.store import NETWORKS

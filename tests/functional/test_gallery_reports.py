@@ -15,11 +15,12 @@ from gallery_data import FakeFaceEncoder, face, made, photo, put
 from PIL import Image
 
 from facectl.errors import GalleryError, InputError
-from facectl.gallery import pages, people, reports
+from facectl.gallery import people, reports
 from facectl.gallery.changes import Reference
 from facectl.gallery.enrollment import EnrollmentTask
 from facectl.gallery.evaluate import Evaluation, evaluate
 from facectl.gallery.store import Store
+from facectl.paths import write_text
 
 NOW = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - shown, not compared
 
@@ -129,7 +130,7 @@ def test_a_new_metric_takes_the_threshold_along(store: Store) -> None:
 def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="can't be written"):
-        pages.write(tmp_path / "file" / "report.html", "page")
+        write_text(tmp_path / "file" / "report.html", "page")
 
 
 def picture(file: Path) -> Image.Image | None:
@@ -139,7 +140,7 @@ def picture(file: Path) -> Image.Image | None:
 def reports_of(store: Store, tmp_path: Path) -> dict[str, Path]:
     found = labelled(store, tmp_path)
     files = {name: tmp_path / f"{name}.html" for name in ("evaluation", "calibration")}
-    pages.write(files["evaluation"], pages.evaluation_page(store, found, picture, NOW))
+    write_text(files["evaluation"], reports.evaluation_page(store, found, picture, NOW))
     other = made("bob")
     crowd(other)
     reports.calibrate(other, 0.001, files["calibration"])
@@ -194,6 +195,11 @@ def _look(browser: Any, file: Path, scheme: str) -> str:
         assert "NaN" not in chart.inner_html()
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    # In pixels of the screen, whatever the drawing's own units are.
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert min(sizes) >= 10
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.close()
     return str(paper)

@@ -19,13 +19,13 @@ from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.deploy import deployer
-from facectl.deploy.desired import DesiredState, cloud, resources
+from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Function, Packages, Repository, Resource, Sizing, key
+from facectl.deploy.models import DesiredState, Packages, Sizing
 from facectl.deploy.packages import zip_package
 from facectl.deploy.planner import plan
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.reader import read_resources
+from facectl.deploy.resources import Context, Function, FunctionUrl, Repository, Resource, key
 from facectl.errors import CloudError
 from facectl.local import process, state
 from facectl.local.saving import INVENTORY_PATH
@@ -101,7 +101,7 @@ def deploy(sizing: Sizing) -> str:
     context = Context(aws, desired.account)
     for step in plan(resources_wanted, {}):
         apply_step(step, context)
-    url = Reader(aws, desired.account).address(DETECTION_FUNCTION)
+    url = FunctionUrl.address(context, DETECTION_FUNCTION)
     assert url is not None
     remember(dataclasses.replace(aws.deployment, function_url=url))
     return url
@@ -110,7 +110,7 @@ def deploy(sizing: Sizing) -> str:
 def found(sizing: Sizing) -> dict[tuple[str, str], Resource]:
     aws = clients()
     desired, resources_wanted = wanted(aws, sizing)
-    return dict(Reader(aws, desired.account).read(resources_wanted))
+    return read_resources(Context(aws, desired.account), resources_wanted)
 
 
 def answer_of(url: str, request_id: str) -> str:

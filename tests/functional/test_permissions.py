@@ -20,13 +20,13 @@ import facectl
 from facectl.aws import ClientError
 from facectl.deploy import status
 from facectl.deploy.access import recognition_concurrency
-from facectl.deploy.desired import DesiredState, resources
+from facectl.deploy.desired import resources
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Create, Delete, Repository, Update
+from facectl.deploy.models import DesiredState
 from facectl.deploy.permissions import OPERATIONS, actions
 from facectl.deploy.planner import plan_removal
-from facectl.deploy.reader import Reader
-from facectl.deploy.writers.base import Context
+from facectl.deploy.resources import Context, Repository
+from facectl.deploy.steps import Create, Delete, Update
 from facectl.errors import CloudError
 
 FACECTL = Path(facectl.__file__).parent
@@ -78,13 +78,13 @@ def test_every_call_of_a_deployments_life_is_listed(
     apply(context, desired)
     recognition_concurrency(context.clients, None, 10)
     for wanted in resources(desired):
-        status._facts(context.clients, desired, wanted)
+        wanted.facts(context)
     status.last_error(context.clients, "face-detection", 1e9)
     for step in plan_removal(found(context, desired), desired.names.asu_id):
         apply_step(step, context)
     repository = Repository("face-detection", "42")
     apply_step(Create(repository), context)
-    there = Reader(context.clients, desired.account).repository("face-detection")
+    there = repository.read(context)
     assert there is not None
     apply_step(Update(repository, dataclasses.replace(there, immutable=False), ()), context)
     apply_step(Delete(repository), context)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +317,7 @@ def test_a_video_that_cannot_be_drawn_costs_no_report(
     def full(*_: object, **__: object) -> None:
         raise FacectlError("the disk is full")
 
-    monkeypatch.setattr("facectl.stream.files.draw_all", full)
+    monkeypatch.setattr("facectl.stream.annotate.draw_all", full)
     done = run("send", clip, "--annotate", tmp_path / "seen.mp4")
     assert "20 sent, 20 answered" in done.stdout
     assert isinstance(done.exception, IncompleteError)
@@ -358,11 +361,22 @@ def test_an_emulator_that_dies_midway_loses_no_answer_that_arrived(
 
 
 def arrived(isolated: Path) -> tuple[int, int]:
-    """How many frames were taken, and how many answered, as the client's journal has it."""
-    found = [path.read_text() for path in (isolated / "state" / "runs").glob("*.jsonl")]
-    parsed = [json.loads(line) for text in found for line in text.split("\n")[:-1]]
-    answered = {line["frame"] for line in parsed if "status" in line}
-    return len(answered | {line["frame"] for line in parsed if "attempts" in line}), len(answered)
+    """The numbers of accepted and of answered frames in the client's run file."""
+    found = list((isolated / "state" / "runs").glob("*.db"))
+    if not found:
+        return 0, 0
+    # The client has locked the file, so a copy is read.
+    copy = isolated / "copy.db"
+    try:
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{found[0]}{suffix}", f"{copy}{suffix}")
+        with closing(sqlite3.connect(copy)) as connection:
+            return connection.execute(
+                "SELECT count(coalesce(status, attempts)), count(status) FROM frame"
+            ).fetchone()
+    except (FileNotFoundError, sqlite3.DatabaseError):
+        # The client has not created the tables.
+        return 0, 0
 
 
 def command(*arguments: object) -> subprocess.Popen[str]:

@@ -20,12 +20,12 @@ from facectl.deploy import deployer, doctor
 from facectl.deploy.desired import resources
 from facectl.deploy.doctor import CheckResult, examine
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Alias, Delete, key
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.planner import plan
 from facectl.deploy.probe import Probed
+from facectl.deploy.resources import Alias, Context, key
 from facectl.deploy.status import LastError, Status, _superfluous, inspect, last_error
-from facectl.deploy.writers.base import Context
+from facectl.deploy.steps import Delete
 from facectl.errors import CloudError, InputError
 from facectl.models import store
 from lambda_src.vision.store import DETECTION, NETWORKS, Model

@@ -17,20 +17,29 @@ from lambda_src.vision.store import Model
 __all__ = ["SAMPLES"]
 
 
-@pytest.fixture(scope="session", params=["facenet", "cse546"])
+@pytest.fixture(
+    scope="session", params=["facenet", pytest.param("cse546", marks=pytest.mark.slow)]
+)
 def preprocessing(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def built(shared_folder: Path) -> dict[str, Model]:
-    """An installed synthetic model of each preprocessing."""
-    found = {}
-    for name in ("facenet", "cse546"):
+class Models(dict[str, Model]):
+    """Installed synthetic models by preprocessing; built when they are first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, preprocessing: str) -> Model:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FACECTL_HOME", str(models_home(shared_folder, name)))
-            found[name] = store.find()
-    return found
+            patch.setenv("FACECTL_HOME", str(models_home(self.folder, preprocessing)))
+            self[preprocessing] = store.find()
+        return self[preprocessing]
+
+
+@pytest.fixture(scope="session")
+def built(shared_folder: Path) -> Models:
+    return Models(shared_folder)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,12 +49,12 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def detector(built: dict[str, Model]) -> Detector:
+def detector(built: Models) -> Detector:
     return Detector(built["facenet"], threads=1)
 
 
 @pytest.fixture(scope="session")
-def embedder(built: dict[str, Model], preprocessing: str) -> Embedder:
+def embedder(built: Models, preprocessing: str) -> Embedder:
     return Embedder(built[preprocessing], threads=1)
 
 

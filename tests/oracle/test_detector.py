@@ -87,7 +87,7 @@ def test_scenes(detector: Detector, mtcnn: Any) -> None:
     ("width", "every"),
     [
         (640, 10),
-        (None, 26),
+        pytest.param(None, 26, marks=pytest.mark.slow),
         pytest.param(640, 1, marks=pytest.mark.slow),
         pytest.param(None, 1, marks=pytest.mark.slow),
     ],

@@ -10,10 +10,10 @@ import pytest
 
 from facectl.errors import InputError
 from facectl.stream.annotate import Clip, annotated, draw_all
-from facectl.stream.frame_cache import FrameCache
 from facectl.stream.frames import Encoding, Frame
 from facectl.stream.in_flight import FrameOutcome, Status
 from facectl.stream.live import LiveSource
+from facectl.stream.run_file import RunFile
 from facectl.stream.sampling import Sampling
 from facectl.stream.sources import Images, open_source
 from lambda_src.contract import FrameResult, NamedFace
@@ -96,12 +96,13 @@ def images(folder: Path, *sizes: tuple[int, int]) -> Images:
     return source
 
 
-def spooled(*statuses: Status) -> FrameCache:
-    cache = FrameCache()
+def run_of(*statuses: Status) -> RunFile:
+    run_file = RunFile.temporary()
     for index, status in enumerate(statuses):
         found = answer() if status == "answered" else None
-        cache(FrameOutcome(index, f"i{index}", f"r{index}", 0.0, status, answer=found))
-    return cache
+        run_file.sent(index, f"i{index}", 0.0)
+        run_file.done(FrameOutcome(index, f"i{index}", f"r{index}", 0.0, status, answer=found))
+    return run_file
 
 
 def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None
         Clip(path, 5.0),
         source,
         Encoding(),
-        spooled("answered", "refused", "unanswered", "unsent"),
+        run_of("answered", "refused", "unanswered", "unsent"),
         synthetic=False,
         progress=drawn.append,
     )
@@ -125,15 +126,15 @@ def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None
 def test_odd_and_different_sizes_fit_into_the_first(tmp_path: Path) -> None:
     source = images(tmp_path, (101, 51), (400, 100), (20, 90))
     path = tmp_path / "out.mp4"
-    cache = spooled("answered", "answered", "answered")
-    draw_all(Clip(path, 1.0), source, Encoding(), cache, synthetic=False)
+    run_file = run_of("answered", "answered", "answered")
+    draw_all(Clip(path, 1.0), source, Encoding(), run_file, synthetic=False)
     assert [f.shape for f in read(path)] == [(52, 102, 3)] * 3
 
 
 def test_frames_are_drawn_as_they_were_sent(tmp_path: Path) -> None:
     source = images(tmp_path, (200, 100))
     path = tmp_path / "out.mp4"
-    draw_all(Clip(path, 1.0), source, Encoding(max_side=50), spooled("answered"), synthetic=False)
+    draw_all(Clip(path, 1.0), source, Encoding(max_side=50), run_of("answered"), synthetic=False)
     assert [f.shape for f in read(path)] == [(26, 50, 3)]
 
 
@@ -147,12 +148,12 @@ class NoCamera:
 
 def test_of_a_camera_the_images_that_were_sent_are_drawn(tmp_path: Path) -> None:
     source = LiveSource(0, Sampling(), capture=NoCamera)
-    cache = spooled("answered", "answered")
+    run_file = run_of("answered", "answered")
     for index in (1, 0):
         sent = Frame(index, "", 0.0, pixels=np.full((48, 64, 3), 100 * index, np.uint8))
-        cache.keep_image(index, Encoding().file_of(sent))
+        run_file.keep_image(index, Encoding().file_of(sent))
     path = tmp_path / "out.mp4"
-    draw_all(Clip(path, source.rate), source, Encoding(max_side=16), cache, synthetic=False)
+    draw_all(Clip(path, source.rate), source, Encoding(max_side=16), run_file, synthetic=False)
     assert [round(float(f[:20].mean()) / 100) for f in read(path)] == [0, 1]
 
 
@@ -168,7 +169,7 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:
             Clip(path, 1.0),
             source,
             Encoding(),
-            spooled("answered", "answered"),
+            run_of("answered", "answered"),
             synthetic=False,
             progress=stop,
         )

@@ -15,10 +15,11 @@ from rich.console import Console
 
 from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import Billed, cost_of
-from facectl.bench.html import page
+from facectl.bench.page import page
 from facectl.bench.recorder import PostTiming
 from facectl.bench.report import BenchmarkReport, Figures, Targets, rows, write_csv
 from facectl.bench.run import Load, measure
+from facectl.bench.tables import confusion, remarks
 from facectl.bench.truth import Truth
 from facectl.bench.workload import Workload
 from facectl.cli.bench import report as bench_report
@@ -112,7 +113,7 @@ def test_a_client_that_was_too_slow_is_found_out() -> None:
     figures = Figures.of(late)
     assert figures.client_too_slow
     assert (figures.target_rate, figures.actual_rate) == (pytest.approx(1.0), pytest.approx(0.5))
-    told = " ".join(bench_report.remarks(report_of(late)))
+    told = " ".join(remarks(report_of(late)))
     assert "0.50 frames a second were sent, 1.00 were requested" in told
 
 
@@ -193,6 +194,22 @@ def test_what_is_printed() -> None:
     assert "prices of 2026" in text
     assert "met    mean end to end: 0.3 of at most 3 s" in text
     assert "the course's average" in text
+
+
+def test_confusions_of_many_names_are_listed_the_wrong_ones_first() -> None:
+    names = [f"n{number}" for number in range(9)]
+    truth = Truth(90, 3, 0, {**{(name, name): 10 for name in names}, ("n1", "n2"): 3})
+    table = confusion(truth, 2)
+    assert table.rows == [("n1", "n2", "3"), ("n0", "n0", "10")]
+    few = confusion(Truth(9, 1, 0, {("a", "a"): 9, ("b", "a"): 1}), 2)
+    assert (few.columns, few.rows) == (("", "a"), [["a", "9"], ["b", "1"]])
+
+
+def test_the_page_shows_the_warnings_and_no_empty_table() -> None:
+    text = page(report_of(run_with([lost(0)], problems=["<the disk> is full"])))
+    assert "&lt;the disk&gt; is full." in text
+    assert "1 frames failed, the first with: no route." in text
+    assert "End to end" not in text
 
 
 def test_the_page_needs_nothing_from_anywhere_and_escapes_what_it_is_given() -> None:

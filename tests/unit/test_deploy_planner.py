@@ -9,33 +9,26 @@ from typing import Any, cast
 import pytest
 
 from facectl.cli.deploy_report import step_facts, step_line
-from facectl.deploy.desired import DesiredState, cloud, resources
-from facectl.deploy.models import (
-    Account,
+from facectl.deploy.desired import cloud, resources
+from facectl.deploy.models import Account, DesiredState, Package, Packages, Sizing
+from facectl.deploy.planner import differences, owner_of, owners, plan, plan_removal, without
+from facectl.deploy.recipe import Recipe
+from facectl.deploy.resources import (
     Alias,
     Bucket,
-    Change,
-    Create,
-    Delete,
     Function,
     FunctionUrl,
     Image,
     LogGroup,
-    Package,
-    Packages,
     Permission,
     Queue,
-    Replace,
     Repository,
     Resource,
     Role,
-    Sizing,
     Trigger,
-    Update,
     key,
 )
-from facectl.deploy.planner import differences, owner_of, owners, plan, plan_removal, without
-from facectl.deploy.recipe import Recipe
+from facectl.deploy.steps import Change, Create, Delete, Replace, Update
 from facectl.errors import CloudError
 from facectl.naming import Names
 

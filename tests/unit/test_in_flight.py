@@ -1,4 +1,4 @@
-"""Every frame ends in exactly one outcome."""
+"""Every frame gets exactly one outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker, Status
 from lambda_src.contract import FrameResult
 
 
@@ -21,8 +21,8 @@ class Clock:
         return self.now
 
 
-class Notebook:
-    """A record that gives the run its name, and remembers what is written down."""
+class Record:
+    """A record with a fixed run id, which remembers what was recorded."""
 
     run = "run"
 
@@ -46,7 +46,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tracker(clock: Clock) -> InFlightTracker:
-    return InFlightTracker(record=Notebook(), window=3, timeout=60, clock=clock)
+    return InFlightTracker(record=Record(), window=3, timeout=60, clock=clock)
 
 
 @pytest.fixture
@@ -54,6 +54,13 @@ def outcomes(tracker: InFlightTracker) -> list[FrameOutcome]:
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     return found
+
+
+def sent_earlier(index: int, delivery: AcceptedPost | None = None) -> FrameOutcome:
+    """A frame that an earlier process of the run sent, without a final outcome."""
+    status: Status = "unsent" if delivery is None else "in-flight"
+    request_id = f"run-{index:06d}"
+    return FrameOutcome(index, f"f{index}", request_id, index / 10, status, delivery=delivery)
 
 
 def opened(tracker: InFlightTracker, index: int, due: float | None = None) -> str:
@@ -116,8 +123,8 @@ def test_an_answer_still_counts_after_every_attempt_failed(
     assert [(o.status, o.error) for o in outcomes] == [("answered", None)]
 
 
-def test_closing_decides_the_fate_of_the_rest(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), clock=clock)
+def test_closing_gives_every_pending_frame_an_outcome(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     ids = [opened(tracker, n) for n in range(4)]
@@ -133,7 +140,7 @@ def test_closing_decides_the_fate_of_the_rest(clock: Clock) -> None:
     }
 
 
-def test_what_was_accepted_when_the_reader_stopped_is_in_flight(
+def test_an_accepted_frame_is_in_flight_when_the_run_is_interrupted(
     tracker: InFlightTracker, outcomes: list[FrameOutcome]
 ) -> None:
     tracker.accepted(opened(tracker, 0), DELIVERY)
@@ -141,7 +148,7 @@ def test_what_was_accepted_when_the_reader_stopped_is_in_flight(
     assert [o.status for o in outcomes] == ["in-flight"]
 
 
-def test_without_waiting_acceptance_is_the_end() -> None:
+def test_without_wait_accepted_is_the_outcome() -> None:
     tracker = InFlightTracker(wait=False)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
@@ -151,7 +158,7 @@ def test_without_waiting_acceptance_is_the_end() -> None:
     assert tracker.settle(0)
 
 
-def test_no_more_than_the_window_is_on_its_way(tracker: InFlightTracker) -> None:
+def test_at_most_a_window_of_frames_is_in_flight(tracker: InFlightTracker) -> None:
     ids = [opened(tracker, n) for n in range(3)]
     assert tracker.full
     assert tracker.open(Frame(3, "f3", 0.0), None, stop=lambda: True) is None
@@ -163,7 +170,7 @@ def test_no_more_than_the_window_is_on_its_way(tracker: InFlightTracker) -> None
     assert got == ["run-000003"]
 
 
-def test_what_a_listener_could_not_take_has_not_arrived(tracker: InFlightTracker) -> None:
+def test_an_answer_that_a_listener_rejects_is_not_counted(tracker: InFlightTracker) -> None:
     request_id = opened(tracker, 0)
 
     def broken(_: FrameOutcome) -> None:
@@ -182,14 +189,14 @@ def test_two_runs_do_not_own_each_others_answers() -> None:
     assert not second.owns(request_id)
 
 
-def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> None:
+def test_a_resent_frame_counts_once_in_any_order_of_events(clock: Clock) -> None:
     for resent in (False, True):
         for answered_first in (False, True):
-            tracker = InFlightTracker(record=Notebook(), clock=clock)
+            tracker = InFlightTracker(record=Record(), clock=clock)
             found: list[FrameOutcome] = []
             tracker.listen(found.append)
-            tracker.restore(0, "f0", 0.0, None)
-            assert tracker.unsure(0) == {0}
+            tracker.restore(sent_earlier(0))
+            assert tracker.unconfirmed(0) == {0}
             request_id = "run-000000"
             if resent:
                 assert opened(tracker, 0) == request_id
@@ -200,18 +207,18 @@ def test_a_frame_sent_again_counts_once_whichever_comes_first(clock: Clock) -> N
                 tracker.accepted(request_id, DELIVERY)
             counts = tracker.counts
             assert (counts.opened, counts.accepted, counts.answered, counts.waiting) == (1, 1, 1, 0)
-            # Since when it was waited for, nobody knows.
+            # When its wait began is not known.
             assert [(o.status, o.latency) for o in found] == [("answered", None)]
 
 
-def test_what_an_earlier_process_came_to_is_told_once(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), clock=clock)
+def test_restored_outcomes_are_passed_on_once(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
-    tracker.replay(FrameOutcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
-    tracker.replay(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
-    tracker.replay(FrameOutcome(3, "f3", "run-000003", 0.0, "accepted"))
-    tracker.restore(2, "f2", 0.0, DELIVERY)
+    tracker.restore(FrameOutcome(0, "f0", "run-000000", 0.0, "answered", answer("run-000000"), 0.5))
+    tracker.restore(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    tracker.restore(FrameOutcome(3, "f3", "run-000003", 0.0, "accepted"))
+    tracker.restore(sent_earlier(2, DELIVERY))
     tracker.answered(answer("run-000000"), 101.0)
     tracker.answered(answer("run-000002"), 101.0)
     counts = tracker.counts
@@ -242,8 +249,8 @@ def test_a_frame_whose_deadline_passes_is_unanswered_and_leaves_the_window(
     assert tracker.full
 
 
-def test_a_closed_loop_goes_on_after_its_first_loss(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), window=1, timeout=5, clock=clock)
+def test_a_window_of_one_continues_after_an_unanswered_frame(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), window=1, timeout=5, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     for index in range(20):
@@ -257,9 +264,9 @@ def test_a_closed_loop_goes_on_after_its_first_loss(clock: Clock) -> None:
     assert not tracker.hopeless
 
 
-def test_a_late_answer_is_counted_and_handed_on_once(clock: Clock) -> None:
-    book = Notebook()
-    tracker = InFlightTracker(record=book, timeout=60, clock=clock)
+def test_a_late_answer_is_counted_and_passed_on_once(clock: Clock) -> None:
+    record = Record()
+    tracker = InFlightTracker(record=record, timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     late: list[FrameOutcome] = []
     tracker.listen(found.append, late=late.append)
@@ -272,7 +279,7 @@ def test_a_late_answer_is_counted_and_handed_on_once(clock: Clock) -> None:
     tracker.answered(answer(request_id), 161.5)
     assert statuses(found) == [(0, "unanswered")]
     assert [(o.status, o.answer, o.latency) for o in late] == [("late", answer(request_id), 61.0)]
-    assert book.lines == [("sent", 0), ("accepted", 0), ("unanswered", 0), ("late", 0)]
+    assert record.lines == [("sent", 0), ("accepted", 0), ("unanswered", 0), ("late", 0)]
     counts = tracker.counts
     assert (counts.late, counts.duplicates, counts.answered, counts.accepted) == (1, 1, 0, 1)
     tracker.close(interrupted=False)
@@ -288,8 +295,8 @@ def test_an_answer_at_the_deadline_is_in_time(
     assert [(o.status, o.latency) for o in outcomes] == [("answered", 60.0)]
 
 
-def test_a_long_queue_before_a_frame_is_not_held_against_it(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+def test_a_frame_behind_a_long_queue_gets_more_time(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     ids = [opened(tracker, index) for index in range(10)]
@@ -302,7 +309,7 @@ def test_a_long_queue_before_a_frame_is_not_held_against_it(clock: Clock) -> Non
 
 
 def test_answers_to_later_frames_give_an_overtaken_frame_no_more_time(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     tracker.accepted(opened(tracker, 0), DELIVERY)
@@ -315,8 +322,8 @@ def test_answers_to_later_frames_give_an_overtaken_frame_no_more_time(clock: Clo
     assert statuses(found)[5:] == [(6, "answered"), (0, "unanswered"), (7, "answered")]
 
 
-def test_a_late_answer_gives_those_behind_it_more_time(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+def test_a_late_answer_gives_later_frames_more_time(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     first, second = (opened(tracker, index) for index in range(2))
@@ -330,8 +337,8 @@ def test_a_late_answer_gives_those_behind_it_more_time(clock: Clock) -> None:
     assert statuses(found) == [(0, "unanswered"), (1, "answered")]
 
 
-def test_a_frame_that_failed_leaves_the_window_at_once_and_is_decided_later(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), window=2, timeout=60, clock=clock)
+def test_a_failed_frame_leaves_the_window_before_its_outcome(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), window=2, timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     for index in range(2):
@@ -356,7 +363,7 @@ def test_a_frame_that_failed_leaves_the_window_at_once_and_is_decided_later(cloc
 
 
 @pytest.mark.parametrize("verdict", ["refused", "undelivered"])
-def test_a_frame_that_was_answered_was_taken_whatever_its_post_says(
+def test_an_answered_frame_was_accepted_whatever_its_post_reported(
     tracker: InFlightTracker, outcomes: list[FrameOutcome], verdict: str
 ) -> None:
     request_id = opened(tracker, 0)
@@ -366,8 +373,8 @@ def test_a_frame_that_was_answered_was_taken_whatever_its_post_says(
     assert (tracker.counts.accepted, tracker.counts.answered) == (1, 1)
 
 
-def test_the_late_are_known_for_the_latest_frames_only(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), window=20_000, clock=clock)
+def test_late_answers_are_recognized_for_the_latest_frames_only(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), window=20_000, clock=clock)
     late: list[int] = []
     tracker.listen(lambda _: None, late=lambda outcome: late.append(outcome.index))
     ids = [opened(tracker, index) for index in range(10_001)]
@@ -380,7 +387,7 @@ def test_the_late_are_known_for_the_latest_frames_only(clock: Clock) -> None:
     assert (tracker.counts.late, tracker.counts.duplicates) == (10_000, 1)
 
 
-def test_by_default_a_thousand_frames_have_a_minute(clock: Clock) -> None:
+def test_the_default_window_is_1000_and_the_timeout_60_s(clock: Clock) -> None:
     tracker = InFlightTracker(clock=clock)
     for index in range(1000):
         tracker.accepted(opened(tracker, index), DELIVERY)
@@ -404,12 +411,12 @@ def lose(tracker: InFlightTracker, clock: Clock, first: int, count: int) -> None
 
 
 def test_a_run_is_hopeless_after_eight_in_a_row_and_another_timeout(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     lose(tracker, clock, 0, 7)
     clock.now += 500
     assert not tracker.hopeless, "seven"
 
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     clock.now = 100.0
     lose(tracker, clock, 0, 8)
     # The first of them was given up at 160.5.
@@ -420,8 +427,8 @@ def test_a_run_is_hopeless_after_eight_in_a_row_and_another_timeout(clock: Clock
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_any_answer_gives_hope(clock: Clock, late: bool) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+def test_any_answer_restarts_the_hopeless_count(clock: Clock, late: bool) -> None:
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     lose(tracker, clock, 0, 8)
     if not late:
         tracker.accepted(opened(tracker, 100), DELIVERY)
@@ -437,7 +444,7 @@ def test_any_answer_gives_hope(clock: Clock, late: bool) -> None:
     assert tracker.hopeless
 
 
-def test_second_copies_are_expected_while_duplicates_are_drained(
+def test_duplicates_are_expected_while_they_are_drained(
     tracker: InFlightTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[bool, float | None, bool]] = []
@@ -454,8 +461,8 @@ def test_second_copies_are_expected_while_duplicates_are_drained(
     assert not tracker.expecting(0)
 
 
-def test_closing_tells_everyone_what_it_can_and_raises_the_first_error(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), clock=clock)
+def test_closing_calls_every_listener_and_raises_the_first_error(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), clock=clock)
     found: list[FrameOutcome] = []
     attempts: list[int] = []
 
@@ -475,7 +482,7 @@ def test_closing_tells_everyone_what_it_can_and_raises_the_first_error(clock: Cl
 
 
 def test_each_listener_gets_one_outcome_even_if_another_failed_in_between(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), clock=clock)
+    tracker = InFlightTracker(record=Record(), clock=clock)
     first: list[FrameOutcome] = []
     last: list[FrameOutcome] = []
     broken = [True]
@@ -510,22 +517,22 @@ def test_after_closing_nothing_counts_and_nothing_is_owned(
     assert tracker.open(Frame(9, "f9", 0.0), None, stop=lambda: False) is None
 
 
-def test_frames_of_which_nobody_knows_take_no_place_in_the_window(clock: Clock) -> None:
-    """A run that is resumed would wait for ever, where many of them were left."""
-    tracker = InFlightTracker(record=Notebook(), window=2, clock=clock)
+def test_unconfirmed_frames_are_not_in_the_window(clock: Clock) -> None:
+    """A resumed run with more of them than the window would wait for ever."""
+    tracker = InFlightTracker(record=Record(), window=2, clock=clock)
     for index in range(5):
-        tracker.restore(index, f"f{index}", 0.0, None)
-    assert tracker.unsure(0) == set(range(5))
+        tracker.restore(sent_earlier(index))
+    assert tracker.unconfirmed(0) == set(range(5))
     assert tracker.expecting(0)
     for index in (5, 0):
         tracker.accepted(opened(tracker, index), DELIVERY)
     assert tracker.full
-    assert tracker.unsure(0) == {1, 2, 3, 4}
+    assert tracker.unconfirmed(0) == {1, 2, 3, 4}
     tracker.answered(answer("run-000004"), 100.0)
     assert (tracker.counts.opened, tracker.counts.accepted) == (6, 3)
 
 
-def test_a_full_window_asks_ten_times_a_second_whether_to_stop(
+def test_a_full_window_checks_stop_ten_times_a_second(
     tracker: InFlightTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(3):
@@ -537,19 +544,19 @@ def test_a_full_window_asks_ten_times_a_second_whether_to_stop(
     assert waits == [0.1, 0.1]
 
 
-def test_what_was_replayed_counts_by_its_status(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), clock=clock)
-    tracker.replay(FrameOutcome(0, "f0", "run-000000", 0.0, "unanswered"))
+def test_restored_outcomes_count_by_their_status(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), clock=clock)
+    tracker.restore(FrameOutcome(0, "f0", "run-000000", 0.0, "accepted"))
     assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (1, 0, 0)
-    tracker.replay(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
+    tracker.restore(FrameOutcome(1, "f1", "run-000001", 0.0, "refused", error="400: no"))
     assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (1, 0, 1)
-    tracker.replay(FrameOutcome(2, "f2", "run-000002", 0.0, "answered", answer("run-000002"), 0.5))
+    tracker.restore(FrameOutcome(2, "f2", "run-000002", 0.0, "answered", answer("run-000002"), 0.5))
     assert (tracker.counts.accepted, tracker.counts.answered, tracker.counts.refused) == (2, 1, 1)
     assert (tracker.counts.opened, tracker.counts.earlier) == (3, 3)
 
 
 def test_a_run_stays_hopeless_however_many_are_lost(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     lose(tracker, clock, 0, 20)
     # The first of twenty was given up at 160.5.
     clock.now = 220.5
@@ -558,13 +565,13 @@ def test_a_run_stays_hopeless_however_many_are_lost(clock: Clock) -> None:
     assert tracker.hopeless
 
 
-def test_whose_time_nobody_knows_has_no_latency_late_or_not(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+def test_restored_frames_have_no_latency(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     late: list[FrameOutcome] = []
     tracker.listen(found.append, late=late.append)
     for index in range(2):
-        tracker.restore(index, f"f{index}", index / 10, DELIVERY)
+        tracker.restore(sent_earlier(index, DELIVERY))
     assert (tracker.counts.opened, tracker.counts.accepted, tracker.counts.waiting) == (2, 2, 2)
     tracker.answered(answer("run-000000"), 130.0)
     clock.now = 191.0
@@ -576,8 +583,8 @@ def test_whose_time_nobody_knows_has_no_latency_late_or_not(clock: Clock) -> Non
     ]
 
 
-def test_a_late_answer_to_what_failed_moves_nobodys_deadline(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), timeout=60, clock=clock)
+def test_a_late_answer_to_a_failed_frame_moves_no_deadline(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), timeout=60, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     tracker.undelivered(opened(tracker, 0), "503: busy")
@@ -592,7 +599,7 @@ def test_a_late_answer_to_what_failed_moves_nobodys_deadline(clock: Clock) -> No
 
 
 def test_a_run_that_does_not_wait_holds_no_frame_that_failed(clock: Clock) -> None:
-    tracker = InFlightTracker(record=Notebook(), wait=False, clock=clock)
+    tracker = InFlightTracker(record=Record(), wait=False, clock=clock)
     found: list[FrameOutcome] = []
     tracker.listen(found.append)
     tracker.undelivered(opened(tracker, 0), "503: busy")
@@ -604,6 +611,6 @@ def test_a_run_that_does_not_wait_holds_no_frame_that_failed(clock: Clock) -> No
     assert len(found) == 3
 
 
-def test_what_is_known_of_a_frame_has_no_other_attributes(tracker: InFlightTracker) -> None:
+def test_pending_frames_have_no_dict(tracker: InFlightTracker) -> None:
     opened(tracker, 0)
     assert not hasattr(tracker._pending["run-000000"], "__dict__")

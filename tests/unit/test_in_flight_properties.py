@@ -1,4 +1,4 @@
-"""The tracker under any order of events, held against a model that is slow and obvious."""
+"""The tracker under any order of events, compared with a slow and obvious model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker, Status
 from facectl.stream.results import RunStats
 from facectl.stream.session import RunReport
 from lambda_src.contract import FrameResult
@@ -26,7 +26,7 @@ DELIVERY = AcceptedPost(1, 1, 0.01)
 class Sent:
     """What the model knows of a frame; `turn` is its place in the order of acceptance."""
 
-    state: Literal["unsure", "posting", "waiting", "failed", "over"] = "posting"
+    state: Literal["unconfirmed", "posting", "waiting", "failed", "over"] = "posting"
     posting: bool = True
     turn: int | None = None
     since: float = 0.0
@@ -34,19 +34,19 @@ class Sent:
     late: bool = False
 
 
-class Book:
-    """Gives the run its name."""
+class Record:
+    """A record with a fixed run id."""
 
     run = "run"
 
     def sent(self, index: int, name: str, timestamp: float) -> None:
-        """Not of interest."""
+        """Keep nothing."""
 
     def accepted(self, index: int, delivery: AcceptedPost) -> None:
-        """Not of interest."""
+        """Keep nothing."""
 
     def done(self, outcome: FrameOutcome) -> None:
-        """Not of interest."""
+        """Keep nothing."""
 
 
 class Frames(RuleBasedStateMachine):
@@ -56,7 +56,7 @@ class Frames(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.tracker = InFlightTracker(
-            record=Book(), window=WINDOW, timeout=TIMEOUT, clock=lambda: self.now
+            record=Record(), window=WINDOW, timeout=TIMEOUT, clock=lambda: self.now
         )
         self.stats = RunStats(0)
         self.outcomes: dict[int, list[str]] = {}
@@ -70,7 +70,7 @@ class Frames(RuleBasedStateMachine):
         self.accepted = self.duplicates = 0
         self.closed = self.interrupted = False
 
-    # What the tracker tells.
+    # Listeners of the tracker.
 
     def write(self, outcome: FrameOutcome) -> None:
         if self.disk_full:
@@ -83,7 +83,7 @@ class Frames(RuleBasedStateMachine):
         assert outcome.status == "late"
         self.late.append(outcome.index)
 
-    # What should be.
+    # The model.
 
     def of(self, state: str) -> list[int]:
         return [index for index, sent in self.model.items() if sent.state == state]
@@ -114,13 +114,18 @@ class Frames(RuleBasedStateMachine):
         sent.state, sent.since = "waiting", self.now
         sent.turn = sum(other.turn is not None for other in self.model.values())
 
-    # What happens.
+    # Events.
 
     @initialize(states=st.lists(st.booleans(), max_size=WINDOW + 2))
     def resume(self, states: list[bool]) -> None:
         for index, delivered in enumerate(states):
-            self.tracker.restore(index, f"f{index}", 0.0, DELIVERY if delivered else None)
-            self.model[index] = Sent("unsure", posting=False)
+            delivery = DELIVERY if delivered else None
+            status: Status = "in-flight" if delivered else "unsent"
+            request_id = f"run-{index:06d}"
+            self.tracker.restore(
+                FrameOutcome(index, f"f{index}", request_id, 0.0, status, delivery=delivery)
+            )
+            self.model[index] = Sent("unconfirmed", posting=False)
             if delivered:
                 self.accepted += 1
                 self.take_turn(index)
@@ -163,11 +168,11 @@ class Frames(RuleBasedStateMachine):
             if len(failed := self.of("failed")) > WINDOW:
                 self.end(min(failed, key=self.failures.index), "failed")
 
-    @precondition(lambda self: not self.closed and self.of("unsure"))
+    @precondition(lambda self: not self.closed and self.of("unconfirmed"))
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
         self.pass_deadlines()
-        index = data.draw(st.sampled_from(self.of("unsure")))
+        index = data.draw(st.sampled_from(self.of("unconfirmed")))
         room = len(self.in_window()) < WINDOW
         request_id = self.tracker.open(Frame(index, f"f{index}", 0.0), None, stop=lambda: True)
         assert request_id == (f"run-{index:06d}" if room else None)
@@ -212,14 +217,14 @@ class Frames(RuleBasedStateMachine):
         elif how == "settle":
             assert self.tracker.settle(0) == (not self.of("waiting"))
         else:
-            on_their_way = [*self.in_window(), *self.of("failed"), *self.of("unsure")]
+            on_their_way = [*self.in_window(), *self.of("failed"), *self.of("unconfirmed")]
             assert self.tracker.expecting(0) == bool(on_their_way)
 
     @precondition(lambda self: not self.closed)
     @rule(interrupted=st.booleans())
     def close(self, interrupted: bool) -> None:
         self.closed, self.interrupted = True, interrupted
-        for index in [*self.of("posting"), *self.of("unsure")]:
+        for index in [*self.of("posting"), *self.of("unconfirmed")]:
             self.end(index, "unsent")
         for index in self.of("waiting"):
             self.end(index, "in-flight" if interrupted else "unanswered")
@@ -234,16 +239,16 @@ class Frames(RuleBasedStateMachine):
         getattr(self.tracker, how)(f"run-{index:06d}", "no")
         assert not self.tracker.owns(f"run-{index:06d}")
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def the_window_holds(self) -> None:
         assert self.tracker.full == (len(self.in_window()) >= WINDOW)
         assert self.tracker.counts.waiting == len(self.of("waiting"))
-        assert self.tracker.unsure(0) == set(self.of("unsure"))
+        assert self.tracker.unconfirmed(0) == set(self.of("unconfirmed"))
 
     @invariant()
-    def every_frame_has_one_fate(self) -> None:
+    def every_frame_has_one_outcome(self) -> None:
         statuses = {i: sent.status for i, sent in self.model.items() if sent.state == "over"}
         assert {index: told for index, (told,) in self.outcomes.items()} == statuses
         assert sorted(self.late) == [index for index, sent in self.model.items() if sent.late]
@@ -263,7 +268,7 @@ class Frames(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.closed:
             self.close(interrupted=False)
-        self.every_frame_has_one_fate()
+        self.every_frame_has_one_outcome()
         assert set(self.outcomes) == set(self.model)
         report = RunReport(
             stats=self.stats,

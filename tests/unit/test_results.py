@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from facectl.errors import FacectlError, InputError
-from facectl.stream.frame_cache import FrameCache
 from facectl.stream.in_flight import AcceptedPost, FrameOutcome
 from facectl.stream.results import MOST_NAMED, ResultsFile, RunStats, ranges
 from lambda_src.contract import FrameResult, NamedFace
@@ -71,7 +70,7 @@ def test_a_full_disk_is_an_error_that_names_the_file() -> None:
         results(outcome(0))
 
 
-def test_the_tally_keeps_figures_and_only_the_first_rows() -> None:
+def test_run_stats_keep_figures_and_only_the_first_rows() -> None:
     stats = RunStats(rows=2)
     for index in (3, 1, 0, 2):
         stats(outcome(index, "Ann,Bob,Ann", latency=0.1 * (index + 1)))
@@ -109,36 +108,3 @@ def test_a_late_answer_has_a_second_line_with_it(tmp_path: Path) -> None:
 )
 def test_ranges(indices: list[int], text: str) -> None:
     assert ranges(indices) == text
-
-
-def test_the_spool_gives_back_what_it_got_in_order() -> None:
-    cache = FrameCache()
-    cache(outcome(2))
-    cache(outcome(0, None))
-    cache(outcome(1, None, status="refused"))
-    for index in (2, 0):
-        cache.keep_image(index, bytes([index]))
-    assert cache.outcome(2) == ("answered", outcome(2).answer)
-    assert cache.outcome(0) == ("unanswered", None)
-    assert cache.outcome(7) is None
-    assert cache.sent() == 2
-    assert [(f.index, f.file) for f in cache.frames()] == [(0, b"\x00"), (2, b"\x02")]
-    cache.close()
-
-
-def test_a_spool_that_has_no_room_is_an_error_that_says_what_to_do() -> None:
-    cache = FrameCache()
-    cache._database.execute("PRAGMA max_page_count = 3")
-    with pytest.raises(FacectlError, match="can't be kept: database or disk is full") as told:
-        cache.keep_image(0, bytes(100_000))
-    assert "--annotate" in (told.value.hint or "")
-    cache.close()
-
-
-def test_a_late_answer_takes_the_place_of_none() -> None:
-    cache = FrameCache()
-    cache(outcome(0, None))
-    cache(outcome(0, status="late"))
-    assert cache.outcome(0) == ("late", outcome(0).answer)
-    assert cache.sent() == 1
-    cache.close()

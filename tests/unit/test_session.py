@@ -1,4 +1,4 @@
-"""A run between two ends in this process: losses, late answers, a full disk."""
+"""A run over a transport in this process: losses, late answers, a full disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"
 
 
 class Cloud:
-    """Both ends; `answers` says which frames are answered when a frame is posted.
+    """Endpoint and queue; `answers` says which frames are answered when a frame is posted.
 
     Its clock moves by a second with each poll that finds nothing.
     """
@@ -30,7 +30,7 @@ class Cloud:
         self.now = 100.0
         self.posted: list[int] = []
         self.deleted: list[str] = []
-        self.ends = Transport(self, self)
+        self.transport = Transport(self, self)
         self._answers = answers
         self._messages: queue.Queue[Received] = queue.Queue()
 
@@ -60,7 +60,7 @@ class Cloud:
 
 
 class Frames:
-    """Frames of nothing."""
+    """A source of frames without content."""
 
     live = False
 
@@ -76,11 +76,11 @@ class Frames:
 def session(cloud: Cloud, **plan: object) -> Session:
     fields: dict[str, object] = {"concurrency": 1, "window": 1, "timeout": 30.0, **plan}
     return Session(
-        cloud.ends, RunOptions(RequestOptions(), **fields), RunStats(0), clock=cloud.clock
+        cloud.transport, RunOptions(RequestOptions(), **fields), RunStats(0), clock=cloud.clock
     )  # type: ignore[arg-type]
 
 
-def test_a_closed_loop_of_one_goes_on_after_a_loss() -> None:
+def test_a_window_of_one_continues_after_a_loss() -> None:
     cloud = Cloud(lambda index: [] if index in {0, 3} else [index])
     report = session(cloud).run(Frames(6))
     assert cloud.posted == list(range(6))
@@ -90,7 +90,7 @@ def test_a_closed_loop_of_one_goes_on_after_a_loss() -> None:
     assert not report.finished
 
 
-def test_a_late_answer_is_told_taken_off_the_queue_and_no_duplicate() -> None:
+def test_a_late_answer_is_reported_deleted_and_not_a_duplicate() -> None:
     # The answer to frame 0 comes when its deadline has let frame 1 through.
     cloud = Cloud(lambda index: [[], [0, 1], [2]][index])
     run = session(cloud)
@@ -113,7 +113,7 @@ def test_a_late_answer_is_told_taken_off_the_queue_and_no_duplicate() -> None:
     ]
 
 
-def test_a_pipeline_that_answers_nothing_any_more_ends_the_run() -> None:
+def test_a_pipeline_that_stops_answering_ends_the_run() -> None:
     cloud = Cloud(lambda index: [index] if index < 5 else [])
     report = session(cloud).run(Frames(100))
     assert isinstance(report.failure, IncompleteError)
@@ -131,7 +131,7 @@ def full(*statuses: str) -> Callable[[FrameOutcome], None]:
     return listener
 
 
-def test_a_disk_that_is_full_at_the_end_costs_neither_report_nor_exit_code() -> None:
+def test_a_full_disk_at_the_end_leaves_report_and_exit_code() -> None:
     cloud = Cloud(lambda index: [] if index == 2 else [index])
     run = session(cloud, window=10)
     run.tracker.listen(full("unanswered"))
@@ -141,7 +141,7 @@ def test_a_disk_that_is_full_at_the_end_costs_neither_report_nor_exit_code() -> 
     assert "can't be written any more" in str(report.incomplete())
 
 
-def test_a_disk_that_is_full_in_the_middle_counts_each_frame_once() -> None:
+def test_a_full_disk_in_the_middle_counts_each_frame_once() -> None:
     cloud = Cloud(lambda index: [index])
     run = session(cloud)
     run.tracker.listen(full("answered", "unanswered"))
@@ -151,24 +151,26 @@ def test_a_disk_that_is_full_in_the_middle_counts_each_frame_once() -> None:
     assert cloud.deleted == []
 
 
-def test_a_disk_that_is_full_when_a_run_is_resumed_ends_it_with_a_report() -> None:
-    class Journal:
+def test_a_full_disk_when_a_run_is_resumed_ends_it_with_a_report() -> None:
+    class FullDisk:
         run = "run"
+        resumable = True
 
-        def restore(self, tracker: object) -> None:
-            raise FacectlError("r.jsonl can't be written any more: No space left on device")
+        def earlier(self) -> list[FrameOutcome]:
+            return [FrameOutcome(0, "f0", "run-000000", 0.0, "accepted")]
 
         def done(self, outcome: FrameOutcome) -> None:
-            """Nothing is done."""
+            """Accept the outcome."""
 
     cloud = Cloud(lambda index: [index])
-    run = Session(cloud.ends, RunOptions(RequestOptions()), RunStats(0), journal=Journal())  # type: ignore[arg-type]
+    run = Session(cloud.transport, RunOptions(RequestOptions()), RunStats(0), run_file=FullDisk())  # type: ignore[arg-type]
+    run.tracker.listen(full("accepted"))
     report = run.run(Frames(3))
     assert report.exit_code == 3
     assert cloud.posted == []
 
 
-def test_an_error_of_the_cloud_is_told_before_one_of_the_disk() -> None:
+def test_a_cloud_error_is_reported_before_a_disk_error() -> None:
     class Broken(Cloud):
         def receive(self, *, wait: int = 20) -> list[Received]:
             raise CloudError("access denied")
@@ -180,7 +182,7 @@ def test_an_error_of_the_cloud_is_told_before_one_of_the_disk() -> None:
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_without_losses_all_is_well(wait: bool) -> None:
+def test_a_run_without_losses_is_finished_with_exit_code_0(wait: bool) -> None:
     cloud = Cloud(lambda index: [index])
     report = session(cloud, wait=wait, window=3).run(Frames(5))
     assert report.exit_code == 0

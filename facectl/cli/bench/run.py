@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from facectl.aws import Clients
 from facectl.cli.options import (
@@ -30,6 +29,7 @@ from facectl.cli.options import (
     Warmup,
     changes_deployment,
 )
+from facectl.cli.run_report import run_bar
 from facectl.console import err, note
 from facectl.context import Deployment
 
@@ -192,26 +192,8 @@ class TerminalProgress:
         with err.status(escape(doing)) as status:
             yield lambda more: status.update(escape(f"{doing}: {more}"))
 
-    @contextmanager
-    def frames(self, load: Load, doing: str) -> Iterator[Callable[[FrameCounts], None]]:
+    def frames(
+        self, load: Load, doing: str
+    ) -> AbstractContextManager[Callable[[FrameCounts], None]]:
         """Show a progress bar of the frames, or a spinner if only the duration ends them."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-        )
-        total = load.workload.limit
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-            task = bar.add_task(doing, total=total, state="")
-
-            def update(counts: FrameCounts) -> None:
-                of = "" if total is None else f" of {total}"
-                bar.update(
-                    task,
-                    completed=counts.answered,
-                    state=f"{counts.accepted} sent{of}, {counts.answered} answered",
-                )
-
-            yield update
+        return run_bar(load.workload.limit, doing=doing)

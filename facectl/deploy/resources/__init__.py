@@ -1,0 +1,65 @@
+"""The kinds of resources, one module each, and the orders of their creation and removal.
+
+A module has a frozen dataclass, whose fields are compared; `desired()`, without I/O; and `read`,
+`create`, `update` and `delete`, which call AWS with a `Context`. To add a kind, copy a module
+and add it to both orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from facectl.deploy.models import DesiredState
+from facectl.deploy.resources import (
+    aliases,
+    buckets,
+    function_urls,
+    functions,
+    images,
+    log_groups,
+    queues,
+    roles,
+    triggers,
+)
+from facectl.deploy.resources.aliases import Alias
+from facectl.deploy.resources.base import Attached, Context, Key, Resource, Tagged, key
+from facectl.deploy.resources.buckets import Bucket
+from facectl.deploy.resources.function_urls import FunctionUrl, Permission
+from facectl.deploy.resources.functions import Function
+from facectl.deploy.resources.images import Image, Repository
+from facectl.deploy.resources.log_groups import LogGroup
+from facectl.deploy.resources.queues import Queue
+from facectl.deploy.resources.roles import Role
+from facectl.deploy.resources.triggers import Trigger
+
+__all__ = [
+    "CREATION_ORDER", "REMOVAL_ORDER", "Alias", "Attached", "Bucket", "Context", "Function",
+    "FunctionUrl", "Image", "Key", "LogGroup", "Permission", "Queue", "Repository", "Resource",
+    "Role", "Tagged", "Trigger", "key",
+]  # fmt: skip
+
+# A resource is created after the resources it refers to.
+CREATION_ORDER: tuple[Callable[[DesiredState], Iterable[Resource]], ...] = (
+    buckets.desired,
+    queues.desired,
+    log_groups.desired,
+    roles.desired,
+    images.desired,
+    functions.desired,
+    aliases.desired,
+    function_urls.desired,
+    triggers.desired,
+)
+# A resource is deleted before the resources it refers to, and a trigger before its function.
+# Images and permissions are deleted with their repository and their function.
+REMOVAL_ORDER: tuple[type[Resource], ...] = (
+    Trigger,
+    FunctionUrl,
+    Alias,
+    Function,
+    Repository,
+    Queue,
+    Role,
+    LogGroup,
+    Bucket,
+)

@@ -1,0 +1,165 @@
+"""What all kinds of resources have in common, and the connection with which they are applied."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+
+from facectl.aws import ClientError, Clients, error_code
+from facectl.deploy.models import Account
+from facectl.naming import TAG_KEY
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+# The kind and the name of a resource.
+Key: TypeAlias = tuple[str, str]
+
+# IAM, Lambda and SQS are eventually consistent: a change becomes visible after seconds.
+_RETRY_SECONDS = 90.0
+_RETRY_INTERVAL = 2.0
+# Transient errors: error code, and parts of the message if the code has other meanings too.
+_TRANSIENT: dict[str, tuple[str, ...]] = {
+    # A new role, or its policy, is not visible to Lambda yet.
+    "InvalidParameterValueException": ("cannot be assumed", "does not have permissions to call"),
+    # Another update of the function, or the deletion of an old mapping, is in progress.
+    "ResourceConflictException": ("in progress", "current state", "Pending", "existing mapping"),
+    "ResourceInUseException": ("",),
+    # SQS allows a name again 60 s after its queue was deleted.
+    "AWS.SimpleQueueService.QueueDeletedRecently": ("",),
+    "QueueDeletedRecently": ("",),
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """The account in which resources are read and written; clock and sleep in seconds."""
+
+    clients: Clients
+    account: Account
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    # `tell` receives transient progress, `note` lines to keep.
+    tell: Callable[[str], None] = lambda _line: None
+    note: Callable[[str], None] = lambda _line: None
+
+    def retry(self, call: Callable[[], T]) -> T:
+        """Return `call()`; repeat it for up to 90 s while it raises a transient error."""
+        deadline = self.clock() + _RETRY_SECONDS
+        while True:
+            try:
+                return call()
+            except ClientError as error:
+                if not _is_transient(error) or self.clock() > deadline:
+                    raise
+            self.sleep(_RETRY_INTERVAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource(ABC):
+    """A desired or an actual resource; drift is the difference of their fields.
+
+    The methods that take a context call AWS and raise botocore's errors. Only the
+    executor calls `create`, `update` and `delete`; they can be repeated after an interruption.
+    """
+
+    kind: ClassVar[str]
+    # The fields that AWS can't change in place.
+    fixed: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name, unique among the resources of the kind."""
+
+    def read(self, _context: Context) -> Self | None:
+        """The actual resource; None if there is none, or if it is read with its function."""
+        return None
+
+    @abstractmethod
+    def create(self, context: Context) -> None:
+        """Create the missing resource."""
+
+    @abstractmethod
+    def update(self, context: Context, actual: Self) -> None:
+        """Change the resource from `actual` to this one."""
+
+    @abstractmethod
+    def delete(self, context: Context) -> None:
+        """Delete the resource; a missing resource is not an error."""
+
+    def facts(self, _context: Context) -> dict[str, Any]:
+        """What `facectl status` reports beside the fields."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged(Resource):
+    """A resource with an owner: the value of its tag `facectl:asu-id`, None without the tag."""
+
+    # Whether the name does not depend on the ASU ID.
+    shared: ClassVar[bool] = False
+
+    # Without field() the inherited property would be the default.
+    name: str = field()
+    owner: str | None
+
+    def belongs_to(self, asu_id: str | None) -> bool:
+        """Whether the deployment of the ASU ID may change the resource."""
+        return self.owner == asu_id
+
+
+@dataclass(frozen=True, slots=True)
+class Attached(Resource):
+    """A resource that belongs to another one: it has its owner, and is deleted with it."""
+
+    # Whether AWS keeps it when its parent is deleted.
+    outlives_parent: ClassVar[bool] = False
+    # Whether it is read with its function even if it is not desired, and is then deleted.
+    pruned: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def parent(self) -> Key:
+        """The key of the resource that it belongs to."""
+
+
+def key(resource: Resource) -> Key:
+    """The unique key of a resource in a deployment."""
+    return resource.kind, resource.name
+
+
+def tags(owner: str | None) -> dict[str, str]:
+    """The owner tag as a mapping; empty without an owner."""
+    return {} if owner is None else {TAG_KEY: owner}
+
+
+def tag_list(owner: str | None) -> list[Any]:
+    """The owner tag as the list that ECR, IAM and S3 take; empty without an owner."""
+    return [{"Key": name, "Value": value} for name, value in tags(owner).items()]
+
+
+def owner_tag(found: Iterable[Mapping[str, Any]]) -> str | None:
+    """The value of the owner tag in such a list; None without one."""
+    return next((tag["Value"] for tag in found if tag["Key"] == TAG_KEY), None)
+
+
+def canonical(document: str | Mapping[str, object]) -> str:
+    """A policy as JSON with sorted keys and no spaces, so that equal policies compare equal."""
+    parsed = json.loads(document) if isinstance(document, str) else document
+    return json.dumps(parsed, sort_keys=True, separators=(",", ":"))
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    """A canonical policy of these statements."""
+    return canonical({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def _is_transient(error: ClientError) -> bool:
+    text = error.response.get("Error", {}).get("Message", "")
+    return any(words in text for words in _TRANSIENT.get(error_code(error), ()))

@@ -1,0 +1,99 @@
+"""The bucket of the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from facectl.aws import unless_missing
+from facectl.deploy.models import DesiredState
+from facectl.deploy.resources.base import Context, Tagged, owner_tag, tag_list
+from facectl.gallery import forgetting, publish
+from facectl.naming import TAG_KEY
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
+    from mypy_boto3_s3.type_defs import (
+        ObjectIdentifierTypeDef,
+        PublicAccessBlockConfigurationTypeDef,
+    )
+
+# S3 rejects this region as a LocationConstraint.
+_UNNAMED_REGION = "us-east-1"
+_PRIVATE: PublicAccessBlockConfigurationTypeDef = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": True,
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket(Tagged):
+    """The bucket of the gallery; never public."""
+
+    kind: ClassVar[str] = "bucket"
+    private: bool = True
+
+    def belongs_to(self, asu_id: str | None) -> bool:
+        # S3 tags a bucket in a second call, which an interruption can skip; the bucket's name
+        # holds "facectl", the ASU ID and the account and so identifies its owner too.
+        return self.owner in (asu_id, None)
+
+    def read(self, context: Context) -> Bucket | None:
+        s3 = context.clients.s3
+        if unless_missing(s3.get_bucket_location, Bucket=self.name) is None:
+            return None
+        tags = unless_missing(s3.get_bucket_tagging, Bucket=self.name)
+        block = unless_missing(s3.get_public_access_block, Bucket=self.name)
+        rules = block["PublicAccessBlockConfiguration"] if block else {}
+        private = all(rules.get(rule) is True for rule in _PRIVATE)
+        return Bucket(self.name, owner_tag(tags["TagSet"] if tags else ()), private)
+
+    def create(self, context: Context) -> None:
+        region, s3 = context.account.region, context.clients.s3
+        if region == _UNNAMED_REGION:
+            s3.create_bucket(Bucket=self.name)
+        else:
+            place: BucketLocationConstraintType = region  # type: ignore[assignment]
+            s3.create_bucket(
+                Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": place}
+            )
+        self._configure(context)
+
+    def update(self, context: Context, _actual: Bucket) -> None:
+        self._configure(context)
+
+    def delete(self, context: Context) -> None:
+        s3 = context.clients.s3
+        if unless_missing(s3.get_bucket_location, Bucket=self.name) is None:
+            return
+        # If versioning was enabled by hand, delete every version.
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=self.name):
+            objects: list[ObjectIdentifierTypeDef] = [
+                {"Key": item["Key"], "VersionId": item["VersionId"]}
+                for item in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
+            ]
+            if objects:
+                s3.delete_objects(Bucket=self.name, Delete={"Objects": objects, "Quiet": True})
+        unless_missing(s3.delete_bucket, Bucket=self.name)
+        forgetting.bucket_gone(context.clients.deployment.asu_id, self.name)
+
+    def facts(self, context: Context) -> dict[str, Any]:
+        return publish.facts(context.clients)
+
+    def _configure(self, context: Context) -> None:
+        s3 = context.clients.s3
+        # PutBucketTagging replaces all tags, so pass the other tags too.
+        answer = unless_missing(s3.get_bucket_tagging, Bucket=self.name)
+        kept = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
+        tags = [*kept, *tag_list(self.owner)]
+        s3.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": tags})
+        s3.put_public_access_block(Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE)
+
+
+def desired(state: DesiredState) -> Iterator[Bucket]:
+    """One bucket."""
+    names, account = state.names, state.account
+    yield Bucket(names.bucket(account.number, account.region), names.asu_id)

@@ -1,0 +1,199 @@
+"""The Function URL of face-detection, and the policy statements that make it public."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from facectl.aws import unless_missing
+from facectl.deploy.models import ALIAS, Auth, DesiredState
+from facectl.deploy.resources.base import Attached, Context, Key, canonical
+from facectl.deploy.resources.functions import Function, at, qualified, qualifier_in
+from facectl.naming import DETECTION_FUNCTION
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import GetFunctionUrlConfigResponseTypeDef
+
+# Statements with other names were not added by facectl and are ignored.
+_STATEMENT_PREFIX = "facectl-"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionUrl(Attached):
+    """The Function URL of `function`, or of its alias `qualifier`."""
+
+    kind: ClassVar[str] = "function URL"
+    fixed: ClassVar[frozenset[str]] = frozenset({"qualifier"})
+    function: str
+    auth: Auth
+    qualifier: str = ""
+
+    @property
+    def name(self) -> str:
+        # Without the qualifier: a function has one URL, which can move.
+        return self.function
+
+    @property
+    def parent(self) -> Key:
+        return Function.kind, self.function
+
+    @classmethod
+    def find(cls, context: Context, function: str, preferred: str = "") -> FunctionUrl | None:
+        """The URL at the qualifier `preferred`, or else the one at the other qualifier."""
+        for qualifier in (preferred, "" if preferred else ALIAS):
+            answer = _configuration(context, function, qualifier)
+            if answer is not None:
+                return cls(function, "none" if answer["AuthType"] == "NONE" else "iam", qualifier)
+        return None
+
+    @staticmethod
+    def address(context: Context, function: str) -> str | None:
+        """The URL of a function; on the local cloud, the address at which it answers."""
+        answer = _configuration(context, function, ALIAS) or _configuration(context, function, "")
+        if answer is None:
+            return None
+        url, endpoint = answer["FunctionUrl"], context.clients.deployment.endpoint_url
+        if endpoint is None:
+            return url
+        # MiniStack returns an AWS host name that does not resolve; it serves the URL id here.
+        identifier = url.partition("://")[2].partition(".")[0]
+        return f"{endpoint}/_aws/lambda-url/{identifier}/"
+
+    def read(self, context: Context) -> FunctionUrl | None:
+        return self.find(context, self.function, self.qualifier)
+
+    def create(self, context: Context) -> None:
+        context.clients.functions.create_function_url_config(
+            **at(self.function, self.qualifier), AuthType=self._auth_type
+        )
+
+    def update(self, context: Context, _actual: FunctionUrl) -> None:
+        context.clients.functions.update_function_url_config(
+            **at(self.function, self.qualifier), AuthType=self._auth_type
+        )
+
+    def delete(self, context: Context) -> None:
+        functions = context.clients.functions
+        unless_missing(functions.delete_function_url_config, **at(self.function, self.qualifier))
+
+    def facts(self, context: Context) -> dict[str, Any]:
+        url = self.address(context, self.function)
+        return {} if url is None else {"url": url}
+
+    @property
+    def _auth_type(self) -> Literal["NONE", "AWS_IAM"]:
+        return "NONE" if self.auth == "none" else "AWS_IAM"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission(Attached):
+    """One statement of the resource policy of `function`, or of its alias `qualifier`."""
+
+    kind: ClassVar[str] = "permission"
+    pruned: ClassVar[bool] = True
+    function: str
+    statement: str
+    action: str
+    principal: str
+    condition: str
+    qualifier: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{qualified(self.function, self.qualifier)}/{self.statement}"
+
+    @property
+    def parent(self) -> Key:
+        return Function.kind, self.function
+
+    @classmethod
+    def find_all(cls, context: Context, function: str, qualifier: str = "") -> list[Permission]:
+        """The policy statements that facectl added to the function, or to its alias."""
+        answer = unless_missing(context.clients.functions.get_policy, **at(function, qualifier))
+        statements = json.loads(answer["Policy"])["Statement"] if answer else []
+        return [
+            cls(
+                function=function,
+                statement=statement["Sid"],
+                action=statement["Action"],
+                principal=_principal(statement["Principal"]),
+                condition=canonical(statement.get("Condition", {})),
+                qualifier=qualifier,
+            )
+            for statement in statements
+            if statement.get("Sid", "").startswith(_STATEMENT_PREFIX)
+            # MiniStack returns the statements of aliases with those of the function.
+            if qualifier_in(statement.get("Resource", "")) == qualifier
+        ]
+
+    def create(self, context: Context) -> None:
+        condition = json.loads(self.condition)
+        conditions: Any = {}
+        if "StringEquals" in condition:
+            auth_type = condition["StringEquals"]["lambda:FunctionUrlAuthType"]
+            conditions["FunctionUrlAuthType"] = auth_type
+        if "Bool" in condition:
+            conditions["InvokedViaFunctionUrl"] = True
+        context.clients.functions.add_permission(
+            **at(self.function, self.qualifier),
+            StatementId=self.statement,
+            Action=self.action,
+            Principal=self.principal,
+            **conditions,
+        )
+
+    def update(self, context: Context, actual: Permission) -> None:
+        # Lambda can't update a statement in place.
+        actual.delete(context)
+        self.create(context)
+
+    def delete(self, context: Context) -> None:
+        unless_missing(
+            context.clients.functions.remove_permission,
+            **at(self.function, self.qualifier),
+            StatementId=self.statement,
+        )
+
+
+def desired(state: DesiredState) -> Iterator[FunctionUrl | Permission]:
+    """The URL; without authentication also both statements that it needs since October 2025.
+
+    Source: AWS Lambda Developer Guide, "Control access to Lambda function URLs".
+    """
+    qualifier = state.qualifier
+    yield FunctionUrl(DETECTION_FUNCTION, state.url_auth, qualifier)
+    if state.url_auth != "none":
+        return
+    # MiniStack keeps one policy per function, AWS one per function and alias.
+    suffix = f"-{qualifier}" if qualifier else ""
+    yield Permission(
+        DETECTION_FUNCTION,
+        f"{_STATEMENT_PREFIX}public-url{suffix}",
+        "lambda:InvokeFunctionUrl",
+        "*",
+        canonical({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}),
+        qualifier,
+    )
+    yield Permission(
+        DETECTION_FUNCTION,
+        f"{_STATEMENT_PREFIX}public-invoke{suffix}",
+        "lambda:InvokeFunction",
+        "*",
+        canonical({"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}),
+        qualifier,
+    )
+
+
+def _configuration(
+    context: Context, function: str, qualifier: str
+) -> GetFunctionUrlConfigResponseTypeDef | None:
+    read = context.clients.functions.get_function_url_config
+    return unless_missing(read, **at(function, qualifier))
+
+
+def _principal(principal: str | dict[str, str]) -> str:
+    if isinstance(principal, str):
+        return principal
+    return next(iter(principal.values()))

@@ -1,0 +1,236 @@
+"""The Lambda functions, with their code, configuration and reserved concurrency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from facectl.aws import ClientError, WaiterError, unless_missing
+from facectl.deploy.models import DesiredState, Package, Packaging
+from facectl.deploy.recipe import Architecture
+from facectl.deploy.resources.base import Context, Tagged, tags
+from facectl.deploy.resources.queues import MAX_RECEIVES, visibility_timeout
+from facectl.errors import CloudError
+from facectl.naming import DEMO_TAG_KEY, DETECTION_FUNCTION, RECOGNITION_FUNCTION, TAG_KEY
+
+# Only zips have a runtime; MiniStack runs every Python runtime with its own interpreter.
+_RUNTIME = "python3.12"
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Tagged):
+    """A Lambda function.
+
+    `code` is the base64 sha256 of a zip, or the URI of an image. `memory` in
+    MB, `timeout` in seconds. `reserved_concurrency` None: the account's limit.
+    `archive` is the zip to upload. `demo`: another deployment may replace it.
+    """
+
+    kind: ClassVar[str] = "function"
+    shared: ClassVar[bool] = True
+    fixed: ClassVar[frozenset[str]] = frozenset({"packaging"})
+    packaging: Packaging
+    code: str
+    handler: str
+    runtime: str
+    role: str
+    memory: int
+    timeout: int
+    architecture: Architecture
+    environment: Mapping[str, str]
+    reserved_concurrency: int | None = None
+    demo: bool = False
+    archive: bytes = field(default=b"", repr=False, compare=False)
+
+    @classmethod
+    def find(cls, context: Context, name: str) -> Function | None:
+        """The function of this name; None if it does not exist."""
+        answer = unless_missing(context.clients.functions.get_function, FunctionName=name)
+        if answer is None:
+            return None
+        configuration, found = answer["Configuration"], answer.get("Tags", {})
+        zipped = configuration.get("PackageType", "Zip") == "Zip"
+        return cls(
+            name=name,
+            owner=found.get(TAG_KEY),
+            demo=found.get(DEMO_TAG_KEY) == "true",
+            packaging="zip" if zipped else "image",
+            code=configuration["CodeSha256"] if zipped else answer["Code"].get("ImageUri", ""),
+            handler=configuration.get("Handler", ""),
+            runtime=configuration.get("Runtime", ""),
+            role=configuration["Role"],
+            memory=configuration["MemorySize"],
+            timeout=configuration["Timeout"],
+            architecture="arm64" if "arm64" in configuration["Architectures"] else "x86_64",
+            environment=configuration.get("Environment", {}).get("Variables", {}),
+            reserved_concurrency=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
+        )
+
+    def read(self, context: Context) -> Function | None:
+        return self.find(context, self.name)
+
+    def create(self, context: Context) -> None:
+        functions = context.clients.functions
+        context.retry(
+            lambda: functions.create_function(
+                **self._configuration(),
+                Code=self._code(),
+                PackageType="Zip" if self.packaging == "zip" else "Image",
+                Architectures=[self.architecture],
+                Tags=self._tags(),
+            )
+        )
+        self._wait(context, "function_active_v2")
+        self._reserve(context, None)
+
+    def update(self, context: Context, actual: Function) -> None:
+        functions = context.clients.functions
+        if self.code != actual.code or self.architecture != actual.architecture:
+            context.retry(
+                lambda: functions.update_function_code(
+                    FunctionName=self.name, Architectures=[self.architecture], **self._code()
+                )
+            )
+            self._wait(context, "function_updated_v2")
+        request = self._configuration()
+        if request != actual._configuration():
+            context.retry(lambda: functions.update_function_configuration(**request))
+            self._wait(context, "function_updated_v2")
+        self._reserve(context, actual.reserved_concurrency)
+        arn = context.account.function_arn(self.name)
+        if self._tags() != actual._tags():
+            functions.tag_resource(Resource=arn, Tags=self._tags())
+        if actual.demo and not self.demo:
+            functions.untag_resource(Resource=arn, TagKeys=[DEMO_TAG_KEY])
+
+    def delete(self, context: Context) -> None:
+        functions = context.clients.functions
+        # AWS takes the URL away with its function, MiniStack does not.
+        unless_missing(functions.delete_function_url_config, FunctionName=self.name)
+        unless_missing(functions.delete_function, FunctionName=self.name)
+
+    def facts(self, context: Context) -> dict[str, Any]:
+        answer = unless_missing(context.clients.functions.get_function, FunctionName=self.name)
+        if answer is None:
+            return {}
+        configuration = answer["Configuration"]
+        facts = {
+            "state": configuration.get("State"),
+            "state_reason": configuration.get("StateReason"),
+            "last_update": configuration.get("LastUpdateStatus"),
+            "update_reason": configuration.get("LastUpdateStatusReason"),
+            "modified": configuration.get("LastModified"),
+            "digest": answer["Code"].get("ResolvedImageUri", "").partition("@")[2],
+        }
+        return {name: value for name, value in facts.items() if value}
+
+    def _code(self) -> Any:
+        return {"ZipFile": self.archive} if self.packaging == "zip" else {"ImageUri": self.code}
+
+    def _configuration(self) -> dict[str, Any]:
+        zipped = self.packaging == "zip"
+        return {
+            "FunctionName": self.name,
+            "Role": self.role,
+            "MemorySize": self.memory,
+            "Timeout": self.timeout,
+            "Environment": {"Variables": self.environment},
+            **({"Handler": self.handler, "Runtime": self.runtime} if zipped else {}),
+        }
+
+    def _tags(self) -> dict[str, str]:
+        return {**tags(self.owner), **({DEMO_TAG_KEY: "true"} if self.demo else {})}
+
+    def _reserve(self, context: Context, before: int | None) -> None:
+        functions, count = context.clients.functions, self.reserved_concurrency
+        if count == before:
+            return
+        if count is None:
+            functions.delete_function_concurrency(FunctionName=self.name)
+            return
+        try:
+            functions.put_function_concurrency(
+                FunctionName=self.name, ReservedConcurrentExecutions=count
+            )
+        except ClientError as error:
+            if "UnreservedConcurrentExecution" not in str(error):
+                raise
+            raise CloudError(
+                f"Can't reserve a concurrency of {count} for {self.name}: "
+                "the account's concurrency limit is too low",
+                hint="a lower --reserved-concurrency, or a higher quota: facectl doctor",
+            ) from error
+
+    def _wait(self, context: Context, waiter: Any) -> None:
+        try:
+            context.clients.functions.get_waiter(waiter).wait(FunctionName=self.name)
+        except WaiterError as error:
+            answer: Any = error.last_response
+            actual = answer.get("Configuration", answer)
+            reason = actual.get("StateReason") or actual.get("LastUpdateStatusReason") or error
+            raise CloudError(
+                f"{self.name} did not become ready: {reason}", hint="facectl status"
+            ) from error
+
+
+def desired(state: DesiredState) -> Iterator[Function]:
+    """face-detection and face-recognition."""
+    names, sizing, packages = state.names, state.sizing, state.packages
+    reserved = sizing.reserved_concurrency
+    if reserved is None:
+        reserved = state.cloud.detection_concurrency
+    yield _function(state, DETECTION_FUNCTION, packages.detection, names.detection_role, reserved)
+    # The trigger limits it: a lower reserved concurrency would throttle deliveries.
+    yield _function(state, RECOGNITION_FUNCTION, packages.recognition, names.recognition_role, None)
+
+
+def _function(
+    state: DesiredState, name: str, package: Package, role: str, reserved: int | None
+) -> Function:
+    zipped = package.packaging == "zip"
+    return Function(
+        name=name,
+        owner=state.names.asu_id,
+        packaging=package.packaging,
+        code=package.digest,
+        handler=f"lambda_src.{name.removeprefix('face-')}.handler" if zipped else "",
+        runtime=_RUNTIME if zipped else "",
+        role=state.role_arn or state.account.role_arn(role),
+        memory=state.sizing.memory,
+        timeout=state.sizing.timeout,
+        architecture=state.sizing.architecture,
+        environment=_environment(state),
+        reserved_concurrency=reserved,
+        archive=package.archive,
+        demo=state.demo,
+    )
+
+
+def _environment(state: DesiredState) -> dict[str, str]:
+    names, account = state.names, state.account
+    threads = state.cloud.threads
+    return {
+        "FACECTL_REQUEST_QUEUE_URL": account.queue_url(names.request_queue),
+        "FACECTL_RESPONSE_QUEUE_URL": account.queue_url(names.response_queue),
+        "FACECTL_GALLERY_BUCKET": names.bucket(account.number, account.region),
+        "FACECTL_MAX_RECEIVES": str(MAX_RECEIVES),
+        "FACECTL_VISIBILITY_TIMEOUT": str(visibility_timeout(state)),
+        **({} if threads is None else {"FACECTL_THREADS": str(threads)}),
+        **state.environment,
+    }
+
+
+def at(function: str, qualifier: str) -> Any:
+    """The arguments that name a function, or its alias, in Lambda's API."""
+    return {"FunctionName": function, **({"Qualifier": qualifier} if qualifier else {})}
+
+
+def qualified(function: str, qualifier: str) -> str:
+    """The function's name with its qualifier, as in Lambda's API and ARNs."""
+    return f"{function}:{qualifier}" if qualifier else function
+
+
+def qualifier_in(function_arn: str) -> str:
+    """The qualifier in a function's ARN; empty without one."""
+    return function_arn.partition(":function:")[2].partition(":")[2]

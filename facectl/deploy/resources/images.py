@@ -1,0 +1,208 @@
+"""The ECR repositories of the functions, and the images in them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from facectl.aws import unless_missing
+from facectl.deploy.docker import Docker
+from facectl.deploy.models import DesiredState
+from facectl.deploy.recipe import LARGEST, PLATFORMS, Recipe
+from facectl.deploy.resources.base import Attached, Context, Key, Tagged, owner_tag, tag_list
+from facectl.errors import CloudError, FacectlError, InputError
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.type_defs import ImageDetailTypeDef
+
+
+@dataclass(frozen=True, slots=True)
+class Repository(Tagged):
+    """The ECR repository of a function's images.
+
+    `immutable`: tags can't be overwritten. `kept`: the number of newest images to keep.
+    """
+
+    kind: ClassVar[str] = "repository"
+    shared: ClassVar[bool] = True
+    immutable: bool = True
+    kept: int = 10
+
+    def read(self, context: Context) -> Repository | None:
+        ecr = context.clients.ecr
+        answer = unless_missing(ecr.describe_repositories, repositoryNames=[self.name])
+        if answer is None:
+            return None
+        arn = context.account.repository_arn(self.name)
+        expiry = unless_missing(ecr.get_lifecycle_policy, repositoryName=self.name)
+        rules = json.loads(expiry["lifecyclePolicyText"])["rules"] if expiry else []
+        return Repository(
+            name=self.name,
+            owner=owner_tag(ecr.list_tags_for_resource(resourceArn=arn)["tags"]),
+            immutable=answer["repositories"][0].get("imageTagMutability") == "IMMUTABLE",
+            kept=rules[0]["selection"].get("countNumber", 0) if rules else 0,
+        )
+
+    def create(self, context: Context) -> None:
+        context.clients.ecr.create_repository(
+            repositoryName=self.name,
+            imageTagMutability=self._mutability,
+            tags=tag_list(self.owner),
+        )
+        self._expire_images(context)
+
+    def update(self, context: Context, actual: Repository) -> None:
+        ecr = context.clients.ecr
+        if self.immutable != actual.immutable:
+            ecr.put_image_tag_mutability(
+                repositoryName=self.name, imageTagMutability=self._mutability
+            )
+        if self.kept != actual.kept:
+            self._expire_images(context)
+        if self.owner != actual.owner:
+            arn = context.account.repository_arn(self.name)
+            ecr.tag_resource(resourceArn=arn, tags=tag_list(self.owner))
+
+    def delete(self, context: Context) -> None:
+        unless_missing(context.clients.ecr.delete_repository, repositoryName=self.name, force=True)
+        try:
+            Docker.find().remove(context.account.image_uri(self.name))
+        except FacectlError as error:
+            # Without a Docker engine there are no local images to remove.
+            context.tell(str(error))
+
+    @property
+    def _mutability(self) -> Literal["IMMUTABLE", "MUTABLE"]:
+        return "IMMUTABLE" if self.immutable else "MUTABLE"
+
+    def _expire_images(self, context: Context) -> None:
+        # ECR bills storage per GB-month.
+        rule = {
+            "rulePriority": 1,
+            "description": "Made by facectl",
+            "selection": {
+                "tagStatus": "any",
+                "countType": "imageCountMoreThan",
+                "countNumber": self.kept,
+            },
+            "action": {"type": "expire"},
+        }
+        context.clients.ecr.put_lifecycle_policy(
+            repositoryName=self.name, lifecyclePolicyText=json.dumps({"rules": [rule]})
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Image(Attached):
+    """A pushed image; its tag is the hash of its contents.
+
+    `recipe` is what it is built from; None for an image that was read from ECR.
+    """
+
+    kind: ClassVar[str] = "image"
+    repository: str
+    tag: str
+    recipe: Recipe | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def parent(self) -> Key:
+        return Repository.kind, self.repository
+
+    def read(self, context: Context) -> Image | None:
+        return Image(self.repository, self.tag) if self._details(context) else None
+
+    def create(self, context: Context) -> None:
+        """Build the image if the Docker engine does not have it, and push it."""
+        if self.recipe is None:
+            raise CloudError(
+                f"The image {self.name} is missing from the registry", hint="facectl deploy"
+            )
+        docker = Docker.find()
+        uri = context.account.image_uri(self.name)
+        if not docker.has(uri):
+            _build(docker, uri, self.recipe, context)
+        size = docker.size(uri)
+        if size is None:
+            raise CloudError(f"Docker built {uri} but does not list it", hint="facectl doctor")
+        if size > LARGEST:
+            raise InputError(
+                f"The image {uri} is {size / 1e9:.1f} GB, Lambda takes {LARGEST / 1e9:.1f}",
+                hint="choose a smaller --base-image",
+            )
+        context.note(f"{self.name}: {size / 1e6:.0f} MB{_over_base(docker, self.recipe, size)}")
+        docker.push(uri, _login(context), context.tell)
+
+    def update(self, context: Context, _actual: Image) -> None:
+        # The tag is a hash of the content, so an image with this tag never differs.
+        self.create(context)
+
+    def delete(self, context: Context) -> None:
+        unless_missing(
+            context.clients.ecr.batch_delete_image,
+            repositoryName=self.repository,
+            imageIds=[{"imageTag": self.tag}],
+        )
+
+    def facts(self, context: Context) -> dict[str, Any]:
+        details = self._details(context)
+        if details is None:
+            return {}
+        pushed = details.get("imagePushedAt")
+        return {
+            "digest": details.get("imageDigest"),
+            "pushed": pushed.isoformat() if pushed is not None else None,
+            "bytes": details.get("imageSizeInBytes"),
+        }
+
+    def _details(self, context: Context) -> ImageDetailTypeDef | None:
+        answer = unless_missing(
+            context.clients.ecr.describe_images,
+            repositoryName=self.repository,
+            imageIds=[{"imageTag": self.tag}],
+        )
+        return answer["imageDetails"][0] if answer and answer["imageDetails"] else None
+
+
+def desired(state: DesiredState) -> Iterator[Repository | Image]:
+    """The repository and the image of each function whose image facectl builds."""
+    packages = state.packages
+    for function, package in (
+        (DETECTION_FUNCTION, packages.detection),
+        (RECOGNITION_FUNCTION, packages.recognition),
+    ):
+        if package.tag:
+            yield Repository(function, state.names.asu_id)
+            yield Image(function, package.tag, package.recipe)
+
+
+def _build(docker: Docker, uri: str, recipe: Recipe, context: Context) -> None:
+    with TemporaryDirectory(prefix="facectl-image-") as folder:
+        recipe.write(Path(folder))
+        docker.build(
+            Path(folder),
+            uri,
+            recipe.options.arguments,
+            PLATFORMS[recipe.options.architecture],
+            context.tell,
+        )
+
+
+def _login(context: Context) -> tuple[str, str]:
+    granted = context.clients.ecr.get_authorization_token()["authorizationData"]
+    user, _, password = base64.b64decode(granted[0]["authorizationToken"]).decode().partition(":")
+    return user, password
+
+
+def _over_base(docker: Docker, recipe: Recipe, size: int) -> str:
+    base = docker.size(recipe.base_image)
+    return "" if base is None else f", {(size - base) / 1e6:.0f} MB over {recipe.base_image}"

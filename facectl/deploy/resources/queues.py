@@ -1,0 +1,168 @@
+"""The three queues: requests, responses and dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from facectl.aws import Clients, unless_missing
+from facectl.deploy.models import Account, DesiredState
+from facectl.deploy.resources.base import Context, Tagged, canonical, policy, tags
+from facectl.naming import TAG_KEY
+from facectl.queues import queue_counts
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+# AWS recommends at least 5 for queues that trigger functions: a throttled delivery counts.
+# Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", configuration.
+MAX_RECEIVES = 5
+_DAY = 86_400
+_RETENTION = 4 * _DAY
+_DEAD_LETTER_RETENTION = 14 * _DAY
+# SQS's maximum: an empty response costs as much as a full one.
+_LONG_POLL = 20
+# A client that receives another client's response and does not delete it hides it from
+# its owner for this long (the course's workload generator does so).
+_RESPONSE_VISIBILITY = 1
+# Times the function's timeout, as AWS recommends: leaves time to retry a throttled batch.
+_VISIBILITY_TIMEOUTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Queue(Tagged):
+    """An SQS queue. Times in seconds; `policy` is a JSON document with sorted keys, or empty."""
+
+    kind: ClassVar[str] = "queue"
+    visibility_timeout: int
+    retention: int
+    receive_wait: int = 0
+    encrypted: bool = True
+    dead_letters_to: str = ""
+    max_receives: int = 0
+    policy: str = ""
+
+    def read(self, context: Context) -> Queue | None:
+        sqs = context.clients.sqs
+        url = context.account.queue_url(self.name)
+        answer = unless_missing(sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["All"])
+        if answer is None:
+            return None
+        attributes = answer["Attributes"]
+        redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
+        policy = attributes.get("Policy")
+        return Queue(
+            name=self.name,
+            owner=sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(TAG_KEY),
+            visibility_timeout=int(attributes["VisibilityTimeout"]),
+            retention=int(attributes["MessageRetentionPeriod"]),
+            receive_wait=int(attributes.get("ReceiveMessageWaitTimeSeconds", 0)),
+            encrypted=attributes.get("SqsManagedSseEnabled", "false").lower() == "true",
+            dead_letters_to=redrive.get("deadLetterTargetArn", ""),
+            max_receives=int(redrive.get("maxReceiveCount", 0)),
+            policy=canonical(policy) if policy else "",
+        )
+
+    def create(self, context: Context) -> None:
+        context.retry(
+            lambda: context.clients.sqs.create_queue(
+                QueueName=self.name,
+                Attributes={name: value for name, value in self._attributes().items() if value},
+                tags=tags(self.owner),
+            )
+        )
+
+    def update(self, context: Context, actual: Queue) -> None:
+        sqs = context.clients.sqs
+        url = context.account.queue_url(self.name)
+        before, after = actual._attributes(), self._attributes()
+        if after != before:
+            # An empty string removes an attribute; omit it if the attribute is not set.
+            changed = {name: value for name, value in after.items() if value or before[name]}
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
+        if self.owner != actual.owner:
+            sqs.tag_queue(QueueUrl=url, Tags=tags(self.owner))
+
+    def delete(self, context: Context) -> None:
+        url = context.account.queue_url(self.name)
+        unless_missing(context.clients.sqs.delete_queue, QueueUrl=url)
+
+    def facts(self, context: Context) -> dict[str, Any]:
+        return queue_facts(context.clients, context.account.queue_url(self.name))
+
+    def _attributes(self) -> dict[QueueAttributeNameType, str]:
+        redrive = ""
+        if self.dead_letters_to:
+            redrive = json.dumps(
+                {"deadLetterTargetArn": self.dead_letters_to, "maxReceiveCount": self.max_receives}
+            )
+        return {
+            "VisibilityTimeout": str(self.visibility_timeout),
+            "MessageRetentionPeriod": str(self.retention),
+            "ReceiveMessageWaitTimeSeconds": str(self.receive_wait),
+            "SqsManagedSseEnabled": "true" if self.encrypted else "false",
+            "RedrivePolicy": redrive,
+            "Policy": self.policy,
+        }
+
+
+def desired(state: DesiredState) -> Iterator[Queue]:
+    """The dead-letter queue, the request queue and the response queue."""
+    names, account, owner = state.names, state.account, state.names.asu_id
+
+    def policy_of(queue: str) -> str:
+        return https_only(queue, account) if state.cloud.https_only else ""
+
+    yield Queue(
+        name=names.dead_letter_queue,
+        owner=owner,
+        visibility_timeout=30,
+        retention=_DEAD_LETTER_RETENTION,
+        policy=policy_of(names.dead_letter_queue),
+    )
+    yield Queue(
+        name=names.request_queue,
+        owner=owner,
+        visibility_timeout=visibility_timeout(state),
+        retention=_RETENTION,
+        dead_letters_to=account.queue_arn(names.dead_letter_queue),
+        max_receives=MAX_RECEIVES,
+        policy=policy_of(names.request_queue),
+    )
+    yield Queue(
+        name=names.response_queue,
+        owner=owner,
+        visibility_timeout=_RESPONSE_VISIBILITY,
+        retention=_RETENTION,
+        receive_wait=_LONG_POLL,
+        policy=policy_of(names.response_queue),
+    )
+
+
+def visibility_timeout(state: DesiredState) -> int:
+    """The visibility timeout of the request queue in seconds."""
+    return _VISIBILITY_TIMEOUTS * state.sizing.timeout
+
+
+def https_only(queue: str, account: Account) -> str:
+    """A queue policy that denies calls without TLS."""
+    return policy(
+        {
+            "Sid": "RefusePlainHttp",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": account.queue_arn(queue),
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )
+
+
+def queue_facts(clients: Clients, url: str) -> dict[str, int]:
+    """The messages of a queue: waiting, in flight, delayed; nothing where there is no queue."""
+    counts = unless_missing(queue_counts, clients, url)
+    if counts is None:
+        return {}
+    return {"waiting": counts.visible, "in_flight": counts.in_flight, "delayed": counts.delayed}

@@ -1,0 +1,168 @@
+"""The event source mapping from the request queue to face-recognition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from facectl.aws import unless_missing
+from facectl.deploy.models import DesiredState
+from facectl.deploy.resources.base import Attached, Context, Key, tags
+from facectl.deploy.resources.functions import Function, qualified, qualifier_in
+from facectl.errors import CloudError
+from facectl.naming import RECOGNITION_FUNCTION, TAG_KEY
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import EventSourceMappingConfigurationTypeDef
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger(Attached):
+    """The event source mapping from `queue` (an ARN) to `function`; the window is in seconds.
+
+    Its concurrency is limited by `max_concurrency` or by provisioned `pollers` (minimum, maximum).
+    """
+
+    kind: ClassVar[str] = "trigger"
+    outlives_parent: ClassVar[bool] = True
+    function: str
+    queue: str
+    owner: str | None
+    batch_size: int
+    window: int
+    max_concurrency: int | None
+    responses: tuple[str, ...] = ("ReportBatchItemFailures",)
+    enabled: bool = True
+    qualifier: str = ""
+    pollers: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.queue.rpartition(':')[2]} → {self.function}"
+
+    @property
+    def parent(self) -> Key:
+        return Function.kind, self.function
+
+    @classmethod
+    def find(cls, context: Context, queue: str, function: str) -> Trigger | None:
+        """The trigger from a queue (an ARN) to a function; None if there is none."""
+        mapping = _mapping(context, queue, function)
+        if mapping is None:
+            return None
+        arn = context.account.mapping_arn(mapping["UUID"])
+        found = context.clients.functions.list_tags(Resource=arn).get("Tags", {})
+        pollers = mapping.get("ProvisionedPollerConfig")
+        return cls(
+            function=function,
+            queue=queue,
+            owner=found.get(TAG_KEY),
+            batch_size=mapping.get("BatchSize", 0),
+            window=mapping.get("MaximumBatchingWindowInSeconds", 0),
+            max_concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency"),
+            responses=tuple(mapping.get("FunctionResponseTypes", ())),
+            enabled=mapping.get("State") not in ("Disabled", "Disabling"),
+            qualifier=qualifier_in(mapping["FunctionArn"]),
+            pollers=(pollers["MinimumPollers"], pollers["MaximumPollers"]) if pollers else None,
+        )
+
+    def read(self, context: Context) -> Trigger | None:
+        return self.find(context, self.queue, self.function)
+
+    def create(self, context: Context) -> None:
+        functions = context.clients.functions
+        limits = {name: value for name, value in self._limits().items() if value}
+        context.retry(
+            lambda: functions.create_event_source_mapping(
+                EventSourceArn=self.queue, Tags=tags(self.owner), **self._settings(), **limits
+            )
+        )
+
+    def update(self, context: Context, actual: Trigger) -> None:
+        functions = context.clients.functions
+        mapping = _mapping(context, self.queue, self.function)
+        if mapping is None:
+            raise CloudError(
+                f"The trigger {self.name} was deleted during this deploy", hint="facectl deploy"
+            )
+        # An empty object removes a limit; omit it if no limit is set.
+        before = actual._limits()
+        limits = {name: value for name, value in self._limits().items() if value or before[name]}
+        context.retry(
+            lambda: functions.update_event_source_mapping(
+                UUID=mapping["UUID"], **self._settings(), **limits
+            )
+        )
+        if self.owner != actual.owner:
+            arn = context.account.mapping_arn(mapping["UUID"])
+            functions.tag_resource(Resource=arn, Tags=tags(self.owner))
+
+    def delete(self, context: Context) -> None:
+        functions = context.clients.functions
+        mapping = _mapping(context, self.queue, self.function)
+        if mapping is not None:
+            context.retry(
+                lambda: unless_missing(functions.delete_event_source_mapping, UUID=mapping["UUID"])
+            )
+
+    def facts(self, context: Context) -> dict[str, Any]:
+        mapping = _mapping(context, self.queue, self.function)
+        if mapping is None:
+            return {}
+        return {
+            "state": mapping.get("State"),
+            "last_result": mapping.get("LastProcessingResult"),
+        }
+
+    def _settings(self) -> Any:
+        return {
+            "FunctionName": qualified(self.function, self.qualifier),
+            "BatchSize": self.batch_size,
+            "MaximumBatchingWindowInSeconds": self.window,
+            "FunctionResponseTypes": list(self.responses),
+            "Enabled": self.enabled,
+        }
+
+    def _limits(self) -> dict[str, Any]:
+        most, pollers = self.max_concurrency, self.pollers
+        return {
+            "ScalingConfig": {} if most is None else {"MaximumConcurrency": most},
+            "ProvisionedPollerConfig": {}
+            if pollers is None
+            else {"MinimumPollers": pollers[0], "MaximumPollers": pollers[1]},
+        }
+
+
+def desired(state: DesiredState) -> Iterator[Trigger]:
+    """The trigger of face-recognition."""
+    sizing = state.sizing
+    most = sizing.max_concurrency
+    if most is None:
+        most = state.cloud.recognition_concurrency
+    yield Trigger(
+        function=RECOGNITION_FUNCTION,
+        queue=state.account.queue_arn(state.names.request_queue),
+        owner=state.names.asu_id,
+        batch_size=sizing.batch_size,
+        # A batching window would delay the first face of every batch.
+        window=0,
+        max_concurrency=None if sizing.pollers else most,
+        qualifier=state.qualifier,
+        pollers=sizing.pollers,
+    )
+
+
+def _mapping(
+    context: Context, queue: str, function: str
+) -> EventSourceMappingConfigurationTypeDef | None:
+    """The event source mapping of queue and function; None if missing or being deleted."""
+    pages = context.clients.functions.get_paginator("list_event_source_mappings").paginate(
+        EventSourceArn=queue
+    )
+    for page in pages:
+        for mapping in page["EventSourceMappings"]:
+            name = mapping["FunctionArn"].split(":function:")[1].split(":")[0]
+            if name == function and mapping.get("State") != "Deleting":
+                return mapping
+    return None

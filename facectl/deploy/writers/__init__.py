@@ -1,1 +1,0 @@
-"""How each kind of resource is created, changed and deleted; used by the executor alone."""
