@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from command_line import COMMANDS
 
 ROOT = Path(__file__).parents[2]
+CLI = ROOT / "facectl" / "cli"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +51,28 @@ def test_every_option_has_help(name: str) -> None:
         if not getattr(parameter, "help", None) and parameter.name != "help"
     ]
     assert silent == []
+
+
+def aliases(file: Path) -> set[str]:
+    """The options that a module declares by a name: `Name = Annotated[...]`."""
+    return {
+        target.id
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Annotated[")
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def test_options_of_several_commands_are_declared_once_and_all_others_inline() -> None:
+    assert {file.name for file in CLI.rglob("*.py") if aliases(file)} == {"options.py"}
+    uses = Counter(
+        ast.unparse(node.annotation)
+        for file in CLI.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.arg) and node.annotation is not None
+    )
+    assert {name: uses[name] for name in aliases(CLI / "options.py") if uses[name] < 2} == {}
 
 
 def test_an_error_has_a_message_a_hint_and_an_exit_code() -> None:
