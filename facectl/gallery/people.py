@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +94,8 @@ def forget(asu_id: str, name: str) -> int:
     """
     count = 0
     for file in forgetting.files(asu_id):
-        store = Store.at(file)
-        try:
+        with closing(Store.at(file)) as store:
             count += _forget(store, name)
-        finally:
-            store.close()
     return _known(count, name)
 
 

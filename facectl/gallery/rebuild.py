@@ -8,6 +8,7 @@ model made for any earlier version are reused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,7 @@ class Rebuild:
 
         Raises GalleryError if the gallery has changed since the plan.
         """
-        store = Store.at(self.file)
-        try:
+        with closing(Store.at(self.file)) as store:
             with store.change("rebuild") as change:
                 # A long enrollment extends a version without a new number.
                 now = [each.old for each in self._references]
@@ -147,8 +147,6 @@ class Rebuild:
                     elif each.new is not None:
                         change.add(each.old.name, each.new)
             return store.version
-        finally:
-            store.close()
 
     def _embed(self, each: _Planned, photo: Path, model: FaceEncoder) -> None:
         # More than one face: the photograph was enrolled with --largest.
@@ -260,10 +258,8 @@ def plan_local(asu_id: str, space: EmbeddingSpace) -> Rebuild | None:
     store = Store.find(asu_id)
     if store is None:
         return None
-    try:
+    with closing(store):
         return plan(store, space) if needed(store, space.id) else None
-    finally:
-        store.close()
 
 
 def model_of(space: EmbeddingSpace, version: int) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,18 +73,14 @@ def run(
     """Enroll photographs, publish the new version, report, and raise if any were refused."""
     from facectl.gallery import enrollment
     from facectl.gallery.photographs import PhotographEncoder
-    from facectl.gallery.store import Store
     from facectl.models.store import find
 
     model = find(deployment.space)
-    store = Store.for_space(
-        deployment.asu_id, model.space, synthetic=model.synthetic, model=model.path.name
-    )
-    enrolling = enrollment.Enrollment(
-        store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
-    )
-    enrolling.outcome.findings += findings
-    try:
+    with closing(enrollment.store_for(deployment.asu_id, model)) as store:
+        enrolling = enrollment.Enrollment(
+            store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
+        )
+        enrolling.outcome.findings += findings
         try:
             with shared.counted("Enrolling", len(tasks)) as progress:
                 outcome = enrolling.run(tasks, progress)
@@ -93,8 +90,6 @@ def run(
                 shared.publish_change(deployment, store)
         _report(store, outcome, json=json)
         enrollment.check(outcome, strict=strict)
-    finally:
-        store.close()
 
 
 def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -59,14 +60,11 @@ def import_(
         imported, origin = exchange.read_source(
             deployment, source, preprocessing, weights, published
         )
-    store = exchange.store_for(deployment, imported, origin)
-    try:
+    with closing(exchange.store_for(deployment, imported, origin)) as store:
         with shared.counted("Importing", len(imported.names)) as progress:
             count = exchange.add(store, imported, progress)
         shared.publish_change(deployment, store)
         shared.report(store, f"Imported {count} reference(s).", json=json, imported=count)
-    finally:
-        store.close()
 
 
 @with_deployment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
@@ -17,16 +17,11 @@ if TYPE_CHECKING:
     from lambda_src.gallery.parts import Manifest
 
 
-@contextmanager
-def opened(deployment: Deployment) -> Iterator[Store]:
-    """Open the deployment's gallery on this computer; closes it after the block."""
+def opened(deployment: Deployment) -> AbstractContextManager[Store]:
+    """Open the deployment's gallery on this computer; the context closes it."""
     from facectl.gallery.store import Store
 
-    store = Store.open(deployment.asu_id)
-    try:
-        yield store
-    finally:
-        store.close()
+    return closing(Store.open(deployment.asu_id))
 
 
 def publish_change(deployment: Deployment, store: Store, **options: Any) -> Manifest:
