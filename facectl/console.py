@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 # Names, paths and messages may contain `:word:`, which Rich would replace with an emoji.
 out = Console(highlight=False, emoji=False)
@@ -32,11 +30,11 @@ def warn(text: str) -> None:
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print names and values on stdout in two columns; None is a dash."""
-    table = Table.grid(padding=(0, 2))
-    for name, value in fields:
-        table.add_row(name.replace("_", " "), Text("-" if value is None else str(value)))
-    out.print(table)
+    """Print names and values on stdout, one pair per line; None is a dash."""
+    rows = [(name.replace("_", " "), "-" if value is None else value) for name, value in fields]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        say(f"{name:<{width}}  {value}")
 
 
 def print_json(data: Mapping[str, Any] | list[Any]) -> None:

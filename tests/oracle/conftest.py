@@ -17,9 +17,7 @@ from lambda_src.vision.store import Model
 __all__ = ["SAMPLES"]
 
 
-@pytest.fixture(
-    scope="session", params=["facenet", pytest.param("cse546", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="session", params=["facenet", pytest.param("cse546", marks=pytest.mark.slow)])
 def preprocessing(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -23,7 +23,8 @@ def test_text_is_printed_unchanged(
 def test_fields_are_printed_unchanged_and_none_is_a_dash(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    console.print_fields([("sent_at", "a:smile:[b]"), ("failed_at", None)])
+    url = f"https://{'x' * 100}/"
+    console.print_fields([("sent_at", "a:smile:[b]"), ("failed_at", None), ("url", url)])
 
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert lines == ["sent at    a:smile:[b]", "failed at  -"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["sent at    a:smile:[b]", "failed at  -", f"url        {url}"]
