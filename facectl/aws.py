@@ -269,8 +269,8 @@ def error_code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def is_passing(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` is transient: no response, throttled or 5xx."""
+def is_passing(error: Exception) -> bool:
+    """Whether it is an error of `cloud_errors` and transient: no response, throttled or 5xx."""
     if isinstance(error, NotRunningError):
         return True
     cause = error.__cause__

@@ -70,3 +70,6 @@ DATE = CURRENT.date
 # For a GB-second, by architecture.
 LAMBDA_GB_SECOND = CURRENT.lambda_gb_second
 LAMBDA_REQUEST = CURRENT.lambda_million_requests / 1_000_000
+# For a GB-second of provisioned concurrency: US dollars, x86, us-east-1. Not in the file,
+# because a benchmark is not charged with it.
+LAMBDA_PROVISIONED_GB_SECOND = 0.0000041667

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from facectl.aws import Clients
+from facectl.aws import Clients, cloud_errors
 
 _VISIBLE: Final = "ApproximateNumberOfMessages"
 _IN_FLIGHT: Final = "ApproximateNumberOfMessagesNotVisible"
@@ -38,3 +38,9 @@ def queue_counts(clients: Clients, url: str) -> QueueCounts:
         in_flight=int(attributes[_IN_FLIGHT]),
         delayed=int(attributes[_DELAYED]),
     )
+
+
+def count_messages(clients: Clients, name: str) -> QueueCounts:
+    """Return the message counts of the queue with this name; raises CloudError."""
+    with cloud_errors(f"counting {name}", clients.deployment):
+        return queue_counts(clients, clients.sqs.get_queue_url(QueueName=name)["QueueUrl"])

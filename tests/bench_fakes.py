@@ -1,4 +1,4 @@
-"""A pipeline in this process, with stalls of known length at known places."""
+"""A pipeline in this process, with delays of known length in known stages."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class FakePipeline:
     def delete(self, messages: Sequence[Received]) -> None:
         """They are gone already."""
 
-    def give_back(self, messages: Sequence[Received]) -> float:
+    def release(self, messages: Sequence[Received]) -> float:
         return 0.0
 
 

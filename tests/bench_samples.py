@@ -1,4 +1,4 @@
-"""Samples, runs and reports of a benchmark that never took place."""
+"""Made-up samples, runs and reports of a benchmark."""
 
 from __future__ import annotations
 

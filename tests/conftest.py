@@ -1,9 +1,10 @@
-"""What every test gets: a home of its own, credentials that open nothing, a worker to run on."""
+"""For every test: a home folder, fake credentials, limits against hanging, scheduling."""
 
 from __future__ import annotations
 
 import functools
 import os
+import pickle
 import signal
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,11 +68,16 @@ def pytest_configure() -> None:
 def read_service_models_once() -> None:
     """Keep the files that describe AWS's services, which each session of boto3 reads again.
 
-    A third of the time of a test with moto went there.
+    A third of the time of a test with moto went there. Each session gets its own copy,
+    because moto changes it.
     """
     read = JSONFileLoader().load_file
-    kept = functools.cache(read)
-    JSONFileLoader.load_file = lambda _, file_path: kept(file_path)  # type: ignore[method-assign]
+    kept = functools.cache(lambda file_path: pickle.dumps(read(file_path)))
+
+    def load(_: JSONFileLoader, file_path: str) -> Any:
+        return pickle.loads(kept(file_path))  # noqa: S301 - made one line above
+
+    JSONFileLoader.load_file = load  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Bad requests, made here: each a name, the bytes of a POST body, and the answers it may get."""
+"""A corpus of bad requests: name, bytes of the POST body, allowed responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tool as a stranger runs it: the installed command, with a home of its own."""
+"""Runs the installed command with a home folder of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of what came of each fault, printed when the tests have ended.
+"""Prints the table of injected faults at the end of the run.
 
 Each test hands its rows over in its report: a run with several workers prints one table.
 """

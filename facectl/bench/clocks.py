@@ -128,7 +128,7 @@ def from_messages(
         ours = [message for message in messages if message.message_id in sent]
         bounds += [_of_message(sent[message.message_id], message.sent_at) for message in ours]
         queue.delete(ours)
-        queue.give_back([message for message in messages if message.message_id not in sent])
+        queue.release([message for message in messages if message.message_id not in sent])
     return Bounds().narrowed(bounds)
 
 

@@ -12,11 +12,11 @@ from facectl.bench.recorder import FrameTiming
 from facectl.bench.report import BenchmarkReport
 from facectl.bench.stages import FUNCTIONS, STAGES, WORDS
 from facectl.bench.statistics import histogram, round_step
-from facectl.percentiles import percentile
 from facectl.reports import charts
 from facectl.reports.charts import Axis, Chart, Figure, Point, Span, linear
 from facectl.reports.page import render
 from facectl.reports.tables import MISSING, Table, milliseconds
+from facectl.summary import percentile
 
 _BINS = 30
 _SPANS = 40

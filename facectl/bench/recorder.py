@@ -184,5 +184,5 @@ class _RecordedQueue:
     def delete(self, messages: Sequence[Received]) -> None:
         self._inner.delete(messages)
 
-    def give_back(self, messages: Sequence[Received]) -> float:
-        return self._inner.give_back(messages)
+    def release(self, messages: Sequence[Received]) -> float:
+        return self._inner.release(messages)

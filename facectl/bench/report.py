@@ -17,10 +17,10 @@ from facectl.bench.cost import Cost
 from facectl.bench.recorder import COLD_KEYS, FrameTiming
 from facectl.bench.run import Run
 from facectl.bench.stages import STAGES, Breakdown, stages_of
-from facectl.bench.statistics import Summary
 from facectl.bench.truth import Truth, stem
 from facectl.errors import IncompleteError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.summary import Summary
 
 # Statuses of frames without an answer.
 _WITHOUT_ANSWER = ("unanswered", "in-flight", "refused", "failed", "unsent")

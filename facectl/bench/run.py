@@ -14,6 +14,7 @@ from facectl.bench.recorder import FrameTiming, Recorder
 from facectl.bench.workload import Repeated, Workload
 from facectl.demo import clip
 from facectl.errors import InputError
+from facectl.queues import count_messages
 from facectl.stream import purge
 from facectl.stream.in_flight import FrameCounts
 from facectl.stream.purge import Purge
@@ -144,8 +145,7 @@ def _demo_clip() -> str:
 
 def check_empty(clients: Clients, queues: Sequence[str]) -> None:
     """Raise InputError if a queue holds messages: they would delay the measured frames."""
-    counter = Purge(clients)
-    held = {name: counter.counts(name) for name in queues}
+    held = {name: count_messages(clients, name) for name in queues}
     if full := {name: counts for name, counts in held.items() if counts.total}:
         raise InputError(
             "The queues are not empty: "
@@ -166,11 +166,10 @@ def empty(
     On AWS it waits until the purge can't delete messages sent later. Raises
     CloudError, IncompleteError.
     """
-    cleaner = Purge(clients, tell=tell, sleep=sleep)
-    full = [name for name in queues if cleaner.counts(name).total]
+    full = [name for name in queues if count_messages(clients, name).total]
     if not full:
         return False
-    cleaner.run(full)
+    Purge(clients, tell=tell, sleep=sleep).run(full)
     if clients.deployment.target == "aws":
         tell(f"SQS may remove what is sent within {purge.PURGE_INTERVAL:g} s of a purge: waiting")
         sleep(purge.PURGE_INTERVAL)

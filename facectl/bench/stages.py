@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from facectl.bench.clocks import Offset, Readings
 from facectl.bench.recorder import FrameTiming
-from facectl.bench.statistics import Summary
+from facectl.summary import Summary
 
 STAGES = (
     "wait",

@@ -1,57 +1,16 @@
-"""Statistics as pure functions on raw samples, without binning or estimation."""
+"""Histograms, and bootstrap confidence intervals of differences, of raw samples."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facectl.percentiles import percentile
-
 # Samples drawn at once by a bootstrap: limits its memory to about 100 MB.
 _CELLS = 10_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Summary of samples, in their unit; all None if there are none."""
-
-    count: int
-    mean: float | None = None
-    least: float | None = None
-    p50: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    most: float | None = None
-
-    @classmethod
-    def of(cls, samples: Sequence[float]) -> Summary:
-        """Summarise samples in any order."""
-        if not samples:
-            return cls(0)
-        ordered = sorted(samples)
-        return cls(
-            count=len(ordered),
-            mean=math.fsum(ordered) / len(ordered),
-            least=ordered[0],
-            p50=percentile(ordered, 50),
-            p90=percentile(ordered, 90),
-            p95=percentile(ordered, 95),
-            p99=percentile(ordered, 99),
-            most=ordered[-1],
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON, rounded to six digits."""
-        return {
-            name: value if not isinstance(value, float) else round(value, 6)
-            for name, value in asdict(self).items()
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +69,7 @@ def means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def percentiles(rank: float) -> Statistic:
-    """A statistic that returns the percentile of each row, as `percentile` defines it."""
+    """A statistic that returns the percentile of each row, as `facectl.summary` defines it."""
 
     def of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         result: NDArray[np.float64] = np.percentile(rows, rank, axis=1, method="inverted_cdf")

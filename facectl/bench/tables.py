@@ -8,9 +8,9 @@ from facectl.bench.compare import Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.report import BenchmarkReport, Figures
 from facectl.bench.stages import STAGES, WORDS
-from facectl.bench.statistics import Summary
 from facectl.bench.truth import Truth
 from facectl.reports.tables import Table, milliseconds
+from facectl.summary import Summary
 
 _SUMMARY = ("", "n", "mean", "min", "p50", "p90", "p95", "p99", "max")
 # Maximum names in a row or column of the confusion matrix.

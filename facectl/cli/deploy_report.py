@@ -15,11 +15,9 @@ from facectl.deploy.deployer import Plan
 from facectl.deploy.probe import Probed
 from facectl.deploy.steps import Step, changes
 from facectl.gallery.rebuild import Rebuild
-from facectl.prices import LAMBDA_GB_SECOND
+from facectl.prices import LAMBDA_GB_SECOND, LAMBDA_PROVISIONED_GB_SECOND
 
 _SHORT = 60
-# Provisioned concurrency. US dollars, x86, us-east-1. Source: AWS Lambda pricing page.
-_WARM_GB_SECOND = 0.0000041667
 
 
 def step_line(step: Step) -> str:
@@ -149,7 +147,9 @@ def idle_cost(plan: Plan) -> str:
     if sizing.provisioned_concurrency is not None:
         # For both functions.
         memory = 2 * sizing.provisioned_concurrency * sizing.memory / 1024
-        costs = [f"${memory * _WARM_GB_SECOND * 86400:.2f} a day for warm environments"]
+        costs = [
+            f"${memory * LAMBDA_PROVISIONED_GB_SECOND * 86400:.2f} a day for warm environments"
+        ]
     if sizing.pollers is not None:
         costs.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
     return ", and ".join(costs)

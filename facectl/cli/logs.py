@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from facectl.logs.parse import Line
     from facectl.logs.read import LineFilter
-    from facectl.logs.report import DurationSummary, FunctionReport
+    from facectl.logs.report import FunctionReport
     from facectl.logs.times import Window
+    from facectl.summary import Summary
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -190,7 +191,7 @@ def _share(report: FunctionReport) -> str:
     return f"{report.cold_starts} ({report.cold_starts / report.invocations:.0%})"
 
 
-def _summary(summary: DurationSummary) -> str:
+def _summary(summary: Summary) -> str:
     if summary.p50 is None:
         return "-"
     return (

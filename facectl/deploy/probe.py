@@ -106,7 +106,7 @@ def _expect(
             if message.result is not None and message.result.request_id == request_id
         ]
         responses.delete(ours)
-        responses.give_back([message for message in received if message not in ours])
+        responses.release([message for message in received if message not in ours])
         for message in ours:
             answer = message.result.result if message.result is not None else ERROR
             if answer == ERROR or (results is not None and answer not in results):

@@ -1,8 +1,8 @@
 """Reads the functions' logs in CloudWatch, traces requests, and handles the dead-letter queue.
 
 times            values of --since and --until
-source           pages of CloudWatch Logs as events, with retries
-follow, livetail new events, each exactly once
+source           CloudWatch Logs as events: pages with retries, and Live Tail
+follow           new events by both, each exactly once
 parse            an event as a typed line
 read             lines of both functions, merged and filtered
 search           requests by id, prefix or time

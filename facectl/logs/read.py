@@ -14,9 +14,8 @@ from facectl.context import Deployment
 from facectl.errors import InputError
 from facectl.logs.events import LogEvent
 from facectl.logs.follow import Follower, LogConnections
-from facectl.logs.livetail import LiveTail
 from facectl.logs.parse import LEVELS, Line, Parser
-from facectl.logs.source import LogSource, NoLogYetError
+from facectl.logs.source import LiveTail, LogSource, NoLogYetError
 from facectl.logs.times import Window
 
 # Lines carry the time at which the function wrote them; events come in the order of the

@@ -15,7 +15,7 @@ from facectl.logs import read
 from facectl.logs.parse import Line
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
-from facectl.percentiles import percentile
+from facectl.summary import Summary
 
 # Margin above the peak memory use, and the granularity of the suggestion.
 _HEADROOM = 1.25
@@ -23,33 +23,7 @@ _STEP_MB = 64
 _MIN_MB = 512
 # Memory that gives one vCPU (AWS Lambda Developer Guide); less slows inference in proportion.
 _ONE_VCPU_MB = 1769
-
-
-@dataclass(frozen=True, slots=True)
-class DurationSummary:
-    """Exact statistics of durations in ms; None without samples."""
-
-    count: int
-    mean: float | None = None
-    p50: float | None = None
-    p90: float | None = None
-    p99: float | None = None
-    most: float | None = None
-
-    @classmethod
-    def of(cls, samples: Sequence[float]) -> DurationSummary:
-        """The summary of these samples, in any order."""
-        if not samples:
-            return cls(0)
-        ordered = sorted(samples)
-        return cls(
-            count=len(ordered),
-            mean=sum(ordered) / len(ordered),
-            p50=percentile(ordered, 50),
-            p90=percentile(ordered, 90),
-            p99=percentile(ordered, 99),
-            most=ordered[-1],
-        )
+_SUMMARY_KEYS = ("count", "mean", "p50", "p90", "p99", "most")
 
 
 @dataclass(slots=True)
@@ -75,9 +49,9 @@ class FunctionReport:
     errors: int
     timeouts: int
     cold_starts: int
-    duration_ms: DurationSummary
-    cold_duration_ms: DurationSummary
-    init_ms: DurationSummary
+    duration_ms: Summary
+    cold_duration_ms: Summary
+    init_ms: Summary
     memory_mb: int | None
     used_mb: int | None
     suggested_mb: int | None
@@ -86,7 +60,10 @@ class FunctionReport:
     price_date: str = field(default=prices.DATE)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        fields = asdict(self)
+        for name in ("duration_ms", "cold_duration_ms", "init_ms"):
+            fields[name] = {key: fields[name][key] for key in _SUMMARY_KEYS}
+        return fields
 
 
 def gather(
@@ -162,13 +139,9 @@ def summarise(function: str, ended: Sequence[Invocation], architecture: str) -> 
         errors=sum(one.failed and not one.timeout for one in ended),
         timeouts=sum(one.timeout for one in ended),
         cold_starts=sum(one.cold for one in ended),
-        duration_ms=DurationSummary.of(
-            [one.duration_ms or 0.0 for one in successful if not one.cold]
-        ),
-        cold_duration_ms=DurationSummary.of(
-            [one.duration_ms or 0.0 for one in successful if one.cold]
-        ),
-        init_ms=DurationSummary.of([one.init_ms for one in ended if one.init_ms is not None]),
+        duration_ms=Summary.of([one.duration_ms or 0.0 for one in successful if not one.cold]),
+        cold_duration_ms=Summary.of([one.duration_ms or 0.0 for one in successful if one.cold]),
+        init_ms=Summary.of([one.init_ms for one in ended if one.init_ms is not None]),
         memory_mb=None if configured is None else round(configured),
         used_mb=None if used is None else math.ceil(used),
         suggested_mb=suggested_memory(used, configured),

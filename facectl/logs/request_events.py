@@ -16,7 +16,7 @@ from facectl.logs.parse import Line
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
-from facectl.stream.purge import Purge
+from facectl.queues import count_messages
 
 THROTTLED = "throttled: no worker ever received it"
 _TIMEOUT = re.compile(r"after ([\d.]+) seconds")
@@ -229,7 +229,7 @@ def _queues(
     }
     queue = clients.deployment.names.request_queue
     try:
-        queued = Purge(clients).counts(queue).total
+        queued = count_messages(clients, queue).total
         with cloud_errors(f"reading the attributes of {queue}", clients.deployment):
             url = clients.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
             visibility = clients.sqs.get_queue_attributes(

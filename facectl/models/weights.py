@@ -1,9 +1,10 @@
-"""Pretrained weights: downloaded once, verified, kept in the user's cache."""
+"""Downloads pretrained weights once, verifies them and keeps them in the user's cache."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from facectl import paths
 from facectl.console import err
 from facectl.errors import ModelError
+from facectl.retry import Backoff, exponential
 from lambda_src.vision.store import file_digest
 
 _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
@@ -26,7 +28,7 @@ _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean no
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A published weights file. `size` and `sha256` are None where no one vouches for them."""
+    """A published weights file. `size` and `sha256` are None if they are not published."""
 
     name: str
     url: str
@@ -35,7 +37,7 @@ class Release:
 
     @property
     def file(self) -> Path:
-        """Where the download is kept, and where it may be put by hand."""
+        """The path of the download; the file can also be placed there manually."""
         return paths.cache_dir() / "weights" / self.url.rsplit("/", 1)[1]
 
 
@@ -46,9 +48,9 @@ RELEASES = {
         111_898_327,
         "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
     ),
-    # Neither facenet-pytorch nor its release states a digest of this file. The
-    # download is held to the length that the server announces, its tensors have
-    # to fit the network, and the digest goes into the manifest.
+    # Neither facenet-pytorch nor its release publishes a digest of this file. The length
+    # of the download is compared with the server's, its tensors must fit the network, and
+    # its digest is recorded in the manifest.
     "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
 }
 
@@ -59,11 +61,10 @@ def fetch(
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The verified weights file, downloaded first where it is not in the cache.
+    """The verified weights file, downloaded if it is not in the cache.
 
-    A broken download goes on where it stopped, also in a later run. Raises
-    ModelError without network, without space, and for a file that is not the
-    published one.
+    A broken download is resumed, also by a later run. Raises ModelError without
+    network or disk space, and for a file that is not the published one.
     """
     target = release.file
     if target.exists():
@@ -84,34 +85,33 @@ def fetch(
 def _download(
     client: httpx.Client, release: Release, partial: Path, sleep: Callable[[float], None]
 ) -> None:
-    for attempt in range(_ATTEMPTS):
-        error = _broken(client, release, partial)
-        if error is None:
-            return
-        # A connection that was never made will hardly be made a second later.
-        if isinstance(error, httpx.ConnectError) or attempt == _ATTEMPTS - 1:
-            raise _unreachable(release, error) from error
-        sleep(2.0**attempt)
-
-
-def _broken(client: httpx.Client, release: Release, partial: Path) -> httpx.TransportError | None:
-    """What broke the download, or None where the file is complete."""
+    backoff = Backoff(
+        delay=exponential(1.0, 4.0),
+        attempts=_ATTEMPTS,
+        limit=math.inf,
+        is_transient=_is_transient,
+        sleep=sleep,
+    )
     try:
-        _continue(client, release, partial)
+        backoff.call(lambda: _continue(client, release, partial))
     except httpx.TransportError as error:
-        return error
-    return None
+        raise _unreachable(release, error) from error
+
+
+def _is_transient(error: Exception) -> bool:
+    # A refused connection or an unknown host rarely recovers within seconds.
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
 
 
 def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
-    """Fetch what is missing of the partial file."""
+    """Download the rest of the partial file."""
     have = partial.stat().st_size if partial.exists() else 0
     if release.size is not None and have == release.size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     with client.stream("GET", release.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # More is there than the server has: it can't be a part of this file.
+            # The part is longer than the server's file, so it belongs to another one.
             partial.unlink()
             raise httpx.RemoteProtocolError("the kept part does not belong to the file")
         if response.is_error:
@@ -177,7 +177,7 @@ def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
 
 
 def state_digest(state: dict[str, bytes]) -> str:
-    """The sha256 of named tensors' bytes, for weights that never were a file."""
+    """The SHA-256 of named tensors' bytes, for weights without a file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode() + b"\0" + state[name])

@@ -1,4 +1,4 @@
-"""A video of the frames that were sent, with the boxes and names that came back."""
+"""Writes a video of the sent frames with the bounding boxes and names of their responses."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Colour = tuple[int, int, int]
 
 
 class Clip:
-    """A video file that appears under its name when it is whole.
+    """A video file, which gets its name when it is complete.
 
-    The first frame decides its size; another size is scaled into it with black
-    edges. MPEG-4 part 2, which every build of OpenCV can write: of its other
-    codecs, VP9 took 90 times as long for a 1080p frame.
+    The first frame sets its size; frames of another size are scaled to fit, with black
+    borders. The codec is MPEG-4 part 2, which every build of OpenCV can write; VP9 took
+    90 times as long for a 1080p frame.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -55,7 +55,7 @@ class Clip:
         """Append a frame (H, W, 3), uint8, BGR."""
         if self._writer is None:
             height, width = pixels.shape[:2]
-            # The codec halves the colour's resolution, so it needs even sides.
+            # The codec halves the resolution of colours, so it needs even sides.
             self._size = (width + width % 2, height + height % 2)
             self._writer = cv2.VideoWriter(
                 str(self._part),
@@ -73,14 +73,14 @@ class Clip:
         self.frames += 1
 
     def finish(self) -> None:
-        """Give the video its name; a clip without a frame leaves nothing."""
+        """Complete the file; without a frame there is none."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
             self._part.replace(self._path)
 
     def discard(self) -> None:
-        """Leave nothing of an unfinished video."""
+        """Delete the incomplete file."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
@@ -96,13 +96,12 @@ def draw_all(
     synthetic: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Write every frame that was sent into the clip, in order, with what came back for it.
+    """Write every sent frame with its response into the clip, in order.
 
-    A file is read a second time; of a camera, the images that were sent are in
-    the run file.
+    A file is read a second time; the images of a camera are in the run file.
     """
     left = run_file.accepted_count()
-    # What the run file has of a camera is already as it was sent.
+    # The run file has the images of a camera as they were sent.
     as_sent = Encoding() if source.live else encoding
     try:
         for frame in run_file.images() if source.live else source:
@@ -146,7 +145,7 @@ def annotated(
 
 @lru_cache(maxsize=256)
 def _label(text: str, height: int, colour: Colour) -> Pixels:
-    """White text on a bar; `height` of the characters in pixels."""
+    """White text on a bar; `height` is that of the characters in pixels."""
     font = _font()
     shown = "".join(c if c.isprintable() else "?" for c in text)[:120]
     _, _, width, _ = cv2.getTextSize((0, 0), shown, (0, 0), font, height)
@@ -162,7 +161,7 @@ def _font() -> cv2.FontFace:
 
 
 def _paste(canvas: Pixels, patch: Pixels, x: int, y: int) -> None:
-    """Lay the patch on the canvas, moved inside where it would stick out, cut if it is larger."""
+    """Copy the patch onto the canvas, moved so that it is inside, cropped if it is larger."""
     height, width = canvas.shape[:2]
     patch = patch[:height, :width]
     x = min(max(0, x), width - patch.shape[1])
@@ -179,6 +178,6 @@ def _fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
         scaled = max(1, int(pixels.shape[1] * factor)), max(1, int(pixels.shape[0] * factor))
         pixels = np.asarray(cv2.resize(pixels, scaled, interpolation=cv2.INTER_AREA), np.uint8)
     below, right = height - pixels.shape[0], width - pixels.shape[1]
-    # A missing row or column of an odd side is the last one again; more is black.
+    # An odd side repeats its last row or column; a larger border is black.
     border = cv2.BORDER_REPLICATE if max(below, right) == 1 else cv2.BORDER_CONSTANT
     return np.asarray(cv2.copyMakeBorder(pixels, 0, below, 0, right, border), np.uint8)

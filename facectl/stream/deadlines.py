@@ -1,9 +1,8 @@
 """The deadlines of frames in flight.
 
-The pipeline processes frames in about the order in which it accepted them. A
-frame that waits behind a long queue is not lost, so each answer to a frame that
-was accepted before it restarts its timeout. An answer to a frame that was
-accepted after it does not.
+The pipeline processes frames approximately in the order in which it accepted them.
+A frame that waits in a long queue is not lost, so a response to a frame accepted
+before it restarts its timeout; a response to a frame accepted after it does not.
 """
 
 from __future__ import annotations
@@ -13,7 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A frame in the order of acceptance; `since`: the news of it and of what stood before it."""
+    """A frame in the order of acceptance.
+
+    Its timeout counts from `since`, its own or a later one of an entry before it, which
+    is passed on when that entry is removed.
+    """
 
     key: str
     since: float
@@ -22,9 +25,9 @@ class _Entry:
 
 
 class Deadlines:
-    """The deadlines of the waiting frames, `timeout` seconds after their last sign of progress.
+    """The deadlines of waiting frames, `timeout` seconds after the last response before them.
 
-    Every operation takes constant time, and memory is used for waiting frames only.
+    Every operation takes constant time; memory is proportional to the waiting frames.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -37,7 +40,7 @@ class Deadlines:
         return len(self._entries)
 
     def add(self, key: str, at: float) -> None:
-        """Wait for a frame from now on; frames are added in the order of acceptance."""
+        """Start the timeout of a frame; frames are added in the order of acceptance."""
         entry = _Entry(key, at, preceding=self._last)
         self._entries[key] = entry
         if self._last is None:
@@ -47,19 +50,19 @@ class Deadlines:
         self._last = entry
 
     def answered(self, key: str, at: float) -> None:
-        """Wait for the frame no longer; those accepted after it have more time. Unknown: no-op."""
+        """Remove an answered frame and restart the timeouts after it; no-op if unknown."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.since = max(entry.since, at)
             self.remove(key)
 
     def news(self, at: float) -> None:
-        """Something older than all that is waited for was answered: all have more time."""
+        """Restart all timeouts: a frame older than every waiting one was answered."""
         if self._first is not None:
             self._first.since = max(self._first.since, at)
 
     def remove(self, key: str) -> None:
-        """Wait for the frame no longer, without news of it. Unknown: no-op."""
+        """Remove a frame without restarting the timeouts after it; no-op if unknown."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return
@@ -72,11 +75,11 @@ class Deadlines:
             self._last = before
         else:
             after.preceding = before
-            # What was known at this place holds for everything behind it.
+            # A restart that is stored in this entry also applies to those after it.
             after.since = max(after.since, entry.since)
 
     def passed(self, now: float) -> str | None:
-        """A frame whose time is over, the one accepted first; None where there is none."""
+        """The first accepted frame if its timeout has passed, else None."""
         if self._first is None or now - self._first.since <= self._timeout:
             return None
         return self._first.key

@@ -1,72 +1,55 @@
-"""POSTs frames to the Function URL: which errors are retried, when, and which are final."""
+"""POSTs frames to the Function URL: how many at once, which errors are retried, and when."""
 
 from __future__ import annotations
 
 import json
+import math
 import random
+import threading
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
 import httpx
 
 from facectl.errors import CloudError, FacectlError, NotRunningError
-from facectl.stream.concurrency import ConcurrencyLimiter
+from facectl.retry import Backoff, exponential, jittered
 from facectl.stream.in_flight import AcceptedPost
 from lambda_src.contract import FrameRequest
 
 # Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.
 MAX_BODY = 6 * 1024 * 1024
-# Errors of the deployment, not of the frame: the next frame would get the same.
+# Errors of the deployment, not of the frame: every frame would get them.
 _NOT_THE_FRAME = {401, 403, 404, 405}
-# A cold start that loads two models, on a small machine with others beside it.
+# Long enough for a cold start that loads two models on a small, busy machine.
 _TIMEOUT = httpx.Timeout(65, connect=5)
 _LONGEST_RETRY_AFTER = 60.0
+_ATTEMPTS = 7
+_DELAY = exponential(0.25, 8.0)
+# After a 429 (other requests are being served) or a 503 with Retry-After (a queue is
+# unreachable) retrying helps, so these are limited by time and not by attempts. The first
+# delays are short, because the concurrency limiter spaces the requests; a frame that is
+# refused repeatedly competes with other clients and backs off exponentially.
+_BUSY_LIMIT = 60.0
+_BUSY_DELAY = exponential(0.5, 8.0, steady=5)
+_TICK = 0.1
+# The limit grows by one after about three successful requests for each one allowed. Slower
+# growth was measured to cost throughput: Lambda also answers 429 while it is still cleaning
+# up after a request that has ended.
+_GROWTH = 0.3
 
 # (method, url, body, headers) → the headers to send
 Signer = Callable[[str, str, bytes, dict[str, str]], dict[str, str]]
 
 
-class FrameRefused(FacectlError):  # noqa: N818 - a verdict on one frame, not the end of a run
-    """The function will never take this frame."""
+class FrameRefused(FacectlError):  # noqa: N818 - the outcome of one frame, not of the run
+    """The function will never accept this frame."""
 
 
 class FrameUndelivered(FacectlError):  # noqa: N818 - as above
     """Every attempt to send this frame failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Exponential backoff with full jitter: waits of random length up to base, 2 base, ... cap.
-
-    In seconds; after Marc Brooker, "Exponential Backoff And Jitter", AWS
-    Architecture Blog, 2015.
-    """
-
-    attempts: int = 7
-    base: float = 0.25
-    cap: float = 8.0
-    # After a 429 (other requests are being served) or a 503 with Retry-After (a queue is
-    # unreachable) retrying helps, so these are limited by time and not by attempts.
-    throttled_limit: float = 60.0
-    throttled_cap: float = 0.5
-    throttled_short: int = 5
-
-    def delay(self, failures: int, chance: float) -> float:
-        """The delay after `failures` failed attempts, `chance` being uniform in 0..1."""
-        return chance * float(min(self.cap, self.base * 2 ** (failures - 1)))
-
-    def throttled_delay(self, times: int, chance: float) -> float:
-        """The delay after `times` consecutive 429s, `chance` being uniform in 0..1.
-
-        The first delays are short, because the concurrency limiter spaces the
-        requests; a frame that is refused repeatedly competes with other clients
-        and backs off exponentially.
-        """
-        beyond = max(0, times - self.throttled_short)
-        return chance * float(min(self.cap, self.throttled_cap * 2**beyond))
 
 
 class Signed(httpx.Auth):
@@ -85,20 +68,61 @@ class Signed(httpx.Auth):
         yield request
 
 
-class _Again(FrameUndelivered):
-    """A transient failure of an attempt; `pause` is the minimum delay it asked for."""
+class _TransientError(FrameUndelivered):
+    """A failed attempt that can be retried, after at least `retry_after` seconds.
 
-    def __init__(self, message: str, *, pause: float = 0.0) -> None:
+    `busy`: the function refused the frame for now, so retrying will help.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0, busy: bool = False) -> None:
         super().__init__(message)
-        self.pause = pause
+        self.retry_after = retry_after
+        self.busy = busy
 
 
-class _Waiting(_Again):
-    """The function refused the attempt for now, so waiting helps."""
+class ConcurrencyLimiter:
+    """Limits concurrent requests: one fewer after a 429, slowly more while requests succeed.
 
+    Additive increase, multiplicative decrease would halve the rate at each 429.
+    The limit of the function is a small number of concurrent executions, so the
+    limiter only subtracts one.
+    """
 
-class _Throttled(_Waiting):
-    """The function is at its concurrency limit (429)."""
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._limit = float(most)
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @property
+    def limit(self) -> int:
+        """The number of concurrent requests allowed now, at least 1."""
+        return int(self._limit)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait for a free slot and hold it while the block runs."""
+        with self._changed:
+            while self._inside >= self.limit:
+                self._changed.wait(_TICK)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify()
+
+    def succeeded(self) -> None:
+        """Record that a request was accepted."""
+        with self._changed:
+            self._limit = min(self._most, self._limit + _GROWTH / self._limit)
+            self._changed.notify()
+
+    def throttled(self) -> None:
+        """Record that a request that holds a slot was refused with 429."""
+        with self._changed:
+            self._limit = float(max(1, min(self.limit, self._inside) - 1))
 
 
 class FunctionUrlClient:
@@ -114,11 +138,11 @@ class FunctionUrlClient:
         *,
         connections: int,
         sign: Signer | None = None,
-        retry: Retry | None = None,
+        busy_limit: float = _BUSY_LIMIT,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
-        self._retry = retry if retry is not None else Retry()
+        self._busy_limit = busy_limit
         self._chance = chance
         self._limiter = ConcurrencyLimiter(connections)
         self._http = httpx.Client(
@@ -139,9 +163,9 @@ class FunctionUrlClient:
     ) -> AcceptedPost:
         """Send one frame; retry transient errors.
 
-        `sleep` abandons the frame by returning True, as `threading.Event.wait`
-        does when it is set. Raises FrameRefused or FrameUndelivered about this frame,
-        CloudError where no frame would get through.
+        A `sleep` that returns true ends the retries, as `threading.Event.wait` does
+        when the event is set. Raises FrameRefused or FrameUndelivered for this frame,
+        CloudError if every frame would fail.
         """
         body = request.serialise()
         if len(body) > MAX_BODY:
@@ -149,29 +173,31 @@ class FunctionUrlClient:
                 f"{len(body) / 1e6:.1f} MB as a request, a Function URL takes "
                 f"{MAX_BODY / 1e6:.1f}: --max-side 1920 makes it smaller"
             )
-        failures = attempts = throttled = 0
-        first = time.perf_counter()
+        failing = Backoff(
+            delay=jittered(_DELAY, self._chance),
+            attempts=_ATTEMPTS,
+            limit=math.inf,
+            sleep=sleep,
+        )
+        busy = Backoff(
+            delay=jittered(_BUSY_DELAY, self._chance),
+            limit=self._busy_limit,
+            sleep=sleep,
+        )
+        attempts = 0
         while True:
             attempts += 1
-            began = time.perf_counter()
             try:
                 return self._attempt(body, attempts)
-            except _Waiting as error:
+            except _TransientError as error:
                 failure: FacectlError = error
-                throttled += 1
-                if began - first > self._retry.throttled_limit:
-                    raise
-                delay = error.pause + self._retry.throttled_delay(throttled, self._chance())
-            except (_Again, NotRunningError) as error:
-                failure = error
-                throttled = 0
-                failures += 1
-                if failures >= self._retry.attempts:
-                    raise
+                backoff = busy if error.busy else failing
                 # Retry-After is a minimum; the jitter on top keeps clients out of step.
-                pause = error.pause if isinstance(error, _Again) else 0.0
-                delay = pause + self._retry.delay(failures, self._chance())
-            if sleep(delay):
+                stopped = backoff.wait_or_raise(error, at_least=error.retry_after)
+            except NotRunningError as error:
+                failure = error
+                stopped = failing.wait_or_raise(error)
+            if stopped:
                 raise FrameUndelivered(f"stopped while trying again after: {failure}")
 
     def _attempt(self, body: bytes, attempts: int) -> AcceptedPost:
@@ -180,14 +206,14 @@ class FunctionUrlClient:
             try:
                 response = self._http.post(self.url, content=body)
             except httpx.TransportError as error:
-                raise self._broken(error) from error
+                raise self._connection_error(error) from error
             seconds = time.perf_counter() - began
             if response.status_code != 200:
-                raise self._verdict(response)
+                raise self._refusal(response)
             self._limiter.succeeded()
-        return _delivery(response, attempts, seconds)
+        return _accepted(response, attempts, seconds)
 
-    def _broken(self, error: httpx.TransportError) -> FacectlError:
+    def _connection_error(self, error: httpx.TransportError) -> FacectlError:
         if isinstance(error, httpx.ConnectError):
             return NotRunningError(
                 f"nothing answers at {self.url}",
@@ -195,20 +221,18 @@ class FunctionUrlClient:
                 if _is_loopback(self.url)
                 else "facectl deploy",
             )
-        return _Again(f"the connection broke: {type(error).__name__}: {error}")
+        return _TransientError(f"the connection broke: {type(error).__name__}: {error}")
 
-    def _verdict(self, response: httpx.Response) -> FacectlError:
-        """The error for a status other than 200; _Throttled and _Again are retried."""
+    def _refusal(self, response: httpx.Response) -> FacectlError:
+        """The error for a status other than 200."""
         status = response.status_code
         reason = f"{status}: {_message(response)}"
         if status == 429:
             self._limiter.throttled()
-            return _Throttled(reason, pause=_retry_after(response))
-        if status == 503 and "retry-after" in response.headers:
-            # face-detection's own error: a queue is unreachable, for every frame.
-            return _Waiting(reason, pause=_retry_after(response))
-        if status >= 500:
-            return _Again(reason, pause=_retry_after(response))
+        if status == 429 or status >= 500:
+            # face-detection answers 503 with Retry-After while a queue is unreachable.
+            busy = status == 429 or (status == 503 and "retry-after" in response.headers)
+            return _TransientError(reason, retry_after=_retry_after(response), busy=busy)
         if status in _NOT_THE_FRAME:
             return CloudError(
                 f"{self.url} does not let frames in: {reason}",
@@ -217,7 +241,7 @@ class FunctionUrlClient:
         return FrameRefused(reason)
 
 
-def _delivery(response: httpx.Response, attempts: int, seconds: float) -> AcceptedPost:
+def _accepted(response: httpx.Response, attempts: int, seconds: float) -> AcceptedPost:
     try:
         faces = int(response.json()["faces"])
     except (ValueError, KeyError, TypeError) as error:
@@ -229,7 +253,7 @@ def _delivery(response: httpx.Response, attempts: int, seconds: float) -> Accept
 
 
 def _message(response: httpx.Response) -> str:
-    """The function's own sentence where there is one, else the beginning of the body."""
+    """The function's error message if there is one, else the beginning of the body."""
     try:
         fields = json.loads(response.content)
         text = fields["error"]["message"]
@@ -240,7 +264,7 @@ def _message(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds that the Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date)."""
+    """Seconds of the Retry-After header, 0 without one (RFC 9110, 10.2.3: seconds or a date)."""
     text = response.headers.get("retry-after", "")
     try:
         seconds = (

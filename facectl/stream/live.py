@@ -1,4 +1,4 @@
-"""Cameras and network streams: they don't wait, so the newest frame wins."""
+"""Cameras and network streams: a slow client skips frames and always gets the newest one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TICK = 0.2
 
 
 def open_capture(target: str | int, backend: int) -> Any:
-    """An OpenCV capture, opened or not, without OpenCV's and FFmpeg's own words on the terminal."""
+    """An OpenCV capture, opened or not; OpenCV and FFmpeg print nothing on the terminal."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2.VideoCapture(target, backend)
@@ -27,8 +27,8 @@ def open_capture(target: str | int, backend: int) -> Any:
 class LiveSource:
     """A camera by its index, or a stream by its URL; timestamps are seconds since it was opened.
 
-    A reader thread keeps only the newest frame: a slow cloud costs frames, not
-    delay. `problems` names a stream that ended by itself.
+    A reader thread keeps only the newest frame: a slow cloud loses frames and adds no
+    delay. `problems` names a stream that has ended.
     """
 
     live = True
@@ -79,7 +79,7 @@ class LiveSource:
 
     def _next(self) -> tuple[int, float, Any] | None:
         with self._news:
-            # A tick, because a wait without end could not be interrupted on every platform.
+            # With a timeout, because an endless wait can't be interrupted on every platform.
             while self._newest is None and not self._ended:
                 self._news.wait(_TICK)
             newest, self._newest = self._newest, None
@@ -99,14 +99,14 @@ class LiveSource:
                 position += 1
         finally:
             self._capture.release()
-            # However it ended: whoever waits for a frame must learn of it.
+            # Also after an exception: `_next` must not wait for another frame.
             with self._news:
                 self._ended = True
                 self._news.notify()
 
 
 def _without_password(url: str) -> str:
-    """The URL as it may be shown: cameras carry their password in it."""
+    """The URL without user and password, which URLs of cameras contain."""
     scheme, _, rest = url.partition("://")
     host = rest.rpartition("@")[2]
     return f"{scheme}://{host}"

@@ -1,4 +1,4 @@
-"""Empties the queues of a deployment, and proves it."""
+"""Purges the queues of a deployment and waits until they are empty."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import IncompleteError
-from facectl.queues import QueueCounts, queue_counts
+from facectl.queues import QueueCounts, count_messages
 
 # AWS's documentation of PurgeQueue: one purge per 60 seconds, and a purge takes up to
 # 60 seconds to delete the messages.
 PURGE_INTERVAL = 60.0
-# The counts are approximate: a single zero may be a stale one.
+# The counts are approximate: a single zero may be stale.
 _ZEROS = 3
 _POLL = 0.5
 _NEXT_TRY = 5.0
@@ -22,7 +22,7 @@ _NEXT_TRY = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """A queue that was emptied: what it held before, what it holds now, and how long it took."""
+    """A purged queue: its counts before and after, and how long it took in seconds."""
 
     queue: str
     before: QueueCounts
@@ -34,7 +34,7 @@ class Purged:
 
 
 class Purge:
-    """Purges queues; `tell` gets a sentence about what is being waited for."""
+    """Purges queues; `tell` receives a message about what is being waited for."""
 
     def __init__(
         self,
@@ -51,35 +51,29 @@ class Purge:
         self._clock = clock
         self._sleep = sleep
 
-    def counts(self, name: str) -> QueueCounts:
-        """What a queue holds; raises CloudError."""
-        with cloud_errors(f"counting {name}", self._clients.deployment):
-            url = self._clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            return queue_counts(self._clients, url)
-
     def run(self, names: Sequence[str]) -> list[Purged]:
-        """Empty the queues one after the other, so name the one that fills the others first.
+        """Empty the queues in this order: the one that fills the others comes first.
 
-        Raises IncompleteError when a queue is not empty after `timeout` seconds.
+        Raises IncompleteError if a queue is not empty after `timeout` seconds.
         """
         deadline = self._clock() + self._timeout
         purged = {name: self._empty(name, deadline) for name in names}
-        # An answer that was under way may have reached a queue behind our back.
-        while refilled := [name for name in names if self.counts(name).total]:
+        # A response that was in flight may have reached a queue that was empty before.
+        while refilled := [n for n in names if count_messages(self._clients, n).total]:
             for name in refilled:
                 purged[name] = replace(self._empty(name, deadline), before=purged[name].before)
         return list(purged.values())
 
     def _empty(self, name: str, deadline: float) -> Purged:
         began = turn = self._clock()
-        before = counts = self.counts(name)
+        before = counts = count_messages(self._clients, name)
         zeros = 0
         tried = False
         while True:
             zeros = zeros + 1 if counts.total == 0 else 0
             if zeros >= _ZEROS:
                 return Purged(name, before, counts, self._clock() - began)
-            # Once even if it seems empty; again for what came back, or was sent, since.
+            # Once even if it seems empty; again if messages became visible or were sent since.
             if (counts.total or not tried) and self._clock() >= turn:
                 turn = self._clock() + (PURGE_INTERVAL if self._purge(name) else _NEXT_TRY)
                 tried = True
@@ -90,10 +84,10 @@ class Purge:
                 )
             self._tell(f"{name}: {counts}{self._waiting_for(counts, turn)}")
             self._sleep(_POLL)
-            counts = self.counts(name)
+            counts = count_messages(self._clients, name)
 
     def _purge(self, name: str) -> bool:
-        """Purge; False where SQS was purging already."""
+        """Purge the queue; False if another purge was in progress."""
         sqs = self._clients.sqs
         with cloud_errors(f"purging {name}", self._clients.deployment):
             try:

@@ -1,4 +1,4 @@
-"""Reads the response queue: takes this client's responses and leaves the others."""
+"""Reads the response queue: takes this client's responses and releases the others."""
 
 from __future__ import annotations
 
@@ -11,36 +11,34 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
-from facectl.aws import Clients, cloud_errors, is_passing
-from facectl.errors import CloudError
+from facectl.aws import Clients, cloud_errors
+from facectl.retry import Backoff
 from lambda_src.contract import FrameResult, MessageError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import ResponseMetadataTypeDef
 
-# The longest poll that SQS allows: the fewest requests, and an answer ends it at once.
+# The longest poll that SQS allows: it needs the fewest requests and returns with the first message.
 LONG_POLL = 20
 _BATCH = 10
 _TICK = 0.1
-# What is not ours is free for its owner at once. Something that lay there for
-# longer than an owner needs to look is put out of sight for a moment: a few
-# left-over messages must not keep us from seeing our own behind them. Longer
-# only when its owner has surely gone: where fifty clients read one queue, each
-# of them would hide the others' answers for that long.
-_FRESH = 5.0
-_ABANDONED = 60.0
-_LONGEST_ASIDE = 20
-# Long enough for another client's poll to get ahead of our next one.
-_STEP_BACK = (0.1, 0.2)
+# A message of another client becomes visible again at once. One that is older than its client
+# needs to receive it stays invisible for a second: a few abandoned messages must not keep this
+# client from receiving its own. It stays invisible for longer only if its client has certainly
+# ended: if fifty clients read one queue, each would hide the others' responses for that time.
+_FRESH_SECONDS = 5.0
+_ABANDONED_SECONDS = 60.0
+_LONGEST_VISIBILITY_TIMEOUT = 20
+# After a release, another client's poll comes before the next one of this client.
+_PAUSE_AFTER_RELEASE = (0.1, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message of the response queue; `result` is None where it is not of our contract.
+    """A message of the response queue; `result` is None if it does not match the contract.
 
-    `sent_at` is when SQS took it, in seconds of the epoch; `age` the seconds
-    since then, both by the clock of SQS, as is `first_received_at`, when it was
-    first given out (None where SQS does not tell).
+    Times by the clock of SQS: `sent_at` and `first_received_at` (None if SQS does
+    not report it) in seconds of the epoch, `age` in seconds since `sent_at`.
     """
 
     message_id: str
@@ -52,11 +50,13 @@ class Received:
     first_received_at: float | None = None
 
     @property
-    def aside(self) -> int:
-        """Seconds for which it is put out of sight if it is not ours."""
-        if self.age < _FRESH:
+    def visibility_timeout(self) -> int:
+        """Seconds for which it stays invisible after its release."""
+        if self.age < _FRESH_SECONDS:
             return 0
-        return 1 if self.age < _ABANDONED else min(_LONGEST_ASIDE, math.ceil(self.age / 4))
+        if self.age < _ABANDONED_SECONDS:
+            return 1
+        return min(_LONGEST_VISIBILITY_TIMEOUT, math.ceil(self.age / 4))
 
 
 class ResponseQueue:
@@ -78,7 +78,7 @@ class ResponseQueue:
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateFirstReceiveTimestamp"],
             )
-        now = _their_time(answer["ResponseMetadata"])
+        now = _server_time(answer["ResponseMetadata"])
         received = []
         for message in answer.get("Messages", []):
             sent_at = int(message["Attributes"]["SentTimestamp"]) / 1000
@@ -97,7 +97,7 @@ class ResponseQueue:
         return received
 
     def delete(self, messages: Sequence[Received]) -> None:
-        """Remove at most ten messages. One that stays comes again and is a duplicate then."""
+        """Delete at most ten messages; one that is not deleted becomes a duplicate."""
         if not messages:
             return
         with cloud_errors(self._doing, self._clients.deployment):
@@ -109,10 +109,10 @@ class ResponseQueue:
                 ],
             )
 
-    def give_back(self, messages: Sequence[Received]) -> float:
-        """Let others have at most ten messages.
+    def release(self, messages: Sequence[Received]) -> float:
+        """Make at most ten messages visible again, so that other clients can receive them.
 
-        Returns the seconds to stay away from the queue, so that they get them.
+        Returns the seconds to wait before the next poll.
         """
         if not messages:
             return 0.0
@@ -123,80 +123,47 @@ class ResponseQueue:
                     {
                         "Id": str(n),
                         "ReceiptHandle": message.receipt,
-                        "VisibilityTimeout": message.aside,
+                        "VisibilityTimeout": message.visibility_timeout,
                     }
                     for n, message in enumerate(messages)
                 ],
             )
-        if all(message.aside for message in messages):
+        if all(message.visibility_timeout for message in messages):
             return 0.0
-        return random.uniform(*_STEP_BACK)  # noqa: S311 - keeps clients out of step, no secret
+        return random.uniform(*_PAUSE_AFTER_RELEASE)  # noqa: S311 - keeps clients out of step, no secret
 
 
 class MessageQueue(Protocol):
-    """What is asked of the response queue."""
+    """The part of `ResponseQueue` that its readers use."""
 
     def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
         """Up to ten messages."""
 
     def delete(self, messages: Sequence[Received]) -> None:
-        """Remove them."""
+        """Delete the messages."""
 
-    def give_back(self, messages: Sequence[Received]) -> float:
-        """Let others have them; returns the seconds to stay away."""
+    def release(self, messages: Sequence[Received]) -> float:
+        """Make the messages visible again; returns the seconds to wait before the next poll."""
 
 
 class Mailbox(Protocol):
-    """Whose answers are collected."""
+    """Receives the responses that a collector reads."""
 
     def expecting(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until an answer may come; whether one may."""
+        """Wait up to `timeout` seconds until a response is possible; whether it is."""
 
     def owns(self, request_id: str) -> bool:
-        """Whether an answer is ours."""
+        """Whether the response to this request belongs to this client."""
 
     def answered(self, answer: FrameResult, at: float) -> None:
-        """Take an answer; when this returns, the message is deleted."""
-
-
-class Backoff:
-    """Retries transient errors with growing delays for up to `limit` seconds."""
-
-    def __init__(
-        self,
-        *,
-        limit: float = 15.0,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._sleep = sleep
-        self._failing_since: float | None = None
-        self._failures = 0
-
-    def reset(self) -> None:
-        """It works again."""
-        self._failing_since = None
-        self._failures = 0
-
-    def wait_or_raise(self, error: CloudError) -> None:
-        """Wait a while; raises the error if it isn't of the passing kind, or lasts too long."""
-        now = self._clock()
-        if self._failing_since is None:
-            self._failing_since = now
-        if not is_passing(error) or now - self._failing_since > self._limit:
-            raise error
-        self._failures += 1
-        self._sleep(min(2.0, 0.1 * 2**self._failures))
+        """Take a response, received `at` this time; its message is deleted afterwards."""
 
 
 class Collector:
-    """A thread that reads the response queue and hands each answer of ours to the mailbox.
+    """A thread that reads the response queue and passes this client's responses to the mailbox.
 
-    Messages of others, and those that are not of our contract, are left on the
-    queue. `unclaimed` tells whether some lay there for so long that nobody
-    seems to be waiting for them.
+    Other messages are released. `unclaimed`: some of these are so old that no
+    client seems to expect them.
     """
 
     def __init__(
@@ -217,21 +184,21 @@ class Collector:
         self._thread = threading.Thread(target=self._run, name="facectl-collect", daemon=True)
 
     def start(self) -> None:
-        """Begin to collect."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, *, grace: float = 0.05) -> None:
-        """Begin no new poll. One that is under way is left to itself: it takes nothing away."""
+        """Begin no new poll; what a poll in progress receives is released."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(grace)
 
     def collect(self, *, wait: int = LONG_POLL) -> int:
-        """Poll once and deal with what came; the number of messages. Raises CloudError."""
+        """Poll once and process the messages; returns their number. Raises CloudError."""
         messages = self._queue.receive(wait=wait)
         at = self._clock()
         if self._stopping.is_set():
-            self._queue.give_back(messages)
+            self._queue.release(messages)
             return len(messages)
         ours: list[Received] = []
         others: list[Received] = []
@@ -241,32 +208,25 @@ class Collector:
                 ours.append(message)
             else:
                 others.append(message)
-        self.unclaimed = self.unclaimed or any(message.aside for message in others)
+        self.unclaimed = self.unclaimed or any(message.visibility_timeout for message in others)
         self._queue.delete(ours)
-        self._stopping.wait(self._queue.give_back(others))
+        self._stopping.wait(self._queue.release(others))
         return len(messages)
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                # No poll without need: the one that is open when a run ends would take
-                # the next client's first answer out of sight.
+                # A poll that is open when the run ends would hide the first response of the
+                # next client, so there is none while no response is expected.
                 if self._mailbox.expecting(_TICK):
-                    self._collect_with_backoff()
-        except Exception as error:  # noqa: BLE001 - whoever started the thread raises it
+                    with self._backoff.attempt():
+                        self.collect()
+        except Exception as error:  # noqa: BLE001 - the starting thread raises it
             self.failure = error
 
-    def _collect_with_backoff(self) -> None:
-        try:
-            self.collect()
-        except CloudError as error:
-            self._backoff.wait_or_raise(error)
-        else:
-            self._backoff.reset()
 
-
-def _their_time(metadata: ResponseMetadataTypeDef) -> float:
-    """The time by SQS, seconds of the epoch: this computer's clock may be minutes away."""
+def _server_time(metadata: ResponseMetadataTypeDef) -> float:
+    """The time of SQS in seconds of the epoch: this computer's clock may differ by minutes."""
     date = metadata["HTTPHeaders"].get("date")
     return time.time() if date is None else parsedate_to_datetime(date).timestamp()
 

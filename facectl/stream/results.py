@@ -1,4 +1,4 @@
-"""What is kept of a run: every outcome in a file, the figures and the first rows in memory."""
+"""The results of a run: every outcome in a file, statistics and the first rows in memory."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 
 from facectl.errors import FacectlError, InputError
 from facectl.stream.in_flight import FrameOutcome
+from facectl.summary import RunningSummary
 
-# The number of frames without an answer that are listed one by one.
+# The number of frames without a response that are listed individually.
 MOST_NAMED = 1000
 
 
 class ResultsFile:
-    """One JSON line for each frame, on the disk's side as soon as its fate is known.
+    """Writes one JSON line for each frame as soon as it has an outcome.
 
-    An existing file is replaced when the run begins. A frame that is answered
-    after its deadline has two lines: `unanswered` or `failed`, then `late` with
-    the answer. A line is written with one
-    call, so what a crash leaves is whole lines; after a full disk the last one
-    may be a part, which has no line end.
+    An existing file is replaced. A frame that is answered after its deadline has
+    two lines: `unanswered` or `failed`, then `late` with the response. Each line is
+    one write call, so a crash leaves complete lines; only a full disk can leave an
+    incomplete last line, without a newline.
     """
 
     def __init__(self, path: Path, *, synthetic: bool) -> None:
         self._path = path
         self._synthetic = synthetic
         try:
-            # Unbuffered: each write below is one call to the system.
+            # Unbuffered: each write below is one system call.
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror}") from error
@@ -53,7 +53,7 @@ class ResultsFile:
 
 
 def as_dict(outcome: FrameOutcome, *, synthetic: bool) -> dict[str, Any]:
-    """The outcome as JSON has it; times in seconds except `timings_ms`."""
+    """The outcome for JSON; times in seconds except `timings_ms`."""
     fields: dict[str, Any] = {
         "frame": outcome.index,
         "name": outcome.name,
@@ -78,51 +78,23 @@ def as_dict(outcome: FrameOutcome, *, synthetic: bool) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Latency:
-    """Seconds from due to answered, without keeping the samples."""
-
-    count: int = 0
-    total: float = 0.0
-    least: float = float("inf")
-    most: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total += seconds
-        self.least = min(self.least, seconds)
-        self.most = max(self.most, seconds)
-
-    @property
-    def mean(self) -> float | None:
-        return self.total / self.count if self.count else None
-
-    def as_dict(self) -> dict[str, float]:
-        if not self.count:
-            return {}
-        return {
-            "mean": round(self.total / self.count, 4),
-            "min": round(self.least, 4),
-            "max": round(self.most, 4),
-        }
-
-
-@dataclass(slots=True)
 class RunStats:
-    """The figures of a run, the first `rows` frames, and the frames that came to nothing."""
+    """Statistics of a run, its first `rows` frames, and the frames without a response."""
 
     rows: int
     statuses: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
-    latency: Latency = field(default_factory=Latency)
+    # Seconds from due to answered.
+    latency: RunningSummary = field(default_factory=RunningSummary)
     first: list[FrameOutcome] = field(default_factory=list)
     # At most MOST_NAMED of them; `statuses` counts them all.
     lost: list[FrameOutcome] = field(default_factory=list)
 
     def __call__(self, outcome: FrameOutcome) -> None:
-        """Take one outcome in."""
+        """Add one outcome."""
         self.statuses[outcome.status] += 1
         if outcome.answer is not None:
-            # In how many frames a name was seen, however often in one.
+            # A name counts once for each frame.
             self.names.update(set(outcome.answer.result.split(",")))
         if outcome.latency is not None:
             self.latency.add(outcome.latency)
@@ -132,12 +104,12 @@ class RunStats:
             self.lost.append(outcome)
 
     def by_frames(self) -> dict[str, int]:
-        """In how many frames each name was seen, the most seen first."""
+        """The number of frames for each name, most frequent first."""
         return dict(sorted(self.names.items(), key=lambda item: (-item[1], item[0])))
 
 
 def ranges(indices: list[int]) -> str:
-    """Frame numbers as people write them: `3, 17-25`."""
+    """Frame numbers as ranges: `3, 17-25`."""
     parts: list[list[int]] = []
     for index in sorted(indices):
         if parts and index == parts[-1][1] + 1:

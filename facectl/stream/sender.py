@@ -16,14 +16,14 @@ from facectl.stream.in_flight import AcceptedPost, InFlightTracker
 from lambda_src.contract import FrameRequest
 
 _TICK = 0.1
-# Decoded frames that wait for a thread. A 1080p frame is 6 MB.
+# Decoded frames that wait for a thread; one of 1080p has 6 MB.
 _AHEAD = 2
 # After this many consecutive undelivered frames the run ends.
 _HOPELESS = 8
 
 
 class Endpoint(Protocol):
-    """What a sender posts to."""
+    """The part of `FunctionUrlClient` that a sender uses."""
 
     def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
         """Send one frame; raises FrameRefused, FrameUndelivered or CloudError."""
@@ -31,7 +31,7 @@ class Endpoint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """What is asked of each frame: how it is encoded, how many faces, and how much detail."""
+    """How each frame is encoded, for how many faces, and whether the response has details."""
 
     encoding: Encoding = field(default_factory=Encoding)
     max_faces: int = 1
@@ -39,9 +39,9 @@ class RequestOptions:
 
 
 class Sender:
-    """Sends the frames of an iterable by `concurrency` threads and tells the tracker.
+    """Sends frames with `concurrency` threads and reports their outcomes to the tracker.
 
-    `keep` gets each frame's index and the image file that was sent for it.
+    `keep` receives each frame's index and the image file that was sent for it.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Sender:
         schedule: Callable[[Frame], float] | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Send every frame and return when each was accepted, refused or has failed.
+        """Send every frame; returns when each was accepted, was refused or has failed.
 
-        `schedule` gives the seconds after the first frame at which a frame is
-        due (None: as soon as a thread is free); latency counts from then, late
-        or not. `check` is called while waiting and may raise to end the run.
+        `schedule` returns the timestamp at which a frame is due relative to the
+        first one, in seconds (None: as soon as a thread is free); latency counts from
+        then. `check` is called while waiting and may raise to end the run.
         """
         for thread in self._threads:
             thread.start()
@@ -97,11 +97,11 @@ class Sender:
         while any(thread.is_alive() for thread in self._threads):
             self._look(check)
             self._join(_TICK)
-        # The last thread may have ended with the failure.
+        # The last thread may have ended with a failure.
         self._look(check)
 
     def stop(self, *, grace: float = 3.0) -> None:
-        """Begin nothing new, and give what is under way `grace` seconds to end."""
+        """Start no new request, and wait `grace` seconds for those in progress."""
         self.stopping.set()
         self._no_more.set()
         deadline = time.monotonic() + grace
@@ -136,7 +136,7 @@ class Sender:
     def _work(self) -> None:
         try:
             while not self.stopping.is_set():
-                # A frame lives no longer than its encoding: pixels are 15 times the file.
+                # The frame is freed once it is encoded: its pixels are 15 times the file.
                 request = self._next_request()
                 if request is not None:
                     self._post(request)
@@ -147,7 +147,7 @@ class Sender:
             self.stopping.set()
 
     def _next_request(self) -> FrameRequest | None:
-        """The next frame as a request; None where there is none, or it holds no image."""
+        """The next frame as a request; None if there is none or it contains no image."""
         try:
             frame, due = self._jobs.get(timeout=_TICK)
         except queue.Empty:

@@ -1,7 +1,6 @@
-"""Where frames come from: a video file, images, a camera, a stream.
+"""Opens the source of frames: a video file, images, a camera or a stream.
 
-A file or folder can be read again, and is when a video is annotated; a camera
-or stream cannot.
+Files can be read again, which `--annotate` does; cameras and streams cannot.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from facectl.stream.live import LiveSource, open_capture
 from facectl.stream.sampling import FrameSampler, Sampling
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-# A container's frame count may be reckoned from its duration, so one frame
-# in a hundred more or less is no sign of damage.
+# A container's frame count may be computed from its duration, so a difference of one
+# per cent does not mean damage.
 _COUNT_TOLERANCE = 0.01
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 class Video:
-    """A video file. `problems` tells, after reading, what could not be read."""
+    """A video file. After reading, `problems` says what could not be read."""
 
     live = False
 
@@ -40,7 +39,7 @@ class Video:
         try:
             self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
             rate = float(capture.get(cv2.CAP_PROP_FPS))
-            # The header alone proves nothing: one frame must come out.
+            # A valid header is not enough: one frame must be decodable.
             if not capture.grab():
                 raise _no_video(path)
         finally:
@@ -88,7 +87,7 @@ class Video:
 
 
 class Images:
-    """Image files in natural order; those that hold no image are named in `problems`."""
+    """Image files in natural order; `problems` names those that contain no image."""
 
     live = False
 
@@ -96,7 +95,7 @@ class Images:
         self.name = name
         self.problems: list[str] = []
         self._paths = paths
-        # Images have no rate of their own: one a second unless told otherwise.
+        # Images have no frame rate: the default is one per second.
         self.rate = sampling.fps if sampling.fps is not None else 1.0
         self._sampling = Sampling(every=sampling.every, limit=sampling.limit)
         self.expected = self._sampling.expected(len(paths), self.rate)
@@ -105,7 +104,7 @@ class Images:
         self.problems = []
         index = 0
         for path in self._paths[:: self._sampling.every]:
-            # Only images that can be read count.
+            # Only readable images count.
             if index == self._sampling.limit:
                 break
             try:
@@ -126,10 +125,10 @@ Source = Video | Images | LiveSource
 
 
 def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
-    """The source that these words name; raises InputError for one that holds no frame.
+    """Open the source for these arguments; raises InputError if it contains no frame.
 
-    One word is a video, image, folder, pattern, camera index or URL; several
-    words are image files, as a shell makes them of a pattern.
+    One argument is a video, image, folder, pattern, camera index or URL; several
+    are image files, as a shell expands a pattern.
     """
     if len(texts) > 1:
         paths = [Path(text) for text in texts]
@@ -149,7 +148,7 @@ def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
     if path.is_file():
         return _file(path, sampling)
     if glob.has_magic(text):
-        # Path.glob refuses a pattern that begins at the root or with "..".
+        # Path.glob refuses absolute patterns and those that begin with "..".
         matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207
         return _images([match for match in matches if match.is_file()], text, sampling)
     raise InputError(
@@ -159,7 +158,7 @@ def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """A sort key by which frame9 comes before frame10."""
+    """A sort key that places frame9 before frame10."""
     parts = re.split(r"(\d+)", path.name.casefold())
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], str(path)
 
@@ -177,7 +176,7 @@ def _file(path: Path, sampling: Sampling) -> Source:
             decoded(path.read_bytes(), str(path))
         return Images([path], str(path), sampling)
     if _is_text(head):
-        # FFmpeg would draw a text file as if it were a terminal.
+        # FFmpeg would render a text file as a video of a terminal.
         raise _no_video(path)
     return Video(path, sampling)
 

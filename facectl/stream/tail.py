@@ -1,4 +1,4 @@
-"""Prints results as they arrive on the response queue."""
+"""Yields results as they arrive on the response queue."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from facectl.errors import CloudError
-from facectl.stream.responses import LONG_POLL, Backoff, MessageQueue, Received
+from facectl.retry import Backoff
+from facectl.stream.responses import LONG_POLL, MessageQueue, Received
 from lambda_src.contract import FrameResult
 
-# Long enough that SQS would not deliver a message again so late.
+# The number of ids kept to recognise duplicates; SQS redelivers long before as many arrive.
 _REMEMBERED = 100_000
 
 
@@ -20,7 +20,7 @@ Results = Generator[tuple[FrameResult, float | None], None, None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When tailing ends: after `most` results, or after `quiet` seconds without one."""
+    """When a tail ends: after `most` results, or after `quiet` seconds without one."""
 
     most: int | None = None
     quiet: float | None = None
@@ -29,8 +29,8 @@ class Limits:
 class Tail:
     """The results on a response queue, each once.
 
-    A result is removed after the caller took it, or left for others with
-    `keep`. `foreign` counts the messages that are no results; they are left.
+    A result is deleted after the caller has processed it, or released with
+    `keep`. `foreign` counts the other messages, which are released.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Tail:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def results(self, limits: Limits | None = None) -> Results:
-        """Each result with the time at which SQS took it (seconds of the epoch); CloudError."""
+        """Yield each result and when SQS accepted it (seconds of the epoch); raises CloudError."""
         limits = limits if limits is not None else Limits()
         given = 0
         last = self._clock()
@@ -62,7 +62,9 @@ class Tail:
                 if left <= 0:
                     return
                 wait = min(LONG_POLL, max(1, round(left)))
-            messages = self._receive(wait)
+            messages: list[Received] = []
+            with self._backoff.attempt():
+                messages = self._queue.receive(wait=wait)
             done: list[Received] = []
             try:
                 for message in messages:
@@ -71,32 +73,24 @@ class Tail:
                         continue
                     if limits.most is not None and given >= limits.most:
                         break
-                    # By request: a duplicate is another message with the same answer.
+                    # By request id: a duplicate is another message with the same response.
                     if self._is_new(message.result.request_id):
                         given += 1
                         last = self._clock()
                         yield message.result, message.sent_at
-                    # Only what the caller came back from counts as taken.
+                    # Reached only after the caller has processed the result.
                     done.append(message)
             finally:
-                self._put_away(messages, done)
+                self._settle(messages, done)
 
-    def _receive(self, wait: int) -> list[Received]:
-        try:
-            messages = self._queue.receive(wait=wait)
-        except CloudError as error:
-            self._backoff.wait_or_raise(error)
-            return []
-        self._backoff.reset()
-        return messages
-
-    def _put_away(self, messages: list[Received], done: list[Received]) -> None:
+    def _settle(self, messages: list[Received], done: list[Received]) -> None:
+        """Delete the processed messages, unless they are kept, and release the others."""
         taken = set() if self._keep else {message.receipt for message in done}
         self._queue.delete([m for m in messages if m.receipt in taken])
-        self._sleep(self._queue.give_back([m for m in messages if m.receipt not in taken]))
+        self._sleep(self._queue.release([m for m in messages if m.receipt not in taken]))
 
     def _is_new(self, key: str) -> bool:
-        """Whether this was not met before, as far back as is remembered."""
+        """Whether this key is not among the last ones remembered."""
         if key in self._seen:
             self._seen.move_to_end(key)
             return False

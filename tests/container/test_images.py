@@ -1,4 +1,4 @@
-"""The two images, really built, pushed to the local registry and run as container functions."""
+"""Both images are built, pushed to the local registry and run as container functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_in(image: str, *command: str) -> str:
     return done.stdout
 
 
-def test_built_pushed_and_answering(deployed: Facectl) -> None:
+def test_images_are_built_pushed_and_answer(deployed: Facectl) -> None:
     status = deployed.json("status")
     assert not status["drift"]
     images = [each for each in status["resources"] if each["kind"] == "image"]
@@ -67,9 +67,7 @@ def test_the_enrolled_person_is_recognised(deployed: Facectl, portrait: Path) ->
 
 
 @pytest.mark.parametrize("function", LARGEST)
-def test_the_size_over_the_base_is_bounded(
-    deployed: Facectl, base_image: str, function: str
-) -> None:
+def test_size_over_the_base_is_bounded(deployed: Facectl, base_image: str, function: str) -> None:
     def size(image: str) -> int:
         return int(docker("image", "inspect", "--format", "{{.Size}}", image).stdout)
 
@@ -77,7 +75,7 @@ def test_the_size_over_the_base_is_bounded(
 
 
 @pytest.mark.parametrize("function", LARGEST)
-def test_it_holds_the_verified_networks_and_no_torch(deployed: Facectl, function: str) -> None:
+def test_image_has_the_verified_networks_and_no_torch(deployed: Facectl, function: str) -> None:
     image = image_of(deployed, function)
     path = Path(deployed("models", "path").stdout.strip())
     manifest = json.loads((path / "manifest.json").read_text())
@@ -95,7 +93,7 @@ def test_it_holds_the_verified_networks_and_no_torch(deployed: Facectl, function
 
 
 @pytest.mark.parametrize("function", LARGEST)
-def test_it_runs_as_nobody_special(deployed: Facectl, function: str) -> None:
+def test_image_runs_as_an_unprivileged_user(deployed: Facectl, function: str) -> None:
     assert run_in(image_of(deployed, function), "id", "-u").strip() == "1000"
 
 
@@ -117,7 +115,7 @@ def read_only(deployed: Facectl) -> Iterator[str]:
         docker("kill", container)
 
 
-def test_a_read_only_file_system_is_enough(read_only: str) -> None:
+def test_image_runs_on_a_read_only_file_system(read_only: str) -> None:
     event = {"requestContext": {"http": {"method": "POST"}}, "body": "not JSON"}
 
     def ask() -> dict[str, Any] | None:
@@ -132,7 +130,7 @@ def test_a_read_only_file_system_is_enough(read_only: str) -> None:
     assert json.loads(answer["body"])["error"]["code"] == "bad_json"
 
 
-def test_going_back_to_zips_asks_first(deployed: Facectl) -> None:
+def test_return_to_zip_packages_asks_first(deployed: Facectl) -> None:
     refused = deployed("deploy", "--package", "zip", expect=1)
     assert "must be deleted and created again" in refused.stderr
     assert not deployed.json("status")["drift"]
@@ -147,7 +145,7 @@ def test_going_back_to_zips_asks_first(deployed: Facectl) -> None:
     assert deployed("deploy").stdout.startswith("Nothing to change")
 
 
-def test_destroy_and_down_leave_nothing_in_the_engine(deployed: Facectl, base_image: str) -> None:
+def test_destroy_and_down_remove_images_and_containers(deployed: Facectl, base_image: str) -> None:
     registry = deployed.json("local", "status")["endpoint_url"].partition("://")[2]
 
     def held(what: str) -> list[str]:

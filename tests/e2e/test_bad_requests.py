@@ -1,4 +1,4 @@
-"""The corpus of bad requests against the running functions: answers as documented, and no harm."""
+"""Bad requests to the running functions: documented responses, and no effect on other frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from driver import eventually
 pytestmark = pytest.mark.e2e
 
 
-def test_every_bad_request_has_its_answer_and_the_next_frame_its_own(
+def test_bad_requests_get_documented_responses_and_do_not_affect_the_next_frame(
     deployed: Facectl, portrait: Path, tmp_path: Path
 ) -> None:
     url = deployed.json("context")["function_url"]

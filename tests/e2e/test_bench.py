@@ -1,4 +1,4 @@
-"""`facectl bench` on a real local cloud: floor, sweep, and nothing left behind."""
+"""`facectl bench` on a real local cloud: baseline, sweep, and no leftovers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def nothing_left(clients: Clients) -> Iterator[None]:
     assert standing(clients) == []
 
 
-def test_the_pipeline_and_its_floor(deployed: Facectl, tmp_path: Path) -> None:
+def test_pipeline_and_baseline(deployed: Facectl, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     arguments = ("bench", sample("faces-1080p.mp4"), "--floor", "-c", 1, "-n", 20)
     data = deployed.json(*arguments, "--max-side", 640, "--warmup", 4, "--purge", "--html", page)
@@ -63,7 +63,7 @@ def test_the_pipeline_and_its_floor(deployed: Facectl, tmp_path: Path) -> None:
     assert page.stat().st_size > 10_000
 
 
-def test_a_cold_start_is_told_apart(deployed: Facectl, clients: Clients) -> None:
+def test_cold_starts_are_reported_separately(deployed: Facectl, clients: Clients) -> None:
     # A new configuration ends the warm workers.
     for seconds in (55, 60):
         for function in ("face-detection", "face-recognition"):
@@ -79,7 +79,7 @@ def test_a_cold_start_is_told_apart(deployed: Facectl, clients: Clients) -> None
     assert all(100 < start["mean"] < 1e3 * cold["mean"] for start in starts.values())
 
 
-def test_a_sweep_ends_as_it_began(deployed: Facectl, clients: Clients) -> None:
+def test_a_sweep_restores_the_memory_sizes(deployed: Facectl, clients: Clients) -> None:
     def memory() -> list[int]:
         names = ("face-detection", "face-recognition")
         functions = clients.functions
@@ -100,9 +100,7 @@ def test_a_sweep_ends_as_it_began(deployed: Facectl, clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
-def test_a_floor_that_is_interrupted_is_removed_all_the_same(
-    deployed: Facectl, clients: Clients, blow: int
-) -> None:
+def test_an_interrupted_baseline_is_removed(deployed: Facectl, clients: Clients, blow: int) -> None:
     command = [Path(sys.executable).with_name("facectl"), "bench", "--floor", "--purge"]
     process = subprocess.Popen(
         [*command, str(sample("faces-1080p.mp4")), "--rate", "2", "--json"],

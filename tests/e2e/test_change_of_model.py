@@ -1,4 +1,4 @@
-"""Another model under a gallery, on a real local cloud: deployed, named, rolled back, named."""
+"""A change of model and its rollback on a real local cloud, with the gallery re-embedded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def answer(own: Facectl, photo: Path, out: Path) -> str:
     return str(json.loads(line)["result"])
 
 
-def test_a_change_of_model_and_back(
+def test_change_of_model_and_rollback(
     own: Facectl, weights: Path, portrait: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results.jsonl"

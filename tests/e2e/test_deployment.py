@@ -28,7 +28,7 @@ def clients(cloud: Facectl) -> Clients:
     return Clients(Deployment(asu_id="d1", target="local", endpoint_url=endpoint))
 
 
-def test_deployed_twice_changed_once_destroyed_whole(cloud: Facectl) -> None:
+def test_deploy_is_idempotent_and_destroy_removes_everything(cloud: Facectl) -> None:
     first = cloud.json("deploy", "--asu-id", "d1", "--target", "local")
     assert first["changed"]
     assert len(first["steps"]) == 14
@@ -66,7 +66,7 @@ def test_deployed_twice_changed_once_destroyed_whole(cloud: Facectl) -> None:
 
 
 @pytest.mark.slow
-def test_ended_or_forgotten_the_commands_say_what_to_do(cloud: Facectl) -> None:
+def test_commands_after_local_down_and_down_forget(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     cloud("local", "down")
     told = cloud("deploy", expect=4)
@@ -87,7 +87,7 @@ def test_ended_or_forgotten_the_commands_say_what_to_do(cloud: Facectl) -> None:
 
 
 @pytest.mark.slow
-def test_a_function_that_was_led_astray_is_set_right(cloud: Facectl) -> None:
+def test_deploy_repairs_drift(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     aws = clients(cloud)
     aws.functions.update_function_configuration(
@@ -106,7 +106,7 @@ def test_two_deployments_do_not_share_a_function(cloud: Facectl) -> None:
 
 
 @pytest.mark.slow
-def test_warm_environments_come_and_go(cloud: Facectl) -> None:
+def test_provisioned_concurrency_is_added_and_removed(cloud: Facectl) -> None:
     cloud("deploy", "--asu-id", "d1", "--target", "local")
     refused = cloud("deploy", "--provisioned-concurrency", 1, expect=1)
     assert "function URL face-detection must be deleted and created again" in refused.stderr

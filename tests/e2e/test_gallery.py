@@ -1,4 +1,4 @@
-"""The gallery on a real local cloud: versions noticed, broken ones refused, the forgotten gone."""
+"""The gallery on a real local cloud: refresh, damaged versions, deletion of a person."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def soon(ask: Callable[[], str], wanted: str) -> str:
     return eventually(ask, lambda found: found == wanted)
 
 
-def test_a_tree_is_enrolled_once_and_known_soon(
+def test_a_folder_is_enrolled_once_and_recognised_soon(
     deployed: Facectl, people: Path, tmp_path: Path
 ) -> None:
     photo = people / "Colonel" / "2.jpg"
@@ -72,7 +72,7 @@ def test_a_tree_is_enrolled_once_and_known_soon(
     assert facts["here"]["version"] == facts["published"]["version"]
 
 
-def test_a_broken_object_is_refused_and_the_last_version_keeps_serving(
+def test_a_damaged_object_is_refused_and_the_last_version_stays_in_use(
     deployed: Facectl, people: Path, tmp_path: Path, s3: tuple[Any, str]
 ) -> None:
     client, bucket = s3
@@ -90,7 +90,7 @@ def test_a_broken_object_is_refused_and_the_last_version_keeps_serving(
     assert deployed.json("gallery", "status")["problems"] == []
 
 
-def test_the_forgotten_are_in_no_object_and_no_answer(
+def test_a_forgotten_person_is_in_no_object_and_no_result(
     deployed: Facectl, people: Path, tmp_path: Path, s3: tuple[Any, str]
 ) -> None:
     client, bucket = s3
@@ -105,7 +105,7 @@ def test_the_forgotten_are_in_no_object_and_no_answer(
     assert soon(lambda: answer(deployed, photo, out), "Unknown") == "Unknown"
 
 
-def test_a_folder_of_strangers_and_faults(deployed: Facectl, tmp_path: Path) -> None:
+def test_a_folder_with_unusable_photographs(deployed: Facectl, tmp_path: Path) -> None:
     folder = tmp_path / "crowd"
     (folder / "Six").mkdir(parents=True)
     (folder / "Six" / "six.jpg").write_bytes(sample("six-faces.jpg").read_bytes())

@@ -1,4 +1,4 @@
-"""The same plan on a local cloud that evaluates IAM: the roles suffice, and for nothing else."""
+"""A deployment on a local cloud that evaluates IAM: the roles allow what is needed, no more."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def call_as(clients: Clients, role: str, service: str, call: str, **arguments: A
     return str(json.loads(answer["Payload"].read()))
 
 
-def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> None:
+def test_roles_allow_only_what_the_functions_do(strict: Clients) -> None:
     names = strict.deployment.names
     bucket = names.bucket(strict.account, "us-east-1")
 
@@ -171,7 +171,7 @@ def test_roles_allow_what_the_functions_do_and_nothing_else(strict: Clients) -> 
         assert "AccessDenied" in call_as(strict, role, "lambda", "list_functions")
 
 
-def test_an_unsigned_frame_is_refused_and_a_public_url_takes_it(strict: Clients) -> None:
+def test_unsigned_requests_need_a_public_url(strict: Clients) -> None:
     url = str(strict.deployment.function_url)
     frame = json.dumps({"content": base64.b64encode(b"no image").decode(), "request_id": "r"})
     assert httpx.post(url, content=frame).status_code == 403
@@ -186,6 +186,6 @@ def test_an_unsigned_frame_is_refused_and_a_public_url_takes_it(strict: Clients)
     assert httpx.post(url, content=frame).status_code == 403
 
 
-def test_send_signs_where_the_url_asks_for_it(strict: Clients, portrait: Path) -> None:
+def test_send_signs_requests_for_an_iam_url(strict: Clients, portrait: Path) -> None:
     sent = CliRunner().invoke(app, ["send", str(portrait), "--json"])
     assert sent.exit_code == 0, sent.output

@@ -1,4 +1,4 @@
-"""What the local cloud has again after `local down` and `local up`, with the real functions."""
+"""What `local up` restores after `local down`, a kill or damage, with the real functions."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def name_of(cloud: Facectl, photo: Path) -> str:
     return str(json.loads(out.read_text().splitlines()[-1])["result"])
 
 
-def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
-    cloud: Facectl, portrait: Path
-) -> None:
+def test_down_and_up_keep_deployment_gallery_and_messages(cloud: Facectl, portrait: Path) -> None:
     waiting = [json.dumps({"request_id": each, "result": "Unknown"}) for each in ("r1", "r2")]
     put_answers(cloud, waiting)
     before = cloud.json("local", "status")["port"]
@@ -89,7 +87,7 @@ def test_down_and_up_keep_the_pipeline_its_gallery_and_its_messages(
 
 
 @pytest.mark.slow
-def test_at_another_port_it_is_the_same_deployment(cloud: Facectl, portrait: Path) -> None:
+def test_up_on_another_port_keeps_the_deployment(cloud: Facectl, portrait: Path) -> None:
     cloud("local", "down")
     port = free_port()
     moved = cloud.json("local", "up", "--port", port)
@@ -100,7 +98,7 @@ def test_at_another_port_it_is_the_same_deployment(cloud: Facectl, portrait: Pat
 
 
 @pytest.mark.slow
-def test_killed_it_has_its_deployment_again_and_says_what_may_be_lost(
+def test_up_after_a_kill_restores_the_deployment_and_says_what_may_be_lost(
     cloud: Facectl, portrait: Path
 ) -> None:
     process = psutil.Process(cloud.json("local", "status")["pid"])
@@ -114,7 +112,7 @@ def test_killed_it_has_its_deployment_again_and_says_what_may_be_lost(
 
 
 @pytest.mark.slow
-def test_a_damaged_file_is_set_aside_and_a_deploy_makes_it_again(
+def test_a_damaged_state_file_is_moved_away_and_deploy_recreates_its_resources(
     cloud: Facectl, portrait: Path
 ) -> None:
     cloud("local", "down")

@@ -1,4 +1,4 @@
-"""logs, trace and dlq on a real local cloud: workers are killed and stopped, messages poisoned."""
+"""logs, trace and dlq on a real local cloud: killed workers, timeouts, dead letters."""
 
 from __future__ import annotations
 
@@ -151,9 +151,7 @@ def bench(
         own("local", "down", expect=None)
 
 
-def test_an_answered_frame_from_its_arrival_to_its_name(
-    bench: Bench, portrait: Path, tmp_path: Path
-) -> None:
+def test_trace_of_an_answered_frame(bench: Bench, portrait: Path, tmp_path: Path) -> None:
     follower = subprocess.Popen(
         [Path(sys.executable).with_name("facectl"), "logs", "--follow", "--since", "10m", "--json"],
         env=bench.facectl.environment(),
@@ -200,7 +198,7 @@ def test_an_answered_frame_from_its_arrival_to_its_name(
     assert slowest["total_ms"] >= traced["total_ms"]
 
 
-def test_a_refused_frame(bench: Bench) -> None:
+def test_trace_of_a_refused_frame(bench: Bench) -> None:
     body = {"request_id": "refused-1", "content": "bm8gaW1hZ2U=", "filename": "f"}
     assert httpx.post(bench.context["function_url"], json=body).status_code == 400
     traced = bench.trace("refused-1", "refused")
@@ -209,7 +207,7 @@ def test_a_refused_frame(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_killed_at_work_and_one_that_never_ended(bench: Bench) -> None:
+def test_a_killed_worker_and_a_timeout_of_recognition(bench: Bench) -> None:
     bench.put_faces("warm-1", 1)
     bench.trace("warm-1", "answered")
     request_id = bench.catch_at_faces("killed", signal.SIGKILL)
@@ -237,7 +235,7 @@ def test_a_worker_killed_at_work_and_one_that_never_ended(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_of_detection_killed_and_the_frame_sent_again(
+def test_a_killed_worker_of_detection_and_the_retry(
     bench: Bench, portrait: Path, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.jpg"
@@ -263,7 +261,7 @@ def test_a_worker_of_detection_killed_and_the_frame_sent_again(
 
 
 @pytest.mark.slow
-def test_a_poisoned_message_dies_and_tells_why(bench: Bench) -> None:
+def test_an_invalid_message_becomes_a_dead_letter_with_its_reason(bench: Bench) -> None:
     # A test of its own lets no worker that is killed or stopped take one of its deliveries.
     bench.put(json.dumps({"request_id": "poisoned-1", "faces": 7}))
     traced = bench.trace("poisoned-1", "dead-letter queue")
@@ -291,7 +289,7 @@ def test_a_poisoned_message_dies_and_tells_why(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_not_there_is_said(bench: Bench) -> None:
+def test_unknown_request_ids_are_errors(bench: Bench) -> None:
     told = bench.facectl("trace", "nobody", expect=2).stderr
     assert "No request 'nobody' in the logs of face-detection and face-recognition from" in told
     told = bench.facectl("trace", "stopped", expect=2).stderr
@@ -300,7 +298,7 @@ def test_what_is_not_there_is_said(bench: Bench) -> None:
     assert "killed-1" in told
 
 
-def test_without_names_the_logs_hold_none(bench: Bench, portrait: Path, tmp_path: Path) -> None:
+def test_no_names_keeps_names_out_of_the_logs(bench: Bench, portrait: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.jsonl"
     begun = time.time()
     bench.facectl("deploy", "--timeout", TIMEOUT, "--no-names")

@@ -20,7 +20,7 @@ def results(file: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("options", [("--max-side", 640), pytest.param((), marks=pytest.mark.slow)])
-def test_every_frame_of_a_real_video_gets_one_answer(
+def test_every_frame_of_a_video_gets_one_result(
     deployed: Facectl, tmp_path: Path, options: tuple[object, ...]
 ) -> None:
     video = sample("faces-1080p.mp4")
@@ -41,7 +41,7 @@ def test_every_frame_of_a_real_video_gets_one_answer(
     assert frames == 105
 
 
-def test_six_faces_are_six_faces(deployed: Facectl, tmp_path: Path) -> None:
+def test_six_faces_are_detected(deployed: Facectl, tmp_path: Path) -> None:
     picture, out = sample("six-faces.jpg"), tmp_path / "results.jsonl"
     deployed("send", picture, "--max-faces", 10, "--detail", "--out", out)
     [line] = results(out)
@@ -52,7 +52,7 @@ def test_six_faces_are_six_faces(deployed: Facectl, tmp_path: Path) -> None:
     assert {"decode", "detect", "crop", "embed", "match"} <= set(line["timings_ms"])
 
 
-def test_the_enrolled_has_a_name_and_the_stranger_none(
+def test_an_enrolled_person_is_named_and_a_stranger_is_unknown(
     deployed: Facectl, portrait: Path, tmp_path: Path
 ) -> None:
     deployed("gallery", "enroll", "Eileen Collins", portrait)

@@ -29,7 +29,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_demo_and_then_ones_own_video(stranger: Facectl) -> None:
+def test_demo_then_the_users_own_video(stranger: Facectl) -> None:
     port = free_port()
     demo = stranger("demo", *SYNTHETIC, "--port", port)
     assert demo.stderr.startswith("Deployment: ASU ID demo on local, us-east-1, account 0000")

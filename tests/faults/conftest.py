@@ -1,4 +1,4 @@
-"""A local cloud to break things in, and the rows of what came of it."""
+"""A local cloud for fault injection, and the rows of the fault table."""
 
 from __future__ import annotations
 

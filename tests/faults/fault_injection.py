@@ -1,4 +1,4 @@
-"""A deployment whose frames are known one by one, and what breaks it."""
+"""A deployment that tracks each frame, and the faults that can be injected into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands between the functions and the local cloud, and breaks what it is told to break."""
+"""A proxy between the functions and the local cloud that fails requests on demand."""
 
 from __future__ import annotations
 

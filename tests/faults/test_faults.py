@@ -1,4 +1,4 @@
-"""Things are broken while frames run: none is lost, none answered twice, none mixed up."""
+"""Faults while frames are in flight: no frame is lost, answered twice or given another's result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def passed(outcome: Outcome, table: list[Outcome]) -> None:
     assert (outcome.lost, outcome.doubled, outcome.wrong) == (0, 0, 0), outcome.problems
 
 
-def test_recognition_workers_are_killed_at_work(
+def test_recognition_workers_are_killed(
     injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
     client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
@@ -60,7 +60,7 @@ def test_recognition_workers_are_killed_at_work(
     passed(outcome, table)
 
 
-def test_the_cloud_stands_still(injector: FaultInjector, out: Path, table: list[Outcome]) -> None:
+def test_the_cloud_is_suspended(injector: FaultInjector, out: Path, table: list[Outcome]) -> None:
     client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
     begun(out, 5)
     injector.cloud.suspend()
@@ -72,7 +72,7 @@ def test_the_cloud_stands_still(injector: FaultInjector, out: Path, table: list[
     passed(outcome, table)
 
 
-def test_the_client_is_killed_and_goes_on(
+def test_the_client_is_killed_and_resumes(
     injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
     times = 3 if LONG else 1
@@ -113,7 +113,7 @@ def test_every_message_is_delivered_twice(
     assert judge("", 8, [again]).wrong == 0
 
 
-def test_poison_among_good_messages(injector: FaultInjector, table: list[Outcome]) -> None:
+def test_an_invalid_message_in_a_batch(injector: FaultInjector, table: list[Outcome]) -> None:
     bodies = {f"good-{n}": injector.message(f"good-{n}", PEOPLE[n % 3]) for n in range(9)}
     bodies["poison"] = json.dumps({"request_id": "poison", "faces": 7})
     began = time.monotonic()
@@ -149,7 +149,7 @@ def test_poison_among_good_messages(injector: FaultInjector, table: list[Outcome
         ("req-queue", "request queue out of reach"),
     ],
 )
-def test_a_queue_is_out_of_reach(
+def test_a_queue_is_unreachable(
     injector: FaultInjector, out: Path, table: list[Outcome], queue: str, what: str
 ) -> None:
     before = injector.proxy.refused
@@ -164,7 +164,7 @@ def test_a_queue_is_out_of_reach(
     assert outcome.errors == 0
 
 
-def test_the_function_times_out_in_the_middle_of_a_batch(
+def test_the_function_times_out_within_a_batch(
     injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
     client = injector.start(injector.frames(FRAMES), out, *PATIENCE)
@@ -194,7 +194,7 @@ def test_two_clients_on_one_response_queue(
     passed(outcome, table)
 
 
-def test_the_gallery_is_deleted_under_a_running_function(
+def test_the_gallery_is_deleted_while_the_function_runs(
     injector: FaultInjector, out: Path, table: list[Outcome]
 ) -> None:
     """Who can't be known any more is Unknown; nobody is taken for somebody else."""

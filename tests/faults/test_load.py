@@ -1,4 +1,4 @@
-"""Much work at once, and for long: backpressure instead of failure, memory that stays bounded."""
+"""Sustained load and many clients: backpressure instead of failure, bounded memory."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_memory_stays_bounded(
     assert all(growth[who] < most for who, most in MOST_MB.items()), growth
 
 
-def test_many_clients_wait_their_turn(
+def test_many_clients_share_the_concurrency(
     injector: FaultInjector, table: list[Outcome], notes: list[str], isolated: Path
 ) -> None:
     """Two functions for all of them: they are answered 429 and come again, and none fails."""

@@ -1,4 +1,4 @@
-"""Messages at which every worker is lost: they are answered, and take no other along."""
+"""Messages that crash every worker: they get a result, and other messages are not lost."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def names_without_a_fault(injector: FaultInjector) -> dict[str, str]:
     return {answer["request_id"]: answer["result"] for answer in injector.answers(3)}
 
 
-def test_messages_that_end_every_worker(
+def test_messages_that_crash_every_worker(
     injector: FaultInjector, table: list[Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     injector.settle()

@@ -1,4 +1,4 @@
-"""Deliveries that no worker sees: the function's concurrency is used up by other work."""
+"""Throttled deliveries: other work uses up the function's concurrency."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Four images with names of their own."""
+    """Four images with names."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for n in range(4):
@@ -35,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_as_typed_in_the_readme_it_measures_frames(pipeline: Pipeline, photos: Path) -> None:
+def test_the_readmes_command_measures_frames(pipeline: Pipeline, photos: Path) -> None:
     done = run("bench", photos, "-n", 9, "-c", 2)
     assert done.exit_code == 0, done.output
     assert "9 sent, 9 answered, 0 refused, 0 unanswered, 0 duplicate" in done.stdout
@@ -71,7 +71,7 @@ def test_files_are_written(pipeline: Pipeline, photos: Path, tmp_path: Path) -> 
     assert "95 % interval" in done.stdout
 
 
-def test_answers_are_held_against_labels(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_results_are_compared_with_labels(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("Image,Results\ntest_00,Eileen\ntest_01,Eileen\ntest_02,Paul\n")
     truth = json.loads(run("bench", photos, "-n", 4, "-c", 1, "--labels", labels, "--json").stdout)
@@ -81,7 +81,7 @@ def test_answers_are_held_against_labels(pipeline: Pipeline, photos: Path, tmp_p
     assert {"label": "Paul", "result": "Eileen", "frames": 1} in truth["truth"]["confusion"]
 
 
-def test_labels_that_name_no_frame_are_told_before_anything_is_sent(
+def test_labels_without_a_frame_are_reported_before_anything_is_sent(
     pipeline: Pipeline, photos: Path, tmp_path: Path
 ) -> None:
     labels = tmp_path / "labels.csv"
@@ -107,13 +107,13 @@ def test_queues_that_are_not_empty_are_refused_and_can_be_emptied(
     assert "2 sent, 2 answered" in purged.stdout
 
 
-def test_no_frames_is_no_benchmark(pipeline: Pipeline, photos: Path) -> None:
+def test_a_benchmark_without_frames_is_refused(pipeline: Pipeline, photos: Path) -> None:
     done = run("bench", photos, "-n", 0)
     assert done.exit_code == 2
     assert "--frames" in done.output
 
 
-def test_a_rate_beyond_the_client_is_said_with_the_one_reached(
+def test_a_rate_beyond_the_client_is_reported_with_the_rate_reached(
     pipeline: Pipeline, photos: Path
 ) -> None:
     def slow(request: dict[str, Any], _: int) -> Reply:
@@ -127,7 +127,7 @@ def test_a_rate_beyond_the_client_is_said_with_the_one_reached(
     assert "were requested" in done.stderr
 
 
-def test_a_missed_target_is_the_exit_code(pipeline: Pipeline, photos: Path) -> None:
+def test_a_missed_target_sets_the_exit_code(pipeline: Pipeline, photos: Path) -> None:
     done = run("bench", photos, "-n", 3, "-c", 1, "--target-mean", 0.00001)
     assert done.exit_code == 1
     assert "missed mean end to end" in done.stdout
@@ -144,7 +144,7 @@ def test_duplicate_and_missing_answers_are_counted(pipeline: Pipeline, photos: P
     assert (figures["answered"], figures["unanswered"], figures["duplicates"]) == (3, 1, 1)
 
 
-def test_a_target_that_dies_midway_leaves_an_incomplete_report(
+def test_an_unreachable_function_leaves_an_incomplete_report(
     pipeline: Pipeline, photos: Path
 ) -> None:
     def script(request: dict[str, Any], number: int) -> Reply:
@@ -159,9 +159,7 @@ def test_a_target_that_dies_midway_leaves_an_incomplete_report(
     assert "5 sent, 5 answered" in done.stdout
 
 
-def test_a_cloud_that_dies_midway_leaves_an_incomplete_report(
-    isolated: object, photos: Path
-) -> None:
+def test_an_unreachable_cloud_leaves_an_incomplete_report(isolated: object, photos: Path) -> None:
     emulator = Emulator()
     try:
         pipeline = Pipeline(answering, emulator.url)
@@ -202,7 +200,7 @@ def test_ctrl_c_leaves_an_incomplete_report(pipeline: Pipeline, photos: Path) ->
     assert data["figures"]["answered"] >= 3
 
 
-def test_prices_of_ones_own(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
+def test_custom_prices(pipeline: Pipeline, photos: Path, tmp_path: Path) -> None:
     broken = tmp_path / "prices.json"
     broken.write_text("{}")
     done = run("bench", photos, "-n", 1, "--price-file", broken)
@@ -211,7 +209,9 @@ def test_prices_of_ones_own(pipeline: Pipeline, photos: Path, tmp_path: Path) ->
     assert pipeline.requests == []
 
 
-def test_a_sweep_of_what_is_no_size_or_not_deployed(pipeline: Pipeline, photos: Path) -> None:
+def test_a_sweep_of_invalid_or_undeployed_memory_sizes_is_refused(
+    pipeline: Pipeline, photos: Path
+) -> None:
     for sizes, told in (("big", "not a list of sizes"), ("64", "512 to 10240 MB")):
         done = run("bench", "sweep", photos, "--memory", sizes)
         assert isinstance(done.exception, InputError)

@@ -1,4 +1,4 @@
-"""POSTs against a scripted server: what is tried again, after how long, and what is final."""
+"""POSTs to a scripted server: which errors are retried, after which delay, and which are final."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stream_stub import Pipeline, Reply
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.delivery import FrameRefused, FrameUndelivered, FunctionUrlClient, Retry
+from facectl.stream.delivery import FrameRefused, FrameUndelivered, FunctionUrlClient
 from lambda_src.contract import FrameRequest
 
 REQUEST = FrameRequest("run-1", "a.jpg", b"\xff\xd8\xff image", max_faces=2, detail=True)
@@ -48,11 +48,11 @@ def endpoint(pipeline: Pipeline) -> Iterator[FunctionUrlClient]:
 
 
 def script(pipeline: Pipeline, *replies: Reply) -> None:
-    """The replies in turn, the last one for ever."""
+    """The replies in turn, then the last one repeatedly."""
     pipeline.script = lambda _, number: replies[min(number, len(replies) - 1)]
 
 
-def test_a_frame_that_is_taken_at_once(
+def test_a_frame_is_accepted_at_the_first_attempt(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, OK)
@@ -72,7 +72,7 @@ def test_a_frame_that_is_taken_at_once(
     assert "authorization" not in pipeline.headers[0]
 
 
-def test_connections_are_kept(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
+def test_connections_are_reused(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
     script(pipeline, OK)
     for _ in range(5):
         endpoint.post(REQUEST)
@@ -80,7 +80,7 @@ def test_connections_are_kept(pipeline: Pipeline, endpoint: FunctionUrlClient) -
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_busy_and_broken_functions_are_tried_again(
+def test_server_errors_are_retried(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     script(pipeline, Reply(status, b"busy"), Reply(status, b"busy"), OK)
@@ -89,7 +89,7 @@ def test_busy_and_broken_functions_are_tried_again(
     assert len(set(pipeline.bodies)) == 1
 
 
-def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
+def test_a_throttled_frame_backs_off_exponentially_after_five_short_delays(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, *[Reply(429)] * 11, OK)
@@ -97,15 +97,15 @@ def test_a_throttled_frame_waits_its_turn_and_backs_off_only_when_that_is_long(
     assert sleep.slept == [0.5] * 5 + [1, 2, 4, 8, 8, 8]
 
 
-def test_throttling_has_an_end(pipeline: Pipeline, sleep: Sleep) -> None:
+def test_retries_of_throttling_end(pipeline: Pipeline, sleep: Sleep) -> None:
     script(pipeline, Reply(429, b'{"Reason": "ConcurrentInvocationLimitExceeded"}'))
-    endpoint = FunctionUrlClient(pipeline.url, connections=1, retry=Retry(throttled_limit=0.2))
+    endpoint = FunctionUrlClient(pipeline.url, connections=1, busy_limit=0.2)
     with pytest.raises(FrameUndelivered, match=r"^429: .*ConcurrentInvocationLimitExceeded"):
         endpoint.post(REQUEST, sleep=sleep)
     assert len(pipeline.requests) > 1
 
 
-def test_a_connection_that_breaks_is_tried_again(
+def test_a_broken_connection_is_retried(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     script(pipeline, Reply(hang_up=True), OK)
@@ -113,7 +113,7 @@ def test_a_connection_that_breaks_is_tried_again(
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_frame_that_is_refused_is_never_tried_again(
+def test_a_refused_frame_is_not_retried(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     body = b'{"request_id": "run-1", "error": {"code": "bad", "message": "no\\u001b[2J image"}}'
@@ -125,13 +125,15 @@ def test_a_frame_that_is_refused_is_never_tried_again(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_door_that_is_shut_ends_the_run(
+def test_a_denied_request_ends_the_run(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     script(pipeline, Reply(status, b'{"Message": "Forbidden"}'))
-    with pytest.raises(CloudError, match=f"does not let frames in: {status}: .*Forbidden") as shut:
+    with pytest.raises(
+        CloudError, match=f"does not let frames in: {status}: .*Forbidden"
+    ) as denied:
         endpoint.post(REQUEST, sleep=sleep)
-    assert not isinstance(shut.value, NotRunningError)
+    assert not isinstance(denied.value, NotRunningError)
     assert len(pipeline.requests) == 1
 
 
@@ -145,13 +147,7 @@ def test_backoff_doubles_up_to_its_cap_and_ends(
     assert len(pipeline.requests) == 7
 
 
-def test_jitter_is_full() -> None:
-    retry = Retry()
-    assert [retry.delay(n, 0.5) for n in (1, 2, 3, 9)] == [0.125, 0.25, 0.5, 4.0]
-    assert retry.delay(3, 0.0) == 0
-
-
-def test_retry_after_is_the_least_wait(
+def test_retry_after_is_the_minimum_delay(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=50), usegmt=True)
@@ -169,14 +165,14 @@ def test_retry_after_is_the_least_wait(
     assert sleep.slept[2:] == [60.5, 0.5]
 
 
-def test_stopping_ends_the_attempts(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
+def test_stopping_ends_the_retries(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
     script(pipeline, Reply(503))
     with pytest.raises(FrameUndelivered, match="stopped while trying again after: 503"):
         endpoint.post(REQUEST, sleep=Sleep(ended=True))
     assert len(pipeline.requests) == 1
 
 
-def test_nothing_there_is_said_with_the_next_command(sleep: Sleep) -> None:
+def test_an_unreachable_url_names_the_next_command(sleep: Sleep) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}/"
@@ -186,7 +182,7 @@ def test_nothing_there_is_said_with_the_next_command(sleep: Sleep) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'{"faces": "many"}'])
-def test_another_server_that_says_200_is_found_out(
+def test_a_response_of_another_server_is_detected(
     pipeline: Pipeline, endpoint: FunctionUrlClient, body: bytes
 ) -> None:
     script(pipeline, Reply(200, body))
@@ -194,7 +190,7 @@ def test_another_server_that_says_200_is_found_out(
         endpoint.post(REQUEST)
 
 
-def test_a_body_that_no_function_url_takes_stays_here(
+def test_a_body_above_the_limit_is_not_sent(
     pipeline: Pipeline, endpoint: FunctionUrlClient
 ) -> None:
     with pytest.raises(FrameRefused, match=r"6\.7 MB as a request.*--max-side"):
@@ -202,7 +198,7 @@ def test_a_body_that_no_function_url_takes_stays_here(
     assert pipeline.requests == []
 
 
-def test_a_proxy_is_not_asked_for_loopback(
+def test_loopback_is_reached_without_a_proxy(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -227,7 +223,7 @@ def test_every_attempt_on_aws_is_signed_as_botocore_would(pipeline: Pipeline, sl
 
 
 def _signature(url: str, headers: dict[str, str], body: bytes) -> str:
-    """The signature that AWS would expect for what arrived at the server."""
+    """The signature that AWS would expect for the received request."""
     names = ("content-type", "host", "x-amz-date", "x-amz-security-token")
     request = AWSRequest("POST", url, {n: headers[n] for n in names}, body)
     request.context["timestamp"] = headers["x-amz-date"]
@@ -237,7 +233,9 @@ def _signature(url: str, headers: dict[str, str], body: bytes) -> str:
     )
 
 
-def test_no_credentials_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     clients = Clients(Deployment(asu_id="x", target="aws"))
@@ -245,7 +243,7 @@ def test_no_credentials_is_said(pipeline: Pipeline, monkeypatch: pytest.MonkeyPa
         FunctionUrlClient(pipeline.url, connections=1, sign=clients.sign).post(REQUEST)
 
 
-def test_a_queue_that_is_away_is_waited_for_by_the_clock(
+def test_retries_for_an_unreachable_queue_are_limited_by_time(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
 ) -> None:
     away = Reply(503, b'{"error": {"message": "a queue is away"}}', {"Retry-After": "1"})

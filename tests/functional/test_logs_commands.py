@@ -19,7 +19,7 @@ from facectl.aws import Clients
 from facectl.cli.app import app, main
 from facectl.context import Deployment
 from facectl.errors import CloudError, InputError
-from facectl.logs.livetail import LiveTail
+from facectl.logs.source import LiveTail
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 
 DEPLOYMENT = Deployment("alice", "aws")

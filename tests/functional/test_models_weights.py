@@ -26,7 +26,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, with ranges; `break_after` ends that many connections half-way."""
+    """Serves CONTENT, with ranges; the first `break_after` connections break half-way."""
 
     break_after = 0
     ranges = True
@@ -89,7 +89,7 @@ def test_downloaded_once(server: Server, release: Release) -> None:
     assert server.requests == [None]
 
 
-def test_a_broken_connection_goes_on_where_it_stopped(server: Server, release: Release) -> None:
+def test_a_broken_download_is_resumed(server: Server, release: Release) -> None:
     server.break_after = 2
     waited: list[float] = []
     assert fetch(release, sleep=waited.append).read_bytes() == CONTENT
@@ -98,7 +98,7 @@ def test_a_broken_connection_goes_on_where_it_stopped(server: Server, release: R
     assert waited == [1.0, 2.0]
 
 
-def test_a_later_run_goes_on_too(server: Server, release: Release) -> None:
+def test_a_later_run_resumes_a_download(server: Server, release: Release) -> None:
     partial = release.file.with_suffix(".part")
     partial.parent.mkdir(parents=True)
     partial.write_bytes(CONTENT[:1000])
@@ -107,7 +107,7 @@ def test_a_later_run_goes_on_too(server: Server, release: Release) -> None:
     assert not partial.exists()
 
 
-def test_a_server_without_ranges_begins_again(server: Server, release: Release) -> None:
+def test_a_download_restarts_if_the_server_has_no_ranges(server: Server, release: Release) -> None:
     server.ranges = False
     partial = release.file.with_suffix(".part")
     partial.parent.mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_a_server_without_ranges_begins_again(server: Server, release: Release) 
     assert fetch(release).read_bytes() == CONTENT
 
 
-def test_it_gives_up_after_a_few_attempts_and_keeps_what_came(
+def test_a_download_fails_after_four_attempts_and_keeps_its_part(
     server: Server, release: Release
 ) -> None:
     server.break_after = 99
@@ -130,7 +130,9 @@ def test_it_gives_up_after_a_few_attempts_and_keeps_what_came(
 @pytest.mark.parametrize(
     "change", [{"sha256": "0" * 64}, {"size": len(CONTENT) - 1}], ids=["digest", "size"]
 )
-def test_another_file_is_refused_and_removed(release: Release, change: dict[str, Any]) -> None:
+def test_a_file_with_another_digest_or_size_is_removed(
+    release: Release, change: dict[str, Any]
+) -> None:
     with pytest.raises(ModelError, match="was not the published vggface2"):
         fetch(replace(release, **change))
     assert list(release.file.parent.iterdir()) == []
@@ -144,7 +146,7 @@ def test_a_damaged_file_in_the_cache_is_found(release: Release) -> None:
     assert fetch(release).read_bytes() == CONTENT
 
 
-def test_without_a_published_digest_the_servers_length_holds(
+def test_without_a_published_digest_the_servers_length_is_checked(
     server: Server, release: Release
 ) -> None:
     server.break_after = 1
@@ -152,7 +154,7 @@ def test_without_a_published_digest_the_servers_length_holds(
     assert found.read_bytes() == CONTENT
 
 
-def test_no_network_names_url_file_and_the_way_out(release: Release) -> None:
+def test_an_unreachable_server_names_url_file_and_alternative(release: Release) -> None:
     def unreachable(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("Name or service not known")
 
@@ -163,7 +165,7 @@ def test_no_network_names_url_file_and_the_way_out(release: Release) -> None:
     assert "--weights synthetic" in str(caught.value.hint)
 
 
-def test_an_error_answer(server: Server, release: Release) -> None:
+def test_an_error_response(server: Server, release: Release) -> None:
     server.status = 503
     with pytest.raises(ModelError, match="the server answers 503"):
         fetch(release)

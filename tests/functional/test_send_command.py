@@ -40,7 +40,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Twenty noisy frames at ten a second."""
+    """A video of 20 noisy frames at 10 per second."""
     path = tmp_path / "clip.avi"
     noise = np.random.default_rng(1)
     writer = cv2.VideoWriter(
@@ -62,7 +62,7 @@ def number(request: dict[str, Any]) -> int:
     return int(request["request_id"][-6:])
 
 
-def test_every_frame_is_answered_shown_written_and_drawn(
+def test_every_frame_is_answered_printed_written_and_drawn(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
     pipeline.script = lambda request, _: Reply(
@@ -88,7 +88,7 @@ def test_every_frame_is_answered_shown_written_and_drawn(
     assert pipeline.left() == []
 
 
-def test_what_is_asked_of_the_function(pipeline: Pipeline, clip: Path) -> None:
+def test_the_options_are_in_the_requests(pipeline: Pipeline, clip: Path) -> None:
     run("send", clip, "--every", 5, "--max-frames", 3, "--max-side", 32, "--max-faces", 7)
     assert sorted(r["filename"] for r in pipeline.requests) == [
         "clip-000000.jpg", "clip-000005.jpg", "clip-000010.jpg",
@@ -97,7 +97,7 @@ def test_what_is_asked_of_the_function(pipeline: Pipeline, clip: Path) -> None:
     assert not any("detail" in r for r in pipeline.requests)
 
 
-def test_json_has_the_figures_and_the_frames(pipeline: Pipeline, clip: Path) -> None:
+def test_json_has_the_statistics_and_the_frames(pipeline: Pipeline, clip: Path) -> None:
     done = run("send", clip, "--max-frames", 2, "--json", "--detail")
     report = json.loads(done.stdout)
     assert (report["sent"], report["answered"], report["names"]) == (2, 2, {"Eileen": 2})
@@ -125,7 +125,7 @@ def test_another_clients_messages_stay_and_duplicates_count_once(
     assert len(left) - len(others) <= 20
 
 
-def test_a_run_that_ended_leaves_no_poll_behind(pipeline: Pipeline, clip: Path) -> None:
+def test_no_poll_is_open_after_a_run(pipeline: Pipeline, clip: Path) -> None:
     before = threading.enumerate()
     run("send", clip)
     for thread in threading.enumerate():
@@ -138,7 +138,7 @@ def test_a_run_that_ended_leaves_no_poll_behind(pipeline: Pipeline, clip: Path) 
     assert [m["Body"] for m in received.get("Messages", [])] == ["for someone else"]
 
 
-def test_two_clients_on_one_queue_each_get_their_own(
+def test_two_clients_on_one_queue_receive_their_own_responses(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
     results: dict[str, list[str]] = {}
@@ -160,7 +160,7 @@ def test_two_clients_on_one_queue_each_get_their_own(
     assert pipeline.left() == []
 
 
-def test_a_refused_frame_is_named_and_fails_the_command(
+def test_a_refused_frame_is_named_and_sets_the_exit_code(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
     error = b'{"request_id": "x", "error": {"code": "bad_image", "message": "no image"}}'
@@ -181,7 +181,7 @@ def test_a_refused_frame_is_named_and_fails_the_command(
     assert len(pipeline.requests) == 20
 
 
-def test_an_unanswered_frame_is_named_and_fails_the_command(
+def test_an_unanswered_frame_is_named_and_sets_the_exit_code(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
     pipeline.script = lambda request, _: (
@@ -197,7 +197,7 @@ def test_an_unanswered_frame_is_named_and_fails_the_command(
     assert sorted(unanswered) == [5, 6]
 
 
-def test_busy_and_broken_functions_lose_nothing(pipeline: Pipeline, clip: Path) -> None:
+def test_server_errors_lose_no_frame(pipeline: Pipeline, clip: Path) -> None:
     failures = iter([Reply(429), Reply(503), Reply(hang_up=True), Reply(500)] * 2)
     pipeline.script = lambda request, _: next(failures, None) or answering(request, 0)
     done = run("send", clip, "--json")
@@ -207,7 +207,7 @@ def test_busy_and_broken_functions_lose_nothing(pipeline: Pipeline, clip: Path) 
     assert len(pipeline.requests) == 28
 
 
-def test_a_frame_whose_post_broke_after_it_was_taken_is_answered_once(
+def test_a_frame_whose_connection_broke_after_it_was_accepted_is_answered_once(
     pipeline: Pipeline, clip: Path
 ) -> None:
     seen: set[str] = set()
@@ -224,7 +224,7 @@ def test_a_frame_whose_post_broke_after_it_was_taken_is_answered_once(
     assert len(pipeline.requests) == 8
 
 
-def test_no_wait_leaves_the_answers_for_tail(pipeline: Pipeline, clip: Path) -> None:
+def test_no_wait_leaves_the_responses_for_tail(pipeline: Pipeline, clip: Path) -> None:
     done = run("send", clip, "--no-wait")
     assert done.exit_code == 0, done.output
     assert "\n20 sent, " in done.stdout
@@ -235,14 +235,14 @@ def test_no_wait_leaves_the_answers_for_tail(pipeline: Pipeline, clip: Path) -> 
     assert pipeline.left() == []
 
 
-def test_realtime_keeps_the_cameras_pace(pipeline: Pipeline, clip: Path) -> None:
+def test_realtime_sends_at_the_frame_rate(pipeline: Pipeline, clip: Path) -> None:
     began = time.perf_counter()
     report = json.loads(run("send", clip, "--realtime", "--max-frames", 11, "--json").stdout)
     assert report["answered"] == 11
     assert 1.0 <= report["seconds"] <= time.perf_counter() - began
 
 
-def test_synthetic_weights_are_said_wherever_a_name_is(
+def test_synthetic_weights_are_reported_with_every_name(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
     records.remember(
@@ -263,7 +263,7 @@ def _fields(deployment: Deployment) -> dict[str, object]:
     return {name: getattr(deployment, name) for name in Deployment.__dataclass_fields__}
 
 
-def test_a_truncated_video_is_sent_as_far_as_it_goes(pipeline: Pipeline, clip: Path) -> None:
+def test_the_readable_frames_of_a_truncated_video_are_sent(pipeline: Pipeline, clip: Path) -> None:
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     done = run("send", clip)
     assert done.exit_code == 1
@@ -304,14 +304,14 @@ def test_without_a_deployment_the_next_command_is_named(clip: Path) -> None:
     assert "facectl demo" in (done.exception.hint or "")
 
 
-def test_a_full_disk_ends_the_run_with_its_name(pipeline: Pipeline, clip: Path) -> None:
+def test_a_full_disk_ends_the_run_and_names_the_file(pipeline: Pipeline, clip: Path) -> None:
     done = run("send", clip, "--out", "/dev/full")
     assert isinstance(done.exception, IncompleteError | CloudError | Exception)
     assert "/dev/full can't be written any more" in str(done.exception)
     assert len(pipeline.left()) > 0
 
 
-def test_a_video_that_cannot_be_drawn_costs_no_report(
+def test_the_report_is_printed_although_the_video_cannot_be_written(
     pipeline: Pipeline, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -326,14 +326,14 @@ def test_a_video_that_cannot_be_drawn_costs_no_report(
 
 @pytest.fixture
 def mortal(isolated: object, clip: Path) -> Iterator[tuple[Emulator, Pipeline]]:
-    """An emulator of its own, to be killed."""
+    """An emulator that only one test uses, because it is killed."""
     emulator = Emulator()
     pipeline = Pipeline(answering, emulator.url)
     yield emulator, pipeline
     emulator.stop()
 
 
-def test_an_emulator_that_dies_midway_loses_no_answer_that_arrived(
+def test_responses_are_kept_when_the_emulator_is_killed(
     mortal: tuple[Emulator, Pipeline], clip: Path, isolated: Path, tmp_path: Path
 ) -> None:
     emulator, pipeline = mortal
@@ -389,7 +389,7 @@ def command(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_ctrl_c_stops_and_says_what_is_in_flight(
+def test_ctrl_c_stops_and_reports_frames_in_flight(
     pipeline: Pipeline, clip: Path, isolated: Path, tmp_path: Path
 ) -> None:
     # Ten are answered, the rest are taken and never answered.
@@ -407,7 +407,7 @@ def test_ctrl_c_stops_and_says_what_is_in_flight(
     assert sum(x["status"] == "in-flight" for x in lines(out)) == 10
 
 
-def test_ctrl_c_while_sending_begins_nothing_new(
+def test_ctrl_c_while_sending_starts_no_request(
     pipeline: Pipeline, clip: Path, tmp_path: Path
 ) -> None:
     stopped = threading.Event()

@@ -19,6 +19,7 @@ from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.errors import CloudError, IncompleteError, NotRunningError
+from facectl.queues import count_messages
 from facectl.stream.purge import Purge
 
 
@@ -45,7 +46,7 @@ def test_tail_prints_and_removes(pipeline: Pipeline) -> None:
     assert pipeline.left() == []
 
 
-def test_tail_keeps_when_told_and_prints_each_once(pipeline: Pipeline) -> None:
+def test_tail_with_keep_prints_each_once_and_deletes_nothing(pipeline: Pipeline) -> None:
     put(pipeline, 3)
     done = run("tail", "--keep", "--json", "--timeout", 3)
     assert done.exit_code == 0
@@ -55,7 +56,7 @@ def test_tail_keeps_when_told_and_prints_each_once(pipeline: Pipeline) -> None:
     assert len(pipeline.left()) == 3
 
 
-def test_tail_leaves_what_is_no_result_and_says_so(pipeline: Pipeline) -> None:
+def test_tail_leaves_and_reports_messages_that_are_no_results(pipeline: Pipeline) -> None:
     pipeline.put("not json")
     put(pipeline, 1)
     done = run("tail", "--timeout", 2)
@@ -64,12 +65,12 @@ def test_tail_leaves_what_is_no_result_and_says_so(pipeline: Pipeline) -> None:
     assert pipeline.left() == ["not json"]
 
 
-def test_tail_that_gets_fewer_than_asked_fails(pipeline: Pipeline) -> None:
+def test_tail_fails_with_fewer_results_than_its_limit(pipeline: Pipeline) -> None:
     put(pipeline, 1)
     assert run("tail", "--max", 2, "--timeout", 1).exit_code == 1
 
 
-def test_tail_ends_well_by_ctrl_c(pipeline: Pipeline) -> None:
+def test_ctrl_c_ends_tail_without_an_error(pipeline: Pipeline) -> None:
     put(pipeline, 1)
     tailing = command("tail")
     assert tailing.stdout is not None
@@ -83,7 +84,7 @@ def test_tail_ends_well_by_ctrl_c(pipeline: Pipeline) -> None:
     assert pipeline.left() == []
 
 
-def test_tail_ends_quietly_when_its_reader_does(pipeline: Pipeline) -> None:
+def test_tail_ends_silently_when_its_pipe_is_closed(pipeline: Pipeline) -> None:
     put(pipeline, 1)
     tailing = command("tail")
     assert tailing.stdout is not None
@@ -102,7 +103,7 @@ def test_tail_without_a_cloud(pipeline: Pipeline) -> None:
     assert done.exception.hint == "facectl local up"
 
 
-def test_purge_empties_all_three_queues_and_proves_it(pipeline: Pipeline) -> None:
+def test_purge_empties_all_three_queues_and_counts_them(pipeline: Pipeline) -> None:
     for url in pipeline.queues.values():
         for n in range(3):
             pipeline.sqs.send_message(QueueUrl=url, MessageBody=str(n))
@@ -127,7 +128,7 @@ def test_purge_shows_a_table(pipeline: Pipeline) -> None:
 
 
 class Time:
-    """A clock that moves when one sleeps, and what happens at which moment."""
+    """A clock that only sleeping advances, and the progress messages."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -170,7 +171,7 @@ def send(deployment: Deployment) -> None:
     sqs.send_message(QueueUrl=url, MessageBody="x")
 
 
-def test_an_empty_queue_is_looked_at_three_times(aws: Deployment, clock: Time) -> None:
+def test_an_empty_queue_is_counted_three_times(aws: Deployment, clock: Time) -> None:
     (purged,) = purge(aws, clock).run([aws.names.response_queue])
     assert purged.before.total == purged.after.total == 0
     assert clock.now == 1.0
@@ -191,7 +192,7 @@ def test_a_purge_in_progress_is_waited_for_with_a_countdown(
     assert any("SQS allows one purge in 60 s, next try in 3 s" in text for text in clock.told)
 
 
-def test_a_purge_in_progress_of_an_empty_queue_is_no_reason_to_wait(
+def test_a_purge_in_progress_of_an_empty_queue_is_not_waited_for(
     aws: Deployment, clock: Time
 ) -> None:
     name = aws.names.response_queue
@@ -211,7 +212,7 @@ def test_a_queue_that_does_not_empty_is_an_error_with_its_counts(
     assert 30 < clock.now < 32
 
 
-def test_a_queue_that_fills_again_behind_our_back_is_emptied_again(
+def test_a_queue_that_fills_again_is_purged_again(
     aws: Deployment, clock: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")
@@ -223,27 +224,26 @@ def test_a_queue_that_fills_again_behind_our_back_is_emptied_again(
         if (event := next(late, None)) is not None:
             event()
 
-    purger = Purge(Clients(aws), clock=clock, sleep=sleep)
-    purged = purger.run(names)
+    purged = Purge(Clients(aws), clock=clock, sleep=sleep).run(names)
     assert [p.after.total for p in purged] == [0, 0]
-    assert purger.counts(names[0]).total == 0
+    assert count_messages(Clients(aws), names[0]).total == 0
 
 
-def test_on_aws_it_asks_first(aws: Deployment) -> None:
+def test_on_aws_purge_asks_for_confirmation(aws: Deployment) -> None:
     send(aws)
     refused = run("purge", answer="n\n")
     assert refused.exit_code == 1
     assert "Delete every message of x-req-queue, x-req-dlq, x-resp-queue in us-east-1?" in (
         refused.stderr
     )
-    assert Purge(Clients(aws)).counts(aws.names.response_queue).visible == 1
+    assert count_messages(Clients(aws), aws.names.response_queue).visible == 1
     agreed = run("purge", "--yes")
     assert agreed.exit_code == 0, agreed.output
     assert "wait before sending" in agreed.stderr
-    assert Purge(Clients(aws)).counts(aws.names.response_queue).total == 0
+    assert count_messages(Clients(aws), aws.names.response_queue).total == 0
 
 
-def test_a_queue_that_is_not_there_is_named(aws: Deployment) -> None:
+def test_a_missing_queue_is_named(aws: Deployment) -> None:
     done = run("purge", "--asu-id", "nobody", "--yes")
     assert isinstance(done.exception, CloudError)
     assert "counting nobody-req-queue" in str(done.exception)

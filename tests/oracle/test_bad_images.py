@@ -1,4 +1,4 @@
-"""Pictures that are no photographs: no crash, no warning, the right answer."""
+"""Unusual images and wrong arrays: no crash, no warning, the right result or error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def warnings_are_errors() -> Iterator[None]:
     "shape", [(1, 1), (11, 11), (5000, 1), (1, 5000), (19, 19), (20, 20), (21, 33), (400, 21)]
 )
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_one_colour_of_any_shape_has_no_face(
+def test_a_uniform_image_has_no_face(
     detector: Detector, shape: tuple[int, int], value: int
 ) -> None:
     assert detector.detect(np.full((*shape, 3), value, np.uint8)) == []
@@ -43,7 +43,7 @@ def test_all_black(detector: Detector) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16"])
-def test_a_face_in_any_kind_of_file(detector: Detector, mode: str) -> None:
+def test_a_face_in_each_image_mode(detector: Detector, mode: str) -> None:
     picture = Image.fromarray(portrait.portrait())
     if mode == "I;16":
         image = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
@@ -65,7 +65,7 @@ def test_fifty_faces(detector: Detector) -> None:
 
 
 @pytest.mark.parametrize("thresholds", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)])
-def test_thresholds_at_their_ends(
+def test_extreme_thresholds(
     built: dict[str, Model], thresholds: tuple[float, float, float]
 ) -> None:
     detector = Detector(built["facenet"], threads=1, thresholds=thresholds)
@@ -84,7 +84,7 @@ def test_thresholds_at_their_ends(
         None,
     ],
 )
-def test_wrong_dtype_or_shape_names_both(detector: Detector, image: Any) -> None:
+def test_a_wrong_dtype_or_shape_is_named(detector: Detector, image: Any) -> None:
     with pytest.raises(ValueError, match=r"uint8 of shape \(height, width, 3\), not") as caught:
         detector.detect(image)
     assert str(getattr(image, "dtype", None)) in str(caught.value)
@@ -94,14 +94,14 @@ def test_wrong_dtype_or_shape_names_both(detector: Detector, image: Any) -> None
 @pytest.mark.parametrize(
     "crop", [np.zeros((160, 160), np.uint8), np.zeros((8, 8, 3), np.uint8), np.zeros((160, 160, 3))]
 )
-def test_wrong_crops_name_both(built: dict[str, Model], crop: Any) -> None:
+def test_wrong_crops_are_named(built: dict[str, Model], crop: Any) -> None:
     with pytest.raises(ValueError, match=r"uint8 of shape \(160, 160, 3\), not") as caught:
         Embedder(built["facenet"], threads=1).embed([crop])
     assert str(crop.dtype) in str(caught.value)
     assert str(crop.shape) in str(caught.value)
 
 
-def test_no_crops_no_embeddings(embedder: Embedder) -> None:
+def test_no_crops_give_no_embeddings(embedder: Embedder) -> None:
     assert embedder.embed([]).shape == (0, 512)
 
 

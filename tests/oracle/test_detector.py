@@ -108,7 +108,7 @@ def test_six_faces(detector: Detector, mtcnn: Any) -> None:
     compare(detector, mtcnn, [("six faces", picture)])
 
 
-def test_order_is_the_originals(detector: Detector, mtcnn: Any) -> None:
+def test_faces_are_in_the_order_of_the_reference(detector: Detector, mtcnn: Any) -> None:
     """Largest first, as facenet-pytorch's `select_largest` has it."""
     for _, picture in pasted():
         mine, theirs = detector.detect(picture), originals(mtcnn, picture)

@@ -116,7 +116,7 @@ def test_from_image_to_embedding(
     assert compared > 10
 
 
-def test_the_queue_changes_nothing(
+def test_embedding_survives_the_queue(
     detector: Detector, embedder: Embedder, preprocessing: str
 ) -> None:
     """A face that travelled agrees with the face cropped in place.

@@ -1,4 +1,4 @@
-"""Any sequence of changes, publications and failures leaves galleries that functions can use.
+"""Functions can use the gallery after any sequence of changes, publications and failures.
 
 The real store, publisher and function-side loader, over an S3 in memory that
 can fail at any call and is written by a second computer. Without variables the
@@ -420,7 +420,7 @@ def _names(content: People) -> list[str]:
 
 
 @pytest.mark.timeout(3600)
-def test_any_sequence_leaves_galleries_that_functions_can_use() -> None:
+def test_gallery_stays_usable_after_any_sequence() -> None:
     run_state_machine_as_test(
         GalleryMachine,
         settings=settings(

@@ -1,4 +1,4 @@
-"""Boxes and names in a video of exactly what was sent."""
+"""Bounding boxes and names in a video of exactly the sent frames."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def face(name: str, *box: float) -> NamedFace:
     return NamedFace((box[0], box[1], box[2], box[3]), 0.9, name, 0.3)
 
 
-def test_a_box_is_drawn_where_the_face_is_and_the_frame_is_left_alone() -> None:
+def test_a_box_is_drawn_around_the_face_and_the_input_is_unchanged() -> None:
     drawn = annotated(GREY, "answered", answer(face("Ann", 50, 40, 90, 80)), synthetic=False)
     assert (GREY == 128).all()
     assert tuple(drawn[80, 70]) == (80, 200, 80)
@@ -57,15 +57,13 @@ def test_an_unknown_face_has_another_colour() -> None:
 @pytest.mark.parametrize(
     "name", ["Ann", "Grace Brewster Murray Hopper " * 9, "José 王伟", "a\x1b[2J"]
 )
-def test_boxes_and_names_that_stick_out_are_no_problem(
-    box: tuple[int, int, int, int], name: str
-) -> None:
+def test_boxes_and_names_may_exceed_the_frame(box: tuple[int, int, int, int], name: str) -> None:
     drawn = annotated(GREY, "answered", answer(face(name, *box)), synthetic=True)
     assert drawn.shape == GREY.shape
     assert (drawn != GREY).any()
 
 
-def test_names_outside_ascii_have_letters() -> None:
+def test_names_outside_ascii_are_drawn() -> None:
     one, other = (
         annotated(GREY, "answered", answer(face(n, 50, 40, 90, 80)), synthetic=False)
         for n in ("王", "伟")
@@ -74,12 +72,12 @@ def test_names_outside_ascii_have_letters() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 400, 3), (400, 3, 3)])
-def test_the_smallest_frames_too(shape: tuple[int, int, int]) -> None:
+def test_the_smallest_frames_can_be_annotated(shape: tuple[int, int, int]) -> None:
     tiny = np.zeros(shape, np.uint8)
     assert annotated(tiny, "unanswered", None, synthetic=True).shape == shape
 
 
-def test_synthetic_weights_are_said_in_the_picture() -> None:
+def test_synthetic_weights_are_named_in_the_frame() -> None:
     plain, marked = (
         annotated(GREY, "answered", answer(face("Ann", 50, 60, 90, 90)), synthetic=synthetic)
         for synthetic in (False, True)
@@ -105,7 +103,7 @@ def run_of(*statuses: Status) -> RunFile:
     return run_file
 
 
-def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None:
+def test_the_video_has_exactly_the_sent_frames(tmp_path: Path) -> None:
     source = images(tmp_path, *[(64, 48)] * 5)
     path = tmp_path / "out.mp4"
     drawn: list[int] = []
@@ -123,7 +121,7 @@ def test_the_video_has_exactly_the_frames_that_were_sent(tmp_path: Path) -> None
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_odd_and_different_sizes_fit_into_the_first(tmp_path: Path) -> None:
+def test_odd_and_different_sizes_are_fitted_to_the_first(tmp_path: Path) -> None:
     source = images(tmp_path, (101, 51), (400, 100), (20, 90))
     path = tmp_path / "out.mp4"
     run_file = run_of("answered", "answered", "answered")
@@ -131,7 +129,7 @@ def test_odd_and_different_sizes_fit_into_the_first(tmp_path: Path) -> None:
     assert [f.shape for f in read(path)] == [(52, 102, 3)] * 3
 
 
-def test_frames_are_drawn_as_they_were_sent(tmp_path: Path) -> None:
+def test_frames_are_drawn_with_the_encoding_that_was_sent(tmp_path: Path) -> None:
     source = images(tmp_path, (200, 100))
     path = tmp_path / "out.mp4"
     draw_all(Clip(path, 1.0), source, Encoding(max_side=50), run_of("answered"), synthetic=False)
@@ -146,7 +144,7 @@ class NoCamera:
         return 10.0
 
 
-def test_of_a_camera_the_images_that_were_sent_are_drawn(tmp_path: Path) -> None:
+def test_the_sent_images_of_a_camera_are_drawn(tmp_path: Path) -> None:
     source = LiveSource(0, Sampling(), capture=NoCamera)
     run_file = run_of("answered", "answered")
     for index in (1, 0):
@@ -157,7 +155,7 @@ def test_of_a_camera_the_images_that_were_sent_are_drawn(tmp_path: Path) -> None
     assert [round(float(f[:20].mean()) / 100) for f in read(path)] == [0, 1]
 
 
-def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_video_leaves_no_file(tmp_path: Path) -> None:
     source = images(tmp_path, (64, 48), (64, 48))
 
     def stop(_: int) -> None:
@@ -180,7 +178,7 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"), [("out.txt", "no name for a video"), ("no/o.mp4", "no folder")]
 )
-def test_a_place_that_takes_no_video_is_refused_before_anything_is_sent(
+def test_an_invalid_video_path_is_refused_before_anything_is_sent(
     tmp_path: Path, name: str, says: str
 ) -> None:
     with pytest.raises(InputError, match=says):

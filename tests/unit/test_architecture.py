@@ -1,4 +1,4 @@
-"""Which package may import which, and which module alone imports a library."""
+"""Which packages and modules may import which."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def imports(folder: str) -> Iterator[tuple[Path, str]]:
-    """Every (file, top-level package) that the Python files below a folder import."""
+def modules(folder: str) -> Iterator[tuple[Path, str]]:
+    """Every (file, module) that the Python files below a folder import."""
     for file in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    yield file.relative_to(ROOT), alias.name.partition(".")[0]
+                    yield file.relative_to(ROOT), alias.name
             elif isinstance(node, ast.ImportFrom):
-                yield file.relative_to(ROOT), (node.module or "").partition(".")[0]
+                yield file.relative_to(ROOT), node.module or ""
+
+
+def imports(folder: str) -> Iterator[tuple[Path, str]]:
+    """Every (file, top-level package) that the Python files below a folder import."""
+    for file, module in modules(folder):
+        yield file, module.partition(".")[0]
 
 
 def test_imports_are_found() -> None:
@@ -37,6 +43,11 @@ def test_the_functions_do_not_import(package: str) -> None:
 @pytest.mark.parametrize("package", ["boto3", "botocore"])
 def test_one_module_imports_boto3(package: str) -> None:
     assert {str(file) for file, name in imports("facectl") if name == package} == {"facectl/aws.py"}
+
+
+def test_logs_do_not_import_streams() -> None:
+    found = [str(file) for file, name in modules("facectl/logs") if "facectl.stream" in name]
+    assert found == []
 
 
 def test_one_module_imports_the_inference_runtime() -> None:

@@ -1,4 +1,4 @@
-"""What is known of another clock, and how well."""
+"""The estimated offset of SQS's clock and its uncertainty."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READINGS = Readings(epoch=1000.0, monotonic=50.0)
 
 
 def sample(sent_at: float, given_out: float | None, *, answered: float) -> FrameTiming:
-    """Posted at 1000.0 by our clock, 0.1 s in the functions."""
+    """A frame posted at 1000.0 by the local clock, with 0.1 s in the functions."""
     return FrameTiming(
         index=0,
         name="f",
@@ -31,7 +31,7 @@ def sample(sent_at: float, given_out: float | None, *, answered: float) -> Frame
     )
 
 
-def test_a_frame_bounds_the_clock_from_both_sides() -> None:
+def test_a_frame_bounds_the_offset_on_both_sides() -> None:
     # By our clock on the queue at 1000.1 or later, in hand at 1000.3; SQS says 995.2 and 995.25.
     bounds = from_samples([sample(995.2, 995.25, answered=1000.3)], READINGS)
     assert (bounds.low, bounds.high) == pytest.approx((4.899, 5.05))
@@ -40,19 +40,19 @@ def test_a_frame_bounds_the_clock_from_both_sides() -> None:
     assert bounds.offset.uncertainty == pytest.approx(0.0755)
 
 
-def test_the_quickest_frames_say_most() -> None:
+def test_the_fastest_frames_give_the_tightest_bounds() -> None:
     slow, quick = sample(995.5, 995.6, answered=1002), sample(995.12, 995.13, answered=1000.14)
     together = from_samples([slow, quick], READINGS)
     assert together == from_samples([quick], READINGS)
 
 
-def test_one_side_alone_and_a_contradiction_tell_nothing() -> None:
+def test_one_sided_and_contradictory_bounds_give_no_offset() -> None:
     assert Bounds(low=1.0).offset is None
     assert Bounds(1.0, 2.0).narrowed([Bounds(3.0, 4.0)]).offset is None
     assert from_samples([], READINGS).offset is None
 
 
-def test_messages_of_our_own_bound_it_by_their_round_trip() -> None:
+def test_own_messages_bound_the_offset_by_their_round_trip() -> None:
     class Sqs:
         sent: int = 0
 
@@ -78,7 +78,7 @@ def test_messages_of_our_own_bound_it_by_their_round_trip() -> None:
         def delete(self, messages: list[Received]) -> None:
             self.deleted += [m.message_id for m in messages]
 
-        def give_back(self, messages: list[Received]) -> float:
+        def release(self, messages: list[Received]) -> float:
             self.returned += [m.message_id for m in messages]
             return 0.0
 
@@ -96,7 +96,7 @@ def test_messages_of_our_own_bound_it_by_their_round_trip() -> None:
     assert queue.returned == ["stranger"]
 
 
-def test_the_offset_in_words() -> None:
+def test_the_offset_as_text() -> None:
     assert str(Offset(0.0123, 0.002)) == (
         "this computer's clock is 12.3 ms ahead of that of SQS, to 2.0 ms"
     )

@@ -1,4 +1,4 @@
-"""Costs by hand, and price tables of one's own."""
+"""Costs compared with manual calculations, and custom price tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUND = Prices(
 )
 
 
-def test_a_cost_that_can_be_done_by_hand() -> None:
+def test_a_cost_equals_the_manual_calculation() -> None:
     billed = {
         # 10 frames, 2 GB, 1 s each: 20 GB-s, 0.20 in all, 20 a thousand.
         DETECTION_FUNCTION: Billed(10, 10.0, 2048, "x86_64"),
@@ -42,7 +42,7 @@ def test_a_cost_that_can_be_done_by_hand() -> None:
     assert cost.camera_month == pytest.approx(27.1 / 1000 * 2 * 30 * 86_400)
 
 
-def test_a_frame_without_a_face_skips_a_queue_and_six_faces_fill_more_requests() -> None:
+def test_frames_without_a_face_skip_a_queue_and_six_faces_are_more_requests() -> None:
     billed = {DETECTION_FUNCTION: Billed(1, 1.0, 1024, "x86_64")}
     queues = []
     for faces in (0, 1, 6):
@@ -57,7 +57,7 @@ def test_without_billing_there_is_no_cost() -> None:
     assert cost_of({}, [1], rate=1.0, prices=ROUND) is None
 
 
-def test_the_own_table_has_a_date_and_the_designs_prices() -> None:
+def test_the_packaged_table_has_a_date_and_prices() -> None:
     own = prices.load()
     assert own.date >= "2026"
     assert own.lambda_gb_second["x86_64"] == 0.0000166667
@@ -65,7 +65,7 @@ def test_the_own_table_has_a_date_and_the_designs_prices() -> None:
     assert (own.lambda_million_requests, own.sqs_million_requests) == (0.2, 0.4)
 
 
-def test_a_table_of_ones_own_replaces_it(tmp_path: Path) -> None:
+def test_a_custom_table_replaces_the_packaged_one(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     own = json.loads(Path(prices.__file__).with_name("prices.json").read_text())
     file.write_text(json.dumps({**own, "currency": "EUR", "sqs_million_requests": 9}))
@@ -83,7 +83,7 @@ def test_a_table_of_ones_own_replaces_it(tmp_path: Path) -> None:
         ({"sqs_request_kb": 0}, "sqs_request_kb is 0"),
     ],
 )
-def test_a_table_that_is_none(tmp_path: Path, change: dict[str, object], told: str) -> None:
+def test_an_invalid_table_is_refused(tmp_path: Path, change: dict[str, object], told: str) -> None:
     own = json.loads(Path(prices.__file__).with_name("prices.json").read_text())
     data = {key: value for key, value in {**own, **change}.items() if value is not None}
     file = tmp_path / "prices.json"
@@ -92,7 +92,7 @@ def test_a_table_that_is_none(tmp_path: Path, change: dict[str, object], told: s
         prices.load(file)
 
 
-def test_a_table_that_is_not_there_or_no_json(tmp_path: Path) -> None:
+def test_a_missing_table_and_one_that_is_not_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         prices.load(tmp_path / "none.json")
     (tmp_path / "text.json").write_text("0.2 dollars")

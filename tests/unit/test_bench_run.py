@@ -37,7 +37,7 @@ def breakdown(done: Run) -> Breakdown:
 
 
 @pytest.mark.parametrize("stage", ["detect", "request_queue", "embed", "response_queue"])
-def test_a_stall_is_found_in_its_stage(stage: str) -> None:
+def test_a_stall_is_attributed_to_its_stage(stage: str) -> None:
     pipeline = FakePipeline(lambda _: Stalls(**{stage: 0.15}))
     done = run(pipeline, Workload(4, concurrency=2))
     shares = breakdown(done).shares
@@ -47,7 +47,7 @@ def test_a_stall_is_found_in_its_stage(stage: str) -> None:
 
 
 @pytest.mark.parametrize(("stall", "stage"), [("way_in", "post"), ("poll", "poll")])
-def test_a_stall_on_the_way_is_found_as_well_as_the_clocks_are_known(
+def test_a_network_stall_is_located_as_precisely_as_the_clock_offset(
     stall: str, stage: str
 ) -> None:
     # One frame in three without the stall is what tells the way from the clocks.
@@ -62,7 +62,7 @@ def test_a_stall_on_the_way_is_found_as_well_as_the_clocks_are_known(
     assert shares[stage] > 0.2 - done.offset.uncertainty - CUT_OFF
 
 
-def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
+def test_stalls_of_encoder_and_client_are_attributed_to_the_client() -> None:
     class SlowSource(Clip):
         def __iter__(self) -> Iterator[Frame]:
             for frame in super().__iter__():
@@ -83,7 +83,7 @@ def test_a_stalled_encoder_and_a_stalled_client_are_the_clients() -> None:
     )
 
 
-def test_what_a_post_was_put_off_is_waiting_and_not_the_post() -> None:
+def test_retry_delays_count_as_waiting_and_not_as_the_post() -> None:
     class Gated(FakePipeline):
         def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
             time.sleep(0.2)
@@ -104,7 +104,7 @@ def test_the_stages_add_up_to_the_end_to_end_time() -> None:
         assert sum(stages.values()) == pytest.approx(sample.latency)
 
 
-def test_an_open_loop_sees_the_queue_that_a_closed_loop_hides() -> None:
+def test_an_open_loop_measures_the_queue_that_a_closed_loop_hides() -> None:
     # One server, 0.03 s a frame, and one stall of 0.9 s. Closed: one frame in 20 is slow.
     # Open at 20 a second: the 17 frames due during the stall wait for its end, each less.
     def stalls(index: int) -> Stalls:
@@ -122,7 +122,7 @@ def test_an_open_loop_sees_the_queue_that_a_closed_loop_hides() -> None:
     assert all(sample.opened == sample.due for sample in closed.samples)
 
 
-def test_a_closed_loop_never_has_more_on_the_way_than_it_says() -> None:
+def test_a_closed_loop_bounds_the_frames_in_flight() -> None:
     together = threading.Barrier(3, timeout=120)
 
     class InThrees(FakePipeline):
@@ -141,7 +141,7 @@ def test_a_closed_loop_never_has_more_on_the_way_than_it_says() -> None:
     assert most == 3
 
 
-def test_frames_to_warm_up_are_sent_and_not_counted() -> None:
+def test_warm_up_frames_are_sent_and_not_counted() -> None:
     pipeline = FakePipeline(lambda _: Stalls(cold={0}))
     done = run(pipeline, Workload(4, concurrency=1, warmup=3))
     assert pipeline.posts == 7
@@ -163,7 +163,7 @@ def test_a_frame_without_an_answer_is_unanswered_and_the_rest_is_sent(workload: 
     assert done.complete
 
 
-def test_a_target_that_dies_leaves_what_was_measured_until_then() -> None:
+def test_an_unreachable_target_ends_the_run_and_keeps_its_samples() -> None:
     class Dying(FakePipeline):
         def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
             if self.posts >= 3:
@@ -177,7 +177,7 @@ def test_a_target_that_dies_leaves_what_was_measured_until_then() -> None:
     assert [sample.status for sample in done.samples] == ["answered"] * 3 + ["failed"]
 
 
-def test_frames_are_sent_as_they_are() -> None:
+def test_frames_are_sent_unchanged() -> None:
     seen: list[FrameRequest] = []
 
     class Watching(FakePipeline):

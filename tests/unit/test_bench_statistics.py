@@ -1,4 +1,4 @@
-"""Statistics on samples so small that the answer can be seen."""
+"""Statistics of samples so small that the result is obvious."""
 
 from __future__ import annotations
 
@@ -14,79 +14,22 @@ from facectl.bench import statistics
 from facectl.bench.statistics import (
     Bin,
     Interval,
-    Summary,
     bootstrap_difference,
     histogram,
     means,
     percentiles,
     round_step,
 )
-from facectl.percentiles import percentile
 
 TEN = [float(n) for n in range(1, 11)]
 
 
-@pytest.mark.parametrize(
-    ("rank", "expected"),
-    [(0, 1), (10, 1), (10.1, 2), (50, 5), (51, 6), (90, 9), (95, 10), (99, 10), (100, 10)],
-)
-def test_a_percentile_is_the_sample_of_the_nearest_rank(rank: float, expected: float) -> None:
-    assert percentile(TEN, rank) == expected
-
-
-def test_the_p99_of_a_hundred_leaves_one_above_it() -> None:
-    assert percentile([float(n) for n in range(1, 101)], 99) == 99
-
-
-def test_a_rank_that_floating_point_misses_is_met() -> None:
-    assert percentile([float(n) for n in range(1, 1001)], 99.9) == 999
-
-
-def test_what_has_no_percentile() -> None:
-    with pytest.raises(ValueError, match="at least one sample"):
-        percentile([], 50)
-    with pytest.raises(ValueError, match="between 0 and 100"):
-        percentile(TEN, 101)
-
-
-@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=40), st.floats(0.1, 100))
-def test_a_percentile_is_a_sample_and_covers_its_share(samples: list[float], rank: float) -> None:
-    ordered = sorted(samples)
-    value = percentile(ordered, rank)
-    assert value in samples
-    covered = sum(sample <= value for sample in samples)
-    assert covered >= len(samples) * rank / 100 - 1e-6
-
-
-def test_a_summary_of_known_samples_is_exact() -> None:
-    summary = Summary.of([0.4, 0.1, 0.3, 0.2])
-    assert summary == Summary(4, 0.25, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4)
-
-
-def test_a_summary_has_the_percentiles_that_it_names() -> None:
-    summary = Summary.of([float(n) for n in range(1000, 0, -1)])
-    assert summary == Summary(1000, 500.5, 1.0, 500.0, 900.0, 950.0, 990.0, 1000.0)
-
-
-def test_a_summary_is_rounded_for_json() -> None:
-    figures = Summary.of([1 / 3, 2 / 3]).as_dict()
-    assert (figures["count"], figures["least"], figures["most"]) == (2, 0.333333, 0.666667)
-    assert isinstance(figures["count"], int)
-
-
-@pytest.mark.parametrize("value", [Summary(0), Bin(0, 1, 0), Interval(0, 1)])
+@pytest.mark.parametrize("value", [Bin(0, 1, 0), Interval(0, 1)])
 def test_a_figure_never_changes_and_has_no_other_attributes(value: object) -> None:
     name = dataclasses.fields(value)[0].name  # type: ignore[arg-type]
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, name, 1)
     assert not hasattr(value, "__dict__")
-
-
-def test_a_summary_of_nothing_has_no_figures() -> None:
-    assert Summary.of([]).as_dict() == {
-        "count": 0,
-        **dict.fromkeys(("mean", "least", "p50", "p90", "p95", "p99", "most")),
-    }
 
 
 def test_a_histogram_counts_every_sample_once_in_round_bins() -> None:
@@ -99,7 +42,7 @@ def test_a_histogram_begins_at_the_bin_of_its_least_sample() -> None:
     assert bins == [Bin(11, 11.5, 1), Bin(11.5, 12, 1), Bin(12, 12.5, 0), Bin(12.5, 13, 3)]
 
 
-def test_a_sample_on_an_edge_counts_above_it_whatever_floating_point_says() -> None:
+def test_a_sample_on_an_edge_counts_above_it_despite_rounding() -> None:
     # 0.3 / 0.1 is 2.9999999999999996, and 0.7 / 0.1 is 6.999999999999999.
     assert [b.count for b in histogram([0.3, 0.4, 0.6, 0.7, 0.8], 5)] == [1, 1, 0, 1, 2]
     assert [b.count for b in histogram([0.1, 0.2, 0.3], 2)] == [1, 2]
@@ -167,13 +110,13 @@ def test_an_interval_contains_zero_up_to_its_ends(low: float, high: float, holds
     assert Interval(low, high).contains_zero is holds
 
 
-def test_a_statistic_is_taken_of_each_row() -> None:
+def test_a_statistic_is_computed_for_each_row() -> None:
     rows = np.array([[1.0, 3.0, 8.0], [5.0, 6.0, 7.0]])
     assert means(rows).tolist() == [4.0, 6.0]
     assert percentiles(50)(rows).tolist() == [3.0, 6.0]
 
 
-def test_the_interval_leaves_two_and_a_half_per_cent_on_each_side() -> None:
+def test_the_interval_excludes_two_and_a_half_per_cent_on_each_side() -> None:
     def numbered(rows: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.arange(len(rows)) * rows[:, 0]
 
@@ -204,7 +147,7 @@ def test_a_bootstrap_resamples_no_more_than_memory_allows(
     assert shapes == [(each, 10) for each in rows] * 2
 
 
-def test_every_sample_is_as_likely_to_be_drawn() -> None:
+def test_every_sample_is_drawn_equally_often() -> None:
     drawn: list[float] = []
 
     def recorded(resamples: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How many requests are on their way at once."""
+"""The limit of concurrent requests: lower after a 429, higher after successes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from facectl.stream.concurrency import ConcurrencyLimiter
+from facectl.stream.delivery import ConcurrencyLimiter
 
 
-def test_all_may_pass_until_one_was_too_many() -> None:
+def test_the_limit_is_the_maximum_until_the_first_429() -> None:
     limiter = ConcurrencyLimiter(4)
     assert limiter.limit == 4
     with limiter.slot(), limiter.slot(), limiter.slot():
@@ -17,7 +17,7 @@ def test_all_may_pass_until_one_was_too_many() -> None:
     assert limiter.limit == 2
 
 
-def test_one_may_always_pass() -> None:
+def test_the_limit_is_at_least_one() -> None:
     limiter = ConcurrencyLimiter(3)
     for _ in range(5):
         with limiter.slot():
@@ -26,7 +26,7 @@ def test_one_may_always_pass() -> None:
 
 
 @pytest.mark.parametrize(("limit", "requests"), [(1, 5), (2, 8), (3, 12)])
-def test_more_are_tried_while_all_is_well(limit: int, requests: int) -> None:
+def test_the_limit_grows_while_requests_succeed(limit: int, requests: int) -> None:
     limiter = ConcurrencyLimiter(4)
     with limiter.slot():
         limiter.throttled()
@@ -37,14 +37,14 @@ def test_more_are_tried_while_all_is_well(limit: int, requests: int) -> None:
     assert limiter.limit > limit
 
 
-def test_never_more_than_were_allowed_at_first() -> None:
+def test_the_limit_never_exceeds_the_maximum() -> None:
     limiter = ConcurrencyLimiter(2)
     for _ in range(100):
         limiter.succeeded()
     assert limiter.limit == 2
 
 
-def test_who_comes_too_early_waits_for_a_place() -> None:
+def test_a_request_above_the_limit_waits_for_a_slot() -> None:
     limiter = ConcurrencyLimiter(1)
     passed = threading.Event()
 
@@ -60,7 +60,7 @@ def test_who_comes_too_early_waits_for_a_place() -> None:
     thread.join()
 
 
-def test_a_place_is_given_back_when_the_request_fails() -> None:
+def test_a_failed_request_frees_its_slot() -> None:
     limiter = ConcurrencyLimiter(1)
     with pytest.raises(OSError, match="broken"), limiter.slot():
         raise OSError("broken")

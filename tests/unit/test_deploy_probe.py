@@ -23,7 +23,7 @@ class Pipeline:
         self.answers = {"frame": detection, "face": recognition}
         self.refusal: Exception | None = None
         self.messages: list[Received] = []
-        self.given_back: list[str] = []
+        self.released: list[str] = []
 
     def post(self, request: FrameRequest) -> None:
         if self.refusal is not None:
@@ -42,15 +42,15 @@ class Pipeline:
         gone = {message.message_id for message in messages}
         self.messages = [each for each in self.messages if each.message_id not in gone]
 
-    def give_back(self, messages: Sequence[Received]) -> None:
-        self.given_back += [message.message_id for message in messages]
+    def release(self, messages: Sequence[Received]) -> None:
+        self.released += [message.message_id for message in messages]
 
     def _answer(self, request_id: str, result: str | None) -> None:
         if result is not None:
             self.add(FrameResult(request_id, result))
 
     def add(self, result: FrameResult) -> None:
-        number = str(len(self.messages) + len(self.given_back))
+        number = str(len(self.messages) + len(self.released))
         self.messages.append(Received(number, number, "", 1, None, result))
 
 
@@ -78,7 +78,7 @@ def test_a_strangers_answer_stays() -> None:
     assert [each.result.request_id for each in pipeline.messages if each.result] == [
         "somebody-elses"
     ]
-    assert pipeline.given_back
+    assert pipeline.released
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Collecting: ours are taken, others' are left, and short failures are ridden out."""
+"""Collector and tail: responses of this client are deleted, others released, errors retried."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from dataclasses import replace
 import pytest
 
 from facectl.errors import CloudError, NotRunningError
-from facectl.stream.responses import Backoff, Collector, Received
+from facectl.retry import Backoff
+from facectl.stream.responses import Collector, Received
 from facectl.stream.tail import Limits, Tail
 from lambda_src.contract import FrameResult, MessageError
 
 
 class FakeQueue:
-    """Polls as scripted: messages, or an error. What was done with messages is remembered."""
+    """Returns scripted polls, messages or an error, and records deletions and releases."""
 
     def __init__(self, *polls: list[Received] | CloudError) -> None:
         self.polls = list(polls)
         self.deleted: list[str] = []
-        self.given_back: list[str] = []
+        self.released: list[str] = []
         self.waits: list[int] = []
 
     def receive(self, *, wait: int = 20) -> list[Received]:
@@ -36,12 +37,12 @@ class FakeQueue:
     def delete(self, messages: Sequence[Received]) -> None:
         self.deleted += [m.message_id for m in messages]
 
-    def give_back(self, messages: Sequence[Received]) -> float:
-        self.given_back += [m.message_id for m in messages]
+    def release(self, messages: Sequence[Received]) -> float:
+        self.released += [m.message_id for m in messages]
         return 0.125 if messages else 0.0
 
 
-class Inbox:
+class RecordingMailbox:
     def __init__(self) -> None:
         self.answers: list[FrameResult] = []
         self.open = True
@@ -73,58 +74,62 @@ def received(number: int, body: str) -> Received:
     return Received(f"m{number}", f"r{number}", body, 1000.0, 0.1, parsed)
 
 
-def gone() -> NotRunningError:
-    return NotRunningError("nobody there")
+def unreachable() -> NotRunningError:
+    return NotRunningError("no answer")
 
 
-def test_ours_are_taken_and_the_rest_is_given_back() -> None:
+def test_own_responses_are_deleted_and_other_messages_released() -> None:
     queue = FakeQueue(
         [message(1), message(2, "other-0"), received(3, "not json"), message(4, "run-1")]
     )
-    mailbox = Inbox()
+    mailbox = RecordingMailbox()
     collector = Collector(queue, mailbox)
     assert collector.collect() == 4
     assert [a.request_id for a in mailbox.answers] == ["run-0", "run-1"]
     assert queue.deleted == ["m1", "m4"]
-    assert queue.given_back == ["m2", "m3"]
+    assert queue.released == ["m2", "m3"]
     assert not collector.unclaimed
 
 
-@pytest.mark.parametrize(("age", "aside"), [(0, 0), (4.9, 0), (5, 1), (59, 1), (60, 15), (1e6, 20)])
-def test_only_what_lies_there_for_long_is_put_aside(age: float, aside: int) -> None:
-    assert replace(message(1), age=age).aside == aside
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(0, 0), (4.9, 0), (5, 1), (59, 1), (60, 15), (1e6, 20)]
+)
+def test_only_old_messages_stay_invisible_after_a_release(age: float, seconds: int) -> None:
+    assert replace(message(1), age=age).visibility_timeout == seconds
 
 
-def test_messages_that_lie_there_for_long_are_unclaimed() -> None:
-    collector = Collector(FakeQueue([replace(message(1, "other-0"), age=9.0)]), Inbox())
+def test_old_messages_of_others_are_unclaimed() -> None:
+    collector = Collector(FakeQueue([replace(message(1, "other-0"), age=9.0)]), RecordingMailbox())
     collector.collect()
     assert collector.unclaimed
 
 
-def test_an_answer_that_could_not_be_kept_stays_on_the_queue() -> None:
+def test_a_response_that_could_not_be_stored_stays_on_the_queue() -> None:
     queue = FakeQueue([message(1, result="unwritable")])
     with pytest.raises(OSError, match="disk full"):
-        Collector(queue, Inbox()).collect()
+        Collector(queue, RecordingMailbox()).collect()
     assert queue.deleted == []
 
 
-def test_after_stopping_nothing_is_taken() -> None:
+def test_messages_received_after_stop_are_released() -> None:
     queue = FakeQueue([message(1)])
-    collector = Collector(queue, Inbox())
+    collector = Collector(queue, RecordingMailbox())
     collector._stopping.set()
     collector.collect()
     assert queue.deleted == []
-    assert queue.given_back == ["m1"]
+    assert queue.released == ["m1"]
 
 
 def wait_for_end(collector: Collector) -> None:
     collector._thread.join(60)
 
 
-def test_the_thread_rides_out_short_failures_and_reports_one_that_stays() -> None:
+def test_the_thread_retries_transient_errors_and_reports_a_permanent_one() -> None:
     refused = CloudError("access denied")
-    queue = FakeQueue(gone(), [message(1)], gone(), gone(), [message(2, "run-1")], refused)
-    mailbox = Inbox()
+    queue = FakeQueue(
+        unreachable(), [message(1)], unreachable(), unreachable(), [message(2, "run-1")], refused
+    )
+    mailbox = RecordingMailbox()
     collector = Collector(queue, mailbox, backoff=Backoff(sleep=lambda _: None))
     collector.start()
     wait_for_end(collector)
@@ -132,8 +137,8 @@ def test_the_thread_rides_out_short_failures_and_reports_one_that_stays() -> Non
     assert collector.failure is refused
 
 
-def test_nothing_is_polled_for_while_no_answer_can_come() -> None:
-    queue, mailbox = FakeQueue(), Inbox()
+def test_there_is_no_poll_while_no_response_is_expected() -> None:
+    queue, mailbox = FakeQueue(), RecordingMailbox()
     mailbox.open = False
     collector = Collector(queue, mailbox)
     collector.start()
@@ -143,12 +148,12 @@ def test_nothing_is_polled_for_while_no_answer_can_come() -> None:
     assert queue.waits == []
 
 
-def test_what_was_never_started_can_be_stopped() -> None:
-    Collector(FakeQueue(), Inbox()).stop()
+def test_a_collector_that_never_started_can_be_stopped() -> None:
+    Collector(FakeQueue(), RecordingMailbox()).stop()
 
 
 class Time:
-    """A clock that moves when one sleeps."""
+    """A clock that only sleeping advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -162,56 +167,24 @@ class Time:
         self.now += seconds
 
 
-def test_patience_waits_longer_each_time_and_ends() -> None:
-    clock = Time()
-    backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
-    error = gone()
-    failures = 0
-    while clock.now <= 10:
-        backoff.wait_or_raise(error)
-        failures += 1
-    with pytest.raises(NotRunningError) as ended:
-        backoff.wait_or_raise(error)
-    assert ended.value is error
-    assert len(clock.slept) == failures
-    assert clock.slept[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 2.0])
-    assert clock.now <= 12
-
-
-def test_patience_begins_anew_after_a_success() -> None:
-    clock = Time()
-    backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
-    for _ in range(50):
-        backoff.wait_or_raise(gone())
-        backoff.reset()
-    assert set(clock.slept) == {0.2}
-
-
-def test_what_does_not_pass_is_raised_at_once() -> None:
-    clock = Time()
-    with pytest.raises(CloudError, match="access denied"):
-        Backoff(clock=clock, sleep=clock.sleep).wait_or_raise(CloudError("access denied"))
-    assert clock.slept == []
-
-
 def ids(tail: Tail, limits: Limits) -> list[str]:
     return [result.request_id for result, _ in tail.results(limits)]
 
 
-def test_tail_deletes_what_it_gave_and_leaves_what_is_no_result() -> None:
+def test_tail_deletes_the_results_it_returned_and_releases_other_messages() -> None:
     queue = FakeQueue([message(1), received(2, "{}")], [received(2, "{}"), message(3, "run-1")])
     tail = Tail(queue, keep=False)
     assert ids(tail, Limits(most=2)) == ["run-0", "run-1"]
     assert queue.deleted == ["m1", "m3"]
-    assert queue.given_back == ["m2", "m2"]
+    assert queue.released == ["m2", "m2"]
     assert tail.foreign == 1
 
 
-def test_tail_gives_no_more_than_asked_and_leaves_the_rest() -> None:
+def test_tail_returns_at_most_the_limit_and_releases_the_rest() -> None:
     queue = FakeQueue([message(n, f"run-{n}") for n in range(5)])
     assert ids(Tail(queue, keep=False), Limits(most=2)) == ["run-0", "run-1"]
     assert queue.deleted == ["m0", "m1"]
-    assert queue.given_back == ["m2", "m3", "m4"]
+    assert queue.released == ["m2", "m3", "m4"]
 
 
 def test_tail_drops_duplicates() -> None:
@@ -220,14 +193,14 @@ def test_tail_drops_duplicates() -> None:
     assert queue.deleted == ["m1", "m2", "m3"]
 
 
-def test_tail_with_keep_deletes_nothing_and_repeats_nothing() -> None:
+def test_tail_with_keep_deletes_nothing_and_returns_each_result_once() -> None:
     queue = FakeQueue([message(1)], [message(1), message(2, "run-1")])
     assert ids(Tail(queue, keep=True), Limits(most=2)) == ["run-0", "run-1"]
     assert queue.deleted == []
-    assert queue.given_back == ["m1", "m1", "m2"]
+    assert queue.released == ["m1", "m1", "m2"]
 
 
-def test_tail_stays_away_from_what_it_gave_back() -> None:
+def test_tail_waits_after_a_release() -> None:
     clock = Time()
     queue = FakeQueue([message(1)], [message(2, "run-1")])
     tail = Tail(queue, keep=True, sleep=clock.sleep)
@@ -235,17 +208,17 @@ def test_tail_stays_away_from_what_it_gave_back() -> None:
     assert clock.slept == [0.125, 0.125]
 
 
-def test_tail_does_not_delete_what_the_reader_did_not_come_back_from() -> None:
+def test_tail_deletes_a_result_only_after_the_caller_has_processed_it() -> None:
     queue = FakeQueue([message(1), message(2, "run-1")])
     results = Tail(queue, keep=False).results()
     next(results)
     next(results)
     results.close()
     assert queue.deleted == ["m1"]
-    assert queue.given_back == ["m2"]
+    assert queue.released == ["m2"]
 
 
-def test_tail_ends_after_quiet_seconds_and_counts_them_anew_after_each_result() -> None:
+def test_tail_ends_after_quiet_seconds_since_the_last_result() -> None:
     clock = Time()
     queue = FakeQueue([], [message(1)], [])
     polled = queue.receive

@@ -1,4 +1,4 @@
-"""What is kept of a run."""
+"""The results file and the statistics of a run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_synthetic_names_are_marked_in_every_line(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r.jsonl").read_text())["synthetic"] is True
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere/r\.jsonl can't be written"):
         ResultsFile(tmp_path / "nowhere" / "r.jsonl", synthetic=False)
 
@@ -82,7 +82,7 @@ def test_run_stats_keep_figures_and_only_the_first_rows() -> None:
     assert [o.index for o in stats.lost] == [4]
 
 
-def test_lost_frames_are_counted_beyond_those_that_are_named() -> None:
+def test_all_lost_frames_are_counted_and_the_first_ones_listed() -> None:
     stats = RunStats(rows=0)
     for index in range(MOST_NAMED + 5):
         stats(outcome(index, None))

@@ -1,4 +1,4 @@
-"""Sending by threads: bounded, scheduled, stopped, and honest about failures."""
+"""The sender: bounded memory, schedule, stop, and the outcome of failed frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def frames(count: int) -> Iterator[Frame]:
 
 
 class Endpoint:
-    """Does with each frame what the test says, and remembers it."""
+    """Handles each frame as the test says, and records it."""
 
     def __init__(self, does: Callable[[FrameRequest], None] = lambda _: None) -> None:
         self.does = does
@@ -49,7 +49,7 @@ class Endpoint:
 
 
 class Run:
-    """A tracker that waits for no answers, and a sender on it."""
+    """A tracker that expects no responses, and a sender with it."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int = 2, **kwargs: object) -> None:
         self.outcomes: dict[int, FrameOutcome] = {}
@@ -67,7 +67,7 @@ class Run:
         return {index: o.status for index, o in sorted(self.outcomes.items())}
 
 
-def test_every_frame_is_sent_once_as_asked() -> None:
+def test_every_frame_is_sent_once_with_the_request_options() -> None:
     endpoint = Endpoint()
     run = Run(endpoint, concurrency=4)
     run.sender.run(frames(40))
@@ -79,7 +79,7 @@ def test_every_frame_is_sent_once_as_asked() -> None:
     assert set(run.statuses().values()) == {"accepted"}
 
 
-def test_no_more_requests_at_once_than_threads_and_no_frames_far_ahead() -> None:
+def test_threads_bound_the_requests_and_few_frames_are_read_ahead() -> None:
     limiter = threading.Event()
     posting = threading.Semaphore(0)
     taken = threading.Semaphore(0)
@@ -145,7 +145,7 @@ def test_a_refused_frame_does_not_stop_the_others() -> None:
     assert run.outcomes[3].error == "400: no image"
 
 
-def test_an_image_that_is_none_is_refused_here() -> None:
+def test_a_file_that_is_no_image_is_refused_without_a_request() -> None:
     endpoint = Endpoint()
     run = Run(endpoint)
     run.sender.run([Frame(0, "bad.bmp", 0.0, file=b"dear diary")])
@@ -153,7 +153,7 @@ def test_an_image_that_is_none_is_refused_here() -> None:
     assert endpoint.requests == []
 
 
-def test_one_lost_frame_is_no_reason_to_stop_but_eight_in_a_row_are() -> None:
+def test_a_run_survives_one_undelivered_frame_but_not_eight_in_a_row() -> None:
     lost = {1, 4}
 
     def flaky(request: FrameRequest) -> None:
@@ -173,7 +173,7 @@ def test_one_lost_frame_is_no_reason_to_stop_but_eight_in_a_row_are() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 100])
-def test_a_dead_cloud_ends_the_run_even_at_the_last_frame(count: int) -> None:
+def test_an_unreachable_cloud_ends_the_run_even_at_the_last_frame(count: int) -> None:
     def dead(_: FrameRequest) -> None:
         raise NotRunningError("nothing answers")
 
@@ -194,7 +194,7 @@ def test_a_check_that_raises_ends_the_run() -> None:
     run.tracker.close(interrupted=True)
 
 
-def test_stop_begins_nothing_new_and_waits_for_what_is_under_way() -> None:
+def test_stop_starts_no_request_and_waits_for_those_in_progress() -> None:
     limiter = threading.Event()
     posting = threading.Semaphore(0)
 
@@ -223,7 +223,7 @@ def test_stop_begins_nothing_new_and_waits_for_what_is_under_way() -> None:
     assert set(run.statuses().values()) == {"accepted"}
 
 
-def test_what_was_sent_is_kept_where_it_is_asked_for() -> None:
+def test_sent_images_are_passed_to_the_callback() -> None:
     kept: dict[int, bytes] = {}
     endpoint = Endpoint()
     run = Run(endpoint, keep=kept.__setitem__)

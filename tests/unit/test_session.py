@@ -55,7 +55,7 @@ class Cloud:
     def delete(self, messages: Sequence[Received]) -> None:
         self.deleted += [message.message_id for message in messages]
 
-    def give_back(self, messages: Sequence[Received]) -> float:
+    def release(self, messages: Sequence[Received]) -> float:
         return 0.0
 
 

@@ -25,7 +25,7 @@ def shade(value: int) -> np.ndarray:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """Fifty frames at ten a second, the n-th of brightness 4n."""
+    """A video of 50 frames at 10 per second; frame n has brightness 4n."""
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(
         str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)
@@ -40,7 +40,7 @@ def positions(source: Video | Images | LiveSource) -> list[int]:
     return [round(float(f.pixels.mean()) / 4) for f in source if f.pixels is not None]
 
 
-def test_a_video_gives_every_frame_in_order_with_its_time(video: Path) -> None:
+def test_a_video_yields_every_frame_in_order_with_its_timestamp(video: Path) -> None:
     source = open_source([str(video)], ALL)
     frames = list(source)
     assert positions(source) == list(range(50))
@@ -61,7 +61,7 @@ def test_a_video_gives_every_frame_in_order_with_its_time(video: Path) -> None:
         (Sampling(fps=99), list(range(50)), 10),
     ],
 )
-def test_a_selection_takes_these_frames_and_foretells_how_many(
+def test_sampling_selects_frames_and_predicts_their_number(
     video: Path, sampling: Sampling, taken: list[int], rate: float
 ) -> None:
     source = open_source([str(video)], sampling)
@@ -75,7 +75,7 @@ def test_every_and_fps_exclude_each_other() -> None:
         Sampling(every=2, fps=1)
 
 
-def test_a_truncated_video_gives_what_can_be_read_and_names_the_rest(video: Path) -> None:
+def test_a_truncated_video_yields_its_readable_frames_and_reports_the_rest(video: Path) -> None:
     whole = video.read_bytes()
     video.write_bytes(whole[: len(whole) // 2])
     source = open_source([str(video)], ALL)
@@ -89,7 +89,7 @@ def test_a_truncated_video_gives_what_can_be_read_and_names_the_rest(video: Path
 
 
 class Damaged:
-    """A capture whose frames can't be decoded from the given one on."""
+    """A capture whose frames can't be decoded from a given one on."""
 
     def __init__(self, capture: Any, good: int) -> None:
         self._capture = capture
@@ -103,7 +103,7 @@ class Damaged:
         return self._capture.retrieve() if self._good >= 0 else (False, None)
 
 
-def test_a_frame_that_cannot_be_decoded_is_told_even_where_it_is_the_last_wanted(
+def test_an_undecodable_frame_is_reported_even_as_the_last_selected_one(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Video(video, Sampling(limit=3))
@@ -172,18 +172,18 @@ def test_a_folder_gives_its_images_in_natural_order(folder: Path) -> None:
     assert source.expected == 3
 
 
-def test_images_take_their_pace_from_fps_and_lose_none_by_it(folder: Path) -> None:
+def test_fps_sets_the_rate_of_images_and_drops_none(folder: Path) -> None:
     source = open_source([str(folder)], Sampling(fps=4))
     assert [f.timestamp for f in source] == [0, 0.25, 0.5]
 
 
-def test_a_pattern_and_several_words_are_images_too(folder: Path) -> None:
+def test_a_pattern_and_several_arguments_are_images(folder: Path) -> None:
     assert [f.name for f in open_source([f"{folder}/*.jpg"], ALL)] == ["shot10.jpg"]
     words = [str(folder / "shot10.jpg"), str(folder / "shot1.png")]
     assert [f.name for f in open_source(words, ALL)] == ["shot1.png", "shot10.jpg"]
 
 
-def test_a_file_that_holds_no_image_is_named_and_the_others_are_sent(folder: Path) -> None:
+def test_a_file_without_an_image_is_reported_and_skipped(folder: Path) -> None:
     (folder / "shot5.bmp").write_bytes(b"dear diary")
     source = open_source([str(folder)], ALL)
     assert [(f.index, f.name) for f in source] == [
@@ -223,7 +223,7 @@ def test_a_limit_counts_the_images_that_can_be_read(
         (["rtsp://user:secret@127.0.0.1:1/x"], r"rtsp://127.0.0.1:1/x does not open"),
     ],
 )
-def test_a_source_that_is_not_there_is_named(words: list[str], says: str) -> None:
+def test_a_missing_source_is_named(words: list[str], says: str) -> None:
     with pytest.raises(InputError, match=f"^{says}"):
         open_source(words, ALL)
 
@@ -233,7 +233,7 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
         open_source([str(tmp_path)], ALL)
 
 
-def test_natural_order_counts() -> None:
+def test_natural_order_compares_numbers() -> None:
     names = ["b1", "a10", "a9", "A1", "a"]
     assert [p.name for p in sorted(map(Path, names), key=natural_order)] == [
         "a", "A1", "a9", "a10", "b1",
@@ -273,7 +273,7 @@ class Camera:
 
 
 class Endless(Camera):
-    """Gives frames as fast as they are read, and never ends."""
+    """Yields frames as fast as they are read, without end."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -283,7 +283,7 @@ class Endless(Camera):
         return True, shade(self.given % 256)
 
 
-def test_of_a_camera_the_newest_frame_wins_and_its_end_is_told() -> None:
+def test_a_camera_yields_only_its_newest_frame_and_reports_its_end() -> None:
     camera = Camera(12)
     source = LiveSource(0, ALL, capture=lambda: camera)
     frames = iter(source)
@@ -301,7 +301,7 @@ def test_of_a_camera_the_newest_frame_wins_and_its_end_is_told() -> None:
     assert camera.released.wait(60)
 
 
-def test_a_camera_is_let_go_when_enough_was_taken() -> None:
+def test_a_camera_is_closed_at_the_limit() -> None:
     camera = Endless()
     source = LiveSource(0, Sampling(limit=3), capture=lambda: camera)
     assert len(list(source)) == 3

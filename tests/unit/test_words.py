@@ -41,11 +41,14 @@ OLD_NAME_PARTS = frozenset(
         "squared",
         "strays",
         "tally",
+        "unsure",
         "whereabouts",
         "wish",
         "wished",
     ]
 )
+# Whole identifiers whose parts are ordinary words.
+OLD_NAMES = frozenset(["aside", "give_back", "given_back"])
 # In docstrings, comments, help texts, errors and log messages.
 OLD_PHRASES = re.compile(
     r"\b("
@@ -100,7 +103,7 @@ def test_a_module_uses_the_words_of_the_field(path: Path) -> None:
     names = [
         f"{line}: {name}"
         for line, name in _identifiers(ast.parse(source))
-        if _parts(name) & OLD_NAME_PARTS
+        if name in OLD_NAMES or _parts(name) & OLD_NAME_PARTS
     ]
     phrases = [
         f"{line}: {found.group(0)}"
