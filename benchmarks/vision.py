@@ -32,8 +32,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from facectl import models
-from facectl.models import portrait, synthetic
+from facectl.models import builder, portrait, synthetic
 from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest
 from lambda_src.vision.crops import encode_crops
 
@@ -91,7 +90,7 @@ def prepare(folder: Path) -> None:
 
     with console.status("Building a model with synthetic weights"):
         os.environ["FACECTL_HOME"] = str(folder / "home")
-        model = models.build("synthetic")
+        model = builder.build("synthetic")
         (folder / "model").symlink_to(model.path)
         torch.save(synthetic.state("facenet"), folder / "weights.pt")
     for name, picture in pictures().items():

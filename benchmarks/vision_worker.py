@@ -42,7 +42,7 @@ def theirs() -> dict[str, Any]:
     import numpy as np
 
     if os.environ.get("TORCHVISION_SHIM"):
-        from facectl.models.torch_shim import make_torchvision_importable
+        from facectl.models.reference import make_torchvision_importable
 
         make_torchvision_importable()
     import torch
@@ -154,7 +154,7 @@ def cold(function: str) -> None:
         import numpy as np
 
         if os.environ.get("TORCHVISION_SHIM"):
-            from facectl.models.torch_shim import make_torchvision_importable
+            from facectl.models.reference import make_torchvision_importable
 
             make_torchvision_importable()
         import torch

@@ -1,10 +1,10 @@
 """The messages of the pipeline, one dataclass each: parse, validate, serialise.
 
-    FrameRequest    client → face-detection          POST body
-    FaceMessage     face-detection → face-recognition request queue
-    FrameResult     either function → client          response queue
+    FrameRequest    client → face-detection             POST body
+    FaceMessage     face-detection → face-recognition   request queue
+    FrameResult     either function → client            response queue
 
-Nothing here touches the network, a model or a clock.
+No I/O, no model and no clock.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 MAX_FACES = 100
 MAX_REQUEST_ID = 128
 MAX_FILENAME = 512
-# Of pixels, milliseconds and probabilities: what is beyond is none of them.
+# No pixel, millisecond or probability is larger.
 _LARGEST = 1e15
 
-# Among the timings of a frame that met a cold start: how long the function's
-# process took until it was ready, in ms.
+# Names in `timings_ms` after a cold start: the milliseconds until the function's process
+# was ready.
 DETECTION_INIT = "detection_init"
 RECOGNITION_INIT = "recognition_init"
 
@@ -34,7 +34,7 @@ Box = tuple[float, float, float, float]
 
 
 class RequestError(Exception):
-    """A request that can never work: HTTP status, stable code, and a sentence for the caller."""
+    """An error response of face-detection: HTTP status, stable error code, and message."""
 
     def __init__(self, status: int, code: str, message: str, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -51,15 +51,15 @@ class RequestError(Exception):
 
 
 class MessageError(ValueError):
-    """A queue message that is not of this contract."""
+    """A queue message that does not follow this contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameRequest:
-    """One frame to look at: the bytes of an image file, and how to answer.
+    """One frame: the bytes of an image file, and what the result should contain.
 
-    `max_faces`: how many of the largest faces are wanted. `detail`: whether
-    boxes, distances and stage times are.
+    `max_faces`: the result has at most this many faces, the largest. `detail`: the
+    result has boxes, distances and stage times.
     """
 
     request_id: str
@@ -70,7 +70,7 @@ class FrameRequest:
 
     @classmethod
     def parse(cls, body: str | bytes, *, max_image_bytes: int) -> FrameRequest:
-        """Read a POST body; raises RequestError (400 or 413), with the id where one was read."""
+        """Parse a POST body; raises RequestError (400 or 413), with the request id if valid."""
         fields = _json_object(body)
         request_id = _request_id(fields.get("request_id"))
         filename = fields.get("filename", "")
@@ -111,7 +111,7 @@ class FrameRequest:
 
 @dataclass(frozen=True, slots=True)
 class CroppedFace:
-    """A face on its way to recognition: its box in pixels of the frame, its crop as a file."""
+    """A detected face: its box in pixels of the frame, and its crop as an image file."""
 
     box: Box
     probability: float
@@ -120,7 +120,7 @@ class CroppedFace:
 
 @dataclass(frozen=True, slots=True)
 class FaceMessage:
-    """The faces of one frame, left to right; `space` names the model that cropped them."""
+    """The faces of one frame, left to right; `space` is the embedding space of the crops."""
 
     request_id: str
     filename: str
@@ -131,7 +131,7 @@ class FaceMessage:
 
     @classmethod
     def parse(cls, body: str) -> FaceMessage:
-        """Read a message of the request queue; raises MessageError."""
+        """Parse a message of the request queue; raises MessageError."""
         try:
             fields = json.loads(body)
             faces = tuple(
@@ -153,7 +153,7 @@ class FaceMessage:
         except (KeyError, TypeError, ValueError, AttributeError, RequestError, RecursionError) as e:
             raise MessageError(f"not a message of face-detection: {e}") from e
         if not message.faces:
-            raise MessageError("a message without a face")
+            raise MessageError("a message must have a face")
         return message
 
     def serialise(self) -> str:
@@ -181,7 +181,7 @@ class FaceMessage:
 class NamedFace:
     """A recognised face: box in pixels of the frame, name, and distance to the nearest reference.
 
-    `distance` is None where the gallery is empty.
+    `distance` is None if the gallery is empty.
     """
 
     box: Box
@@ -200,7 +200,7 @@ class NamedFace:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """The one answer to a frame; `faces` and `timings_ms` only where detail was asked for."""
+    """The result of a frame; `faces` and `timings_ms` only if the request has `detail`."""
 
     request_id: str
     result: str
@@ -209,7 +209,7 @@ class FrameResult:
 
     @classmethod
     def parse(cls, body: str) -> FrameResult:
-        """Read a message of the response queue; raises MessageError."""
+        """Parse a message of the response queue; raises MessageError."""
         try:
             fields = json.loads(body)
             request_id, result = fields["request_id"], fields["result"]
@@ -234,10 +234,10 @@ class FrameResult:
                 None if timings is None else _timings(timings),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise MessageError(f"not an answer of this pipeline: {error}") from error
+            raise MessageError(f"not a result of this pipeline: {error}") from error
 
     def serialise(self) -> str:
-        """The body of the queue message: exactly two fields unless there is detail."""
+        """The body of the queue message: exactly two fields without detail."""
         fields: dict[str, Any] = {"request_id": self.request_id, "result": self.result}
         if self.faces is not None:
             fields["faces"] = [face.as_dict() for face in self.faces]
@@ -247,7 +247,7 @@ class FrameResult:
 
 
 def salvaged_request_id(body: str) -> str | None:
-    """The request_id of a message that can't be used otherwise, None where it has none."""
+    """The request_id of a message that is otherwise invalid; None if it has none."""
     try:
         return _request_id(json.loads(body)["request_id"])
     except (KeyError, TypeError, ValueError, RequestError, RecursionError):
@@ -255,7 +255,7 @@ def salvaged_request_id(body: str) -> str | None:
 
 
 def joined_names(faces: tuple[NamedFace, ...]) -> str:
-    """The `result` of these faces: their names, comma-joined, left to right."""
+    """The `result` for these faces: their names, comma-separated, left to right."""
     return ",".join(face.name for face in sorted(faces, key=lambda face: face.box[0]))
 
 
@@ -286,7 +286,7 @@ def _image(content: object, limit: int, request_id: str) -> bytes:
         raise RequestError(
             400, "bad_content", "content must be the image file's bytes in base64", request_id
         )
-    # Three bytes in four characters: too long is known before anything is decoded.
+    # Four characters are three bytes, so the size is known before decoding.
     if len(content) * 3 // 4 - content[-2:].count("=") > limit:
         raise RequestError(
             413, "image_too_large", f"the image file must be at most {limit} bytes", request_id
@@ -301,16 +301,16 @@ def _image(content: object, limit: int, request_id: str) -> bytes:
 
 def _box(value: object) -> Box:
     if not isinstance(value, (list, tuple)) or len(value) != 4:
-        raise MessageError("a box is four numbers: x0 y0 x1 y1")
+        raise MessageError("a box must be four numbers: x0 y0 x1 y1")
     x0, y0, x1, y1 = (_number(edge) for edge in value)
     return x0, y0, x1, y1
 
 
 def _number(value: object) -> float:
-    """A finite number; what it is instead is not repeated, as it may be anything."""
+    """A finite number. The error does not quote the value, which can be anything."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise MessageError("a number is missing")
-    # Python reads NaN, Infinity and integers beyond every float; JSON has none of them.
+    # Python's JSON parser accepts NaN, Infinity and integers of any size.
     if not -_LARGEST <= value <= _LARGEST:
         raise MessageError("a number is out of range")
     return float(value)
@@ -318,5 +318,5 @@ def _number(value: object) -> float:
 
 def _timings(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
-        raise MessageError("timings_ms is an object")
+        raise MessageError("timings_ms must be an object")
     return {str(key): _number(duration) for key, duration in value.items()}

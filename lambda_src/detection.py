@@ -1,7 +1,6 @@
-"""The Lambda function face-detection: Function URL request in, face crops to the request queue.
+"""The Lambda function face-detection: Function URL requests in, face crops to the request queue.
 
-The model is loaded at import, which is Lambda's init phase, so that no warm
-invocation waits for it.
+The model is loaded at import, which is Lambda's init phase.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
                 _body(event), max_image_bytes=_stage.settings.max_image_bytes
             )
         request_id = request.request_id
-        # Logged before the frame is processed: a worker that is killed logs nothing more.
+        # Logged before the frame is processed: a killed worker logs nothing more.
         log.info(
             "received",
             request_id,
@@ -100,7 +99,7 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
 
 
 def _waited_ms(event: dict[str, Any]) -> float | None:
-    """Milliseconds since the request reached the Function URL, a cold start included."""
+    """Milliseconds since the request reached the Function URL, including a cold start."""
     arrived = event.get("requestContext", {}).get("timeEpoch")
     return None if arrived is None else round(max(0.0, time.time() * 1e3 - arrived), 2)
 

@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 _FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
-# An error message may quote unreadable input of any length.
-_MOST_TEXT = 500
+# An error message may quote invalid input of any length.
+_MAX_TEXT = 500
 # A process serves one invocation at a time, so its lines need no other thread's context.
 _invocation: dict[str, Any] = {}
 
@@ -32,7 +32,7 @@ def begin(invocation: str | None, *, cold_start: bool, init_ms: float | None) ->
 def line(level: str, stage: str, request_id: str | None, **fields: Any) -> None:
     """Write one line; durations are in milliseconds, under names that end in `_ms`."""
     if "message" in fields:
-        fields["message"] = str(fields["message"])[:_MOST_TEXT]
+        fields["message"] = str(fields["message"])[:_MAX_TEXT]
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     sys.stdout.write(
         json.dumps(

@@ -12,7 +12,7 @@ from typing import Any
 
 from lambda_src import log, startup
 from lambda_src.aws import Aws
-from lambda_src.gallery import GallerySource
+from lambda_src.gallery.source import GallerySource
 from lambda_src.settings import FunctionSettings
 from lambda_src.stages.recognise import QueueRecord, RecogniseStage
 from lambda_src.timing import Stopwatch, peak_memory_mb

@@ -12,7 +12,7 @@ from facectl.local.settings import log_file
 
 if TYPE_CHECKING:
     from facectl.local.process import LocalCloud
-    from facectl.local.restore import Restored
+    from facectl.local.state import Restored
 
 app = typer.Typer(
     name="local",
@@ -39,8 +39,8 @@ def up(
     """
     from facectl.local import process
 
-    with err.status("Starting the local cloud"):
-        cloud, restored = process.ensure(port)
+    with err.status("Starting the local cloud") as status:
+        cloud, restored = process.ensure(port, progress=status.update)
     started = restored is not None
     if json:
         report = {} if restored is None else {"restored": restored.as_dict()}
@@ -56,7 +56,10 @@ def up(
 def down(
     forget: Annotated[
         bool,
-        typer.Option("--forget", help="Delete what was deployed there: the next start is empty."),
+        typer.Option(
+            "--forget",
+            help="Delete all deployments there and their records: the next start is empty.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -72,13 +75,17 @@ def down(
     """
     from facectl.local import process
 
-    with err.status("Ending the local cloud"):
-        ended = process.down(forget=forget)
+    deployments = process.deployments() if forget else []
+    for each in deployments:
+        note(f"Deleting deployment {each.key} and its record")
+    with err.status("Stopping the local cloud"):
+        stopped = process.forget() if forget else process.down()
     if json:
-        print_json({"processes_ended": ended, "forgotten": forget})
+        keys = [each.key.name for each in deployments]
+        print_json({"processes_ended": stopped, "forgotten": forget, "deployments": keys})
         return
-    what = "1 process" if ended == 1 else f"{ended} processes"
-    say(f"The local cloud ended, {what}" if ended else "No local cloud runs")
+    what = "1 process" if stopped == 1 else f"{stopped} processes"
+    say(f"The local cloud stopped, {what}" if stopped else "The local cloud was not running")
     if forget:
         say("What was deployed there is deleted")
 
@@ -104,7 +111,7 @@ def status(json: Json = False) -> None:
             say("The local cloud is not running; `facectl local up` starts it")
         raise typer.Exit(ExitCode.CLOUD)
     if not json:
-        answers = "answers" if cloud.healthy() else "does not answer"
+        answers = "answers" if cloud.healthy() else "does not answer within 2 s"
         say(f"The local cloud {answers} at {cloud.endpoint_url}")
         say(f"process {cloud.pid}, {process.workers()} workers, log {log_file()}")
 

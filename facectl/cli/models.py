@@ -41,9 +41,9 @@ def build(
 
     facectl models build --weights resnetV1.pt --preprocessing cse546
     """
-    from facectl import models
+    from facectl.models import builder
 
-    model = models.build(weights, preprocessing)
+    model = builder.build(weights, preprocessing, step=err.status)
     if json:
         print_json(_facts(model))
         return
@@ -91,9 +91,9 @@ def path(name: InstalledModel = None) -> None:
 
     facectl models path vggface2-facenet
     """
-    from facectl import models
+    from facectl.models import store
 
-    model = models.find(name)
+    model = store.find(name)
     _warn(model)
     say(str(model.path))
 
@@ -108,10 +108,9 @@ def verify(name: InstalledModel = None, json: Json = False) -> None:
 
     facectl models verify vggface2-facenet
     """
-    from facectl import models
+    from facectl.models import store
 
-    model = models.find(name)
-    models.verify(model)
+    model = store.find(name)
     if json:
         print_json(_facts(model))
         return

@@ -22,7 +22,7 @@ from facectl.models import portrait as portraits
 NAME = "Eileen Collins"
 WIDTH, HEIGHT, FPS = 640, 360, 10
 # The camera's path over the 512x512 portrait: frame, centre x, centre y, width of the view.
-# Around frame 40 the view is the suit, without a face.
+# Around frame 40 the view shows only the suit, without a face.
 _STOPS = (
     (0, 256, 150, 500),
     (20, 222, 120, 260),
@@ -40,13 +40,13 @@ def portrait() -> NDArray[np.uint8]:
         return portraits.portrait()
     except ImportError as error:
         raise FacectlError(
-            "the demo's portrait comes with scikit-image, which is not installed",
+            "The demo's portrait is part of scikit-image, which is not installed",
             hint="pip install 'facectl[local,models]'",
         ) from error
 
 
 def portrait_file(folder: Path) -> Path:
-    """Write the portrait as a JPEG into a folder and return its path."""
+    """Write the portrait as a JPEG into a folder; returns its path."""
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, "JPEG", quality=92)
     file = folder / "portrait.jpg"
@@ -74,7 +74,7 @@ def _view(image: NDArray[np.uint8], x: float, y: float, width: float) -> NDArray
 
 
 def write(file: Path) -> Path:
-    """Write the clip as a video file; the file appears when it is complete."""
+    """Write the clip as a video file, which appears when it is complete; returns its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.stem}.unfinished.mp4")
     writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), FPS, (WIDTH, HEIGHT))

@@ -1,4 +1,4 @@
-"""The steps of the demo, each equal to a command."""
+"""The steps of the demo; each equals a command."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from lambda_src.vision.store import Model
 
 
 def model(weights: str) -> tuple[Model, str | None]:
-    """The model of these weights, or a synthetic one and the reason."""
+    """The model of these weights; if it can't be built, a synthetic one and the error."""
     try:
-        return builder.ensure(weights), None
+        return builder.ensure(weights, step=err.status), None
     except ModelError as error:
-        return builder.ensure(builder.SYNTHETIC), str(error)
+        return builder.ensure(builder.SYNTHETIC, step=err.status), str(error)
 
 
 def demo_deployment(asu_id: str) -> Deployment:
-    """The demo's deployment; an existing one of the user is not marked as a demo."""
+    """The demo's deployment; a recorded deployment of the user is not marked as a demo."""
     deployment = resolve(Overrides(asu_id, "local"))
     demo = asu_id == DEMO_ASU_ID or deployment.demo or records.recall(deployment.key) is None
     return replace(deployment, demo=demo)
@@ -40,14 +40,16 @@ def plan(
     deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
 ) -> Plan:
     """Start the local cloud if it is not running, and plan the deployment."""
-    with err.status("Starting the local cloud"):
-        process.ensure(port)
+    with err.status("Starting the local cloud") as status:
+        _, restored = process.ensure(port, progress=status.update)
+    for problem in restored.problems() if restored is not None else ():
+        err.print(problem, soft_wrap=True, markup=False)
     with err.status("Reading what is deployed"):
         return deployer.prepare(deployer.located(deployment), chosen, replace_others=replace_others)
 
 
 def check(plan: Plan) -> Deployment:
-    """Record the applied plan's deployment and wait until both functions answer."""
+    """Record the deployment and wait until both functions answer."""
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(plan)
         deployer.check(plan, deployment)
@@ -55,7 +57,7 @@ def check(plan: Plan) -> Deployment:
 
 
 def enroll_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
-    """Enroll the clip's person from her portrait, unless she is enrolled; no publication."""
+    """Enroll the clip's person from her portrait unless she is enrolled; does not publish."""
     photo = clip.portrait_file(folder)
     _rebuild(asu_id, chosen)
     with err.status(f"Enrolling {clip.NAME}"):
@@ -63,7 +65,7 @@ def enroll_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
 
 
 def _rebuild(asu_id: str, chosen: Model) -> None:
-    """Re-embed a gallery of another model; people without photographs stay in older versions."""
+    """Rebuild a gallery of another model; people without photographs stay in older versions."""
     work = rebuild.plan_local(asu_id, EmbeddingSpace.of(chosen))
     if work is None:
         return
@@ -72,7 +74,7 @@ def _rebuild(asu_id: str, chosen: Model) -> None:
         work.commit()
     if work.dropped:
         err.print(
-            f"Without a photograph, so only in older versions: {', '.join(work.dropped)}",
+            f"Only in older versions, because a photograph is missing: {', '.join(work.dropped)}",
             soft_wrap=True,
             markup=False,
         )

@@ -16,8 +16,7 @@ from facectl.gallery.photographs import PhotographError, digest
 from facectl.gallery.statistics import Floats
 from facectl.gallery.store import Store
 from lambda_src.contract import UNKNOWN
-from lambda_src.gallery.matching import distances
-from lambda_src.gallery.model import Gallery
+from lambda_src.gallery.matching import Gallery, distances
 
 _RANKS = 5
 

@@ -25,8 +25,7 @@ from facectl.models.weights import RELEASES
 from facectl.torch_files import TensorUnpickler, TorchFileError
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, GalleryFormatError
 from lambda_src.gallery.parts import read_part
-from lambda_src.vision.preprocessing import PREPROCESSINGS
-from lambda_src.vision.store import file_digest
+from lambda_src.vision.store import PREPROCESSINGS, file_digest
 
 # Shorter embeddings can't be normalised.
 _MIN_LENGTH = 1e-6

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_src.settings import available_threads
+from lambda_src.vision.boxes import largest
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
-from lambda_src.vision.faces import largest
 from lambda_src.vision.image import ImageError, decode_image
-from lambda_src.vision.preprocessing import FACENET
-from lambda_src.vision.store import Model
+from lambda_src.vision.store import FACENET, Model
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _MAX_BYTES = 64_000_000

@@ -30,8 +30,7 @@ from facectl.gallery.changes import (
     space_row,
 )
 from facectl.gallery.statistics import centroids
-from lambda_src.gallery.matching import DIMENSIONS, Embeddings
-from lambda_src.gallery.model import Gallery
+from lambda_src.gallery.matching import DIMENSIONS, Embeddings, Gallery
 
 _ENROLL = "facectl gallery enroll NAME IMAGE"
 # Whether an entry is valid at version :v.

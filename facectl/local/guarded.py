@@ -1,10 +1,10 @@
-"""MiniStack behind a guard: `python -m facectl.local.guarded` in place of `python -m ministack`.
+"""Runs MiniStack behind a guard: `python -m facectl.local.guarded`.
 
-MiniStack answers whoever reaches its port, under any host name, and lets every
-web page read the answer (`Access-Control-Allow-Origin: *`). A page in this
-computer's browser could so create a function, which is to run any code. The
-guard refuses what only a browser sends: a host name that is not this
-computer's (a rebound DNS name), and a foreign `Origin`.
+MiniStack answers every request to its port, under any host name, and every web page
+may read the answer (`Access-Control-Allow-Origin: *`). A page in this computer's
+browser could thus create a function, which is to run any code. The guard rejects
+what only a browser sends: a host name that is not this computer's (DNS rebinding),
+and the `Origin` of a web page.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# How containers call the computer that they run on.
+# The second is the host's name in containers.
 _NAMES = frozenset({"localhost", "host.docker.internal"})
 
 
 def is_ours(authority: str) -> bool:
-    """Whether the `host[:port]` is an address, which nobody can rebind, or a name of this computer.
+    """Whether `host[:port]` is an IP address or a name of this computer.
 
-    Of addresses all are: beside loopback, containers come by their bridge's.
+    All addresses are accepted: DNS can't rebind them, and containers use their bridge's.
     """
     if authority.startswith("["):
         host = authority[1:].partition("]")[0]
@@ -41,7 +41,7 @@ def is_ours(authority: str) -> bool:
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Why a request with these headers is not let in, None where it is."""
+    """The reason to reject a request with these headers; None to accept it."""
     for name, value in headers:
         text = value.decode("latin-1").strip().lower()
         if name.lower() == b"host" and not is_ours(text):
@@ -52,7 +52,7 @@ def refusal(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def guarded(app: App) -> App:
-    """The ASGI application, for those alone who may come in."""
+    """The ASGI application, which gets only accepted requests."""
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         reason = refusal(scope["headers"]) if scope["type"] in {"http", "websocket"} else None
@@ -70,12 +70,12 @@ def guarded(app: App) -> App:
 
 
 def main() -> None:
-    """Run MiniStack behind the guard, with its state saved."""
+    """Run MiniStack behind the guard, and save its state."""
     from ministack import app as ministack
 
-    from facectl.local.saving import of_ministack
+    from facectl.local.saving import install
 
-    saver = of_ministack(ministack)
+    saver = install(ministack)
     ministack.app = guarded(saver.watching(ministack.app))
     ministack.main()
 

@@ -1,8 +1,8 @@
 """Starts, finds and stops the one MiniStack process of this user.
 
-A process is ours when its environment names our folder for temporary files:
-MiniStack's workers inherit it, so that they are found even after MiniStack
-itself has died, and no other program's process can be taken for one.
+MiniStack's workers are found by `TMPDIR` in their environment, which is this user's
+folder for temporary files. They inherit it, so they are found even after MiniStack
+has crashed, and no other program has it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any
 import httpx
 import psutil
 
-from facectl import paths
+from facectl import paths, records
+from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.errors import CloudError, InputError
 from facectl.local import state
-from facectl.local.restore import Restored
 from facectl.local.saving import INVENTORY_PATH, SAVE_PATH
 from facectl.local.settings import (
     DEFAULT_PORT,
@@ -37,21 +37,24 @@ from facectl.local.settings import (
     log_file,
     temporary_folder,
 )
+from facectl.local.state import Prepared, Restored
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 5.0
-# How long writing the state may take: images in a repository can be large.
+# Images in a repository can be large, so saving the state can take long.
 _SAVE_SECONDS = 120.0
-# The timeout if it no longer responds.
-_SILENT_SECONDS = 10.0
-# Two processes can have one pid, one after the other, but not one start time as well.
+# The time in which a live process must answer, and in which one that does not answer must
+# save its state: on a busy machine a working process needs seconds.
+_SILENT_SECONDS = 30.0
+_HEALTH_SECONDS = 2.0
+# A later process can have the same pid, but not the same start time.
 _SAME_START_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LocalCloud:
-    """The MiniStack that was started: `created` is its start time in seconds since 1970."""
+    """A running MiniStack; `created` is its start time in seconds since 1970."""
 
     pid: int
     port: int
@@ -61,16 +64,34 @@ class LocalCloud:
     def endpoint_url(self) -> str:
         return LocalSettings(port=self.port).endpoint_url
 
-    def healthy(self) -> bool:
-        """Whether it answers as MiniStack does."""
+    def healthy(self, timeout: float = _HEALTH_SECONDS) -> bool:
+        """Whether MiniStack answers at the port, within `timeout` seconds."""
         try:
-            answer = httpx.get(f"{self.endpoint_url}/_ministack/ready", timeout=2, trust_env=False)
+            answer = httpx.get(
+                f"{self.endpoint_url}/_ministack/ready", timeout=timeout, trust_env=False
+            )
             return answer.status_code == 200 and "status" in answer.json()
         except (httpx.HTTPError, ValueError):
             return False
 
+    def responds(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> bool:
+        """Whether its process lives and answers within 30 s; it may be busy, or still starting."""
+        deadline = clock() + _SILENT_SECONDS
+        while find() == self:
+            if self.healthy(max(deadline - clock(), _HEALTH_SECONDS)):
+                return True
+            if clock() >= deadline:
+                return False
+            sleep(_POLL_SECONDS)
+        return False
+
     def ask(self, path: str) -> Any:
-        """The answer of the part of the local cloud that saves its state; raises CloudError."""
+        """The answer to a request to `facectl.local.saving`; raises CloudError."""
         try:
             answer = httpx.post(
                 f"{self.endpoint_url}{path}", timeout=_SAVE_SECONDS, trust_env=False
@@ -85,37 +106,51 @@ class LocalCloud:
 
 
 def find() -> LocalCloud | None:
-    """The local cloud if its process is alive; None otherwise, whatever was written down."""
+    """The local cloud if its process is alive, else None."""
     try:
         cloud = LocalCloud(**json.loads(_state_file().read_text()))
         process = psutil.Process(cloud.pid)
         same = abs(process.create_time() - cloud.created) < _SAME_START_SECONDS
-        # The parent of a process that has ended sees it until it asks for its exit code.
+        # A stopped process is a zombie until its parent reads its exit code.
         alive = process.status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
     return cloud if same and alive else None
 
 
-def ensure(port: int | None = None) -> tuple[LocalCloud, Restored | None]:
-    """The running local cloud, started where none runs, with what it has again of its last run.
+def ensure(
+    port: int | None = None, *, progress: Callable[[str], None] = lambda _: None
+) -> tuple[LocalCloud, Restored | None]:
+    """The running local cloud, and None; or a new one, and what it restored of its last run.
 
-    The second value is None where it ran already. The port is the one of the
-    last run unless another is asked for. Raises InputError where one runs at
-    another port than the one asked for, and whatever `start` raises.
+    A process that is alive has 30 s to answer; only then it is replaced, which the
+    second value reports. `progress` gets a line for each wait. The port is by default
+    that of the last run. Raises InputError if a local cloud runs at another port, and
+    whatever `start` raises.
     """
-    cloud = find()
-    if cloud is None or not cloud.healthy():
-        last = state.read()
-        remembered = DEFAULT_PORT if last is None else last.port
-        cloud, prepared = _start(LocalSettings(port=remembered if port is None else port))
-        return cloud, Restored(prepared, cloud.ask(INVENTORY_PATH))
+    cloud, silent = find(), None
+    while cloud is not None and cloud != silent:
+        progress(f"Waiting for the answer of the local cloud (process {cloud.pid})")
+        if cloud.responds():
+            _require_port(cloud, port)
+            return cloud, None
+        # It may have ended, or another command may have replaced it in the meantime.
+        silent, cloud = cloud, find()
+    replaced = None if cloud is None else cloud.pid
+    last = state.read()
+    if port is None:
+        port = DEFAULT_PORT if last is None else last.port
+    progress("Starting the local cloud")
+    cloud, prepared = start(LocalSettings(port=port))
+    return cloud, Restored(prepared, cloud.ask(INVENTORY_PATH), replaced)
+
+
+def _require_port(cloud: LocalCloud, port: int | None) -> None:
     if port not in (None, cloud.port):
         raise InputError(
             f"The local cloud already runs at {cloud.endpoint_url}, not at port {port}",
             hint=f"facectl local down; facectl local up --port {port}",
         )
-    return cloud, None
 
 
 def start(
@@ -123,23 +158,14 @@ def start(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> LocalCloud:
-    """Start MiniStack with its saved state and wait until it answers.
+) -> tuple[LocalCloud, Prepared]:
+    """Start MiniStack and wait until it answers; returns it with the state that it restored.
 
-    Raises InputError where MiniStack is not installed or the port is taken,
-    CloudError with the end of its log where it dies or stays silent.
+    Raises InputError if MiniStack is not installed or the port is taken, and
+    CloudError with the end of its log if it stops or does not answer in time.
     """
-    return _start(settings, clock=clock, sleep=sleep)[0]
-
-
-def _start(
-    settings: LocalSettings,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> tuple[LocalCloud, state.Prepared]:
     _require_installed()
-    # What a killed predecessor left would keep the port, or be counted as ours later.
+    # Workers of a killed MiniStack would keep the port, and be counted as the new one's.
     stop()
     _require_free(settings.port)
     try:
@@ -148,13 +174,14 @@ def _start(
     except OSError as error:
         raise CloudError(
             f"The local cloud can't write to {folder()}: {error}",
-            hint="facectl local up, once there is room; facectl local down --forget makes some",
+            hint="free disk space, then: facectl local up   "
+            "(facectl local down --forget deletes the local cloud's state)",
         ) from error
     deadline = clock() + _START_SECONDS
     try:
         while not cloud.healthy():
             if find() is None:
-                raise CloudError(f"MiniStack ended while starting.{_log_end()}", hint=_log_hint())
+                raise CloudError(f"MiniStack stopped while starting.{_log_end()}", hint=_log_hint())
             if clock() > deadline:
                 raise CloudError(
                     f"MiniStack did not answer at {cloud.endpoint_url} "
@@ -165,55 +192,89 @@ def _start(
     except BaseException:
         stop(save=False)
         if prepared.saved is not None:
-            # It did not run, so what was saved is still the last state.
+            # It never ran, so the saved state is still the last one.
             state.write(replace(prepared.saved, port=settings.port))
         raise
     return cloud, prepared
 
 
-def down(*, forget: bool = False) -> int:
-    """Save the state, or delete it, and end the local cloud; returns how many processes ended.
+def deployments() -> list[Deployment]:
+    """The recorded deployments to this local cloud, whether it runs or not.
 
-    Raises CloudError where the state can't be saved: the cloud runs on then,
-    unless it does not answer at all.
+    Deployments to another endpoint are left out.
     """
-    if forget:
-        ended = stop(save=False)
-        state.forget()
-        return ended
+    ports = {known.port for known in (find(), state.read()) if known is not None}
+    endpoints = {LocalSettings(port=port).endpoint_url for port in ports or {DEFAULT_PORT}}
+    return [
+        each
+        for each in records.read_all()
+        if isinstance(each, Deployment)
+        and each.target == "local"
+        and (each.endpoint_url is None or each.endpoint_url.rstrip("/") in endpoints)
+    ]
+
+
+def down() -> int:
+    """Save the state and stop the local cloud; returns the number of stopped processes.
+
+    Raises CloudError if the state can't be saved: the cloud then keeps running,
+    unless it does not respond.
+    """
     cloud = find()
-    if cloud is not None and cloud.healthy():
+    if cloud is not None and cloud.responds():
         failed = cloud.ask(SAVE_PATH)["failed"]
         if failed:
-            raise _unsaved("The local cloud still runs, because its state can't be saved", failed)
-    ended = stop()
+            raise _unsaved(
+                "The local cloud keeps running, because its state can't be saved", failed
+            )
+    stopped = stop()
     saved = state.read()
     if cloud is not None and (saved is None or not saved.ended or saved.failed):
         reasons = saved.failed if saved is not None else ()
-        raise _unsaved("The local cloud ended before all of its last state was saved", reasons)
-    return ended
+        raise _unsaved(
+            "The local cloud stopped before its last state was saved completely", reasons
+        )
+    return stopped
+
+
+def forget() -> int:
+    """Stop the local cloud and delete its state; returns the number of stopped processes.
+
+    The records of its deployments are deleted too. What was to be forgotten in their
+    galleries' buckets is gone with the buckets.
+    """
+    # Slow to import, and no other function needs it.
+    from facectl.gallery import forgetting
+
+    gone = deployments()
+    stopped = stop(save=False)
+    state.delete()
+    for each in gone:
+        forgetting.bucket_gone(each.asu_id, each.names.bucket(LOCAL_ACCOUNT, each.region))
+        records.forget(each.key)
+    return stopped
 
 
 def stop(*, save: bool = True) -> int:
-    """End MiniStack and its workers and remove what they left; returns how many processes ended.
+    """Stop MiniStack and its workers, and delete their files; returns the number of processes.
 
-    MiniStack ends first and has time to save its state, unless nothing is to be saved.
+    With `save`, MiniStack stops first and has time to save its state.
     """
     cloud = find()
     processes = _processes()
     if save and cloud is not None:
-        _end_saving(cloud)
-    _end(processes)
-    # A worker that was being started while its parent died is seen only now.
+        _stop_saving(cloud)
+    _kill(processes)
+    # A worker that was being started while MiniStack stopped is found only now.
     late = _processes()
-    _end(late)
+    _kill(late)
     shutil.rmtree(temporary_folder(), ignore_errors=True)
     _state_file().unlink(missing_ok=True)
     return len(processes) + len(late)
 
 
-def _end_saving(cloud: LocalCloud) -> None:
-    """Ask MiniStack to end, and wait until it has, or has saved its last state at least."""
+def _stop_saving(cloud: LocalCloud) -> None:
+    """Ask MiniStack to stop, and wait until it has, or has at least saved its last state."""
     deadline = time.monotonic() + (_SAVE_SECONDS if cloud.healthy() else _SILENT_SECONDS)
     try:
         process = psutil.Process(cloud.pid)
@@ -232,8 +293,8 @@ def _unsaved(what: str, reasons: Sequence[str]) -> CloudError:
     more = f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""
     return CloudError(
         f"{what}: {reasons[0]}{more}" if reasons else what,
-        hint="facectl local down, once there is room; "
-        "facectl local down --forget deletes the unsaved state"
+        hint="free disk space, then: facectl local down   "
+        "(facectl local down --forget deletes the unsaved state)"
         if find() is not None
         else "facectl local up",
     )
@@ -251,7 +312,7 @@ def _state_file() -> Path:
 
 def _spawn(settings: LocalSettings) -> LocalCloud:
     temporary_folder().mkdir(parents=True, exist_ok=True)
-    # The log, and the functions' code and data, are nobody else's.
+    # No other user may read the log and the functions' code and data.
     folder().chmod(0o700)
     log_file().touch(mode=0o600)
     with log_file().open("wb") as log:
@@ -302,12 +363,12 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
         alive = process.status() != psutil.STATUS_ZOMBIE
         return alive and process.environ().get("TMPDIR") == mark
     except (psutil.Error, OSError):
-        # Another user's process, or one that has just ended.
+        # Another user's process, or one that has just stopped.
         return False
 
 
-def _end(processes: list[psutil.Process]) -> None:
-    # psutil compares start times before it signals, so a reused pid is left alone.
+def _kill(processes: list[psutil.Process]) -> None:
+    # psutil compares start times before it sends a signal, so a reused pid is safe.
     for process in processes:
         _quietly(process.terminate)
     _, alive = psutil.wait_procs(processes, timeout=_STOP_SECONDS)

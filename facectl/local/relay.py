@@ -1,7 +1,7 @@
 """Forwards connections of containers to the local cloud, which listens on loopback only.
 
-A relay listens on Docker's bridge, which only containers of this computer and
-the computer itself can reach, and forwards every connection to loopback.
+The relay listens on Docker's bridge, which only this computer and its containers can
+reach.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ensure(
 ) -> None:
     """Start the relay from `address` to loopback unless something answers there; raises CloudError.
 
-    `facectl local down` ends it with the rest.
+    `facectl local down` stops it too.
     """
     if _answers(address, port):
         return
@@ -55,7 +55,7 @@ def ensure(
 
 
 async def relay(address: str, port: int) -> None:
-    """Serve until the process ends."""
+    """Forward connections until the process is stopped."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

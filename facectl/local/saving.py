@@ -1,7 +1,7 @@
-"""Saves MiniStack's state: soon after a resource was changed, when asked, and at its end.
+"""Saves MiniStack's state: soon after a resource was changed, on request, and when it stops.
 
-Runs inside MiniStack's process. MiniStack saves at its end alone, and where it
-can't it only logs that; here every failure is counted and `saved.json` written.
+Runs inside MiniStack's process. MiniStack alone saves only when it stops, and only logs a
+failure; this module counts every failure and writes `saved.json`.
 """
 
 from __future__ import annotations
@@ -14,33 +14,47 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from facectl.local import inventory, state
+from facectl.local import state
 from facectl.local.guarded import App, Receive, Scope, Send
+from facectl.local.state import Inventory
 
 SAVE_PATH = "/_facectl/save"
 INVENTORY_PATH = "/_facectl/inventory"
 
-# A deploy is many changes: they are saved once it pauses for this long, in seconds.
+# A deploy makes many changes: they are saved after this many seconds without a change.
 _SETTLE_SECONDS = 2.0
-# A service whose state another thread changes while it is copied is tried again.
+# How often a state is copied again if another thread changes it meanwhile.
 _ATTEMPTS = 5
-# Operations that change no resource, or messages and log lines alone.
+# Operations that change no resource, or only messages and log lines.
 _UNCHANGING = re.compile(
     r"Get|List|Describe|BatchGet|BatchCheck|Filter|Receive|Send|DeleteMessage"
     r"|ChangeMessage|PutLogEvents|StartLiveTail|StartQuery|CancelMessage"
 )
 _MANAGEMENT = re.compile(r"/20\d\d-\d\d-\d\d/(?!.*/(?:invocations|invoke-async)/?$)")
 _BUCKET = re.compile(r"/[a-z0-9][a-z0-9.-]{2,62}/?")
+# The resources of the inventory: MiniStack's service and store, and the kind.
+_KINDS = {
+    ("s3", "buckets_meta"): "bucket",
+    ("sqs", "queues"): "queue",
+    ("cloudwatch_logs", "log_groups"): "log group",
+    ("iam", "roles"): "role",
+    ("ecr", "repositories"): "repository",
+    ("lambda", "functions"): "function",
+    ("lambda", "function_urls"): "function URL",
+    ("lambda", "esms"): "trigger",
+}
 
+# Reads the state of each service.
 States = Mapping[str, Callable[[], Any]]
 
 
 class _Errors(logging.Handler):
-    """Collects what MiniStack's persistence reports as failed."""
+    """Collects the failures that MiniStack's persistence logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -51,7 +65,7 @@ class _Errors(logging.Handler):
 
 
 class Saver:
-    """Saves the states that `states` gives, by MiniStack's `save_all`."""
+    """Saves the services' states with MiniStack's `save_all`."""
 
     def __init__(
         self,
@@ -69,16 +83,16 @@ class Saver:
         self._port = port
         self._objects = objects
         self._clock = clock
-        self._restored: inventory.Inventory = {}
+        self._restored: Inventory = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def inventory(self) -> inventory.Inventory:
-        """What is there; of a queue's messages also those that were answered since the start."""
-        now = inventory.take(self._states(), self._count)
+    def inventory(self) -> Inventory:
+        """The resources; a queue's messages include those received since the start."""
+        now = take_inventory(self._states(), self._count)
         return {label: max(held, self._restored.get(label, 0)) for label, held in now.items()}
 
     def loading(self, load: Callable[[str], Any]) -> Callable[[str], Any]:
-        """MiniStack's `load_state` for a start that a damaged file can't prevent."""
+        """MiniStack's `load_state`, with None for a file that is no state."""
 
         def load_state(service: str) -> Any:
             try:
@@ -88,19 +102,19 @@ class Saver:
                 logging.getLogger("persistence").exception("%s.json is no state", service)
                 return None
             if isinstance(data, dict):
-                self._restored.update(inventory.take({service: lambda: data}))
-                _release(data.get("queues"), self._clock())
+                self._restored.update(take_inventory({service: lambda: data}))
+                _make_visible(data.get("queues"), self._clock())
             return data
 
         return load_state
 
     def save(self, *, ended: bool = False) -> tuple[str, ...]:
-        """Save everything; returns what could not be saved."""
+        """Save everything; returns the failures."""
         states = self._states()
         failed = [line for name in states for line in self._save_one(name, states[name])]
         if self._objects is not None:
             failed += self._objects.flush()
-        held = inventory.take(states, self._count)
+        held = take_inventory(states, self._count)
         try:
             for file in self._folder.glob("*.json"):
                 _flush(file)
@@ -127,20 +141,20 @@ class Saver:
         return errors.lines
 
     def at_end(self, states: object = None) -> None:
-        """What MiniStack calls when it ends."""
+        """Save the last state; MiniStack calls this when it stops."""
         del states
         if self._timer is not None:
             self._timer.cancel()
         self.save(ended=True)
 
     def changed(self) -> None:
-        """A resource was changed: save soon."""
+        """Save after a pause, because a resource was changed."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self.save)
 
     def watching(self, app: App) -> App:
-        """The ASGI application, of which every change of a resource is saved."""
+        """The ASGI application; saves after every request that changes a resource."""
 
         async def watch(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"] == SAVE_PATH:
@@ -185,8 +199,8 @@ async def _answer(send: Send, body: object) -> None:
     await send({"type": "http.response.body", "body": data})
 
 
-def of_ministack(ministack: Any) -> Saver:
-    """The saver of MiniStack's module `app`, in whose place it saves and restores from now on."""
+def install(ministack: Any) -> Saver:
+    """A saver that replaces the functions with which MiniStack's module `app` saves and loads."""
     from ministack.core import persistence, responses
 
     saver = Saver(
@@ -204,9 +218,9 @@ def of_ministack(ministack: Any) -> Saver:
 
 
 class S3Objects:
-    """The objects in MiniStack's S3, which writes each as it comes, and keeps what it can't write.
+    """The objects of MiniStack's S3, which writes each at once, and keeps it in memory on failure.
 
-    `s3` is MiniStack's module.
+    `s3` returns MiniStack's module, None while it is not loaded.
     """
 
     def __init__(self, s3: Callable[[], Any], as_account: Callable[[str], None]) -> None:
@@ -217,10 +231,10 @@ class S3Objects:
         return sum(1 for _, name, _, _ in self._all() if name == bucket)
 
     def flush(self) -> list[str]:
-        """Write what is in memory alone; returns what could not be written."""
+        """Write the objects that are only in memory; returns the failures."""
         kept = [place for place in self._all() if place[-1].get("body") is not None]
         for place in kept:
-            # The account is a variable of the context, in which the caller goes on.
+            # The account is a context variable, which must not change for the caller.
             contextvars.copy_context().run(self._write, *place)
         return [
             f"failed to save object {name} of bucket {bucket}"
@@ -241,9 +255,55 @@ class S3Objects:
         ]
 
 
-def _release(queues: Any, now: float) -> None:
-    """Make messages visible that were in flight: whoever had received them has ended as well."""
+def _make_visible(queues: Any, now: float) -> None:
+    """Make messages in flight visible: their receivers stopped with the cloud."""
     for queue in getattr(queues, "_data", {}).values():
         for message in queue.get("messages", ()):
             if message.get("receive_count") and message.get("visible_at", now) > now:
                 message["visible_at"] = now
+
+
+def take_inventory(states: States, objects: Callable[[str], int] = lambda _: 0) -> Inventory:
+    """The resources in the services' states; `objects` counts the objects of a bucket.
+
+    A service whose state can't be read now counts as empty.
+    """
+    found: Inventory = {}
+    for (service, store), kind in _KINDS.items():
+        resources = _read(states.get(service))
+        for region, name, record in _records(resources.get(store)):
+            label = f"{kind} {_name(kind, name, record)}"
+            held = 0
+            if kind == "queue":
+                held = len(record.get("messages", ()))
+            elif kind == "bucket":
+                held = objects(name)
+            # Several regions may have a resource of one name.
+            found[f"{label} ({region})" if label in found else label] = held
+    return found
+
+
+def _read(read: Callable[[], Any] | None) -> Mapping[str, Any]:
+    if read is None:
+        return {}
+    for _ in range(_ATTEMPTS):
+        # The disk may be full, or another thread may change the state while it is copied.
+        with suppress(OSError, RuntimeError):
+            return read() or {}
+    return {}
+
+
+def _records(store: Any) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Region, name and record of every entry of all accounts."""
+    for place, record in dict(getattr(store, "_data", {})).items():
+        region = str(place[1]) if len(place) > 2 else ""
+        yield region, str(place[-1]), record if isinstance(record, Mapping) else {}
+
+
+def _name(kind: str, name: str, record: Mapping[str, Any]) -> str:
+    if kind == "queue":
+        return name.rpartition("/")[2]
+    if kind == "trigger":
+        source = str(record.get("EventSourceArn", name)).rpartition(":")[2]
+        return f"{source} → {str(record.get('FunctionArn', '')).partition(':function:')[2]}"
+    return name

@@ -1,4 +1,4 @@
-"""What the local cloud is started with, and where it keeps its things."""
+"""The settings of the local cloud, and its files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from facectl import paths
 DEFAULT_PORT = 4566
 LOOPBACK = "127.0.0.1"
 
-# The functions' workers inherit MiniStack's environment: only what a program needs
-# to run at all goes in, so that neither the user's AWS settings nor the names of
-# MiniStack's own options can reach it by chance.
+# The variables that MiniStack gets from this process, and the functions' workers from
+# MiniStack: only what any program needs, so that neither the user's AWS settings nor
+# variables that are options of MiniStack reach it.
 _INHERITED = frozenset(
     {
         "DOCKER_HOST",
@@ -40,10 +40,10 @@ _INHERITED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """How the local cloud is started.
+    """The settings of the local cloud.
 
-    `evaluate_iam`: policies and roles are enforced, as on AWS; otherwise any
-    credentials may do anything.
+    `evaluate_iam`: policies and roles are enforced, as on AWS; otherwise every call
+    is allowed.
     """
 
     port: int = DEFAULT_PORT
@@ -56,23 +56,19 @@ class LocalSettings:
     def environment(
         self, inherited: Mapping[str, str], temporary: Path, state: Path
     ) -> dict[str, str]:
-        """MiniStack's environment.
-
-        `temporary` becomes the place of all its temporary files, `state` of
-        what it saves and restores.
-        """
+        """MiniStack's environment, with the folders of its temporary files and its saved state."""
         return {
             **{name: value for name, value in inherited.items() if name in _INHERITED},
             "TMPDIR": str(temporary),
             "GATEWAY_PORT": str(self.port),
             # The default is every interface of the machine.
             "BIND_HOST": LOOPBACK,
-            # Queue URLs carry this name; 'localhost' may mean ::1, where nothing listens.
+            # In queue URLs; 'localhost' may resolve to ::1, where nothing listens.
             "MINISTACK_HOST": LOOPBACK,
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
-            # A worker that idles between two videos keeps its loaded model.
+            # A worker keeps its loaded model between two videos.
             "LAMBDA_WARM_TTL_SECONDS": "900",
             "PERSIST_STATE": "1",
             "STATE_DIR": str(state / "services"),
@@ -83,30 +79,30 @@ class LocalSettings:
 
 
 def folder() -> Path:
-    """Where the process, its log and its temporary files are kept."""
+    """The folder of the process's log, state and temporary files."""
     return paths.state_dir() / "local"
 
 
 def log_file() -> Path:
-    """MiniStack's output since it was started last."""
+    """MiniStack's output since its last start."""
     return folder() / "ministack.log"
 
 
 def temporary_folder() -> Path:
-    """The temporary files of MiniStack and of its workers; also what marks a process as ours."""
+    """The temporary files of MiniStack and its workers, which are found by this path."""
     return folder() / "tmp"
 
 
 def state_folder() -> Path:
-    """What is restored when the local cloud is started again."""
+    """The state that a start restores."""
     return folder() / "state"
 
 
 def services_folder() -> Path:
-    """The state of MiniStack's services, one file each."""
+    """The state of MiniStack's services, one file per service."""
     return state_folder() / "services"
 
 
 def environment(settings: LocalSettings) -> dict[str, str]:
-    """The environment that MiniStack is started with from this process."""
+    """MiniStack's environment when this process starts it."""
     return settings.environment(os.environ, temporary_folder(), state_folder())

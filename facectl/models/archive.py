@@ -1,7 +1,7 @@
-"""Weights files, read without executing code in them: state dicts and TorchScript archives.
+"""Reads weights files without executing code in them: state dicts and TorchScript archives.
 
-torch's own restricted reader reads a state dict. The `data.pkl` of a TorchScript
-archive names classes of the traced code: here they become attribute holders.
+torch's restricted unpickler reads a state dict. The `data.pkl` of a TorchScript archive
+names classes of the traced code, which are replaced by a class that only holds attributes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read_state(file: Path) -> dict[str, Any]:
         raise
     except ForbiddenNameError as error:
         raise ModelError(
-            f"{file} can't be read as weights: they have no business with {error.name}, "
-            "and nothing of it was executed",
+            f"{file} can't be read as weights: it refers to {error.name}, which weights never "
+            "need; nothing in the file was executed",
             hint=_HINT,
         ) from error
     except Exception as error:
@@ -40,7 +40,7 @@ def read_state(file: Path) -> dict[str, Any]:
             f"{file} can't be read as weights: {_first_line(error)}", hint=_HINT
         ) from error
     if not state:
-        raise ModelError(f"{file} holds no tensors", hint=_HINT)
+        raise ModelError(f"{file} contains no tensors", hint=_HINT)
     return state
 
 
@@ -49,12 +49,12 @@ def _state_dict(file: Path) -> dict[str, Any]:
 
     state = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
-        raise ModelError(f"{file} holds a {type(state).__name__}, not a state dict", hint=_HINT)
+        raise ModelError(f"{file} contains a {type(state).__name__}, not a state dict", hint=_HINT)
     return {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
 
 
 def _torchscript_root(file: Path) -> str | None:
-    """The folder inside the archive that holds everything; None where it is no TorchScript."""
+    """The top folder in a TorchScript archive; None for another file."""
     if not zipfile.is_zipfile(file):
         return None
     with zipfile.ZipFile(file) as archive:
@@ -74,19 +74,19 @@ def _traced(file: Path, root: str) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    """An exception in one line; torch adds advice to disable the safe mode."""
+    """An exception in one line, without torch's advice to disable the restricted mode."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class _Holder:
-    """Stands for any class of traced code: attributes, no behaviour."""
+    """Replaces any class of traced code: it has attributes, but no methods."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
 
 class _TraceUnpickler(TensorUnpickler):
-    """Reads attribute holders in place of the classes of traced code."""
+    """Reads a `_Holder` for each object of a class of traced code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):

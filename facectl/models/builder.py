@@ -1,25 +1,28 @@
-"""From weights to an installed model."""
+"""Builds models: reads weights, exports the networks, compares and installs them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facectl.console import err
 from facectl.errors import InputError, ModelError
 from facectl.models import store
 from facectl.models.weights import RELEASES, fetch, state_digest
-from lambda_src.vision.preprocessing import FACENET, PREPROCESSINGS
-from lambda_src.vision.store import Model, file_digest
+from lambda_src.vision.store import FACENET, PREPROCESSINGS, Model, file_digest
 
 SYNTHETIC = "synthetic"
+
+# Gets the name of a slow step and returns the context in which it runs, e.g. a spinner.
+Step = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Weights to build from: their name, their sha256, and the tensors."""
+    """Weights with their name and sha256."""
 
     name: str
     digest: str
@@ -27,35 +30,39 @@ class _Source:
     synthetic: bool = False
 
 
-def build(weights: str | Path = "vggface2", preprocessing: str = FACENET) -> Model:
+def build(
+    weights: str | Path = "vggface2", preprocessing: str = FACENET, *, step: Step = nullcontext
+) -> Model:
     """Build a model, compare it with facenet-pytorch, install it and make it the current one.
 
-    `weights` is vggface2, casia-webface, synthetic, or a file with a state dict
-    or a trace. Raises ModelError, and InputError for a preprocessing that is
-    not known; what was installed before stays where anything fails.
+    `weights`: vggface2, casia-webface, synthetic, or a file with a state dict or a
+    trace. Raises ModelError, and InputError for an unknown preprocessing; on failure
+    the installed models do not change.
     """
     if preprocessing not in PREPROCESSINGS:
         raise InputError(
-            f"No preprocessing is called {preprocessing!r}",
+            f"Unknown preprocessing {preprocessing!r}: {' or '.join(PREPROCESSINGS)}",
             hint="facectl models build --preprocessing facenet",
         )
-    source = _source(weights, preprocessing)
-    with err.status("Exporting the networks and comparing them with facenet-pytorch"):
+    source = _source(weights, preprocessing, step)
+    with step("Exporting the networks and comparing them with facenet-pytorch"):
         return _install(source, preprocessing)
 
 
-def ensure(weights: str | Path = "vggface2", preprocessing: str = FACENET) -> Model:
-    """The installed model of these weights, built first where there is none."""
+def ensure(
+    weights: str | Path = "vggface2", preprocessing: str = FACENET, *, step: Step = nullcontext
+) -> Model:
+    """The installed model of these weights; built first if it is not installed."""
     name = _name(str(weights), preprocessing)
     if str(weights) in (*RELEASES, SYNTHETIC):
         for model in store.installed():
             if model.path.name == name:
                 return model
-    return build(weights, preprocessing)
+    return build(weights, preprocessing, step=step)
 
 
-def _source(weights: str | Path, preprocessing: str) -> _Source:
-    # Torch takes a second to import, so first what may fail without it.
+def _source(weights: str | Path, preprocessing: str, step: Step) -> _Source:
+    # Torch takes a second to import, so the checks that do not need it come first.
     name = str(weights)
     if name in RELEASES:
         file = fetch(RELEASES[name])
@@ -64,15 +71,15 @@ def _source(weights: str | Path, preprocessing: str) -> _Source:
         if not file.is_file():
             known = ", ".join((*RELEASES, SYNTHETIC))
             raise ModelError(
-                f"No weights are called {name!r}, and no file is there: {known} or a file",
+                f"No weights are called {name!r}, and no such file exists: {known} or a file",
                 hint="facectl models build --weights synthetic",
             )
     from facectl.models import archive, reference, synthetic
 
-    with err.status("Loading torch and facenet-pytorch"):
+    with step("Loading torch and facenet-pytorch"):
         reference.facenet()
     if name == SYNTHETIC:
-        with err.status("Making synthetic weights"):
+        with step("Making synthetic weights"):
             state = synthetic.state(preprocessing)
         tensors = {key: tensor.numpy().tobytes() for key, tensor in state.items()}
         return _Source(name, state_digest(tensors), state, synthetic=True)
@@ -106,5 +113,5 @@ def _install(source: _Source, preprocessing: str) -> Model:
 
 
 def _name(weights: str, preprocessing: str) -> str:
-    """The folder's name of a model."""
+    """The name of a model's folder."""
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', weights)}-{preprocessing}"

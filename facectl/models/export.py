@@ -1,4 +1,4 @@
-"""Exports facenet-pytorch's networks to ONNX files and compares the files with the originals."""
+"""Exports facenet-pytorch's networks to ONNX files, and compares these with the originals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import ModelError
-from facectl.models import networks, portrait
+from facectl.models import inception_resnet, mtcnn, portrait
 from facectl.models.graph import Weights
-from facectl.models.synthetic import fed
-from lambda_src.vision.preprocessing import crop_size
+from facectl.models.synthetic import to_input
 from lambda_src.vision.pyramid import AreaImage
 from lambda_src.vision.sessions import Network
-from lambda_src.vision.store import EMBEDDER, EMBEDDER_WEIGHTS, ONET, PNET, RNET
+from lambda_src.vision.store import EMBEDDER, EMBEDDER_WEIGHTS, ONET, PNET, RNET, crop_size
 
-# Scores, offsets and landmarks are shares of 1: a thousandth is far below a pixel.
+# Scores, offsets and landmarks are relative to 1: a thousandth is far below a pixel.
 _MAX_DIFFERENCE = 1e-3
 _MIN_COSINE = 0.9999
 _SEED = 11
@@ -32,11 +31,11 @@ def write_networks(
     def weights(network: Any) -> Weights:
         return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
-    onnx.save(networks.pnet(weights(cascade["pnet"])), folder / PNET)
-    onnx.save(networks.rnet(weights(cascade["rnet"])), folder / RNET)
-    onnx.save(networks.onet(weights(cascade["onet"])), folder / ONET)
+    onnx.save(mtcnn.pnet(weights(cascade["pnet"])), folder / PNET)
+    onnx.save(mtcnn.rnet(weights(cascade["rnet"])), folder / RNET)
+    onnx.save(mtcnn.onet(weights(cascade["onet"])), folder / ONET)
     onnx.save(
-        networks.embedder(weights(embedder), preprocessing),
+        inception_resnet.embedder(weights(embedder), preprocessing),
         folder / EMBEDDER,
         save_as_external_data=True,
         location=EMBEDDER_WEIGHTS,
@@ -46,10 +45,10 @@ def write_networks(
 def compare(
     folder: Path, cascade: dict[str, Any], embedder: Any, preprocessing: str
 ) -> dict[str, float]:
-    """Run files and originals on random and real pixels; raises ModelError if they differ.
+    """Compare the outputs for random and real pixels; raises ModelError if they differ.
 
-    Returns the largest difference of each of the cascade's networks, and the
-    smallest cosine between embeddings.
+    Returns the largest difference of each network of the cascade, and the smallest
+    cosine between embeddings.
     """
     found = {}
     area = AreaImage(portrait.portrait())
@@ -60,7 +59,7 @@ def compare(
         if not found[name] <= _MAX_DIFFERENCE:
             raise ModelError(
                 f"{file} differs from facenet-pytorch's by {found[name]:.2g} "
-                f"(at most {_MAX_DIFFERENCE} is allowed) and was not installed"
+                f"(maximum {_MAX_DIFFERENCE}) and was not installed"
             )
     found["embedder"] = _smallest_cosine(
         embedder, Network(folder / EMBEDDER, threads=1), preprocessing
@@ -68,7 +67,7 @@ def compare(
     if not found["embedder"] >= _MIN_COSINE:
         raise ModelError(
             f"{EMBEDDER} differs from facenet-pytorch's: cosine {found['embedder']:.6f} "
-            f"(at least {_MIN_COSINE} is needed), and was not installed"
+            f"(minimum {_MIN_COSINE}), and was not installed"
         )
     return found
 
@@ -78,7 +77,7 @@ def _random(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def _windows(area: AreaImage, size: int) -> NDArray[np.float32]:
-    """The portrait's face and two windows beside it."""
+    """The portrait's face and two other windows."""
     face = np.array(portrait.FACE)
     boxes = np.stack([face, face + 60, face * 0.5]).astype(np.int64)
     return area.windows(boxes, size)
@@ -90,7 +89,7 @@ def _largest_difference(original: Any, built: Network, pixels: NDArray[np.float3
     with torch.inference_mode():
         expected = [output.numpy() for output in original((torch.from_numpy(pixels) - 127.5) / 128)]
     found = built(pixels)
-    # The original ends with two probabilities, no face and face; the built one with a logit.
+    # The original's last output is two probabilities, no face and face; here it is a logit.
     probability = 1 / (1 + np.exp(-found[:, -1:].astype(np.float64)))
     difference = np.concatenate([found[:, :-1], probability], axis=1) - np.concatenate(
         [*expected[:-1], expected[-1][:, 1:2]], axis=1
@@ -109,5 +108,5 @@ def _smallest_cosine(original: Any, built: Network, preprocessing: str) -> float
         ]
     )
     with torch.inference_mode():
-        expected = original(fed(crops, preprocessing)).numpy()
+        expected = original(to_input(crops, preprocessing)).numpy()
     return float((built(crops) * expected).sum(axis=1).min())

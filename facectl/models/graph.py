@@ -1,4 +1,4 @@
-"""Building ONNX graphs node by node, so that every node is one that the runtime does fast."""
+"""Builds ONNX graphs node by node, from operations that ONNX Runtime executes fast."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-# Old enough for every runtime that pyproject.toml allows.
+# Supported by every ONNX Runtime that pyproject.toml allows.
 _OPSET = 17
 _IR_VERSION = 8
+
+# The input of every network.
+PIXELS = "pixels"
+# Scale and shift of facenet-pytorch's standardisation: (x - 127.5) / 128.
+STANDARDISED = (1 / 128, -127.5 / 128)
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -54,7 +59,7 @@ class Graph:
         )
 
     def depthwise(self, x: str, factor: NDArray[Any]) -> str:
-        """Every channel times its factor, as a convolution, which stays in the blocked layout."""
+        """Every channel times its factor, as a convolution, which keeps the blocked layout."""
         count = len(factor)
         return self.add(
             "Conv",
@@ -112,6 +117,9 @@ class Graph:
 def folded(
     weight: NDArray[Any], bias: NDArray[Any], scale: float, shift: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The convolution of `scale * x + shift` as one of x; right only without padding."""
+    """Weight and bias with which a convolution of x equals that of `scale * x + shift`.
+
+    Correct only without padding.
+    """
     exact = weight.astype(np.float64)
     return exact * scale, bias + shift * exact.sum(axis=(1, 2, 3))

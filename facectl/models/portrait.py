@@ -1,6 +1,6 @@
-"""Pictures of one public-domain portrait: what networks are checked and calibrated with.
+"""Pictures from one public-domain portrait, with which networks are compared and calibrated.
 
-The portrait is scikit-image's `astronaut()`, whose wheel carries it.
+The portrait is `astronaut()` of scikit-image, whose wheel contains it.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from lambda_src.vision.preprocessing import crop_size
+from lambda_src.vision.store import crop_size
 
-# x0 y0 x1 y1 in pixels of the portrait: where facenet-pytorch finds the face.
+# The face's box as facenet-pytorch detects it: x0 y0 x1 y1 in pixels of the portrait.
 FACE = (181.0, 62.0, 268.0, 172.0)
 
 
 @cache
 def portrait() -> NDArray[np.uint8]:
-    """The portrait, (512, 512, 3) uint8 RGB."""
-    # Slow to import, and only the models extra has it.
+    """The portrait, (512, 512, 3) uint8 RGB; raises ImportError without scikit-image."""
+    # Slow to import, and only in the models extra.
     data: Any = importlib.import_module("skimage.data")
-
     picture: NDArray[np.uint8] = data.astronaut()
     return picture
 
 
 def variants(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:
-    """`count` crops (N, S, S, 3) of the face: shifted, turned, scaled, lit differently."""
+    """`count` crops (N, S, S, 3) of the face, shifted, rotated, scaled and lit at random."""
     random = np.random.default_rng(seed)
     x0, y0, x1, y1 = FACE
     centre, side = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), (y1 - y0)
@@ -48,7 +47,7 @@ def variants(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:
 
 
 def patches(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:
-    """`count` crops (N, S, S, 3) from anywhere in the portrait: as unlike as it has."""
+    """`count` crops (N, S, S, 3) from random places of the portrait."""
     random = np.random.default_rng(seed)
     return np.stack(
         [

@@ -1,4 +1,4 @@
-"""The models installed on this computer, and which of them commands use when none is named."""
+"""The folder of installed models, and the one that commands use by default."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BUILD = "facectl models build"
 
 
 def folder() -> Path:
-    """Where models are installed, one folder each."""
+    """The folder of installed models, one folder per model."""
     return paths.data_dir() / "models"
 
 
@@ -35,16 +35,16 @@ def installed() -> list[Model]:
 
 
 def damaged() -> dict[str, str]:
-    """The installed folders that can't be read, and why."""
+    """The names of unreadable model folders, with the errors."""
     opened = {path.name: _opened(path) for path in _folders()}
     return {name: str(found) for name, found in opened.items() if not isinstance(found, Model)}
 
 
 def find(name: str | None = None) -> Model:
-    """The model of that name or embedding space, or the one built last, its digests verified.
+    """The model with this name or embedding space, verified; the one built last by default.
 
-    Reads the whole model, about 0.1 s. Raises ModelError for one that is
-    missing or damaged.
+    Reads the whole model, which takes about 0.1 s. Raises ModelError if it is missing
+    or damaged.
     """
     if name is None:
         name = _current()
@@ -58,7 +58,7 @@ def find(name: str | None = None) -> Model:
     if name in unreadable:
         raise ModelError(unreadable[name], hint=_BUILD)
     if unreadable:
-        # A damaged folder does not tell its space: it may be the one that is looked for.
+        # The embedding space of a damaged folder is unknown: it may be the wanted one.
         raise ModelError(
             f"No readable model is called {name!r}: " + "; ".join(unreadable.values()), hint=_BUILD
         )
@@ -66,7 +66,7 @@ def find(name: str | None = None) -> Model:
 
 
 def verify(model: Model) -> None:
-    """Read every file of a model and compare its sha256; raises ModelError."""
+    """Compare every file of a model with its sha256; raises ModelError."""
     try:
         model.verify()
     except (ModelStoreError, OSError) as error:
@@ -75,15 +75,15 @@ def verify(model: Model) -> None:
 
 @contextmanager
 def installation(name: str) -> Iterator[Path]:
-    """A new folder to put a model into; it replaces the one of that name when the block ends well.
+    """A new folder for a model; replaces the model with this name if the block succeeds.
 
-    The replaced folder stays in place until the new one is complete.
+    The old folder stays in place until the new one is complete.
     """
     try:
         folder().mkdir(parents=True, exist_ok=True)
         temporary = Path(mkdtemp(dir=folder(), prefix=f".{name}."))
     except OSError as error:
-        raise ModelError(f"No model can be installed in {folder()}: {error}") from error
+        raise ModelError(f"Models can't be installed in {folder()}: {error}") from error
     try:
         yield temporary
         _replace(temporary, folder() / name)
@@ -96,7 +96,7 @@ def installation(name: str) -> Iterator[Path]:
 
 
 def write_manifest(path: Path, facts: dict[str, Any]) -> None:
-    """Describe a folder of network files, with sizes and digests as they are on the disk."""
+    """Write the manifest of a folder of network files, with their sizes and digests."""
     files = {
         name: {"bytes": (path / name).stat().st_size, "sha256": file_digest(path / name)}
         for name in NETWORKS
@@ -107,7 +107,7 @@ def write_manifest(path: Path, facts: dict[str, Any]) -> None:
 
 def _replace(new: Path, target: Path) -> None:
     new.chmod(0o755)
-    # In an image another user reads them.
+    # In a container image another user reads them.
     for file in new.iterdir():
         file.chmod(0o644)
     old = target.with_name(f".{target.name}.old")

@@ -1,9 +1,8 @@
-"""Weights that were never trained, for places where the real ones can't be had.
+"""Untrained weights, for computers that can't download the trained ones.
 
-Seeded initialisation alone makes embeddings that hardly differ from one another.
-With the batch-norm statistics of a pass over face crops they keep enough of
-the picture apart for the whole pipeline to be run and tested; they know nothing
-of people.
+With a seeded initialisation alone, embeddings hardly differ. With batch-norm statistics
+from face crops they differ enough to run and test the whole pipeline, but they do not
+tell people apart.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from facectl.errors import ModelError
 from facectl.models import portrait
 from facectl.models.reference import facenet
-from lambda_src.vision.preprocessing import CSE546
+from lambda_src.vision.store import CSE546
 
-NAME = "synthetic"
 _SEED = 20180402
 _FACES, _PATCHES = 24, 40
 _NOISE = 0.2
@@ -27,7 +25,7 @@ _NOISE = 0.2
 def state(preprocessing: str) -> dict[str, Any]:
     """A state dict of InceptionResnetV1, the same on every call.
 
-    Raises ModelError where the embeddings collapse or do not tell pictures apart.
+    Raises ModelError if the embeddings of different pictures are too similar.
     """
     import torch
 
@@ -39,15 +37,15 @@ def state(preprocessing: str) -> dict[str, Any]:
             portrait.patches(preprocessing, _PATCHES, _SEED + 1),
         ]
     )
-    _calibrate(network, fed(calibration, preprocessing))
+    _calibrate(network, to_input(calibration, preprocessing))
     with torch.inference_mode():
         _check(network, preprocessing)
     found: dict[str, Any] = network.state_dict()
     return found
 
 
-def fed(crops: NDArray[np.uint8], preprocessing: str) -> Any:
-    """Crops (N, S, S, 3) uint8 as the tensor (N, 3, S, S) that facenet-pytorch is given."""
+def to_input(crops: NDArray[np.uint8], preprocessing: str) -> Any:
+    """Crops (N, S, S, 3) uint8 as facenet-pytorch's input tensor (N, 3, S, S)."""
     import torch
 
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
@@ -55,7 +53,7 @@ def fed(crops: NDArray[np.uint8], preprocessing: str) -> Any:
 
 
 def _initialise(network: Any, random: np.random.Generator) -> None:
-    """He's normal initialisation, from numpy's generator as torch's may change between versions."""
+    """He's normal initialisation, with numpy's generator: torch's may differ between versions."""
     import torch
 
     for name, parameter in sorted(network.named_parameters()):
@@ -68,11 +66,11 @@ def _initialise(network: Any, random: np.random.Generator) -> None:
 
 
 def _kernels(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:
-    """Random weights of variance near 1, mostly smooth over the picture.
+    """Random weights of variance near 1, mostly smooth in space.
 
-    White noise amplifies the finest detail, which re-encoding or a shift by a
-    pixel changes most: measured, the same face re-encoded, resized or turned by
-    2 degrees came out as far apart as two people. Smooth, at a third of that.
+    White noise amplifies fine detail, which re-encoding or a shift by a pixel changes
+    most: measured, the same face re-encoded, resized or rotated by 2 degrees was as
+    distant as another person. With smooth weights the distance is a third.
     """
     noise = random.normal(0, 1, shape)
     if len(shape) < 4 or shape[2] * shape[3] == 1:
@@ -83,12 +81,12 @@ def _kernels(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.
 
 
 def _calibrate(network: Any, pixels: Any) -> None:
-    """Set every normalisation to the statistics of these pictures."""
+    """Set the statistics of every batch normalisation to those of these pictures."""
     import torch
 
     layers = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     threads = torch.get_num_threads()
-    # The order of additions depends on the number of threads, and the space's identity on them.
+    # The number of threads changes the order of additions, and thus the embedding space.
     torch.set_num_threads(1)
     try:
         for layer in layers:
@@ -102,15 +100,15 @@ def _calibrate(network: Any, pixels: Any) -> None:
 
 
 def _check(network: Any, preprocessing: str) -> None:
-    """Refuse embeddings that collapse, or whose nearest neighbour is another picture."""
+    """Raise ModelError if embeddings are too similar or the nearest is of another picture."""
     faces = portrait.variants(preprocessing, 8, _SEED + 2)
     others = portrait.patches(preprocessing, 8, _SEED + 3)
     shifted = np.roll(others, (2, 2), axis=(1, 2))
-    embedded = network(fed(np.concatenate([others, shifted, faces]), preprocessing)).numpy()
+    embedded = network(to_input(np.concatenate([others, shifted, faces]), preprocessing)).numpy()
     first, second = embedded[:8], embedded[8:16]
     similar = first @ second.T
     if not (similar.argmax(axis=1) == np.arange(8)).all():
-        raise ModelError("The synthetic weights do not tell pictures apart")
+        raise ModelError("The synthetic weights confuse pictures")
     apart = similar[~np.eye(8, dtype=bool)]
     if float(np.median(apart)) > 0.99:
-        raise ModelError("The embeddings of the synthetic weights have collapsed into one")
+        raise ModelError("The embeddings of the synthetic weights are almost equal")

@@ -21,6 +21,7 @@ from facectl.retry import Backoff, exponential
 from lambda_src.vision.store import file_digest
 
 _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+# Downloaded without pooch, which sends no `Range` header and so can't resume a download.
 _ATTEMPTS = 4
 _BLOCK = 1 << 18
 _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean nothing)"

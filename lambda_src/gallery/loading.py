@@ -1,4 +1,4 @@
-"""From a manifest and its parts to a gallery that can be searched."""
+"""Loads the gallery of a manifest from its parts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lambda_src.gallery.matching import GalleryFormatError, Matcher
-from lambda_src.gallery.model import Gallery
+from lambda_src.gallery.matching import DIMENSIONS, Gallery, GalleryFormatError, Matcher
 from lambda_src.gallery.parts import FLOAT32, Manifest, Part, PartRef, read_part
 
-# The bytes of a part, by its sha256.
+# Returns the bytes of a part, given its sha256.
 Fetch = Callable[[str], bytes]
 _FETCHERS = 8
 
@@ -20,10 +19,10 @@ _FETCHERS = 8
 def load(
     manifest: Manifest, fetch: Fetch, held: Mapping[str, Part] | None = None
 ) -> tuple[Matcher, dict[str, Part]]:
-    """The gallery of a manifest, and its parts by sha256 for the next version to use again.
+    """The gallery of a manifest, and its parts by sha256, which the next version can reuse.
 
-    `held` are parts of the version before; the others are fetched, several at a
-    time, and verified. Raises GalleryFormatError, and whatever `fetch` raises.
+    `held`: the parts of the previous version. The others are fetched in parallel and
+    verified. Raises GalleryFormatError, and whatever `fetch` raises.
     """
     held = held or {}
     missing = [ref for ref in manifest.parts if ref.sha256 not in held]
@@ -36,7 +35,7 @@ def load(
         part = parts[ref.sha256]
         is_float = part.factors is None
         if len(part.names) != ref.rows or is_float != (manifest.encoding == FLOAT32):
-            raise GalleryFormatError(f"part {ref.sha256[:12]} is not what the manifest says")
+            raise GalleryFormatError(f"part {ref.sha256[:12]} differs from the manifest")
     return _assembled(manifest, list(parts.values())), parts
 
 
@@ -47,7 +46,7 @@ def _assembled(manifest: Manifest, parts: list[Part]) -> Matcher:
             threshold=manifest.threshold,
             names=tuple(name for part in parts for name in part.names),
             embeddings=np.concatenate(
-                [np.zeros((0, 512), np.float32), *(part.vectors for part in parts)]
+                [np.zeros((0, DIMENSIONS), np.float32), *(part.vectors for part in parts)]
             ),
             synthetic=manifest.synthetic,
             metric=manifest.metric,
@@ -58,11 +57,11 @@ def _assembled(manifest: Manifest, parts: list[Part]) -> Matcher:
 
 
 def _fetch(refs: list[PartRef], fetch: Fetch) -> list[Part]:
-    """Each part fetched, verified and read; the first failure is raised."""
+    """The fetched, verified and parsed parts; raises the first failure."""
     found: dict[int, Part] = {}
     failures: list[Exception] = []
     queue = list(enumerate(refs))
-    space = _PartBuffer(refs)
+    buffer = _PartBuffer(refs)
 
     def work() -> None:
         while queue and not failures:
@@ -71,8 +70,8 @@ def _fetch(refs: list[PartRef], fetch: Fetch) -> list[Part]:
             except IndexError:
                 return
             try:
-                found[index] = _verified(ref, fetch(ref.sha256), space)
-            except Exception as error:  # noqa: BLE001 - carried over to the thread that waits
+                found[index] = _verified(ref, fetch(ref.sha256), buffer)
+            except Exception as error:  # noqa: BLE001 - raised in the waiting thread
                 failures.append(error)
 
     threads = [
@@ -89,12 +88,12 @@ def _fetch(refs: list[PartRef], fetch: Fetch) -> list[Part]:
 
 
 class _PartBuffer:
-    """Where fetched bytes are kept: as they came when they are few, else in a mapped file."""
+    """Keeps fetched bytes: small galleries in memory, large ones in a memory-mapped file."""
 
     _SMALL = 64_000_000
 
     def __init__(self, refs: list[PartRef]) -> None:
-        # Rounded up to whole cache lines, so that every part begins on one.
+        # Rounded up to whole cache lines, so that every part starts at one.
         size = sum(-(-ref.bytes // 64) * 64 for ref in refs)
         self._view: memoryview | None = None
         self._used = 0
@@ -104,7 +103,7 @@ class _PartBuffer:
 
             self._view = mapped(size)
 
-    def kept(self, data: bytes) -> bytes | memoryview:
+    def keep(self, data: bytes) -> bytes | memoryview:
         if self._view is None:
             return data
         with self._lock:
@@ -115,7 +114,7 @@ class _PartBuffer:
         return place
 
 
-def _verified(ref: PartRef, data: bytes, space: _PartBuffer) -> Part:
+def _verified(ref: PartRef, data: bytes, buffer: _PartBuffer) -> Part:
     if len(data) != ref.bytes or hashlib.sha256(data).hexdigest() != ref.sha256:
         raise GalleryFormatError(f"part {ref.sha256[:12]} of the gallery is damaged")
-    return read_part(space.kept(data))
+    return read_part(buffer.keep(data))

@@ -1,10 +1,13 @@
-"""Matching by cosine similarity, shared by exact and quantised galleries."""
+"""Matching by cosine similarity: decides the name of each probe.
+
+`Gallery` compares with every row; `lambda_src/gallery/quantised.py` serves large galleries.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +23,12 @@ Indices = NDArray[np.int64]
 
 
 class GalleryFormatError(ValueError):
-    """A file that is not a gallery, or a gallery that must not be used here."""
+    """A file that is not a gallery, or a gallery that this function must not use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The nearest reference of a probe; `distance` is 0 to 2 in the gallery's metric, or None."""
+    """The nearest reference of a probe; `distance` is 0 to 2, or None if the gallery is empty."""
 
     name: str
     distance: float | None
@@ -39,7 +42,7 @@ def distances(cosines: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
 
 
 class Matcher(ABC):
-    """Rows of names that probes are compared with.
+    """References that probes are compared with, one row each.
 
     threshold: the distance beyond which a probe is `Unknown`.
     names: the name of each row; a name may have several rows.
@@ -81,3 +84,48 @@ class Matcher(ABC):
                 found.setdefault(self.names[row], float(distance))
             if len(found) >= people or count == len(self.names):
                 return [Match(name, distance) for name, distance in found.items()][:people]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery(Matcher):
+    """A gallery in memory, which is searched exactly.
+
+    embeddings: (N, 512) float32, L2-normalised, all of one embedding space.
+    """
+
+    space: str
+    threshold: float
+    names: tuple[str, ...] = ()
+    embeddings: Embeddings = field(
+        default_factory=lambda: np.zeros((0, DIMENSIONS), dtype=np.float32)
+    )
+    synthetic: bool = False
+    metric: str = EUCLIDEAN
+
+    def __post_init__(self) -> None:
+        shape = (len(self.names), DIMENSIONS)
+        if self.embeddings.shape != shape or self.embeddings.dtype != np.float32:
+            raise GalleryFormatError(
+                f"embeddings must be float32 of shape {shape}, "
+                f"not {self.embeddings.dtype} of shape {self.embeddings.shape}"
+            )
+        if self.metric not in METRICS:
+            raise GalleryFormatError(f"metric must be cosine or euclidean, not {self.metric!r}")
+        if not 0 <= self.threshold <= 2:
+            raise GalleryFormatError(f"threshold must be 0 to 2, not {self.threshold}")
+        norms = np.linalg.norm(self.embeddings, axis=1)
+        if not np.all(np.abs(norms - 1) < 1e-3):
+            raise GalleryFormatError("every embedding must be finite and of length 1")
+
+    def best(self, probes: Embeddings, count: int) -> tuple[NDArray[np.float32], Indices]:
+        """Cosines and row numbers, each (M, count), of the best rows of probes, best first."""
+        cosines = probes @ self.embeddings.T
+        if count == 1:
+            rows = np.argmax(cosines, axis=1)[:, None]
+        elif count < len(self.names):
+            rows = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        else:
+            rows = np.broadcast_to(np.arange(len(self.names)), cosines.shape)
+        found = np.take_along_axis(cosines, rows, axis=1)
+        order = np.argsort(-found, axis=1, kind="stable")
+        return np.take_along_axis(found, order, axis=1), np.take_along_axis(rows, order, axis=1)

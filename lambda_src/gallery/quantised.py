@@ -1,11 +1,10 @@
-"""Search of large galleries: a scan of sign bits, then the candidates compared in int8.
+"""Searches large galleries: scans sign bits, then compares the candidates in int8.
 
-Each embedding's 512 signs are 64 bytes. Faiss counts differing bits against
-all of them, which for a million people takes 7 ms of one thread, and the
-thousand nearest are scored again with their int8 vectors, which stay in a
-memory-mapped file. No training and no index graph are needed, so a
-version that changes one person changes one part. benchmarks/README.md lists
-the alternatives measured.
+The 512 signs of an embedding are 64 bytes. Faiss computes the Hamming distance to all
+rows, which takes one thread 7 ms for a million people. The nearest thousand are scored
+again with their int8 vectors, which stay in a memory-mapped file. There is no training
+and no index graph, so a version that changes one person changes one part.
+benchmarks/README.md compares the alternatives.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _CANDIDATES = 1000
 
 
 class QuantisedGallery(Matcher):
-    """The rows of many parts, searched by their signs; raises GalleryFormatError without faiss."""
+    """A quantised gallery, searched by sign bits; raises GalleryFormatError without faiss."""
 
     __slots__ = ("_codes", "_faiss", "_parts", "_starts", "metric", "names", "space", "synthetic",
                  "threshold")  # fmt: skip
@@ -77,18 +76,18 @@ class QuantisedGallery(Matcher):
 
 
 def signs(vectors: NDArray[Any]) -> NDArray[np.uint8]:
-    """(N, 64) uint8: one bit per dimension, set where it is positive."""
+    """(N, 64) uint8: one bit per dimension, set if it is positive."""
     return np.packbits(vectors > 0, axis=1)
 
 
 def mapped(size: int) -> memoryview:
     """Writable memory backed by an unnamed file, which is deleted with the process.
 
-    Anonymous memory if the temporary folder has no room.
+    Anonymous memory if the temporary folder is full.
     """
     try:
         with tempfile.TemporaryFile() as file:
-            # Without it a full disk would show as a fatal signal at the first write.
+            # Otherwise the first write to a full disk would be a fatal signal.
             _reserve(file.fileno(), size)
             return memoryview(mmap.mmap(file.fileno(), size))
     except OSError:
@@ -106,11 +105,11 @@ def _reserve(descriptor: int, size: int) -> None:
 
 def _faiss() -> Any:
     try:
-        # 0.1 s to import, which small galleries must not pay for.
+        # The import takes 0.1 s, and small galleries do not need it.
         import faiss  # noqa: PLC0415
     except ImportError as error:
         raise GalleryFormatError(
-            f"a gallery of this size is searched with faiss, which is not installed here: {error}"
+            f"a gallery of this size needs faiss, which is not installed here: {error}"
         ) from error
     faiss.omp_set_num_threads(1)
     return faiss

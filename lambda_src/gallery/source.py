@@ -9,8 +9,7 @@ from collections.abc import Callable
 from lambda_src import log
 from lambda_src.aws import Aws, AwsError
 from lambda_src.gallery.loading import load
-from lambda_src.gallery.matching import GalleryFormatError, Matcher
-from lambda_src.gallery.model import Gallery
+from lambda_src.gallery.matching import Gallery, GalleryFormatError, Matcher
 from lambda_src.gallery.parts import Manifest, Part, manifest_key, part_key
 
 # Seconds that a batch waits for the check for a newer version, which began with the
@@ -54,9 +53,10 @@ class GallerySource:
         self._parts: dict[str, Part] = {}
         self._rejection: GalleryFormatError | None = None
         self._fetcher: threading.Thread | None = None
-        # Set when waiting for the thread is useless: it finished, or its download is large.
+        # Cleared while a batch should wait for the thread: it has not finished, and it
+        # downloads no large version while another is in use.
         self._settled = threading.Event()
-        self._finished = threading.Event()
+        self._settled.set()
         self._first_timeout = _FIRST_TIMEOUT
         self._waited = False
 
@@ -74,7 +74,6 @@ class GallerySource:
             return
         self._checked_at = self._clock()
         self._settled.clear()
-        self._finished.clear()
         self._fetcher = threading.Thread(target=self._fetch, daemon=True)
         self._fetcher.start()
 
@@ -85,10 +84,9 @@ class GallerySource:
         must not wait ten times and exceed the invocation's timeout.
         """
         waited, self._waited = self._waited, True
-        if not waited and self._gallery is not None:
-            self._wait(self._settled, _REFRESH_TIMEOUT)
-        elif not waited and self._fetcher is not None:
-            self._wait(self._finished, self._first_timeout)
+        if not waited:
+            timeout = self._first_timeout if self._gallery is None else _REFRESH_TIMEOUT
+            self._wait(self._settled, timeout)
         # Read again: the thread may have replaced it.
         gallery: Matcher | None = self._gallery
         if gallery is not None:
@@ -111,7 +109,6 @@ class GallerySource:
             self._reject(error, "failed")
         finally:
             self._settled.set()
-            self._finished.set()
 
     def _empty(self) -> None:
         """Use an empty gallery: none of this model's embedding space is published, or no longer."""
@@ -131,7 +128,7 @@ class GallerySource:
                 "deploy the gallery's model"
             )
         new = sum(part.bytes for part in manifest.parts if part.sha256 not in self._parts)
-        if new > _SMALL:
+        if new > _SMALL and self._gallery is not None:
             self._settled.set()
         started = self._clock()
         try:

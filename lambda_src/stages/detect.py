@@ -20,9 +20,9 @@ from lambda_src.contract import (
 )
 from lambda_src.settings import FunctionSettings
 from lambda_src.timing import Stopwatch
+from lambda_src.vision.boxes import Face, largest
 from lambda_src.vision.crops import crop_face, encode_crops
 from lambda_src.vision.detector import Detector
-from lambda_src.vision.faces import Face, largest
 from lambda_src.vision.image import ImageError, decode_image
 from lambda_src.vision.store import Model
 

@@ -37,7 +37,8 @@ from lambda_src.contract import (
     joined_names,
     salvaged_request_id,
 )
-from lambda_src.gallery import GallerySource, Match
+from lambda_src.gallery.matching import Match
+from lambda_src.gallery.source import GallerySource
 from lambda_src.settings import FunctionSettings
 from lambda_src.stages.attempts import Attempts
 from lambda_src.timing import Stopwatch

@@ -1,1 +1,1 @@
-"""From an image file to embeddings: decoding, the MTCNN cascade, crops, the embedder."""
+"""From an image file to embeddings: decoding, detection (MTCNN), crops, the embedder."""

@@ -1,12 +1,13 @@
-"""Arithmetic on boxes, as facenet-pytorch's `detect_face` does it.
+"""Detected faces, and arithmetic on bounding boxes as in facenet-pytorch's `detect_face`.
 
-Boxes are (N, 4) float32 of x0 y0 x1 y1 in pixels. Precision and rounding follow
-the original, because a box that falls one pixel to the side is another crop.
+Arrays of boxes are (N, 4) float32: x0 y0 x1 y1 in pixels. Precision and rounding equal
+the original's, because a box that is one pixel off gives another crop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,32 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
 _BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face, in pixels of its image.
+
+    `box`: x0 y0 x1 y1; it may extend beyond the image, as MTCNN's boxes do.
+    `landmarks`: x, y of the eyes, the nose and the corners of the mouth, the image's
+    left before its right.
+    """
+
+    box: tuple[float, float, float, float]
+    probability: float
+    landmarks: tuple[tuple[float, float], ...]
+
+    @property
+    def area(self) -> float:
+        """The area of the box in square pixels."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+
+def largest(faces: list[Face], count: int) -> list[Face]:
+    """The `count` faces with the largest boxes, left to right."""
+    chosen = sorted(faces, key=lambda face: face.area, reverse=True)[:count]
+    return sorted(chosen, key=lambda face: face.box[0])
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float) -> Indices:
@@ -27,9 +54,9 @@ def nms(boxes: Floats, scores: Floats, threshold: float) -> Indices:
 
 
 def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
-    """Like `nms`, with the intersection over the smaller area and edges counted as pixels.
+    """Like `nms`, with the intersection over the smaller area, and edges that count as pixels.
 
-    Of equal scores, which are frequent close to 1, the last wins, as in the original.
+    The last of equal scores, which are frequent close to 1, is kept, as in the original.
     """
     best_first = np.argsort(scores)[::-1]
     return _suppressed(boxes, best_first, threshold, _overlap_of_smaller)
@@ -41,17 +68,17 @@ def _suppressed(
     limit = np.float32(threshold)
     kept: list[Indices] = []
     while order.size > 0:
-        # All pairs of a block at once, and then what is left against the block's winners.
+        # First all pairs of a block, then the rest against the boxes that the block keeps.
         block, rest = order[:_BLOCK], order[_BLOCK:]
-        too_much = overlap(boxes[block], boxes[block]) > limit
+        overlaps = overlap(boxes[block], boxes[block]) > limit
         alive = np.ones(len(block), dtype=bool)
         for index in range(len(block)):
             if alive[index]:
-                alive[index + 1 :] &= ~too_much[index, index + 1 :]
-        winners = block[alive]
-        kept.append(winners)
+                alive[index + 1 :] &= ~overlaps[index, index + 1 :]
+        selected = block[alive]
+        kept.append(selected)
         if rest.size > 0:
-            rest = rest[~(overlap(boxes[winners], boxes[rest]) > limit).any(axis=0)]
+            rest = rest[~(overlap(boxes[selected], boxes[rest]) > limit).any(axis=0)]
         order = rest
     return np.concatenate(kept) if kept else np.empty(0, np.intp)
 
@@ -93,7 +120,7 @@ def _areas(boxes: Floats, edge: int) -> Floats:
 
 
 def to_square(boxes: Floats) -> Floats:
-    """Boxes extended to squares around the same centre."""
+    """Boxes extended to squares with the same centre."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     side = np.maximum(width, height)
     x0 = boxes[:, 0] + width * np.float32(0.5) - side * np.float32(0.5)
@@ -102,7 +129,7 @@ def to_square(boxes: Floats) -> Floats:
 
 
 def refined(boxes: Floats, offsets: Floats, edge: int) -> Floats:
-    """Boxes moved by a network's offsets, given as shares of width and height plus `edge`."""
+    """Boxes moved by a network's offsets, which are relative to width and height plus `edge`."""
     width = boxes[:, 2] - boxes[:, 0] + np.float32(edge)
     height = boxes[:, 3] - boxes[:, 1] + np.float32(edge)
     moved: Floats = boxes + offsets * np.stack([width, height, width, height], axis=1)
@@ -110,9 +137,9 @@ def refined(boxes: Floats, offsets: Floats, edge: int) -> Floats:
 
 
 def clipped(boxes: Floats, width: int, height: int) -> NDArray[np.int64]:
-    """Whole-pixel slices [x0:x1, y0:y1] of an image, as the original's `pad` makes them.
+    """Whole-pixel slices [x0:x1, y0:y1] of an image, equal to those of the original's `pad`.
 
-    The first pixel is one before the box's, and slices may be empty.
+    The slice starts one pixel before the box, and may be empty.
     """
     whole = np.trunc(boxes).astype(np.int64)
     whole[:, :2] = np.maximum(whole[:, :2], 1) - 1

@@ -1,4 +1,4 @@
-"""Faces cut out of an image, and how they travel through the queue."""
+"""Crops: cuts faces out of an image, and encodes and decodes them for the queue."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lambda_src.vision.faces import Face
-from lambda_src.vision.preprocessing import CSE546, crop_size
+from lambda_src.vision.boxes import Face
+from lambda_src.vision.store import CSE546, crop_size
 
-# What Pillow saves with when nothing is said, as the course's code does.
+# Pillow's default, which the course's code uses.
 _COURSE_QUALITY = 75
 _QUALITIES = (95, 90, 85, 75, 60, 45, 30, 15)
 _MAX_CROP_BYTES = 4_000_000
@@ -22,14 +22,14 @@ _MAX_CROP_BYTES = 4_000_000
 def crop_face(image: NDArray[np.uint8], face: Face, preprocessing: str) -> NDArray[np.uint8]:
     """Cut a face out of an (H, W, 3) uint8 RGB image, scaled to (S, S, 3) of the preprocessing.
 
-    The same pixels as facenet-pytorch's `extract_face` with a Pillow image and
-    no margin; for `cse546` stretched to 0..255 as the course's code does.
-    Raises ValueError for an image of another shape or dtype.
+    The pixels equal those of facenet-pytorch's `extract_face` for a Pillow image without
+    a margin; for `cse546` they are stretched to 0..255 as in the course's code. Raises
+    ValueError for an image of another shape or dtype.
     """
     check_image(image)
     size = crop_size(preprocessing)
     height, width = image.shape[:2]
-    # A box wholly outside the image has no pixels: the nearest one stands for it.
+    # A box outside the image has no pixels: the nearest pixel replaces them.
     x0 = min(int(max(face.box[0], 0)), width - 1)
     y0 = min(int(max(face.box[1], 0)), height - 1)
     x1 = max(int(min(face.box[2], width)), x0 + 1)
@@ -42,14 +42,14 @@ def crop_face(image: NDArray[np.uint8], face: Face, preprocessing: str) -> NDArr
 def encode_crops(
     crops: Sequence[NDArray[np.uint8]], preprocessing: str, *, max_total_bytes: int
 ) -> list[bytes]:
-    """Make image files of crops, together at most `max_total_bytes`.
+    """Encode crops as image files of at most `max_total_bytes` in total.
 
-    Lossless PNG while that fits, else JPEG with as little loss as fits. `cse546`
-    begins with the course's own JPEG. Raises ValueError where nothing fits.
+    As PNG if they fit, else as JPEG of the highest quality that fits; for `cse546` at
+    most of the course's quality. Raises ValueError if no quality fits.
     """
     size = crop_size(preprocessing)
     for crop in crops:
-        _check_crop(crop, size)
+        check_crop(crop, size)
     for encode in _encoders(preprocessing):
         files = [encode(crop) for crop in crops]
         if sum(map(len, files)) <= max_total_bytes:
@@ -74,7 +74,7 @@ def decode_crop(data: bytes, preprocessing: str) -> NDArray[np.uint8]:
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
-    """Raise ValueError unless this is an (H, W, 3) uint8 array with pixels in it."""
+    """Raise ValueError unless this is a non-empty (H, W, 3) uint8 array."""
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
     if dtype != np.uint8 or shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
         raise ValueError(
@@ -82,7 +82,8 @@ def check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _check_crop(crop: NDArray[np.uint8], size: int) -> None:
+def check_crop(crop: NDArray[np.uint8], size: int) -> None:
+    """Raise ValueError unless this is a (size, size, 3) uint8 array."""
     if crop.dtype != np.uint8 or crop.shape != (size, size, 3):
         raise ValueError(
             f"a crop must be uint8 of shape ({size}, {size}, 3), "
@@ -91,7 +92,7 @@ def _check_crop(crop: NDArray[np.uint8], size: int) -> None:
 
 
 def _stretched(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # In the course's order of operations and in its precision, truncation included.
+    # The order of operations, the precision and the truncation are those of the course's code.
     pixels = (crop.astype(np.float32) - np.float32(127.5)) / np.float32(128)
     pixels -= pixels.min()
     top = pixels.max()
@@ -102,7 +103,7 @@ def _stretched(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _encoders(preprocessing: str) -> list[Callable[[NDArray[np.uint8]], bytes]]:
-    """From the best to the smallest."""
+    """Encoders, from the highest quality to the smallest files."""
     if preprocessing == CSE546:
         qualities = [quality for quality in _QUALITIES if quality < _COURSE_QUALITY]
         return [partial(_jpeg, quality=q, chroma="4:2:0") for q in (_COURSE_QUALITY, *qualities)]
@@ -112,7 +113,7 @@ def _encoders(preprocessing: str) -> list[Callable[[NDArray[np.uint8]], bytes]]:
 
 def _png(crop: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
-    # Level 1 takes a fifth of the default's time for a tenth more bytes.
+    # Level 1 takes a fifth of the default's time and makes files 10 % larger.
     Image.fromarray(crop).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 

@@ -1,6 +1,6 @@
-"""The MTCNN cascade: P-Net proposes, R-Net refines, O-Net decides.
+"""The MTCNN cascade: P-Net proposes boxes, R-Net refines them, O-Net decides.
 
-Step by step facenet-pytorch's `detect_face` (2.5.3) for one image, with
+The steps are those of facenet-pytorch's `detect_face` (2.5.3) for one image, with
 `keep_all=True` and the largest face first.
 """
 
@@ -12,27 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_src.vision import boxes as geometry
-from lambda_src.vision.boxes import Floats
+from lambda_src.vision.boxes import Face, Floats
 from lambda_src.vision.crops import check_image
-from lambda_src.vision.faces import Face
 from lambda_src.vision.pyramid import AreaImage, scales
 from lambda_src.vision.sessions import Network, ShapedNetwork
 from lambda_src.vision.store import ONET, PNET, RNET, Model
 
 _STRIDE, _CELL = 2, 12
-# P-Net's windows at a time, down and across: larger levels are cut into tiles,
-# whose intermediate results stay in the cache instead of filling the memory.
+# The rows and columns of P-Net windows in a tile: larger levels are split into tiles,
+# whose intermediate results fit into the CPU's cache.
 _TILE = (64, 256)
-# The pixels that a tile needs beyond those of its windows' strides.
+# The pixels that a tile needs in addition to its windows' strides.
 _MARGIN = _CELL - _STRIDE
-# Inputs at a time, for the same reason.
+# Batch sizes, for the same reason.
 _RNET_BATCH, _ONET_BATCH = 16, 8
 
 
 class Detector:
-    """MTCNN with the networks of one model; settings are facenet-pytorch's.
+    """MTCNN with the networks of one model and facenet-pytorch's settings.
 
-    Not thread-safe: the memory of an image's sums is reused for the next image.
+    Not thread-safe: the next image reuses the memory of the last one's sums.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Detector:
         self._area: AreaImage | None = None
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Every face in an (H, W, 3) uint8 RGB image, the largest first.
+        """The faces in an (H, W, 3) uint8 RGB image, the largest first.
 
         Raises ValueError for an image of another shape or dtype.
         """
@@ -75,11 +74,11 @@ class Detector:
         return geometry.to_square(geometry.refined(every[:, :4], every[:, 5:], edge=0))
 
     def _windows(self, level: Floats) -> Floats:
-        """P-Net's (5, h, w) for a level (3, H, W): offsets and logit of every window."""
+        """P-Net's output (5, h, w) for a level (3, H, W): offsets and logit of each window."""
         height, width = (-(-(side - _MARGIN) // _STRIDE) for side in level.shape[1:])
         windows = np.empty((5, height, width), np.float32)
         down, across = (
-            _even(side, most) for side, most in zip((height, width), _TILE, strict=True)
+            _even(side, limit) for side, limit in zip((height, width), _TILE, strict=True)
         )
         for y in range(0, height, down):
             for x in range(0, width, across):
@@ -118,9 +117,9 @@ class Detector:
         return [_face(boxes[i], scores[i], landmarks[i]) for i in kept[np.argsort(sizes)[::-1]]]
 
 
-def _even(length: int, most: int) -> int:
-    """The size of equal parts of a length, each at most `most`."""
-    return -(-length // -(-length // most))
+def _even(length: int, limit: int) -> int:
+    """The length divided into the fewest equal parts of at most `limit`."""
+    return -(-length // -(-length // limit))
 
 
 def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:
@@ -141,7 +140,7 @@ def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:
 
 def face_probability(logits: Floats) -> Floats:
     """The probability of a face: the softmax of two logits, given their difference."""
-    # Beyond 80 the exponential overflows, and the probability is 0 or 1 long before.
+    # Beyond 88 the exponential overflows; beyond 80 the probability is 0 or 1 anyway.
     probabilities: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -80, 80)), dtype=np.float32)
     return probabilities
 
@@ -159,7 +158,7 @@ def _inside(boxes: Floats, area: AreaImage) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _landmarks(boxes: Floats, points: Floats) -> Floats:
-    """(N, 5, 2): x, y in pixels from O-Net's shares of the box, five x before five y."""
+    """(N, 5, 2): x, y in pixels; O-Net's output is relative to the box, five x before five y."""
     width = boxes[:, 2:3] - boxes[:, 0:1] + 1
     height = boxes[:, 3:4] - boxes[:, 1:2] + 1
     x = width * points[:, :5] + boxes[:, 0:1] - 1

@@ -1,4 +1,4 @@
-"""Crops to embeddings: InceptionResnetV1."""
+"""InceptionResnetV1: embeds crops."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lambda_src.vision.preprocessing import crop_size
+from lambda_src.gallery.matching import DIMENSIONS
+from lambda_src.vision.crops import check_crop
 from lambda_src.vision.sessions import Network
-from lambda_src.vision.store import EMBEDDER, Model
-
-EMBEDDING_SIZE = 512
+from lambda_src.vision.store import EMBEDDER, Model, crop_size
 
 
 class Embedder:
-    """The embedder of one model; `space` says which embeddings it may be compared with."""
+    """The embedder of one model; its embeddings are comparable only within `space`."""
 
     def __init__(self, model: Model, *, threads: int) -> None:
         self.space = model.space
@@ -23,18 +22,12 @@ class Embedder:
         self._network = Network(model.file(EMBEDDER), threads=threads)
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed crops, each (S, S, 3) uint8 RGB, in one run.
+        """The embeddings of crops (S, S, 3) uint8 RGB in one batch: (N, 512) float32 of length 1.
 
-        Returns (N, 512) float32 of length 1. Raises ValueError for a crop of
-        another shape or dtype.
+        Raises ValueError for a crop of another shape or dtype.
         """
         if len(crops) == 0:
-            return np.empty((0, EMBEDDING_SIZE), np.float32)
-        expected = (self._size, self._size, 3)
+            return np.empty((0, DIMENSIONS), np.float32)
         for crop in crops:
-            if crop.dtype != np.uint8 or crop.shape != expected:
-                raise ValueError(
-                    f"a crop must be uint8 of shape {expected}, "
-                    f"not {crop.dtype} of shape {crop.shape}"
-                )
+            check_crop(crop, self._size)
         return self._network(np.stack(crops))

@@ -1,4 +1,4 @@
-"""Image files from outside: checked, then decoded to pixels."""
+"""Checks and decodes the image files of requests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _UNSUPPORTED = "the image must be a JPEG, PNG or WebP file"
-# Every scan of a progressive JPEG goes over all its pixels again: 6 MB of scans of
-# 80 bytes each would take an hour. Encoders write about ten.
+# Every scan of a progressive JPEG updates all pixels: 6 MB of 80-byte scans would take an
+# hour. Encoders write about ten scans.
 _MAX_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
 _EXIF_ORIENTATION = 0x0112
-# EXIF 2.3, tag 0x0112: how the stored picture has to be turned to stand upright.
+# EXIF 2.3, tag 0x0112: how to rotate or flip the stored picture to make it upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,17 +38,17 @@ class ImageError(ValueError):
 def decode_image(data: bytes, *, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG or WebP file to (height, width, 3) uint8 RGB, upright by its EXIF.
 
-    The size, and a JPEG's scans, are checked before any pixel is decoded. Grey, palette and CMYK
-    become RGB, 16 bits become 8, and transparency is dropped. Raises ImageError.
+    The size, and the number of scans of a JPEG, are checked before decoding. Grey, palette
+    and CMYK become RGB, 16 bits become 8, and transparency is dropped. Raises ImageError.
     """
     if len(data) > max_bytes:
         raise ImageError("image_too_large", f"the image file must be at most {max_bytes} bytes")
     file_format = _format(data)
-    # Inside coded pixels the two bytes never follow each other.
+    # JPEG's byte stuffing keeps this marker out of coded pixels.
     if file_format == "JPEG" and data.count(_START_OF_SCAN) > _MAX_SCANS:
-        raise ImageError("bad_image", f"a JPEG of more than {_MAX_SCANS} scans is not decoded")
+        raise ImageError("bad_image", f"the JPEG has more than {_MAX_SCANS} scans")
     try:
-        # Pillow warns at a limit of its own; the one that holds here is max_pixels.
+        # Pillow warns at its own limit; here the limit is max_pixels.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=[file_format]) as image:
@@ -81,8 +81,8 @@ def _check_pixels(width: int, height: int, limit: int) -> None:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    turn = _UPRIGHT.get(_orientation(image))
-    upright: Image.Image = image if turn is None else image.transpose(turn)
+    transposition = _UPRIGHT.get(_orientation(image))
+    upright: Image.Image = image if transposition is None else image.transpose(transposition)
     if upright.mode.startswith("I"):
         # Pillow's own conversion clips 16-bit grey at 255 instead of scaling it.
         grey = (np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8)
@@ -93,5 +93,5 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged EXIF says nothing about the pixels
+    except Exception:  # noqa: BLE001 - the pixels may be valid although the EXIF is not
         return 1

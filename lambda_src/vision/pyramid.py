@@ -1,13 +1,12 @@
-"""Shrinking by area: the image at every scale, and the candidates' pixels.
+"""The image pyramid: scales an image and its windows by area averaging.
 
-torch's `interpolate(mode="area")` is adaptive average pooling: pixel i of n out
-of m is the mean of pixels floor(i*m/n) to ceil((i+1)*m/n). With an integral
-image every such mean is four look-ups, whatever the scale.
+torch's `interpolate(mode="area")` is adaptive average pooling: pixel i of n, computed from
+m pixels, is the mean of pixels floor(i*m/n) to ceil((i+1)*m/n). With an integral image
+(summed-area table), each mean needs four look-ups at any scale.
 
-The three colours are summed in one 64-bit number, 16 bits each, so that one
-look-up serves all three. The sums themselves overflow, but a difference of two
-wrapped sums is right as long as the area's own sum fits: up to 257 pixels,
-beyond which an area is read in strips.
+The three colours are summed in one 64-bit number, 16 bits each, so one look-up serves all
+three. The sums overflow, but the difference of two wrapped sums is correct if the sum of
+the area fits into 16 bits: up to 257 pixels. Larger areas are read in parts.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-_SMALLEST = 12  # the side of P-Net's window, in pixels
+_PNET_SIDE = 12  # of P-Net's window, in pixels
 _MAX_AREA = (2**16 - 1) // 255
-# Rows at a time: what is worked on stays in the core's own cache.
+# Rows and windows per step, so that the data fit into the core's cache.
 _ROWS = 16
 _WINDOWS = 32
 
@@ -28,11 +27,11 @@ Sums = NDArray[np.int64]
 
 
 def scales(height: int, width: int, min_face_size: int, factor: float) -> list[float]:
-    """The scales at which P-Net looks at an image, the finest first."""
-    scale = _SMALLEST / min_face_size
+    """The scales of the image pyramid, the largest first."""
+    scale = _PNET_SIDE / min_face_size
     shortest = min(height, width) * scale
     found = []
-    while shortest >= _SMALLEST:
+    while shortest >= _PNET_SIDE:
         found.append(scale)
         scale *= factor
         shortest *= factor
@@ -40,18 +39,18 @@ def scales(height: int, width: int, min_face_size: int, factor: float) -> list[f
 
 
 class AreaImage:
-    """An image whose areas can be averaged quickly."""
+    """The integral image of an image."""
 
     def __init__(self, image: NDArray[np.uint8], previous: AreaImage | None = None) -> None:
-        """Sum up an (H, W, 3) uint8 image, in the memory of a previous one of that size.
+        """Sum an (H, W, 3) uint8 image, in the memory of `previous` if the sizes are equal.
 
-        The previous one must not be used any more. New memory costs as much
-        as the sums themselves, and the frames of one camera have one size.
+        `previous` must not be used afterwards. Allocating memory takes as long as summing,
+        and the frames of a camera have one size.
         """
         self.height, self.width = image.shape[:2]
         shape = (self.height + 1, self.width + 1)
-        again = previous is not None and previous._sums.shape == shape
-        self._sums: Sums = previous._sums if previous and again else np.zeros(shape, "<i8")
+        reuses = previous is not None and previous._sums.shape == shape
+        self._sums: Sums = previous._sums if previous and reuses else np.zeros(shape, "<i8")
         packed = np.zeros((_ROWS, self.width), "<i8")
         colours = _colours(packed)
         for top in range(0, self.height, _ROWS):
@@ -75,13 +74,13 @@ class AreaImage:
                 strip = self._sums[bottom]
                 strip -= self._sums[top]
                 parts += [strip.take(end, 1) - strip.take(begin, 1) for begin, end in columns]
-            _average(parts, _share((y1 - y0)[rows, None], x1 - x0), pixels[:, rows])
+            _average(parts, _weights((y1 - y0)[rows, None], x1 - x0), pixels[:, rows])
         return pixels
 
     def windows(self, boxes: Edges, size: int) -> NDArray[np.float32]:
-        """Slices x0 y0 x1 y1 that are not empty, as (N, 3, size, size) float32."""
+        """The pixels of non-empty slices x0 y0 x1 y1, as (N, 3, size, size) float32."""
         pixels = np.empty((len(boxes), 3, size, size), np.float32)
-        # Large ones have to be read in parts, so they are kept to themselves.
+        # Sorted by size, because a step with one large window reads all in parts.
         order = np.argsort(boxes[:, 2] - boxes[:, 0])
         for first in range(0, len(boxes), _WINDOWS):
             some = order[first : first + _WINDOWS]
@@ -104,33 +103,33 @@ class AreaImage:
                 sums += flat.take(top + left)
                 parts.append(sums)
         pixels = np.empty((3, len(boxes), size, size), np.float32)
-        _average(parts, _share((y1 - y0)[:, :, None], (x1 - x0)[:, None, :]), pixels)
+        _average(parts, _weights((y1 - y0)[:, :, None], (x1 - x0)[:, None, :]), pixels)
         return np.moveaxis(pixels, 0, 1)
 
 
 def _sum_up(packed: Sums, sums: Sums) -> None:
-    """Fill sums[1:] from these rows, where sums[0] holds everything above them."""
+    """Fill sums[1:] from these rows; sums[0] is the sum of everything above them."""
     np.cumsum(packed, axis=1, out=sums[1:, 1:])
     for row in range(1, len(sums)):
         sums[row] += sums[row - 1]
 
 
 def _colours(packed: Sums) -> NDArray[np.uint16]:
-    """A view of packed numbers as their four parts, of which the last is unused."""
+    """A view of packed numbers as their four 16-bit parts; the last is unused."""
     return packed.view("<u2").reshape(*packed.shape, 4)
 
 
-def _average(parts: list[Sums], share: NDArray[np.float32], pixels: NDArray[np.float32]) -> None:
+def _average(parts: list[Sums], weights: NDArray[np.float32], pixels: NDArray[np.float32]) -> None:
     """Unpack the sums of each colour and average them; colour is the first axis of `pixels`."""
     for colour in range(3):
         pixels[colour] = _colours(parts[0])[..., colour]
         for part in parts[1:]:
             pixels[colour] += _colours(part)[..., colour]
-    pixels *= share
+    pixels *= weights
 
 
 def _largest_part(heights: Edges, widths: Edges) -> tuple[int, int]:
-    """The height and width in which areas of these sizes can be read without overflow."""
+    """The height and width of the largest parts of areas that do not overflow."""
     height, width = int(heights.max()), int(widths.max())
     if height * width <= _MAX_AREA:
         return height, width
@@ -138,15 +137,15 @@ def _largest_part(heights: Edges, widths: Edges) -> tuple[int, int]:
     return height, _MAX_AREA // height
 
 
-def _cuts(begin: Edges, end: Edges, most: int, unit: int = 1) -> list[tuple[Edges, Edges]]:
-    """Every range from begin to end in as many parts, none longer than `most` units."""
+def _cuts(begin: Edges, end: Edges, limit: int, unit: int = 1) -> list[tuple[Edges, Edges]]:
+    """Ranges from begin to end, all cut into the same number of parts of at most `limit` units."""
     lengths = (end - begin) // unit
-    count = -(-int(lengths.max()) // most)
+    count = -(-int(lengths.max()) // limit)
     edges = [begin + lengths * i // count * unit for i in range(count)]
     return list(itertools.pairwise([*edges, end]))
 
 
-def _share(heights: Edges, widths: Edges) -> NDArray[np.float32]:
+def _weights(heights: Edges, widths: Edges) -> NDArray[np.float32]:
     return (1 / heights).astype(np.float32) * (1 / widths).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The one module that knows the inference runtime (ONNX Runtime)."""
+"""Runs networks with ONNX Runtime; no other module of the functions imports it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 
-# A camera's frames need about a dozen shapes; the rest is for a second camera or two.
+# The frames of one camera need about twelve shapes.
 _MAX_SHAPES = 48
 
 
 class Network:
-    """One network file with one input and one output, ready to run on the CPU."""
+    """A network with one input and one output, on the CPU."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class Network:
         return self._run(self._session, batch)
 
     def in_batches(self, inputs: NDArray[Any], size: int) -> NDArray[np.float32]:
-        """Run any number of inputs, `size` at a time."""
+        """Run any number of inputs in batches of `size`."""
         parts = [self(inputs[first : first + size]) for first in range(0, len(inputs), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -46,7 +46,7 @@ class Network:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Spinning threads burn the time that another worker on the same cores needs.
+        # Spinning threads would take CPU time from other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.use_env_allocators", "1")
         if shape is not None:
@@ -74,7 +74,7 @@ class ShapedNetwork(Network):
         """Run one batch."""
         shape = batch.shape
         known = shape in self._shapes
-        # Taken out and put in again, the shapes stand in the order of their last use.
+        # Removed and inserted again, so that the shapes are in the order of their last use.
         session = self._shapes.pop(shape, None)
         if known and session is None:
             session = self._load(shape)
@@ -86,7 +86,7 @@ class ShapedNetwork(Network):
 
 @cache
 def _share_memory() -> None:
-    """One arena for all sessions, which run one after the other."""
+    """Share one memory arena between all sessions, which never run in parallel."""
     onnxruntime.create_and_register_allocator(
         onnxruntime.OrtMemoryInfo(
             "Cpu",

@@ -1,4 +1,4 @@
-"""An installed model: a folder of network files and the manifest that describes them."""
+"""An installed model: a folder of network files and their manifest."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-# Raised whenever older folders can no longer be read.
+# Increased when older folders can't be read any more.
 FORMAT = 3
 PNET, RNET, ONET, EMBEDDER = "pnet.onnx", "rnet.onnx", "onet.onnx", "embedder.onnx"
-# Beside its graph, where they are mapped into memory instead of parsed and copied:
-# 0.1 s and 90 MB less at every cold start.
+# In a file of their own they are mapped into memory instead of parsed and copied: this
+# saves 0.1 s and 90 MB at every cold start.
 EMBEDDER_WEIGHTS = "embedder.weights"
-# What each function loads, and all that its image holds.
+# The files that each function loads; its container image has no others.
 DETECTION = (PNET, RNET, ONET)
 RECOGNITION = (EMBEDDER, EMBEDDER_WEIGHTS)
 NETWORKS = (*DETECTION, *RECOGNITION)
+
+# From a face to the embedder's input; part of an embedding space's identity. `facenet` is
+# facenet-pytorch's: a 160-pixel crop, scaled as (x - 127.5) / 128. `cse546` is the course's:
+# a 240-pixel crop stretched to 0..255, saved as JPEG, scaled as x / 255. The embedder's
+# graph scales; crops are bytes.
+FACENET, CSE546 = "facenet", "cse546"
+PREPROCESSINGS = (FACENET, CSE546)
+_CROP_SIZES = {FACENET: 160, CSE546: 240}
 
 _REBUILD = "rebuild it with `facectl models build`"
 
@@ -29,11 +37,11 @@ class ModelStoreError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An installed model folder whose files have the sizes that its manifest states.
+    """An installed model; the sizes of its files equal those in the manifest.
 
-    `space` identifies the embedding space: sha256 of the weights, a slash, and
-    the preprocessing. `weights` names where they came from; `synthetic` is true
-    where they were never trained, so that names mean nothing.
+    `space`: the embedding space: sha256 of the weights, a slash, the preprocessing.
+    `weights`: the name of their source. `synthetic`: the weights were never trained,
+    so names mean nothing.
     """
 
     path: Path
@@ -44,9 +52,9 @@ class Model:
 
     @classmethod
     def open(cls, path: Path, networks: tuple[str, ...] = NETWORKS) -> Model:
-        """Read a model folder that has these networks at least; raises ModelStoreError.
+        """Read a model folder with at least these networks; raises ModelStoreError.
 
-        Digests are left to `verify`.
+        Only `verify` compares digests.
         """
         manifest = _manifest(path)
         try:
@@ -67,20 +75,29 @@ class Model:
         return model
 
     def file(self, name: str) -> Path:
-        """Where one of NETWORKS is."""
+        """The path of one of NETWORKS."""
         return self.path / name
 
     def verify(self) -> None:
-        """Compare every file with its sha256; raises ModelStoreError naming the first that differs.
+        """Compare every file with its sha256; raises ModelStoreError with the first that differs.
 
-        Reads the whole model, 0.1 s or more, which is why `open` does not do it.
+        Not in `open`, because it reads the whole model, which takes 0.1 s or more.
         """
         files = _manifest(self.path)["files"]
-        for name in NETWORKS:
-            if file_digest(self.file(name)) != files[name]["sha256"]:
+        for file in map(self.file, NETWORKS):
+            if file_digest(file) != files[file.name]["sha256"]:
                 raise ModelStoreError(
-                    f"{self.file(name)} is damaged: its sha256 is not the manifest's: {_REBUILD}"
+                    f"{file} is damaged: its sha256 differs from the manifest's: {_REBUILD}"
                 )
+
+
+def crop_size(preprocessing: str) -> int:
+    """The side of a crop in pixels; raises ValueError for an unknown preprocessing."""
+    try:
+        return _CROP_SIZES[preprocessing]
+    except KeyError:
+        known = " or ".join(PREPROCESSINGS)
+        raise ValueError(f"preprocessing must be {known}, not {preprocessing!r}") from None
 
 
 def file_digest(path: Path) -> str:
@@ -97,14 +114,14 @@ def _manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise ModelStoreError(
-            f"{path} holds no model (no {MANIFEST} in it): build one with `facectl models build`"
+            f"{path} contains no model (no {MANIFEST}): build one with `facectl models build`"
         ) from None
     except (OSError, ValueError) as error:
         raise ModelStoreError(f"{path / MANIFEST} can't be read ({error}): {_REBUILD}") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if not isinstance(manifest, dict) or found != FORMAT:
         raise ModelStoreError(
-            f"{path} holds a model of format {found!r}, and this version reads {FORMAT}: {_REBUILD}"
+            f"{path} has format {found!r}, and this version reads {FORMAT}: {_REBUILD}"
         )
     return manifest
 

@@ -78,12 +78,16 @@ def test_commands_after_local_down_and_down_forget(cloud: Facectl) -> None:
 
     cloud("local", "down")
     assert "facectl local up" in cloud("destroy", expect=4).stderr
-    cloud("local", "down", "--forget")
+    told = cloud("local", "down", "--forget")
+    assert "Deleting deployment d1 on local" in told.stderr
+    assert cloud.json("context", "list") == []
     cloud("local", "up", "--port", free_port())
-    assert len(cloud.json("deploy")["steps"]) == 14
+    assert "No deployment yet" in cloud("deploy", expect=2).stderr
+    assert len(cloud.json("deploy", "--asu-id", "d1", "--target", "local")["steps"]) == 14
 
     cloud("local", "down", "--forget")
-    assert "nothing to delete" in cloud("destroy").stdout
+    gone = cloud("destroy", "--asu-id", "d1", "--target", "local")
+    assert "nothing to delete" in gone.stdout
 
 
 @pytest.mark.slow

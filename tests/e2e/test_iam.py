@@ -51,7 +51,7 @@ def deployment(
     home = link_models(models_folder, tmp_path_factory.mktemp("iam-home"))
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, home)
-        cloud = process.start(LocalSettings(port=free_port(), evaluate_iam=True))
+        cloud, _ = process.start(LocalSettings(port=free_port(), evaluate_iam=True))
         try:
             wanted = Deployment(asu_id="iam", target="local", endpoint_url=cloud.endpoint_url)
             work = deployer.prepare(wanted, store.find(), Options(auth="iam"))

@@ -105,7 +105,7 @@ def test_up_after_a_kill_restores_the_deployment_and_says_what_may_be_lost(
     process.kill()
     process.wait(10)
     told = cloud("local", "up")
-    assert "was not ended by 'facectl local down'" in told.stderr
+    assert "was not stopped by 'facectl local down'" in told.stderr
     assert "Run: facectl status --asu-id kept --target local" in told.stderr
     assert not cloud.json("status")["drift"]
     assert name_of(cloud, portrait) == "Ada"

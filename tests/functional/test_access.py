@@ -49,7 +49,7 @@ def test_the_local_cloud_lets_no_web_page_in() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    cloud = process.start(LocalSettings(port=port))
+    cloud, _ = process.start(LocalSettings(port=port))
     try:
         url = f"{cloud.endpoint_url}/?Action=ListQueues"
 

@@ -12,11 +12,12 @@ from typer.testing import CliRunner, Result
 from facectl import records
 from facectl.aws import Clients
 from facectl.cli.app import app
-from facectl.context import LOCAL_ACCOUNT, Key
+from facectl.context import LOCAL_ACCOUNT, Deployment, Key
 from facectl.demo import run
 from facectl.deploy import deployer
 from facectl.deploy.probe import Probed
 from facectl.errors import CloudError
+from facectl.local.state import Prepared, Restored
 from facectl.models import store
 from lambda_src.vision.store import NETWORKS
 
@@ -42,6 +43,18 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Clients:
     deployer.apply(work)
     deployer.finish(work)
     return here
+
+
+def test_the_demo_reports_that_the_local_cloud_was_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restored = Restored(Prepared(None), {}, replaced=7)
+    monkeypatch.setattr(run.process, "ensure", lambda port, progress: (None, restored))
+    monkeypatch.setattr(run.deployer, "located", lambda deployment: deployment)
+    monkeypatch.setattr(run.deployer, "prepare", lambda *_, **__: None)
+    run.plan(Deployment("demo", "local"), None, None)  # type: ignore[arg-type]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "(process 7) did not answer: it was stopped and replaced" in told
 
 
 def facectl(*arguments: str, text: str | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""What comes back after `local down` and `local up`: every kind of resource, without models."""
+"""What `local up` restores after `local down`: every kind of resource, without models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -14,10 +16,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from facectl import paths
+from facectl import paths, records
 from facectl.aws import Clients
 from facectl.cli.app import app
-from facectl.context import Deployment
+from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.deploy import deployer
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
@@ -27,6 +29,9 @@ from facectl.deploy.planner import plan
 from facectl.deploy.reader import read_resources
 from facectl.deploy.resources import Context, Function, FunctionUrl, Repository, Resource, key
 from facectl.errors import CloudError
+from facectl.gallery import forgetting
+from facectl.gallery.forgetting import PublishedBucket
+from facectl.gallery.store import Store
 from facectl.local import process, state
 from facectl.local.saving import INVENTORY_PATH
 from facectl.local.settings import services_folder, state_folder
@@ -60,7 +65,7 @@ def clients() -> Clients:
 
 
 def record(asu_id: str) -> Path:
-    """The file of a remembered deployment."""
+    """The record file of a deployment, of an earlier version of facectl."""
     return paths.state_dir() / "deployments" / f"{asu_id}.json"
 
 
@@ -74,7 +79,7 @@ def recall(asu_id: str) -> Deployment:
 
 
 def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, ...]]:
-    """The pipeline of functions that only pass messages on, and a repository beside it."""
+    """The pipeline with functions that do no work, and a repository."""
     package = zip_package()
     desired = DesiredState(
         Names(ASU_ID),
@@ -95,7 +100,7 @@ def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, 
 
 
 def deploy(sizing: Sizing) -> str:
-    """Deploy the pipeline and write it down; returns its Function URL."""
+    """Deploy the pipeline and record it; returns its Function URL."""
     aws = clients()
     desired, resources_wanted = wanted(aws, sizing)
     context = Context(aws, desired.account)
@@ -114,7 +119,7 @@ def found(sizing: Sizing) -> dict[tuple[str, str], Resource]:
 
 
 def answer_of(url: str, request_id: str) -> str:
-    """What the pipeline puts on the response queue for a request."""
+    """The body of the pipeline's response to a request."""
     asked = httpx.post(
         url, json={"request_id": request_id, "content": "", "filename": ""}, trust_env=False,
         timeout=60,
@@ -133,7 +138,7 @@ def answer_of(url: str, request_id: str) -> str:
 
 
 @pytest.mark.parametrize("sizing", [Sizing(), Sizing(provisioned_concurrency=1)])
-def test_every_kind_of_resource_is_as_it_was_and_works(sizing: Sizing) -> None:
+def test_every_kind_of_resource_is_restored_and_works(sizing: Sizing) -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     url = deploy(sizing)
     answer_of(url, "before")
@@ -153,7 +158,7 @@ def test_every_kind_of_resource_is_as_it_was_and_works(sizing: Sizing) -> None:
     assert answer_of(url, "after")
 
 
-def test_at_another_port_addresses_are_moved() -> None:
+def test_addresses_follow_a_change_of_port() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     deploy(Sizing())
     run(app, ["local", "down"])
@@ -167,7 +172,7 @@ def test_at_another_port_addresses_are_moved() -> None:
 
 
 def saved_after_a_change(port: int) -> None:
-    """Wait until the cloud has saved a change by itself."""
+    """Wait until the cloud has saved a change on its own."""
     deadline = time.monotonic() + 60
     while not (saved := state.read()) or not saved.at or "queue mine" not in saved.inventory:
         assert time.monotonic() < deadline
@@ -189,7 +194,7 @@ def kill() -> None:
     victim.wait(10)
 
 
-def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None:
+def test_after_a_kill_the_last_save_is_restored() -> None:
     port = start_with_queue()
     saved_after_a_change(port)
     kill()
@@ -197,15 +202,15 @@ def test_killed_it_has_again_what_was_saved_soon_after_the_last_change() -> None
     assert up.exit_code == 0
     assert f"http://127.0.0.1:{port}" in up.stdout
     assert "Restored: 1 resources, 0 messages" in up.stdout
-    assert "was not ended by 'facectl local down': its queues and logs are as they" in up.stderr
+    assert "was not stopped by 'facectl local down': its queues and logs are as they" in up.stderr
     assert len(clients().sqs.list_queues()["QueueUrls"]) == 1
 
 
-def test_killed_before_anything_was_saved_it_says_so() -> None:
+def test_a_kill_before_the_first_save_is_reported() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     kill()
     up = run(app, ["local", "up"])
-    assert "nothing of it had been saved" in up.stderr
+    assert "and nothing had been saved" in up.stderr
     assert "Run: facectl deploy --asu-id ID --target local" in up.stderr
 
 
@@ -230,20 +235,20 @@ def not_a_state(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [half, not_a_state])
-def test_a_damaged_state_is_said_and_the_cloud_starts(damage: Callable[[Path], None]) -> None:
+def test_a_damaged_state_is_reported_and_the_cloud_starts(damage: Callable[[Path], None]) -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
     damage(services_folder() / "sqs.json")
     up = run(app, ["local", "up"])
     assert up.exit_code == 0, up.output
-    assert "Not there again: queue mine" in up.stderr
+    assert "Not restored: queue mine" in up.stderr
     assert "Run: facectl deploy --asu-id ID --target local" in up.stderr
     assert "Traceback" not in up.output
     assert clients().sqs.list_queues().get("QueueUrls", []) == []
 
 
 @pytest.mark.parametrize("damage", [half, empty, not_text, other_json])
-def test_a_damaged_file_is_set_aside_before_the_cloud_starts(
+def test_a_damaged_file_is_moved_away_before_the_cloud_starts(
     damage: Callable[[Path], None],
 ) -> None:
     services_folder().mkdir(parents=True)
@@ -259,7 +264,7 @@ def test_a_damaged_file_is_set_aside_before_the_cloud_starts(
     assert state.prepare(4566).damaged == ()
 
 
-def test_a_bucket_without_its_owner_is_set_aside_with_its_objects() -> None:
+def test_objects_are_moved_away_with_their_damaged_bucket_records() -> None:
     services_folder().mkdir(parents=True)
     (services_folder() / "s3.json").write_text("{")
     (state_folder() / "objects").mkdir()
@@ -267,7 +272,7 @@ def test_a_bucket_without_its_owner_is_set_aside_with_its_objects() -> None:
     assert not (state_folder() / "objects").exists()
 
 
-def test_a_remembered_address_moves_where_it_is_this_clouds() -> None:
+def test_only_this_clouds_addresses_in_records_get_the_new_port() -> None:
     addresses = [f"http://127.0.0.1:{port}" for port in (4566, 45660, 9999)]
     for number, address in enumerate(addresses):
         remember(Deployment(f"d{number}", "local", endpoint_url=address))
@@ -286,16 +291,16 @@ def test_a_remembered_address_moves_where_it_is_this_clouds() -> None:
     assert damaged.read_bytes() == b"\xff"
 
 
-def test_a_damaged_record_of_what_was_saved_is_said() -> None:
+def test_a_damaged_saved_json_is_reported() -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
     state.saved_file().write_text("{")
     up = run(app, ["local", "up", "--port", str(free_port())])
-    assert "set aside" in up.stderr
+    assert "Damaged, and moved to" in up.stderr
     assert "saved.json" in up.stderr
 
 
-def test_code_that_is_damaged_takes_its_functions_with_it() -> None:
+def test_functions_with_damaged_code_are_not_restored() -> None:
     run(app, ["local", "up", "--port", str(free_port())])
     deploy(Sizing())
     run(app, ["local", "down"])
@@ -307,7 +312,7 @@ def test_code_that_is_damaged_takes_its_functions_with_it() -> None:
     assert clients().functions.list_functions()["Functions"] == []
 
 
-def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
+def test_the_cloud_keeps_running_if_its_state_cannot_be_saved() -> None:
     start_with_queue("one")
     for file in services_folder().iterdir():
         file.unlink()
@@ -315,14 +320,14 @@ def test_a_state_that_cannot_be_written_keeps_the_cloud_running() -> None:
     services_folder().write_text("in the way")
     down = run(app, ["local", "down"])
     assert isinstance(down.exception, CloudError)
-    assert "still runs, because its state can't be saved" in str(down.exception)
+    assert "keeps running, because its state can't be saved" in str(down.exception)
     assert "facectl local down --forget" in str(down.exception.hint)
     assert process.find().healthy()
     assert run(app, ["local", "down", "--forget"]).exit_code == 0
     assert process.find() is None
 
 
-def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
+def test_down_of_an_unresponsive_cloud_reports_the_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
@@ -330,13 +335,79 @@ def test_a_cloud_that_does_not_answer_is_ended_and_its_loss_said(
     start_with_queue("one")
     psutil.Process(process.find().pid).suspend()
     down = run(app, ["local", "down"])
-    assert "ended before all of its last state was saved" in str(down.exception)
+    assert "stopped before its last state was saved completely" in str(down.exception)
     assert down.exception.hint == "facectl local up"
     assert process.find() is None
-    assert "was not ended by" in run(app, ["local", "up"]).stderr
+    assert "was not stopped by" in run(app, ["local", "up"]).stderr
 
 
-def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
+def test_an_unresponsive_cloud_is_replaced_and_that_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "_SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_HEALTH_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
+    start_with_queue("one")
+    silent = process.find()
+    psutil.Process(silent.pid).suspend()
+    # The new one gets the usual time to answer.
+    stop = process.stop
+
+    def stopped(*, save: bool = True) -> int:
+        ended = stop(save=save)
+        monkeypatch.undo()
+        return ended
+
+    monkeypatch.setattr(process, "stop", stopped)
+    up = run(app, ["local", "up"])
+
+    assert up.exit_code == 0, up.output
+    told = " ".join(up.stderr.split())
+    assert f"(process {silent.pid}) did not answer: it was stopped and replaced" in told
+    assert process.find().pid != silent.pid
+
+
+def test_down_forget_deletes_the_records_of_its_deployments() -> None:
+    port = start_with_queue()
+    here, elsewhere = f"http://127.0.0.1:{port}", "http://127.0.0.1:9999"
+    records.remember(Deployment("gone", "local", endpoint_url=here), {"memory": 2048})
+    records.remember(Deployment("earlier", "local", "eu-west-1"))
+    records.remember(Deployment("elsewhere", "local", endpoint_url=elsewhere))
+    records.remember(Deployment("on-aws", "aws", endpoint_url=here))
+    records.use(Deployment("gone", "local").key)
+    bucket = Names("gone").bucket(LOCAL_ACCOUNT, "us-east-1")
+    with closing(Store.for_space("gone", "space")) as gallery:
+        # What a publication stores, and a `gallery remove --forget` that could not publish.
+        gallery.put("buckets", json.dumps({bucket: asdict(PublishedBucket("local", "here", None))}))
+        gallery.put("forgets", '{"count": 1, "at": "2026-11-24"}')
+        assert [each.bucket for each in forgetting.pending(gallery)] == [bucket]
+
+    down = run(app, ["local", "down", "--forget"])
+
+    told = " ".join(down.stderr.split())
+    assert "Deleting deployment gone on local, us-east-1, account 000000000000 and its" in told
+    assert "Deleting deployment earlier on local, eu-west-1" in told
+    assert "elsewhere" not in told
+    assert {each.asu_id for each in records.known()} == {"elsewhere", "on-aws"}
+    assert records.current() is None
+    assert records.options(Deployment("gone", "local").key) == {}
+    with closing(Store.open("gone")) as gallery:
+        assert forgetting.pending(gallery) == []
+
+
+def test_down_forget_deletes_records_also_if_the_cloud_is_stopped() -> None:
+    port = start_with_queue()
+    records.remember(Deployment("gone", "local", endpoint_url=f"http://127.0.0.1:{port}"))
+    run(app, ["local", "down"])
+    assert [each.asu_id for each in records.known()] == ["gone"]
+
+    down = run(app, ["local", "down", "--forget", "--json"])
+
+    assert json.loads(down.stdout)["deployments"] == ["gone/local-us-east-1-000000000000"]
+    assert records.known() == []
+
+
+def test_an_object_that_could_not_be_written_is_reported_and_saved_later() -> None:
     start_with_queue()
     s3 = clients().s3
     s3.create_bucket(Bucket="mine")
@@ -355,7 +426,7 @@ def test_an_object_that_could_not_be_written_is_not_lost_silently() -> None:
     assert clients().s3.get_object(Bucket="mine", Key="a")["Body"].read() == b"new"
 
 
-def test_forgotten_it_starts_empty_at_the_usual_port() -> None:
+def test_after_down_forget_it_starts_empty() -> None:
     start_with_queue("one")
     down = run(app, ["local", "down", "--forget"])
     assert "What was deployed there is deleted" in down.stdout
@@ -368,7 +439,7 @@ def test_forgotten_it_starts_empty_at_the_usual_port() -> None:
     assert not state_folder().exists()
 
 
-def test_a_start_that_failed_leaves_the_state_as_it_was(
+def test_a_failed_start_does_not_change_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_with_queue("one")
@@ -382,7 +453,7 @@ def test_a_start_that_failed_leaves_the_state_as_it_was(
     assert json.loads(up.stdout)["restored"]["messages"] == 1
 
 
-def test_a_message_in_flight_is_delivered_at_once_after_a_restart() -> None:
+def test_a_message_in_flight_is_visible_after_a_restart() -> None:
     start_with_queue("one")
     queue = clients().sqs.get_queue_url(QueueName="mine")["QueueUrl"]
     taken = clients().sqs.receive_message(QueueUrl=queue, VisibilityTimeout=3600)
@@ -396,7 +467,7 @@ def test_a_message_in_flight_is_delivered_at_once_after_a_restart() -> None:
     assert (message["Body"], message["Attributes"]["ApproximateReceiveCount"]) == ("one", "2")
 
 
-def test_files_are_nobody_elses() -> None:
+def test_no_other_user_can_read_the_files() -> None:
     start_with_queue("one")
     run(app, ["local", "down"])
     files = list(state_folder().rglob("*"))
@@ -404,6 +475,6 @@ def test_files_are_nobody_elses() -> None:
     assert not [file for file in (state_folder(), *files) if file.stat().st_mode & 0o077]
 
 
-def test_the_inventory_is_told_by_the_cloud_that_runs() -> None:
+def test_the_running_cloud_returns_its_inventory() -> None:
     start_with_queue("one", "two")
     assert process.find().ask(INVENTORY_PATH)["queue mine"] == 2

@@ -1,4 +1,4 @@
-"""`facectl models`: what is built, listed, found and checked, and what it says where it can't."""
+"""`facectl models`: build, list, path, verify, and their errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from facectl import models, paths
+from facectl import paths
 from facectl.cli.app import app
 from facectl.errors import FacectlError, InputError, ModelError
-from facectl.models import export, networks, reference, store, synthetic
-from facectl.models.cascade import Stages
+from facectl.models import (
+    builder,
+    export,
+    inception_resnet,
+    mtcnn,
+    reference,
+    store,
+    synthetic,
+    weights,
+)
 from lambda_src.vision.store import Model, file_digest
 
 
@@ -34,7 +42,7 @@ def state() -> dict[str, Any]:
 def here(
     home: Path, state: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A copy of that home to spoil, in which synthetic weights need not be made again."""
+    """A copy of that home to change, in which the synthetic weights are not computed again."""
     monkeypatch.setattr(synthetic, "state", lambda _: state)
     copy = tmp_path / "home"
     shutil.copytree(home, copy)
@@ -60,7 +68,7 @@ def test_list(here: Path) -> None:
     assert found["space"].endswith("/facenet")
 
 
-def test_list_of_nothing() -> None:
+def test_list_without_models() -> None:
     assert json.loads(run("list", "--json").stdout) == []
     assert "facectl models build" in run("list").stderr
 
@@ -94,17 +102,17 @@ def test_verify(here: Path) -> None:
     assert found.hint == "facectl models build"
 
 
-def test_a_damaged_model_is_listed_as_such(here: Path) -> None:
+def test_a_damaged_model_is_listed_as_damaged(here: Path) -> None:
     (here / "pnet.onnx").write_bytes(b"")
     assert "Damaged" in run("list").stderr
     assert "pnet.onnx is damaged" in str(error("path"))
 
 
-def test_everyone_may_read_a_model(here: Path) -> None:
+def test_other_users_can_read_a_model(here: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in here.iterdir()} == {0o644}
 
 
-def test_the_manifest_states_what_was_compared(here: Path) -> None:
+def test_the_manifest_contains_the_comparison(here: Path) -> None:
     facts = json.loads((here / "manifest.json").read_text())
     assert facts["compared"]["pnet"] < 1e-4
     assert facts["compared"]["embedder"] > 0.9999
@@ -114,25 +122,25 @@ def test_the_manifest_states_what_was_compared(here: Path) -> None:
 def test_synthetic_weights_are_the_same_every_time(here: Path, state: dict[str, Any]) -> None:
     tensors = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
     digest = Model.open(here).space.partition("/")[0]
-    assert models.weights.state_digest(tensors) == digest
+    assert weights.state_digest(tensors) == digest
 
 
-def test_ensure_takes_what_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.builder, "build", lambda *_: pytest.fail("it was built again"))
-    assert models.ensure("synthetic").path == here
+def test_ensure_returns_an_installed_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "build", lambda *_, **__: pytest.fail("it was built again"))
+    assert builder.ensure("synthetic").path == here
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_weights_from_a_file(here: Path, state: dict[str, Any], tmp_path: Path) -> None:
-    """The course hands out a trace: its tensors make the very network that it is one of."""
+    """A trace, which the course distributes, has the tensors of the network that was traced."""
     network = reference.embedder(state)
     file = tmp_path / "resnetV1.pt"
     torch.jit.trace(network, torch.zeros(1, 3, 160, 160)).save(str(file))
-    model = models.build(file, "cse546")
+    model = builder.build(file, "cse546")
     assert model.path.name == f"resnetV1-{file_digest(file)[:8]}-cse546"
     assert model.space == f"{file_digest(file)}/cse546"
     assert not model.synthetic
-    assert models.find() == model
+    assert store.find() == model
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
@@ -140,10 +148,10 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(3, 4).state_dict(), file)
     found = error("build", "--weights", str(file))
     assert "InceptionResnetV1" in str(found)
-    assert models.installed() == []
+    assert store.installed() == []
 
 
-def test_weights_that_are_not_there() -> None:
+def test_unknown_weights() -> None:
     assert "vggface2, casia-webface, synthetic or a file" in str(error("build", "--weights", "vgg"))
 
 
@@ -151,7 +159,7 @@ def test_an_unknown_preprocessing() -> None:
     assert isinstance(error("build", "--preprocessing", "other"), InputError)
 
 
-class Bent(Stages):
+class Bent(mtcnn.Stages):
     """A cascade in which one weight is wrong."""
 
     def dense_stage(self, x: str, number: int) -> str:
@@ -162,27 +170,27 @@ class Bent(Stages):
 def test_a_network_that_differs_is_not_installed(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks, "Stages", Bent)
+    monkeypatch.setattr(mtcnn, "Stages", Bent)
     before = (here / "manifest.json").read_bytes()
     with pytest.raises(ModelError, match=r"rnet\.onnx differs from facenet-pytorch's"):
-        models.build("synthetic")
+        builder.build("synthetic")
     assert (here / "manifest.json").read_bytes() == before
-    assert [model.path for model in models.installed()] == [here]
+    assert [model.path for model in store.installed()] == [here]
     assert [p.name for p in store.folder().iterdir() if p.name.startswith(".")] == []
 
 
 def test_an_embedder_that_differs_is_not_installed(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def swapped(weights: dict[str, Any], preprocessing: str) -> Any:
-        other = {**weights, "last_bn.bias": weights["last_bn.bias"] + 0.5}
-        return networks.embedder(other, preprocessing)
+    def swapped(given: dict[str, Any], preprocessing: str) -> Any:
+        other = {**given, "last_bn.bias": given["last_bn.bias"] + 0.5}
+        return inception_resnet.embedder(other, preprocessing)
 
-    bent = type("Bent", (), {**vars(networks), "embedder": staticmethod(swapped)})
-    monkeypatch.setattr(export, "networks", bent)
+    bent = type("Bent", (), {**vars(inception_resnet), "embedder": staticmethod(swapped)})
+    monkeypatch.setattr(export, "inception_resnet", bent)
     with pytest.raises(ModelError, match=r"embedder\.onnx differs"):
-        models.build("synthetic")
-    assert [model.path for model in models.installed()] == [here]
+        builder.build("synthetic")
+    assert [model.path for model in store.installed()] == [here]
 
 
 def test_a_full_disk_leaves_the_old_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +199,6 @@ def test_a_full_disk_leaves_the_old_model(here: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(export, "write_networks", full)
     with pytest.raises(ModelError, match="No space left"):
-        models.build("synthetic")
-    assert models.find().path == here
+        builder.build("synthetic")
+    assert store.find().path == here
     assert paths.data_dir().exists()

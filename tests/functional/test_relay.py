@@ -1,4 +1,4 @@
-"""The relay for containers: bytes go both ways, and `local down` ends it."""
+"""The relay for containers: forwards in both directions, and `local down` stops it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facectl.errors import CloudError
 from facectl.local import process, relay
 from facectl.local.settings import folder
 
-# Another address of this computer's loopback stands in for Docker's bridge.
+# A second loopback address replaces Docker's bridge.
 BRIDGE = "127.0.0.2"
 
 
@@ -26,7 +26,7 @@ class Shout(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A server on loopback that gives back what it gets, in capitals."""
+    """A server on loopback that returns what it receives, in capitals."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Shout) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
@@ -72,7 +72,7 @@ def test_bytes_go_both_ways_until_down(port: int) -> None:
 
 
 @pytest.mark.usefixtures("ended")
-def test_an_address_that_is_not_here_is_an_error(port: int) -> None:
+def test_an_address_of_another_computer_is_an_error(port: int) -> None:
     with pytest.raises(CloudError, match=f"nothing can listen at 192.0.2.1:{port}") as caught:
         relay.ensure("192.0.2.1", port)
     assert "ministack.log" in str(caught.value.hint)

@@ -1,4 +1,4 @@
-"""Sessions of known shapes: the same answers, and never more than a few of them."""
+"""Sessions with a fixed shape: the same output, and a limited number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height).normal(size=shape).astype(np.float32)
 
 
-def test_a_shape_that_comes_back_gets_a_session_with_the_same_answers(file: Path) -> None:
+def test_a_repeated_shape_gets_a_session_with_the_same_output(file: Path) -> None:
     plain, shaped = Network(file, threads=1), ShapedNetwork(file, threads=1)
     for height, width in [(9, 12), (20, 7), (9, 12), (9, 12), (20, 7)]:
         x = picture(height, width)
@@ -40,14 +40,16 @@ def test_a_shape_that_comes_back_gets_a_session_with_the_same_answers(file: Path
     assert [session is not None for session in shaped._shapes.values()] == [True, True]
 
 
-def test_a_shape_that_does_not_come_back_costs_no_session(file: Path) -> None:
+def test_a_shape_that_is_not_repeated_gets_no_session(file: Path) -> None:
     shaped = ShapedNetwork(file, threads=1)
     for height in range(5, 25):
         shaped(picture(height, 9))
     assert all(session is None for session in shaped._shapes.values())
 
 
-def test_the_least_recently_used_shape_goes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_shape_is_dropped(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "_MAX_SHAPES", 3)
     shaped = ShapedNetwork(file, threads=1)
     for height in (5, 6, 7, 5, 8):

@@ -12,8 +12,8 @@ from conftest import SAMPLES
 from scenes import Picture, frames, pasted, portraits
 
 from facectl.models import reference
+from lambda_src.vision.boxes import Face
 from lambda_src.vision.detector import Detector
-from lambda_src.vision.faces import Face
 from lambda_src.vision.image import decode_image
 
 pytestmark = pytest.mark.oracle

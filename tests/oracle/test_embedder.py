@@ -14,11 +14,11 @@ from PIL import Image
 from scenes import Picture, frames, pasted, portraits
 
 from facectl.models import portrait, reference
-from facectl.models.synthetic import fed
+from facectl.models.synthetic import to_input
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
-from lambda_src.vision.preprocessing import CSE546, crop_size
+from lambda_src.vision.store import CSE546, crop_size
 
 pytestmark = pytest.mark.oracle
 
@@ -75,7 +75,7 @@ def test_embeddings_of_the_same_crop(embedder: Embedder, original: Any, preproce
         [portrait.variants(preprocessing, 16, 1), portrait.patches(preprocessing, 16, 2)]
     )
     with torch.inference_mode():
-        expected = original(fed(crops, preprocessing)).numpy()
+        expected = original(to_input(crops, preprocessing)).numpy()
     found = embedder.embed(list(crops))
     assert found.dtype == np.float32
     assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)

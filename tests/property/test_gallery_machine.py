@@ -37,8 +37,8 @@ from facectl.gallery import cleanup, forgetting, people, publish, store
 from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from lambda_src import log
-from lambda_src.gallery import GallerySource
 from lambda_src.gallery.parts import manifest_key
+from lambda_src.gallery.source import GallerySource
 
 ID = "alice"
 SPACES = ("aaaa/facenet", "bbbb/facenet", "cccc/facenet")

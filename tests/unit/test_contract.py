@@ -1,4 +1,4 @@
-"""The messages: what is accepted, what is refused and how, and that both ends agree."""
+"""The messages of the contract: valid and invalid input, and round trips."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refused(fields: object, **limits: int) -> RequestError:
     return caught.value
 
 
-def test_defaults_are_the_contracts() -> None:
+def test_a_request_has_the_documented_defaults() -> None:
     request = FrameRequest.parse(json.dumps(GOOD), max_image_bytes=1000)
     assert request == FrameRequest("frame-1", "frame-1.jpg", b"image bytes", 1, False)
 
@@ -71,7 +71,7 @@ def test_filename_may_be_missing() -> None:
         ({"detail": 1}, "bad_detail"),
     ],
 )
-def test_what_can_never_work_gets_400(change: dict[str, object], code: str) -> None:
+def test_invalid_fields_get_400(change: dict[str, object], code: str) -> None:
     error = refused({**GOOD, **change})
     assert (error.status, error.code) == (400, code)
 
@@ -96,19 +96,19 @@ def test_the_largest_value_is_accepted(field: str, largest: object) -> None:
         ({"content": 7}, "content must be the image file's bytes in base64"),
     ],
 )
-def test_a_refusal_says_what_is_allowed(change: dict[str, object], message: str) -> None:
+def test_an_error_names_the_allowed_values(change: dict[str, object], message: str) -> None:
     error = refused({**GOOD, **change})
     assert (error.status, error.message) == (400, message)
 
 
 @pytest.mark.parametrize("content", ["QUJD!", "QUJD\n", "QU-D"])
-def test_characters_outside_base64_are_refused_and_not_skipped(content: str) -> None:
+def test_characters_outside_base64_are_rejected_not_skipped(content: str) -> None:
     error = refused({**GOOD, "content": content})
     assert (error.status, error.code) == (400, "bad_content")
     assert error.message.startswith("content is not base64: ")
 
 
-def test_a_refusal_carries_the_request_id_once_it_is_known() -> None:
+def test_an_error_contains_a_valid_request_id() -> None:
     error = refused({**GOOD, "content": "!"})
     assert error.body()["request_id"] == "frame-1"
     assert error.body()["error"]["code"] == "bad_content"
@@ -117,11 +117,11 @@ def test_a_refusal_carries_the_request_id_once_it_is_known() -> None:
 @pytest.mark.parametrize(
     "body", ["", "{", "[]", "null", '"text"', b"\xff\xfe", "[" * 100_000, '{"a":' * 100_000]
 )
-def test_a_body_that_is_no_json_object_gets_400(body: str | bytes) -> None:
+def test_a_body_that_is_not_a_json_object_gets_400(body: str | bytes) -> None:
     assert (refused(body).status, refused(body).code) == (400, "bad_json")
 
 
-def test_too_large_is_413_and_known_before_decoding() -> None:
+def test_a_large_image_gets_413_before_decoding() -> None:
     content = base64.b64encode(bytes(1001)).decode()
     error = refused({**GOOD, "content": content}, max_image_bytes=1000)
     assert (error.status, error.code) == (413, "image_too_large")
@@ -157,18 +157,20 @@ def test_a_plain_request_has_exactly_three_fields() -> None:
     st.integers(1, MAX_FACES),
     st.booleans(),
 )
-def test_request_survives_the_wire(name: str, image: bytes, faces: int, detail: bool) -> None:
+def test_a_request_is_equal_after_a_round_trip(
+    name: str, image: bytes, faces: int, detail: bool
+) -> None:
     request = FrameRequest(name, name, image, faces, detail)
     assert FrameRequest.parse(request.serialise(), max_image_bytes=300) == request
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_any_body_is_accepted_or_refused(body: str | bytes) -> None:
+def test_any_body_is_accepted_or_rejected(body: str | bytes) -> None:
     with contextlib.suppress(RequestError):
         assert len(FrameRequest.parse(body, max_image_bytes=100).image) <= 100
 
 
-def test_face_message_survives_the_wire() -> None:
+def test_a_face_message_is_equal_after_a_round_trip() -> None:
     message = FaceMessage(
         "r",
         "f.jpg",
@@ -192,7 +194,7 @@ def test_face_message_survives_the_wire() -> None:
         "[" * 100_000,
     ],
 )
-def test_a_foreign_message_is_refused(body: str) -> None:
+def test_an_invalid_face_message_is_rejected(body: str) -> None:
     with pytest.raises(MessageError):
         FaceMessage.parse(body)
 
@@ -205,7 +207,7 @@ def face_message(**changes: object) -> str:
     return json.dumps(fields)
 
 
-def test_a_face_message_without_extras_has_the_defaults() -> None:
+def test_a_face_message_without_optional_fields_has_the_defaults() -> None:
     face = CroppedFace((1.0, 2.0, 3.0, 4.0), 0.5, b"ABC")
     assert FaceMessage.parse(face_message()) == FaceMessage("r", "f", "s", (face,))
     assert FaceMessage("r", "f", "s", (face,)).detail is False
@@ -215,9 +217,9 @@ def test_a_face_message_without_extras_has_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"box": [1, 2, 3]}, "a box is four numbers: x0 y0 x1 y1"),
-        ({"box": [1, 2, 3, 4, 5]}, "a box is four numbers: x0 y0 x1 y1"),
-        ({"box": "1234"}, "a box is four numbers: x0 y0 x1 y1"),
+        ({"box": [1, 2, 3]}, "a box must be four numbers: x0 y0 x1 y1"),
+        ({"box": [1, 2, 3, 4, 5]}, "a box must be four numbers: x0 y0 x1 y1"),
+        ({"box": "1234"}, "a box must be four numbers: x0 y0 x1 y1"),
         ({"probability": True}, "a number is missing"),
         ({"probability": "0.5"}, "a number is missing"),
         ({"probability": None}, "a number is missing"),
@@ -226,14 +228,16 @@ def test_a_face_message_without_extras_has_the_defaults() -> None:
         ({"probability": 10**400}, "a number is out of range"),
         ({"probability": 1e15 + 0.5}, "a number is out of range"),
         ({"probability": -1e15 - 0.5}, "a number is out of range"),
-        ({"timings_ms": [1]}, "timings_ms is an object"),
+        ({"timings_ms": [1]}, "timings_ms must be an object"),
         ({"timings_ms": {"decode": "1"}}, "a number is missing"),
         ({"request_id": ""}, "request_id must be text and not empty"),
         ({"image": "QUJD!"}, ""),
-        ({"faces": []}, "a message without a face"),
+        ({"faces": []}, "a message must have a face"),
     ],
 )
-def test_a_face_message_is_refused_with_the_reason(change: dict[str, object], reason: str) -> None:
+def test_an_invalid_face_message_is_rejected_with_the_reason(
+    change: dict[str, object], reason: str
+) -> None:
     with pytest.raises(MessageError) as caught:
         FaceMessage.parse(face_message(**change))
     assert str(caught.value).endswith(reason)
@@ -254,34 +258,34 @@ def test_numbers_up_to_the_limit_are_accepted(number: float) -> None:
         FrameResult("r", "Unknown"),
     ],
 )
-def test_a_message_never_changes_and_has_no_other_attributes(message: object) -> None:
+def test_messages_are_frozen_and_have_slots(message: object) -> None:
     name = dataclasses.fields(message)[0].name  # type: ignore[arg-type]
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(message, name, None)
     assert not hasattr(message, "__dict__")
 
 
-def test_a_request_and_a_result_have_the_contracts_defaults() -> None:
+def test_optional_fields_have_the_documented_defaults() -> None:
     request, result = FrameRequest("r", "f", b"image"), FrameResult("r", "Unknown")
     assert (request.max_faces, request.detail) == (1, False)
     assert (result.faces, result.timings_ms) == (None, None)
 
 
-def test_a_plain_answer_has_exactly_two_fields() -> None:
+def test_a_result_without_detail_has_exactly_two_fields() -> None:
     assert json.loads(FrameResult("r", "Unknown").serialise()) == {
         "request_id": "r",
         "result": "Unknown",
     }
 
 
-def test_a_detailed_answer_survives_the_wire() -> None:
+def test_a_result_with_detail_is_equal_after_a_round_trip() -> None:
     result = FrameResult(
         "r", "Ada", (NamedFace((1.0, 2.0, 3.0, 4.0), 0.5, "Ada", 0.25),), {"embed": 2.0}
     )
     assert FrameResult.parse(result.serialise()) == result
 
 
-def test_a_detailed_answer_is_rounded() -> None:
+def test_a_result_with_detail_is_rounded() -> None:
     faces = (
         NamedFace((1.23456, 2.0, 3.0, 4.0), 0.123456789, "Ada", 0.987654321),
         NamedFace((5.0, 2.0, 7.0, 4.0), 1.0, "Unknown", None),
@@ -302,7 +306,7 @@ def test_a_detailed_answer_is_rounded() -> None:
     }
 
 
-def test_an_answer_of_an_empty_gallery_survives_the_wire() -> None:
+def test_a_result_of_an_empty_gallery_is_equal_after_a_round_trip() -> None:
     result = FrameResult("r", "Unknown", (NamedFace((1.0, 2.0, 3.0, 4.0), 0.5, "Unknown", None),))
     assert FrameResult.parse(result.serialise()) == result
     timed = FrameResult("r", "No-Face", timings_ms={"decode": 1.5})
@@ -312,7 +316,7 @@ def test_an_answer_of_an_empty_gallery_survives_the_wire() -> None:
 @pytest.mark.parametrize(
     "body", ['{"request_id":1,"result":"x"}', '{"request_id":"r","result":null}']
 )
-def test_an_answer_is_text(body: str) -> None:
+def test_a_result_must_be_text(body: str) -> None:
     with pytest.raises(MessageError, match="request_id and result must be text"):
         FrameResult.parse(body)
 
@@ -330,12 +334,12 @@ def test_an_answer_is_text(body: str) -> None:
         ("[" * 100_000, None),
     ],
 )
-def test_the_request_id_of_an_unusable_message(body: str, request_id: str | None) -> None:
+def test_the_request_id_of_an_invalid_message(body: str, request_id: str | None) -> None:
     assert salvaged_request_id(body) == request_id
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"request_id":1,"result":"x"}', "null", "[1]"])
-def test_a_foreign_answer_is_refused(body: str) -> None:
+def test_an_invalid_result_is_rejected(body: str) -> None:
     with pytest.raises(MessageError):
         FrameResult.parse(body)
 

@@ -1,4 +1,4 @@
-"""A running function's gallery: staying up to date, and refusing what it must not use."""
+"""The gallery of a running function: updates, and rejected versions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import threading
 import numpy as np
 import pytest
 
+from lambda_src import log
 from lambda_src.aws import AwsError
-from lambda_src.gallery import GalleryFormatError, GallerySource
 from lambda_src.gallery.loading import load
+from lambda_src.gallery.matching import GalleryFormatError
 from lambda_src.gallery.parts import FLOAT32, Manifest, PartRef, manifest_key, part_key, write_part
+from lambda_src.gallery.source import GallerySource
 
 SPACE = "0123/facenet"
 KEY = manifest_key(SPACE)
@@ -26,7 +28,7 @@ def unit(*values: float) -> np.ndarray:
 
 
 class Bucket:
-    """What the source asks S3, with a script of answers."""
+    """A fake S3 bucket that records the requests."""
 
     def __init__(self) -> None:
         self.object: tuple[bytes, str] | AwsError = AwsError("gone", status=404, code="NoSuchKey")
@@ -54,7 +56,7 @@ class Bucket:
         return None if self.object[1] == known_etag else self.object
 
     def publish(self, *names: str, etag: str, space: str = SPACE, padding: int = 0) -> None:
-        """Put a version into the bucket; `padding` makes its part seem larger."""
+        """Publish a version; the manifest states its part's size plus `padding`."""
         rows = np.stack([unit(*([0] * i), 1) for i in range(len(names))])
         data = write_part([(name, 1) for name in names], rows, FLOAT32)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -72,6 +74,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def no_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log lines without the invocation that an earlier test began."""
+    monkeypatch.setattr(log, "_invocation", {})
 
 
 @pytest.fixture
@@ -100,11 +108,11 @@ def seen(source: GallerySource) -> tuple[str, ...]:
     return source.current().names
 
 
-def test_nobody_enrolled_is_an_empty_gallery(source: GallerySource) -> None:
+def test_without_a_published_gallery_it_is_empty(source: GallerySource) -> None:
     assert seen(source) == ()
 
 
-def test_a_new_version_is_noticed_when_it_is_time(
+def test_a_new_version_is_found_after_the_refresh_interval(
     source: GallerySource, bucket: Bucket, clock: Clock
 ) -> None:
     bucket.publish("Ada", "Grace", etag="v1")
@@ -117,7 +125,7 @@ def test_a_new_version_is_noticed_when_it_is_time(
     assert bucket.asked == [None, "v1"]
 
 
-def test_a_broken_or_foreign_version_is_refused_and_the_last_good_one_serves(
+def test_an_invalid_version_is_rejected_and_the_last_valid_one_stays_in_use(
     source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bucket.publish("Ada", "Grace", etag="v1")
@@ -133,7 +141,7 @@ def test_a_broken_or_foreign_version_is_refused_and_the_last_good_one_serves(
     assert "facectl gallery publish" in lines
 
 
-def test_a_foreign_gallery_from_the_start_is_an_error_not_unknown(
+def test_a_first_gallery_of_another_space_is_an_error_not_unknown(
     source: GallerySource, bucket: Bucket
 ) -> None:
     bucket.publish("Ada", etag="v1", space="other/facenet")
@@ -157,7 +165,7 @@ def test_an_unreachable_bucket_is_an_error_until_it_answers(
     assert seen(source) == ("Ada", "Grace")
 
 
-def test_removal_of_the_object_empties_the_gallery(
+def test_deleting_the_object_empties_the_gallery(
     source: GallerySource, bucket: Bucket, clock: Clock
 ) -> None:
     bucket.publish("Ada", "Grace", etag="v1")
@@ -167,7 +175,7 @@ def test_removal_of_the_object_empties_the_gallery(
     assert seen(source) == ()
 
 
-def test_a_damaged_part_is_refused_once_and_the_last_good_version_serves(
+def test_a_damaged_part_is_rejected_once_and_the_last_valid_version_stays_in_use(
     source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bucket.publish("Ada", "Grace", etag="v1")
@@ -184,7 +192,7 @@ def test_a_damaged_part_is_refused_once_and_the_last_good_version_serves(
     assert seen(source) == ("Alan",)
 
 
-def test_a_missing_part_is_no_empty_gallery_and_is_asked_for_again(
+def test_a_missing_part_is_not_an_empty_gallery_and_is_requested_again(
     source: GallerySource, bucket: Bucket, clock: Clock
 ) -> None:
     bucket.publish("Ada", "Grace", etag="v1")
@@ -200,8 +208,15 @@ def test_a_missing_part_is_no_empty_gallery_and_is_asked_for_again(
     assert seen(source) == ("Alan",)
 
 
+def finished(source: GallerySource) -> None:
+    """Wait until the current check has finished."""
+    assert source._fetcher is not None
+    source._fetcher.join(60)
+    assert not source._fetcher.is_alive()
+
+
 class Waits:
-    """Waiting that ends at once where the event is set or `ends` it, and is written down."""
+    """Records each wait and advances the clock instead of waiting."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -219,7 +234,7 @@ def waits(clock: Clock) -> Waits:
 
 
 def held_up(bucket: Bucket, clock: Clock, waits: Waits) -> GallerySource:
-    """A source whose question is not answered before the gate is opened."""
+    """A source whose check is not answered until the gate is opened."""
     bucket.gate.clear()
     return GallerySource(
         bucket,  # type: ignore[arg-type]
@@ -231,20 +246,24 @@ def held_up(bucket: Bucket, clock: Clock, waits: Waits) -> GallerySource:
     )
 
 
-def test_a_large_version_delays_nobody(source: GallerySource, bucket: Bucket, clock: Clock) -> None:
+def test_a_large_version_delays_no_batch(
+    source: GallerySource, bucket: Bucket, clock: Clock
+) -> None:
     bucket.publish("Ada", "Grace", etag="v1")
     assert seen(source) == ("Ada", "Grace")
     bucket.publish("Eve", etag="v2", padding=5_000_000)
     bucket.part_gate.clear()
     clock.now += 6
     assert seen(source) == ("Ada", "Grace")
-    # It was given up waiting for while the part is still on its way.
+    # No batch waits for it, while its part is still being downloaded.
     assert source._settled.is_set()
-    assert not source._finished.is_set()
+    assert source._fetcher is not None
+    assert source._fetcher.is_alive()
     bucket.part_gate.set()
+    finished(source)
 
 
-def test_an_answer_that_does_not_come_delays_a_batch_once_by_half_a_second(
+def test_a_slow_check_delays_a_batch_once_by_half_a_second(
     source: GallerySource, bucket: Bucket, clock: Clock, waits: Waits
 ) -> None:
     bucket.publish("Ada", etag="v1")
@@ -256,6 +275,7 @@ def test_an_answer_that_does_not_come_delays_a_batch_once_by_half_a_second(
     assert source.current().names == ("Ada",)
     assert waits.seconds == [0.5]
     bucket.gate.set()
+    finished(source)
 
 
 @pytest.mark.parametrize(
@@ -272,11 +292,11 @@ def test_a_batch_waits_once_for_its_first_gallery(
                 source.current()
         assert waits.seconds == [waited] * batch
     bucket.gate.set()
-    assert source._finished.wait(60)
+    finished(source)
     assert bucket.asked == [None]
 
 
-def test_a_gallery_that_came_while_the_batch_waited_is_used(bucket: Bucket, clock: Clock) -> None:
+def test_a_gallery_that_arrives_while_the_batch_waits_is_used(bucket: Bucket, clock: Clock) -> None:
     bucket.publish("Ada", etag="v1")
 
     def wait(event: threading.Event, seconds: float) -> bool:
@@ -287,7 +307,7 @@ def test_a_gallery_that_came_while_the_batch_waited_is_used(bucket: Bucket, cloc
     assert seen(source) == ("Ada",)
 
 
-def test_a_damaged_first_gallery_is_asked_for_until_it_is_repaired(
+def test_a_damaged_first_gallery_is_requested_until_it_is_repaired(
     source: GallerySource, bucket: Bucket, clock: Clock
 ) -> None:
     bucket.publish("Ada", etag="v1")
@@ -301,7 +321,7 @@ def test_a_damaged_first_gallery_is_asked_for_until_it_is_repaired(
     assert bucket.asked == [None, None]
 
 
-def test_that_nobody_is_served_is_logged_once(
+def test_an_empty_gallery_is_logged_once(
     source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(3):
@@ -318,7 +338,7 @@ def test_that_nobody_is_served_is_logged_once(
     assert [line["people"] for line in lines] == [1, 0]
 
 
-def test_galleries_of_two_spaces_never_meet() -> None:
+def test_galleries_of_two_spaces_have_different_keys() -> None:
     assert manifest_key(SPACE) != manifest_key("other/facenet")
     for space in (SPACE, "../../x", "ü " * 500):
         folder, _, name = manifest_key(space).rpartition("/")
@@ -331,7 +351,7 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [{key: line[key] for key in line if key not in ("time", "function")} for line in lines]
 
 
-def test_a_version_that_is_taken_is_logged_with_what_it_cost(
+def test_a_new_version_is_logged_with_its_size_and_duration(
     source: GallerySource,
     bucket: Bucket,
     clock: Clock,
@@ -356,7 +376,7 @@ def test_a_version_that_is_taken_is_logged_with_what_it_cost(
     ]  # fmt: skip
 
 
-def test_a_version_that_is_refused_is_logged_with_whether_another_serves(
+def test_a_rejected_version_is_logged_with_whether_another_is_in_use(
     source: GallerySource, bucket: Bucket, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for names, serving in ((None, False), (("Ada",), True)):
@@ -367,19 +387,19 @@ def test_a_version_that_is_refused_is_logged_with_whether_another_serves(
         bucket.object = (b"broken", f"broken-{serving}")
         clock.now += 6
         source.begin()
-        assert source._finished.wait(60)
+        finished(source)
         line = logged(capsys)[-1]
         assert (line["level"], line["error"], line["serving"]) == ("ERROR", "refused", serving)
 
 
-def test_nobody_enrolled_lets_nobody_in(source: GallerySource) -> None:
+def test_an_empty_gallery_has_threshold_zero(source: GallerySource) -> None:
     source.begin()
     gallery = source.current()
     assert (gallery.threshold, gallery.space, len(gallery.names)) == (0.0, SPACE, 0)
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "SlowDown"])
-def test_an_error_that_is_not_of_a_missing_object_is_no_empty_gallery(
+def test_only_a_missing_object_is_an_empty_gallery(
     source: GallerySource, bucket: Bucket, code: str
 ) -> None:
     bucket.object = AwsError(code, status=503, code=code)
@@ -389,7 +409,9 @@ def test_an_error_that_is_not_of_a_missing_object_is_no_empty_gallery(
 
 
 @pytest.mark.parametrize("space", ["0000/facenet", "zzzz/facenet"])
-def test_no_other_space_is_taken(source: GallerySource, bucket: Bucket, space: str) -> None:
+def test_a_gallery_of_another_space_is_rejected(
+    source: GallerySource, bucket: Bucket, space: str
+) -> None:
     bucket.publish("Ada", etag="v1", space=space)
     source.begin()
     with pytest.raises(
@@ -398,20 +420,18 @@ def test_no_other_space_is_taken(source: GallerySource, bucket: Bucket, space: s
         source.current()
 
 
-def test_it_is_time_again_after_exactly_the_seconds_between(
+def test_the_next_check_is_exactly_after_the_refresh_interval(
     source: GallerySource, bucket: Bucket, clock: Clock
 ) -> None:
     bucket.publish("Ada", etag="v1")
     for now, asked in ((100.0, 1), (104.5, 1), (105.0, 2), (203.0, 3)):
         clock.now = now
         assert seen(source) == ("Ada",)
-        assert source._finished.wait(60)
+        finished(source)
         assert len(bucket.asked) == asked
 
 
-def test_a_part_that_is_missing_is_named_by_twelve_digits(
-    source: GallerySource, bucket: Bucket
-) -> None:
+def test_a_missing_part_is_named_by_twelve_digits(source: GallerySource, bucket: Bucket) -> None:
     bucket.publish("Ada", etag="v1")
     [key] = bucket.parts
     bucket.parts.clear()
@@ -425,7 +445,7 @@ def test_a_part_that_is_missing_is_named_by_twelve_digits(
 
 
 @pytest.mark.parametrize(("total", "settles"), [(4_000_000, False), (4_000_001, True)])
-def test_what_is_large_is_not_waited_for(
+def test_a_large_download_is_not_waited_for(
     source: GallerySource, bucket: Bucket, clock: Clock, total: int, settles: bool
 ) -> None:
     bucket.publish("Ada", etag="v0")
@@ -441,14 +461,36 @@ def test_what_is_large_is_not_waited_for(
     source.begin()
     assert fetching.wait(60)
     assert source._settled.is_set() == settles
-    # A worker that ends must not be held up by a download.
+    # A download must not keep a stopping worker alive.
     assert source._fetcher is not None
     assert source._fetcher.daemon
     bucket.part_gate.set()
+    finished(source)
+
+
+def test_a_large_first_gallery_is_waited_for(
+    source: GallerySource, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambda_src.gallery.source._SMALL", 10)
+    bucket.publish("Ada", etag="v1")
+    fetching = threading.Event()
+    bucket.part_gate.clear()
+    bucket.fetched = _Told(bucket.fetched, fetching)  # type: ignore[assignment]
+    source.begin()
+    assert fetching.wait(60)
+    assert not source._settled.is_set()
+    bucket.part_gate.set()
+    assert source.current().names == ("Ada",)
+
+
+def test_without_begin_nothing_is_waited_for(source: GallerySource) -> None:
+    with pytest.raises(GalleryFormatError, match="still being loaded"):
+        source.current()
+    assert source._settled.is_set()
 
 
 class _Told(list):  # type: ignore[type-arg]
-    """Says when something is added."""
+    """Sets an event when an item is appended."""
 
     def __init__(self, before: list[str], event: threading.Event) -> None:
         super().__init__(before)

@@ -1,4 +1,4 @@
-"""A batch whose gallery does not come: one wait, within the invocation's time, and ten retries."""
+"""A batch whose gallery does not arrive: one wait, within the invocation's timeout."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 import pytest
 from test_stages import MODEL, SETTINGS, SPACE, Embedder, Queues, record
 
-from lambda_src.gallery import GallerySource
+from lambda_src.gallery.source import GallerySource
 from lambda_src.stages.recognise import RecogniseStage
 
 
 class Clock:
-    """Time that passes where somebody waits."""
+    """A clock that advances only by waits."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -39,7 +39,7 @@ class SilentBucket:
 
 
 @pytest.mark.parametrize(("seconds", "waited"), [(60.0, 20.0), (15.0, 6.0), (4.0, 0.5)])
-def test_ten_records_fail_within_the_deadline_where_the_gallery_does_not_come(
+def test_ten_records_fail_within_the_deadline_if_no_gallery_arrives(
     seconds: float, waited: float
 ) -> None:
     clock, bucket, queues = Clock(), SilentBucket(), Queues()
@@ -67,5 +67,5 @@ def test_ten_records_fail_within_the_deadline_where_the_gallery_does_not_come(
         bucket.over.set()
     assert clock.now == waited
     assert clock.now < seconds
-    # Each comes back soon, with a worker that has a gallery by then.
+    # Each is retried soon, by a worker that has a gallery by then.
     assert [hidden for _, _, hidden in queues.hidden] == [1] * 10

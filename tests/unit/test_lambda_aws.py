@@ -1,4 +1,4 @@
-"""The functions' slim client: signatures equal botocore's, retries, batches."""
+"""The functions' AWS client: signatures equal botocore's, retries, batches."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_send_names_the_queue_and_the_action(script: tuple[Script, str]) -> None
         (200, None),
     ],
 )
-def test_what_may_pass_is_tried_again(
+def test_transient_errors_are_retried(
     bad: tuple[int, dict[str, Any] | str | None], script: tuple[Script, str]
 ) -> None:
     server, url = script
@@ -178,7 +178,7 @@ def test_what_may_pass_is_tried_again(
     assert len(slept) == 2
 
 
-def test_what_will_not_pass_is_not_tried_again(script: tuple[Script, str]) -> None:
+def test_permanent_errors_are_not_retried(script: tuple[Script, str]) -> None:
     server, url = script
     server.answers = [(403, {"__type": "com.amazonaws.sqs#AccessDeniedException"})]
     with pytest.raises(AwsError) as caught:
@@ -186,7 +186,7 @@ def test_what_will_not_pass_is_not_tried_again(script: tuple[Script, str]) -> No
     assert (caught.value.status, caught.value.code) == (403, "AccessDeniedException")
 
 
-def test_attempts_end(script: tuple[Script, str]) -> None:
+def test_the_number_of_attempts_is_limited(script: tuple[Script, str]) -> None:
     server, url = script
     server.answers = [(500, {"__type": "InternalFailure"})] * 9
     with pytest.raises(AwsError, match="InternalFailure"):
@@ -194,7 +194,7 @@ def test_attempts_end(script: tuple[Script, str]) -> None:
     assert len(server.seen) == 4
 
 
-def test_nobody_there_is_an_aws_error() -> None:
+def test_an_unreachable_endpoint_is_an_aws_error() -> None:
     with pytest.raises(AwsError, match=r"127\.0\.0\.1:9"):
         client("http://127.0.0.1:9", []).send(QUEUE, "hello")
 
@@ -211,13 +211,13 @@ def test_send_many_reports_each_failure(script: tuple[Script, str]) -> None:
     assert [len(body["Entries"]) for _, _, body in server.seen] == [10, 2]
 
 
-def test_send_many_of_nothing_calls_nobody(script: tuple[Script, str]) -> None:
+def test_send_many_without_messages_makes_no_call(script: tuple[Script, str]) -> None:
     server, url = script
     assert client(url, []).send_many(QUEUE, []) == {}
     assert server.seen == []
 
 
-def test_an_object_comes_with_its_etag_and_only_when_it_changed(
+def test_an_object_is_returned_with_its_etag_and_only_if_it_changed(
     script: tuple[Script, str],
 ) -> None:
     server, url = script
@@ -247,7 +247,7 @@ def test_objects_are_written_and_deleted(script: tuple[Script, str]) -> None:
 
 
 @given(st.lists(st.integers(0, 400_000), max_size=40))
-def test_batches_fit_sqs_and_lose_nothing(lengths: list[int]) -> None:
+def test_batches_fit_the_limits_of_sqs_and_contain_every_message(lengths: list[int]) -> None:
     bodies = ["x" * length for length in lengths]
     batches = _batches(bodies)
     assert [index for batch in batches for index in batch] == list(range(len(bodies)))
@@ -261,9 +261,7 @@ def test_batches_fit_sqs_and_lose_nothing(lengths: list[int]) -> None:
     st.sampled_from(["", "a-session-token", "with/slash+plus=="]),
     st.integers(1_500_000_000, 2_500_000_000),
 )
-def test_signatures_equal_botocores_whatever_the_clock_says(
-    body: bytes, token: str, now: int
-) -> None:
+def test_signatures_equal_botocores_at_any_time(body: bytes, token: str, now: int) -> None:
     request = Request(
         "POST",
         urllib.parse.urlsplit(QUEUE),

@@ -1,4 +1,4 @@
-"""When the local cloud's state is saved, what counts as failed, and what is compared."""
+"""Saving of the local cloud's state: when, failures, and the report of a restore."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from facectl.local import inventory, saving, state
-from facectl.local.restore import Restored
-from facectl.local.saving import Saver, changes
-from facectl.local.state import Prepared, Saved
+from facectl.local import saving, state
+from facectl.local.saving import Saver, changes, take_inventory
+from facectl.local.state import Inventory, Prepared, Restored, Saved
 
 
 def scope(method: str, path: str, **headers: str) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def scope(method: str, path: str, **headers: str) -> dict[str, Any]:
         (scope("POST", "/_aws/lambda-url/abc/"), False),
     ],
 )
-def test_what_changes_a_resource(request_: dict[str, Any], changing: bool) -> None:
+def test_which_requests_change_a_resource(request_: dict[str, Any], changing: bool) -> None:
     assert changes(request_) is changing
 
 
@@ -53,7 +52,7 @@ def saver(folder: Path, save_all: Callable[[dict[str, Any]], None]) -> Saver:
     return Saver(lambda: {"sqs": dict}, save_all, folder=folder, port=4566, clock=lambda: 7.0)
 
 
-def test_what_could_not_be_saved_is_told_and_written_down(tmp_path: Path) -> None:
+def test_failures_are_returned_and_written_to_saved_json(tmp_path: Path) -> None:
     def full(services: dict[str, Any]) -> None:
         logging.getLogger("persistence").error("Persistence: failed to save %s: disk", *services)
 
@@ -74,15 +73,13 @@ def test_a_state_that_changed_while_it_was_copied_is_saved_again(tmp_path: Path)
     assert len(tries) == 3
 
 
-def test_a_place_that_takes_no_file_is_a_failure(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     [failed] = saver(tmp_path / "file" / "services", lambda services: None).save()
     assert "file" in failed
 
 
-def test_changes_that_follow_each_other_are_saved_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_successive_changes_are_saved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saving, "_SETTLE_SECONDS", 0.0)
     saves: list[object] = []
     saves_once = saver(tmp_path / "services", saves.append)
@@ -109,12 +106,12 @@ def stored(**records: Any) -> Any:
     )
 
 
-def test_the_inventory_counts_messages_and_names_both_ends_of_a_trigger() -> None:
+def test_the_inventory_counts_messages_and_names_queue_and_function_of_a_trigger() -> None:
     trigger = {
         "EventSourceArn": "arn:aws:sqs:us-east-1:0:a-req-queue",
         "FunctionArn": "arn:aws:lambda:us-east-1:0:function:face-recognition",
     }
-    taken = inventory.take(
+    taken = take_inventory(
         {
             "sqs": lambda: {"queues": stored(**{"http://h/0/a-resp-queue": {"messages": [1, 2]}})},
             "lambda": lambda: {"esms": stored(uuid=trigger)},
@@ -126,10 +123,10 @@ def test_the_inventory_counts_messages_and_names_both_ends_of_a_trigger() -> Non
         "trigger a-req-queue → face-recognition": 0,
         "role r": 0,
     }
-    assert inventory.asu_ids(taken) == ["a"]
+    assert state._asu_ids(taken) == ["a"]
 
 
-def test_a_queue_that_was_answered_since_the_start_lost_nothing(tmp_path: Path) -> None:
+def test_messages_received_since_the_start_are_not_missing(tmp_path: Path) -> None:
     loaded = {"queues": stored(**{"http://h/0/a-req-queue": {"messages": [{}, {}]}})}
     now = {"queues": stored(**{"http://h/0/a-req-queue": {"messages": []}})}
     restoring = Saver(
@@ -139,12 +136,12 @@ def test_a_queue_that_was_answered_since_the_start_lost_nothing(tmp_path: Path) 
     assert restoring.inventory() == {"queue a-req-queue": 2}
 
 
-def restored(before: inventory.Inventory, now: inventory.Inventory, **facts: Any) -> Restored:
+def restored(before: Inventory, now: Inventory, **facts: Any) -> Restored:
     saved = Saved(1.0, 4566, facts.pop("ended", True), inventory=before, **facts)
     return Restored(Prepared(saved), now)
 
 
-def test_what_came_back_whole_needs_no_command() -> None:
+def test_a_complete_restore_needs_no_command() -> None:
     whole = {"queue a-resp-queue": 2, "function f": 0}
     assert list(restored(whole, whole).problems()) == []
     assert restored(whole, whole).commands() == []
@@ -156,43 +153,43 @@ def test_what_came_back_whole_needs_no_command() -> None:
         (
             {"queue a-resp-queue": 0, "function f": 0},
             {"queue a-resp-queue": 0},
-            "Not there again: function f",
+            "Not restored: function f",
             "facectl deploy --asu-id a --target local",
         ),
         (
             {"queue a-resp-queue": 0, "bucket b": 3},
             {"queue a-resp-queue": 0, "bucket b": 1},
-            "Not there again: 2 of 3 objects in bucket b",
+            "Not restored: 2 of 3 objects in bucket b",
             "facectl gallery publish --asu-id a --target local",
         ),
         (
             {"queue a-resp-queue": 3},
             {"queue a-resp-queue": 1},
-            "Not there again: 2 of 3 messages in queue a-resp-queue",
+            "Not restored: 2 of 3 messages in queue a-resp-queue",
             "facectl status --asu-id a --target local",
         ),
         (
             {"function f": 0},
             {},
-            "Not there again: function f",
+            "Not restored: function f",
             "facectl deploy --asu-id ID --target local",
         ),
     ],
 )
-def test_what_is_lost_is_named_with_the_command(
-    before: inventory.Inventory, now: inventory.Inventory, problem: str, command: str
+def test_a_loss_is_reported_with_the_command(
+    before: Inventory, now: Inventory, problem: str, command: str
 ) -> None:
     assert list(restored(before, now).problems()) == [problem]
     assert restored(before, now).commands() == [command]
 
 
-def test_a_failed_save_is_told_at_the_next_start() -> None:
+def test_a_failed_save_is_reported_at_the_next_start() -> None:
     [problem] = restored({}, {}, failed=("sqs: disk full",)).problems()
     assert problem == "This could not be saved: sqs: disk full"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "{}", '{"at": 1, "port": 2, "ended": true}'])
-def test_a_damaged_record_counts_as_unknown(text: str) -> None:
+def test_a_damaged_saved_json_counts_as_missing(text: str) -> None:
     state.saved_file().parent.mkdir(parents=True)
     state.saved_file().write_text(text)
     assert state.read() is None

@@ -1,4 +1,4 @@
-"""The functions without work: same shape, same bytes, same timings."""
+"""The functions without detection and recognition: messages and timings of the same form."""
 
 from __future__ import annotations
 

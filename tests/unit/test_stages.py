@@ -1,4 +1,4 @@
-"""What the functions do with one request and one batch: real images, scripted models."""
+"""Both stages with one request or one batch: real images, fake models and queues."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL import Image
 from lambda_src import log
 from lambda_src.aws import AwsError
 from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest, RequestError
-from lambda_src.gallery import Gallery, GalleryFormatError
+from lambda_src.gallery.matching import Gallery, GalleryFormatError
 from lambda_src.settings import FunctionSettings
 from lambda_src.stages.detect import DetectStage, QueueUnavailableError
 from lambda_src.stages.recognise import QueueRecord, RecogniseStage
+from lambda_src.vision.boxes import Face
 from lambda_src.vision.crops import encode_crops
-from lambda_src.vision.faces import Face
 from lambda_src.vision.store import Model
 
 SPACE = "0123/facenet"
@@ -37,7 +37,7 @@ SETTINGS = FunctionSettings(
 
 
 class Queues:
-    """Stands where AWS would: keeps what was sent, and fails where it is told to."""
+    """A fake AWS client: records the calls, and fails where a test says so."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
@@ -81,7 +81,7 @@ class Queues:
 
 
 class FoundFaces:
-    """A detector whose findings are known."""
+    """A detector that returns the given faces."""
 
     def __init__(self, *faces: Face) -> None:
         self.faces = list(faces)
@@ -104,7 +104,7 @@ def detect_stage(queues: Queues, *faces: Face) -> DetectStage:
     return DetectStage(MODEL, FoundFaces(*faces), queues, SETTINGS)  # type: ignore[arg-type]
 
 
-def test_the_largest_faces_travel_left_to_right() -> None:
+def test_the_largest_faces_are_sent_left_to_right() -> None:
     queues = Queues()
     stage = detect_stage(queues, face(40, 60), face(0, 10), face(5, 40))
     assert stage.process(FrameRequest("r", "f.png", picture(), max_faces=2)) == 2
@@ -117,7 +117,7 @@ def test_the_largest_faces_travel_left_to_right() -> None:
     assert {"decode", "detect", "crop"} <= set(message.timings_ms)
 
 
-def test_a_frame_without_a_face_is_answered_here() -> None:
+def test_a_frame_without_a_face_gets_no_face_from_detection() -> None:
     queues = Queues()
     assert detect_stage(queues).process(FrameRequest("r", "f", picture())) == 0
     assert queues.sent == [("responses", {"request_id": "r", "result": "No-Face"})]
@@ -141,7 +141,7 @@ def test_detail_of_a_frame_without_a_face() -> None:
         (bytes(100_001), 413, "image_too_large"),
     ],
 )
-def test_images_that_can_never_work(image: bytes, status: int, code: str) -> None:
+def test_invalid_images(image: bytes, status: int, code: str) -> None:
     queues = Queues()
     with pytest.raises(RequestError) as caught:
         detect_stage(queues).process(FrameRequest("r", "f", image))
@@ -151,7 +151,7 @@ def test_images_that_can_never_work(image: bytes, status: int, code: str) -> Non
 
 
 @pytest.mark.parametrize("faces", [(), (face(0, 10),)])
-def test_a_queue_that_cannot_be_reached(faces: tuple[Face, ...]) -> None:
+def test_an_unreachable_queue(faces: tuple[Face, ...]) -> None:
     queues = Queues()
     queues.broken = True
     with pytest.raises(QueueUnavailableError):
@@ -159,7 +159,7 @@ def test_a_queue_that_cannot_be_reached(faces: tuple[Face, ...]) -> None:
 
 
 class Embedder:
-    """Embeds a crop as the unit vector of its first pixel, and fails on black ones."""
+    """Embeds a crop as the unit vector of its first pixel, and fails for a black crop."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -175,7 +175,7 @@ class Embedder:
 
 
 class FixedGallery:
-    """Knows the people whose crops are 10 and 20."""
+    """A gallery of two people, whose crops have the values 10 and 20."""
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.refusal = refusal
@@ -225,7 +225,7 @@ def answers(queues: Queues) -> dict[str, str]:
     return {body["request_id"]: body["result"] for _, body in queues.sent}
 
 
-def test_a_batch_is_embedded_together_and_answered_one_by_one() -> None:
+def test_a_batch_is_embedded_together_and_has_one_result_per_record() -> None:
     queues = Queues()
     stage = recognise_stage(queues)
     assert stage.process([record("a", 10), record("b", 20, 10), record("c", 30)]) == []
@@ -233,7 +233,7 @@ def test_a_batch_is_embedded_together_and_answered_one_by_one() -> None:
     assert stage.embedder.batches == [4]  # type: ignore[attr-defined]
 
 
-def test_detail_tells_boxes_distances_and_every_stage() -> None:
+def test_detail_has_boxes_distances_and_every_stage() -> None:
     queues = Queues()
     recognise_stage(queues).process([record("a", 10, detail=True)])
     body = queues.sent[0][1]
@@ -245,7 +245,7 @@ def test_detail_tells_boxes_distances_and_every_stage() -> None:
     assert {"decode_crops", "embed", "match"} <= set(body["timings_ms"])
 
 
-def test_one_bad_record_fails_alone_and_soon_comes_back() -> None:
+def test_one_bad_record_fails_alone_and_is_retried_soon() -> None:
     queues = Queues()
     bad = QueueRecord("m-bad", "h-bad", "not a message", 1, 0.0)
     failed = recognise_stage(queues).process([record("a", 10), bad, record("b", 0)])
@@ -254,7 +254,7 @@ def test_one_bad_record_fails_alone_and_soon_comes_back() -> None:
     assert queues.hidden == [("requests", "h-bad", 1), ("requests", "h-b", 1)]
 
 
-def test_the_last_delivery_is_answered_error_and_still_fails() -> None:
+def test_a_failed_last_delivery_gets_error_and_still_fails() -> None:
     queues = Queues()
     failed = recognise_stage(queues).process([record("a", 10), record("b", 0, receives=5)])
     assert failed == ["m-b"]
@@ -267,21 +267,21 @@ def test_crops_of_another_space_are_never_compared() -> None:
     assert queues.sent == []
 
 
-def test_a_gallery_that_must_not_be_used_is_an_error_not_unknown() -> None:
+def test_an_unusable_gallery_is_an_error_not_unknown() -> None:
     queues = Queues()
     stage = recognise_stage(queues, GalleryFormatError("of another space"))
     assert stage.process([record("a", 10), record("b", 10, receives=5)]) == ["m-a", "m-b"]
     assert answers(queues) == {"b": "Error"}
 
 
-def test_an_answer_that_cannot_be_sent_is_tried_again() -> None:
+def test_a_result_that_cannot_be_sent_is_retried() -> None:
     queues = Queues()
     queues.refuses = {"b"}
     assert recognise_stage(queues).process([record("a", 10), record("b", 20)]) == ["m-b"]
     assert answers(queues) == {"a": "Ada"}
 
 
-def test_logs_hold_no_image_and_no_embedding(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_contain_no_image_and_no_embedding(capsys: pytest.CaptureFixture[str]) -> None:
     queues = Queues()
     recognise_stage(queues).process([record("a", 10), QueueRecord("m", "h", "QUJDREVG" * 99, 1, 0)])
     detect_stage(queues, face(0, 40)).process(FrameRequest("r", "f", picture()))
@@ -302,7 +302,7 @@ def invocation() -> Iterator[None]:
     log.begin(None, cold_start=False, init_ms=None)
 
 
-def test_logs_have_the_digits_that_somebody_reads(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logged_numbers_are_rounded(capsys: pytest.CaptureFixture[str]) -> None:
     stage = recognise_stage(Queues())
     embeddings = np.zeros((1, 512), dtype=np.float32)
     embeddings[0, 10], embeddings[0, 11] = 0.6, 0.8
@@ -315,7 +315,7 @@ def test_logs_have_the_digits_that_somebody_reads(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("invocation")
-def test_a_record_is_logged_when_it_comes_and_when_it_is_answered(
+def test_a_record_is_logged_when_it_is_received_and_when_its_result_is_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     recognise_stage(Queues()).process([record("a", 10, receives=2)])
@@ -348,7 +348,7 @@ def test_a_warm_invocation_has_no_init(capsys: pytest.CaptureFixture[str]) -> No
     assert "init_ms" not in line
 
 
-def test_without_names_the_logs_tell_known_from_unknown_and_no_more(
+def test_without_names_the_logs_only_distinguish_known_and_unknown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     queues = Queues()
@@ -362,7 +362,7 @@ def test_without_names_the_logs_tell_known_from_unknown_and_no_more(
     assert "result" not in answered
 
 
-def test_a_frame_without_a_face_is_logged_with_its_answer(
+def test_a_frame_without_a_face_is_logged_with_its_result(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     detect_stage(Queues()).process(FrameRequest("r", "f", picture()))
@@ -370,7 +370,7 @@ def test_a_frame_without_a_face_is_logged_with_its_answer(
     assert line.items() >= {"result": "No-Face", "faces": 0, "message_id": "message-1"}.items()
 
 
-def test_a_failed_delivery_is_logged_with_what_comes_next(
+def test_a_failed_delivery_is_logged_with_its_retry(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stage = recognise_stage(Queues())
@@ -384,14 +384,14 @@ def test_a_failed_delivery_is_logged_with_what_comes_next(
     assert {line["error"] for line in failures} == {"RuntimeError"}
 
 
-def test_a_message_that_cannot_be_read_still_has_its_request_answered() -> None:
+def test_an_invalid_message_on_its_last_delivery_gets_error() -> None:
     queues = Queues()
     poisoned = QueueRecord("m", "h", json.dumps({"request_id": "a", "faces": 7}), 5, 0.0)
     assert recognise_stage(queues).process([poisoned]) == ["m"]
     assert answers(queues) == {"a": "Error"}
 
 
-def test_an_unsent_error_answer_keeps_the_failures_own_words(
+def test_an_unsent_error_result_keeps_the_message_of_the_failure(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     queues = Queues()
@@ -402,13 +402,13 @@ def test_an_unsent_error_answer_keeps_the_failures_own_words(
     assert failure["answered"] is False
 
 
-def test_long_words_of_an_error_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_error_message_is_truncated(capsys: pytest.CaptureFixture[str]) -> None:
     log.error("request", "r", error="ValueError", message="A" * 9000)
     [line] = logged(capsys)
     assert line["message"] == "A" * 500
 
 
-def test_a_frame_that_met_cold_starts_says_so_in_its_timings() -> None:
+def test_cold_starts_are_in_the_timings_of_a_frame() -> None:
     queues = Queues()
     detect_stage(queues, face(0, 40)).process(
         FrameRequest("r", "f", picture(), detail=True), init_ms=700.0
@@ -430,11 +430,11 @@ PATIENT = replace(SETTINGS, visibility_timeout=VISIBILITY)
 
 
 def back_after(request_id: str, *values: int, receives: int, silent: float) -> QueueRecord:
-    """A record that was first given out so many visibility timeouts ago."""
+    """A record whose first delivery was `silent` visibility timeouts ago."""
     return replace(record(request_id, *values, receives=receives), held_s=silent * VISIBILITY)
 
 
-def test_a_suspect_is_looked_at_alone_after_the_others_are_safe() -> None:
+def test_a_suspect_is_processed_alone_after_the_others_are_deleted() -> None:
     queues = Queues()
     stage = recognise_stage(queues, settings=PATIENT)
     suspect = back_after("s", 10, receives=2, silent=1.02)
@@ -447,7 +447,7 @@ def test_a_suspect_is_looked_at_alone_after_the_others_are_safe() -> None:
     assert queues.objects == set()
 
 
-def test_an_unsent_answer_comes_back_later_than_a_failed_record() -> None:
+def test_an_unsent_result_is_retried_later_than_a_failed_record() -> None:
     queues = Queues()
     queues.broken = True
     stage = recognise_stage(queues, settings=PATIENT)
@@ -462,7 +462,7 @@ def test_an_unsent_answer_comes_back_later_than_a_failed_record() -> None:
     assert queues.hidden[-1][2] == 1
 
 
-def test_a_last_delivery_sends_its_answer_as_soon_as_the_queue_is_back() -> None:
+def test_a_last_delivery_sends_its_result_as_soon_as_the_queue_is_back() -> None:
     queues = Queues()
     queues.broken = True
     now = [0.0]
@@ -478,7 +478,7 @@ def test_a_last_delivery_sends_its_answer_as_soon_as_the_queue_is_back() -> None
     assert answers(queues) == {"a": "Ada", "c": "Error"}
 
 
-def test_a_last_delivery_gives_up_before_its_time_is_over() -> None:
+def test_a_last_delivery_stops_retrying_before_its_timeout() -> None:
     queues = Queues()
     queues.broken = True
     now = [0.0]
@@ -491,7 +491,7 @@ def test_a_last_delivery_gives_up_before_its_time_is_over() -> None:
     assert now[0] == 57
 
 
-def test_an_answer_that_cannot_be_sent_leaves_the_others_their_time() -> None:
+def test_retries_of_a_result_leave_time_for_the_other_records() -> None:
     queues = Queues()
     queues.refuses = {"k"}
     now = [0.0]

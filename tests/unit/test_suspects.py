@@ -1,4 +1,4 @@
-"""Messages that come back without a report: throttled, or given to a worker that was lost."""
+"""Messages that are redelivered without a reported failure: throttled, or after a crash."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from test_stages import (
 
 from lambda_src.aws import AwsError
 from lambda_src.contract import FaceMessage
-from lambda_src.gallery import Match
+from lambda_src.gallery.matching import Match
 from lambda_src.stages.recognise import QueueRecord, RecogniseStage, _result
 from lambda_src.timing import Stopwatch
 
 TIMEOUT, VISIBILITY = 60, 360
 DEPLOYED = replace(SETTINGS, visibility_timeout=VISIBILITY)
-# The crop of a message at which a worker ends.
+# The value of a crop that crashes the worker.
 DEADLY = 99
 
 
 class WorkerLostError(BaseException):
-    """What the process ends of; nothing of ours catches it."""
+    """Ends the worker; the stage does not catch it."""
 
 
 class Fragile(Embedder):
@@ -51,7 +51,7 @@ def back(request_id: str, value: int = 10, *, receives: int, held_s: float) -> Q
     return replace(record(request_id, value, receives=receives), held_s=held_s)
 
 
-def test_a_frame_that_no_worker_saw_is_looked_at_on_its_last_delivery() -> None:
+def test_a_frame_that_no_worker_received_is_processed_on_its_last_delivery() -> None:
     queues = Queues()
     unseen = replace(
         recognise_stage(queues, settings=replace(DEPLOYED, max_receives=3)), embedder=Fragile()
@@ -61,7 +61,7 @@ def test_a_frame_that_no_worker_saw_is_looked_at_on_its_last_delivery() -> None:
 
 
 @pytest.mark.parametrize("held_s", [725, 1441])
-def test_a_frame_at_which_a_worker_was_lost_is_answered_error_without_another_look(
+def test_a_frame_with_an_unfinished_attempt_gets_error_on_its_last_delivery(
     held_s: float,
 ) -> None:
     queues = Queues()
@@ -70,15 +70,15 @@ def test_a_frame_at_which_a_worker_was_lost_is_answered_error_without_another_lo
     killer = back("k", DEADLY, receives=5, held_s=held_s)
     batch = [record("a", 10), killer, back("b", 20, receives=5, held_s=held_s)]
     assert looks.process(batch, seconds=TIMEOUT) == ["m-k"]
-    # The given-up one first, in case that the rest of the batch ends this worker too.
+    # The abandoned one first, in case the rest of the batch crashes this worker too.
     assert [body["request_id"] for _, body in queues.sent] == ["k", "a", "b"]
     assert answers(queues) == {"a": "Ada", "k": "Error", "b": "Grace"}
     assert queues.objects == set()
-    # The given-up one is deleted by the dead-letter queue's redrive alone.
+    # SQS moves the abandoned one to the dead-letter queue.
     assert queues.deleted == [("requests", "h-a")]
 
 
-def test_evidence_counts_on_the_last_delivery_alone() -> None:
+def test_an_unfinished_attempt_counts_only_on_the_last_delivery() -> None:
     queues = Queues()
     queues.objects = {"bucket/attempts/m-a"}
     assert stage(queues).process([back("a", receives=4, held_s=900)], seconds=TIMEOUT) == []
@@ -86,7 +86,7 @@ def test_evidence_counts_on_the_last_delivery_alone() -> None:
     assert queues.objects == set()
 
 
-def test_a_lost_worker_leaves_evidence_and_its_suspects_come_back_one_by_one() -> None:
+def test_a_crash_leaves_an_attempt_and_suspects_are_redelivered_one_by_one() -> None:
     queues = Queues()
     now = [1000.0]
     looks = stage(queues, clock=lambda: now[0])
@@ -100,10 +100,10 @@ def test_a_lost_worker_leaves_evidence_and_its_suspects_come_back_one_by_one() -
         looks.process(batch, seconds=TIMEOUT)
     assert answers(queues) == {"a": "Grace", "last": "Ada"}
     assert queues.deleted == [("requests", "h-a"), ("requests", "h-last")]
-    # Of the one that was looked at alone; "b" was only in the same batch.
+    # Of the one that was processed alone; "b" was only in the same batch.
     assert queues.objects == {"bucket/attempts/m-k"}
-    # Once this invocation must be over; the others in a slot of 30 seconds each, at a moment
-    # that depends on message and delivery.
+    # The first after the end of this invocation; the others at intervals of 30 seconds, less a
+    # time that depends on message and delivery.
     assert queues.hidden == [
         ("requests", "h-last", 65),
         ("requests", "h-k", 65 + 30 - 25),
@@ -111,7 +111,7 @@ def test_a_lost_worker_leaves_evidence_and_its_suspects_come_back_one_by_one() -
     ]
 
 
-def test_the_slots_fit_into_the_visibility_timeout() -> None:
+def test_redeliveries_fit_into_the_visibility_timeout() -> None:
     queues = Queues()
     looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=80))
     looks.process(
@@ -127,7 +127,7 @@ def test_the_slots_fit_into_the_visibility_timeout() -> None:
     assert queues.objects == set()
 
 
-def test_each_lost_worker_leaves_evidence_of_another_message() -> None:
+def test_each_crash_leaves_an_attempt_of_another_message() -> None:
     queues = Queues()
     queues.objects = {"bucket/attempts/m-known"}
     batch = [back(name, DEADLY, receives=3, held_s=999) for name in ("known", "new")]
@@ -136,7 +136,7 @@ def test_each_lost_worker_leaves_evidence_of_another_message() -> None:
     assert queues.objects == {"bucket/attempts/m-known", "bucket/attempts/m-new"}
 
 
-def test_what_several_lost_workers_had_comes_back_at_different_moments() -> None:
+def test_suspects_of_several_crashes_are_redelivered_at_different_times() -> None:
     moments = set()
     for name in "abcdefgh":
         queues = Queues()
@@ -149,14 +149,14 @@ def test_what_several_lost_workers_had_comes_back_at_different_moments() -> None
     assert len(moments) > 4
 
 
-def test_the_look_at_a_last_delivery_leaves_no_evidence() -> None:
+def test_a_last_delivery_writes_no_attempt() -> None:
     queues = Queues()
     with pytest.raises(WorkerLostError):
         stage(queues).process([back("k", DEADLY, receives=5, held_s=999)], seconds=TIMEOUT)
     assert queues.objects == set()
 
 
-def test_a_suspect_never_comes_back_later_than_it_would_by_itself() -> None:
+def test_a_suspect_is_never_redelivered_after_the_visibility_timeout() -> None:
     queues = Queues()
     looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=20))
     looks.process(
@@ -165,14 +165,14 @@ def test_a_suspect_never_comes_back_later_than_it_would_by_itself() -> None:
     assert queues.hidden == [("requests", "h-a", 20), ("requests", "h-b", 20)]
 
 
-def test_without_a_visibility_timeout_nobody_is_a_suspect() -> None:
+def test_without_a_visibility_timeout_there_are_no_suspects() -> None:
     queues = Queues()
     looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=0))
     looks.process([back("a", receives=2, held_s=999)], seconds=TIMEOUT)
     assert (queues.hidden, answers(queues)) == ([], {"a": "Ada"})
 
 
-def test_evidence_is_asked_for_from_the_third_delivery_on() -> None:
+def test_attempts_are_read_from_the_third_delivery_on() -> None:
     asked: list[str] = []
 
     class Asked(Queues):
@@ -185,7 +185,7 @@ def test_evidence_is_asked_for_from_the_third_delivery_on() -> None:
     assert asked == ["bucket/attempts/m-b", "bucket/attempts/m-c"]
 
 
-def test_fewer_deliveries_end_the_same_way() -> None:
+def test_a_smaller_maximum_of_receives_works_the_same_way() -> None:
     queues = Queues()
     queues.objects = {"bucket/attempts/m-k"}
     looks = replace(stage(queues), settings=replace(DEPLOYED, max_receives=3))
@@ -193,14 +193,14 @@ def test_fewer_deliveries_end_the_same_way() -> None:
     assert answers(queues) == {"k": "Error"}
 
 
-def test_a_failed_suspect_is_tried_again_as_soon_as_any_other() -> None:
+def test_a_failed_suspect_is_retried_as_soon_as_any_other() -> None:
     for receives, seconds in ((2, 5), (3, 15), (4, 15), (5, 15)):
         queues = Queues()
         stage(queues).process([back("b", 0, receives=receives, held_s=999)], seconds=TIMEOUT)
         assert queues.hidden[-1] == ("requests", "h-b", seconds)
 
 
-def test_without_a_known_end_the_queue_decides_when_a_suspect_comes_back() -> None:
+def test_without_a_known_timeout_the_queue_redelivers_a_suspect() -> None:
     queues = Queues()
     assert stage(queues).process([back("a", receives=2, held_s=400)]) == []
     assert queues.hidden == []
@@ -211,7 +211,7 @@ def test_without_a_known_end_the_queue_decides_when_a_suspect_comes_back() -> No
     ("receives", "held_s", "suspect"),
     [(1, 900, False), (2, 323, False), (2, 324, True), (4, 0, False)],
 )
-def test_who_is_a_suspect(receives: int, held_s: float, suspect: bool) -> None:
+def test_which_records_are_suspects(receives: int, held_s: float, suspect: bool) -> None:
     queues = Queues()
     kept: list[str] = []
     queues.put_object = lambda bucket, key: kept.append(key)  # type: ignore[method-assign]
@@ -222,7 +222,7 @@ def test_who_is_a_suspect(receives: int, held_s: float, suspect: bool) -> None:
     assert bool(queues.hidden) is suspect
 
 
-def test_the_healthy_case_costs_no_call() -> None:
+def test_a_batch_without_suspects_makes_no_extra_call() -> None:
     class NoBucket(Queues):
         put_object = delete_object = get_object = change_visibility = delete = None  # type: ignore[assignment]
 
@@ -230,16 +230,16 @@ def test_the_healthy_case_costs_no_call() -> None:
     assert stage(queues).process([record("a", 10), record("b", 20)], seconds=TIMEOUT) == []
 
 
-def test_a_caught_failure_is_no_evidence() -> None:
+def test_a_caught_failure_leaves_no_attempt() -> None:
     queues = Queues()
     assert stage(queues).process([back("b", 0, receives=2, held_s=400)], seconds=60) == ["m-b"]
     assert queues.objects == set()
-    # Back soon, as any failed record: a retry after what was prepared for a lost worker.
+    # Retried soon, like any failed record; this replaces the redelivery scheduled for a crash.
     assert queues.hidden[-1] == ("requests", "h-b", 5)
 
 
 class BrokenBucket(Queues):
-    """A bucket that can't be reached, after many seconds each time."""
+    """A bucket whose calls fail after many seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class BrokenBucket(Queues):
         raise AssertionError
 
 
-def test_without_a_bucket_everything_is_looked_at_and_it_is_asked_once(
+def test_without_a_bucket_every_record_is_processed_after_one_failed_call(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     queues = BrokenBucket()
@@ -269,7 +269,7 @@ def test_without_a_bucket_everything_is_looked_at_and_it_is_asked_once(
     assert (told["level"], told["message"]) == ("ERROR", "no route")
 
 
-def test_a_refusal_of_the_bucket_is_no_evidence() -> None:
+def test_an_access_error_of_the_bucket_is_not_an_attempt() -> None:
     class Refusing(Queues):
         def get_object(self, bucket: str, key: str) -> tuple[bytes, str]:
             raise AwsError("denied", status=403, code="AccessDenied")
@@ -279,7 +279,7 @@ def test_a_refusal_of_the_bucket_is_no_evidence() -> None:
     assert answers(queues) == {"a": "Ada"}
 
 
-def test_a_visibility_that_can_not_be_changed_stops_nothing() -> None:
+def test_a_failed_change_of_visibility_stops_nothing() -> None:
     class Unchanging(Queues):
         def change_visibility(self, queue_url: str, receipt_handle: str, seconds: int) -> None:
             raise AwsError("no such handle")
@@ -301,7 +301,7 @@ class Message:
 
 @dataclass
 class Life:
-    """SQS and Lambda, simulated: what was sent is delivered until it is deleted or dead."""
+    """Simulates SQS and Lambda: delivers messages until they are deleted or dead letters."""
 
     names: dict[str, int]
     queues: Queues = field(default_factory=Queues)
@@ -309,7 +309,7 @@ class Life:
     dead: list[str] = field(default_factory=list)
 
     def run(self, throttled: Sequence[bool]) -> None:
-        """Deliver until nothing is left; `throttled` tells of each batch, in order."""
+        """Deliver until no message is left; `throttled` has one entry per batch, in order."""
         waiting = {f"h-{name}": Message(record(name, v)) for name, v in self.names.items()}
         reached = iter(throttled)
         while waiting:
@@ -367,7 +367,7 @@ def expected(kinds: Sequence[str]) -> dict[str, str]:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=40))
-def test_every_message_is_answered_and_only_what_can_not_be_done_ends_as_error(
+def test_every_message_gets_a_result_and_only_those_that_crash_or_fail_get_error(
     kinds: list[str],
 ) -> None:
     life = lived(kinds)
@@ -381,8 +381,8 @@ def test_every_message_is_answered_and_only_what_can_not_be_done_ends_as_error(
     kinds=st.lists(st.sampled_from(["good", "bad"]), min_size=1, max_size=25),
     throttled=st.lists(st.booleans(), max_size=12),
 )
-def test_throttling_alone_makes_nothing_an_error(kinds: list[str], throttled: list[bool]) -> None:
-    # A message that is throttled five times goes to the dead-letter queue unseen.
+def test_throttling_alone_causes_no_error(kinds: list[str], throttled: list[bool]) -> None:
+    # A message that is throttled five times becomes a dead letter without reaching a worker.
     life = lived(kinds, _at_most(throttled, 4))
     assert answers(life.queues).items() <= expected(kinds).items()
     good = {name for name in expected(kinds) if name.startswith("good")}
@@ -399,32 +399,32 @@ def _at_most(throttled: list[bool], count: int) -> list[bool]:
     return kept
 
 
-def test_what_ends_every_worker_is_answered_within_ten_minutes_of_deliveries() -> None:
+def test_a_message_that_crashes_every_worker_gets_error_within_ten_minutes() -> None:
     life = lived(["deadly", "good"])
     assert answers(life.queues) == {"deadly-0": "Error", "good-1": "Ada"}
-    # One visibility timeout, then the length of an invocation each, then the redrive.
+    # One visibility timeout, then one invocation each, then the redrive.
     assert life.now == VISIBILITY + 3 * (TIMEOUT + 5) + 15
 
 
-def test_a_batch_of_messages_that_end_every_worker() -> None:
-    """Each has a batch of its own before its last delivery, and so leaves evidence of its own."""
+def test_a_batch_of_messages_that_crash_every_worker() -> None:
+    """Each is processed alone before its last delivery, and so leaves its own attempt."""
     life = lived(["deadly"] * 10)
     assert answers(life.queues) == {f"deadly-{n}": "Error" for n in range(10)}
 
 
-def test_half_of_the_time_at_most_is_for_a_first_gallery() -> None:
+def test_at_most_half_of_the_time_is_spent_on_the_first_gallery() -> None:
     told: list[float | None] = []
     looks = stage(Queues())
     looks.gallery.begin = told.append  # type: ignore[method-assign, assignment]
     looks.process([record("a", 10)], seconds=TIMEOUT)
     looks.process([record("a", 10)], seconds=9.0)
-    # Without a known end the gallery has its own limit.
+    # Without a known timeout the gallery's own limit holds.
     looks.process([record("a", 10)], seconds=0.0)
     looks.process([record("a", 10)])
     assert told == [28.5, 3.0, None, None]
 
 
-def test_a_record_that_was_just_delivered_was_held_for_no_time() -> None:
+def test_a_queue_record_is_frozen_and_has_defaults() -> None:
     new = QueueRecord("m", "h", "{}", 1, 0.0)
     assert new.held_s == 0.0
     with pytest.raises(FrozenInstanceError):
@@ -433,14 +433,14 @@ def test_a_record_that_was_just_delivered_was_held_for_no_time() -> None:
 
 
 @pytest.mark.parametrize(("receives", "suspect"), [(0, False), (1, False), (2, True)])
-def test_only_what_was_delivered_before_is_a_suspect(receives: int, suspect: bool) -> None:
+def test_only_a_record_that_was_delivered_before_is_a_suspect(receives: int, suspect: bool) -> None:
     queues = Queues()
     stage(queues).process([back("a", receives=receives, held_s=999)], seconds=TIMEOUT)
     assert bool(queues.hidden) is suspect
 
 
 @pytest.mark.parametrize("space", ["0000/facenet", "zzzz/facenet"])
-def test_crops_of_no_other_space_are_compared(
+def test_crops_of_another_space_are_not_compared(
     space: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     queues = Queues()
@@ -452,19 +452,19 @@ def test_crops_of_no_other_space_are_compared(
     )
 
 
-def test_a_delivery_beyond_the_last_is_a_last_one_too() -> None:
+def test_a_delivery_beyond_the_maximum_is_a_last_one_too() -> None:
     queues = Queues()
     assert stage(queues).process([record("b", 0, receives=6)], seconds=TIMEOUT) == ["m-b"]
     assert answers(queues) == {"b": "Error"}
 
 
-def test_matches_that_are_not_one_for_each_face_are_never_told() -> None:
+def test_a_wrong_number_of_matches_is_an_error() -> None:
     message = FaceMessage.parse(record("a", 10, 20).body)
     with pytest.raises(ValueError, match="zip"):
         _result(message, [Match("Ada", 0.0)], Stopwatch())
 
 
-def test_without_time_left_nothing_is_hidden_and_with_a_second_it_is() -> None:
+def test_redeliveries_are_scheduled_only_if_time_is_left() -> None:
     for passed, hidden in ((61.0, []), (60.0, []), (59.5, [6, 6 + 30 - 12]), (59.0, [6, 24])):
         queues = Queues()
         looks = stage(queues)
@@ -475,7 +475,7 @@ def test_without_time_left_nothing_is_hidden_and_with_a_second_it_is() -> None:
         assert [seconds for _, _, seconds in queues.hidden] == hidden
 
 
-def test_a_slot_is_a_second_at_least() -> None:
+def test_redeliveries_are_at_least_a_second_apart() -> None:
     queues = Queues()
     looks = replace(stage(queues), settings=replace(DEPLOYED, visibility_timeout=70))
     names = [(f"n{index}", 5 - index % 4) for index in range(6)]
@@ -483,7 +483,7 @@ def test_a_slot_is_a_second_at_least() -> None:
     assert [seconds for _, _, seconds in queues.hidden] == [65, 66, 67, 68, 69, 70]
 
 
-def test_of_what_was_delivered_twice_there_is_no_evidence_yet() -> None:
+def test_attempts_are_not_read_on_the_second_delivery() -> None:
     queues = Queues()
     queues.objects = {"bucket/attempts/m-known"}
     batch = [back("known", receives=3, held_s=999), back("new", receives=2, held_s=999)]

@@ -1,4 +1,4 @@
-"""Boxes and areas against plain definitions of the same."""
+"""Boxes and areas, compared with simple implementations of their definitions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_resizing_is_adaptive_average_pooling(
 
 
 @pytest.mark.parametrize("shape", [(700, 40), (40, 700), (300, 300)])
-def test_areas_larger_than_the_sums_can_hold(shape: tuple[int, int]) -> None:
+def test_areas_whose_sums_would_overflow(shape: tuple[int, int]) -> None:
     white = np.full((*shape, 3), 255, np.uint8)
     area = AreaImage(white)
     assert np.abs(area.resized(2, 3) - 255).max() < 1e-3
@@ -57,7 +57,7 @@ def test_windows_are_resized_slices() -> None:
         assert np.abs(window - plain_area(image[y0:y1, x0:x1], 24, 24)).max() < 1e-3
 
 
-def test_memory_is_used_again_for_an_image_of_the_same_size() -> None:
+def test_memory_is_reused_for_an_image_of_the_same_size() -> None:
     random = np.random.default_rng(4)
     first, second = random.integers(0, 256, (2, 50, 60, 3), dtype=np.uint8)
     area = AreaImage(second, AreaImage(first))
@@ -71,14 +71,14 @@ def test_images_smaller_than_a_face_have_no_scale(height: int, width: int) -> No
     assert scales(height, width, 20, 0.709) == []
 
 
-def test_scales_go_down_to_one_window() -> None:
+def test_the_smallest_scale_has_one_window() -> None:
     found = scales(360, 640, 20, 0.709)
     assert found[0] == 0.6
     assert len(found) == 9
     assert 360 * found[-1] >= 12 > 360 * found[-1] * 0.709
 
 
-def plain_non_maximum(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
+def plain_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
     left = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
     kept: list[int] = []
     while left:
@@ -95,7 +95,7 @@ def plain_overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 30, 700])
-def test_non_maximum(count: int) -> None:
+def test_nms(count: int) -> None:
     random = np.random.default_rng(count)
     corner = random.integers(0, 60, (count, 2))
     boxes = np.concatenate([corner, corner + random.integers(5, 30, (count, 2))], 1)
@@ -103,10 +103,10 @@ def test_non_maximum(count: int) -> None:
     scores = random.uniform(0, 1, count).astype(np.float32).round(2)
     for threshold in (0.3, 0.5, 0.7):
         found = geometry.nms(boxes, scores, threshold)
-        assert found.tolist() == plain_non_maximum(boxes, scores, threshold)
+        assert found.tolist() == plain_nms(boxes, scores, threshold)
 
 
-def test_non_maximum_of_smaller_counts_edges_as_pixels_and_takes_the_last_of_equals() -> None:
+def test_nms_by_smaller_counts_edges_as_pixels_and_keeps_the_last_of_equals() -> None:
     boxes = np.array([[0, 0, 99, 99], [10, 10, 19, 19], [0, 0, 99, 98]], np.float32)
     scores = np.array([0.9, 0.8, 0.9], np.float32)
     assert geometry.nms_by_smaller(boxes, scores, 0.7).tolist() == [2]

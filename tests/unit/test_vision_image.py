@@ -1,4 +1,4 @@
-"""Image files from outside."""
+"""Decoding of image files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_upright_by_exif(orientation: int) -> None:
     assert np.array_equal(decode_image(data, **LIMITS), expected)
 
 
-def test_damaged_exif_says_nothing_about_the_pixels() -> None:
+def test_an_image_with_damaged_exif_is_decoded() -> None:
     data = encoded(gradient(), "JPEG", exif=b"Exif\x00\x00II*\x00garbage")
     assert decode_image(data, **LIMITS).shape == (20, 30, 3)
 
@@ -101,7 +101,7 @@ def test_too_many_bytes() -> None:
 
 @pytest.mark.parametrize("side", [1000, 60_000])
 def test_too_many_pixels_are_never_decoded(side: int) -> None:
-    """The header promises them and there are none: an attempt to decode would be `bad_image`."""
+    """The file has a header and no pixels, so decoding it would be `bad_image`."""
     with pytest.raises(ImageError) as caught:
         decode_image(png(side, side, 8, 2, b""), max_bytes=10_000, max_pixels=999_999)
     assert caught.value.code == "image_too_large"
@@ -127,7 +127,7 @@ def test_truncated_files(kind: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["PNG", "WEBP", "JPEG"]), st.data())
-def test_damaged_files_raise_nothing_else(kind: str, draw: st.DataObject) -> None:
+def test_damaged_files_raise_only_image_errors(kind: str, draw: st.DataObject) -> None:
     data = bytearray(encoded(gradient(), kind))
     for _ in range(draw.draw(st.integers(1, 5))):
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))

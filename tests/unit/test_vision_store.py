@@ -47,19 +47,19 @@ def test_open(folder: Path) -> None:
     model.verify()
 
 
-def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelStoreError, match="holds no model"):
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelStoreError, match="contains no model"):
         Model.open(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', '{"format": "x"}'])
-def test_damaged_or_foreign_manifests_say_how_to_rebuild(folder: Path, text: str) -> None:
+def test_invalid_manifests_are_errors_with_the_command_to_rebuild(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text)
     with pytest.raises(ModelStoreError, match="facectl models build"):
         Model.open(folder)
 
 
-def test_an_older_format_is_named(folder: Path) -> None:
+def test_an_older_format_is_an_error(folder: Path) -> None:
     manifest(folder, format=FORMAT - 1)
     with pytest.raises(
         ModelStoreError, match=f"format {FORMAT - 1}, and this version reads {FORMAT}"
@@ -68,7 +68,7 @@ def test_an_older_format_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"files": {}}, {"files": None}, {"files": {"pnet.onnx": 3}}])
-def test_manifests_without_their_facts(folder: Path, changes: dict[str, Any]) -> None:
+def test_manifests_without_required_fields(folder: Path, changes: dict[str, Any]) -> None:
     manifest(folder, **changes)
     with pytest.raises(ModelStoreError, match="is damaged"):
         Model.open(folder)
@@ -86,7 +86,7 @@ def test_a_truncated_file(folder: Path) -> None:
         Model.open(folder)
 
 
-def test_a_changed_byte_is_found_by_verify(folder: Path) -> None:
+def test_verify_finds_a_changed_byte(folder: Path) -> None:
     (folder / "rnet.onnx").write_bytes(b"rneT.onnx")
     with pytest.raises(ModelStoreError, match=r"rnet\.onnx is damaged"):
         Model.open(folder).verify()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 from facectl.aws import ClientError, Clients, error_code
 from facectl.deploy.models import Account
 from facectl.naming import TAG_KEY
+from facectl.retry import Backoff, exponential
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,14 +51,13 @@ class Context:
 
     def retry(self, call: Callable[[], T]) -> T:
         """Return `call()`; repeat it for up to 90 s while it raises a transient error."""
-        deadline = self.clock() + _RETRY_SECONDS
-        while True:
-            try:
-                return call()
-            except ClientError as error:
-                if not _is_transient(error) or self.clock() > deadline:
-                    raise
-            self.sleep(_RETRY_INTERVAL)
+        return Backoff(
+            delay=exponential(_RETRY_INTERVAL, _RETRY_INTERVAL),
+            limit=_RETRY_SECONDS,
+            is_transient=_is_transient,
+            clock=self.clock,
+            sleep=self.sleep,
+        ).call(call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,8 @@ def policy(*statements: dict[str, Any]) -> str:
     return canonical({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def _is_transient(error: ClientError) -> bool:
+def _is_transient(error: Exception) -> bool:
+    if not isinstance(error, ClientError):
+        return False
     text = error.response.get("Error", {}).get("Message", "")
     return any(words in text for words in _TRANSIENT.get(error_code(error), ()))

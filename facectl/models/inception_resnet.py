@@ -1,10 +1,8 @@
-"""facenet-pytorch's four networks as ONNX graphs, made from their state dicts.
+"""InceptionResnetV1, the embedder, as an ONNX graph, made from its state dict.
 
-The layers are those of facenet-pytorch 2.5.3 (`models/mtcnn.py` and
-`models/inception_resnet_v1.py`). Constants are computed at build time: the
-standardisation of pixels is folded into the first convolution, batch
-normalisation and residual scales into the convolution before them, and the
-softmax of two classes becomes the difference of their logits.
+The layers are those of facenet-pytorch 2.5.3 (`models/inception_resnet_v1.py`). The
+standardisation of pixels is folded into the first convolution, batch normalisation and
+residual scales into the convolution before them.
 """
 
 from __future__ import annotations
@@ -14,46 +12,32 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from facectl.models.cascade import Stages
-from facectl.models.graph import Graph, Weights, folded
-from lambda_src.vision.preprocessing import CSE546, crop_size
-
-# The input of all four: (x - 127.5) / 128.
-_STANDARD = (1 / 128, -127.5 / 128)
-_PIXELS = "pixels"
+from facectl.models.graph import PIXELS, STANDARDISED, Graph, Weights, folded
+from lambda_src.vision.store import CSE546, crop_size
 
 
-def pnet(weights: Weights) -> onnx.ModelProto:
-    """P-Net: float32 (N, 3, H, W) to (N, 5, h, w): four offsets and the logit of a face."""
-    net = Stages("pnet", weights)
-    x = net.first(_PIXELS, *_STANDARD)
-    x = net.graph.max_pool(x, 2, ceil=True)
-    x = net.stage(x, 2)
-    x = net.stage_with_heads(x, 3, ["conv4_2"], "conv4_1")
-    return net.graph.build(
-        (_PIXELS, TensorProto.FLOAT, ("N", 3, "H", "W")), (x, "found", ("N", 5, "h", "w"))
+def embedder(weights: Weights, preprocessing: str) -> onnx.ModelProto:
+    """InceptionResnetV1: uint8 crops (N, S, S, 3) to embeddings (N, 512) of length 1."""
+    net = _Resnet(weights)
+    graph = net.graph
+    x = graph.add("Cast", [PIXELS], to=TensorProto.FLOAT)
+    x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
+    scale = (1 / 255, 0.0) if preprocessing == CSE546 else STANDARDISED
+    x = _stem(net, x, scale)
+    for index in range(5):
+        x = _block35(net, x, f"repeat_1.{index}")
+    x = _reduction_a(net, x)
+    for index in range(10):
+        x = _block17(net, x, f"repeat_2.{index}")
+    x = _reduction_b(net, x)
+    for index in range(5):
+        x = _block8(net, x, f"repeat_3.{index}", scale=0.2, relu=True)
+    x = _block8(net, x, "block8", scale=1.0, relu=False)
+    size = crop_size(preprocessing)
+    return graph.build(
+        (PIXELS, TensorProto.UINT8, ("N", size, size, 3)),
+        (net.head(x), "embeddings", ("N", 512)),
     )
-
-
-def rnet(weights: Weights) -> onnx.ModelProto:
-    """R-Net: float32 (N, 3, 24, 24) to (N, 5): four offsets and the logit of a face."""
-    net = Stages("rnet", weights)
-    x = net.graph.max_pool(net.first(_PIXELS, *_STANDARD), 3, ceil=True)
-    x = net.graph.max_pool(net.stage(x, 2), 3, ceil=True)
-    x = net.dense_stage(net.stage(x, 3), 4)
-    x = net.dense_heads(x, ["dense5_2"], "dense5_1")
-    return net.graph.build((_PIXELS, TensorProto.FLOAT, ("N", 3, 24, 24)), (x, "found", ("N", 5)))
-
-
-def onet(weights: Weights) -> onnx.ModelProto:
-    """O-Net: float32 (N, 3, 48, 48) to (N, 15): four offsets, ten landmarks, the logit."""
-    net = Stages("onet", weights)
-    x = net.graph.max_pool(net.first(_PIXELS, *_STANDARD), 3, ceil=True)
-    x = net.graph.max_pool(net.stage(x, 2), 3, ceil=True)
-    x = net.graph.max_pool(net.stage(x, 3), 2, ceil=True)
-    x = net.dense_stage(net.stage(x, 4), 5)
-    x = net.dense_heads(x, ["dense6_2", "dense6_3"], "dense6_1")
-    return net.graph.build((_PIXELS, TensorProto.FLOAT, ("N", 3, 48, 48)), (x, "found", ("N", 15)))
 
 
 class _Resnet:
@@ -82,7 +66,7 @@ class _Resnet:
         return self.graph.add("Relu", [y])
 
     def chain(self, x: str, layer: str, paddings: list[tuple[int, int]], *, stride: int = 1) -> str:
-        """Units one after the other; `stride` is the last one's."""
+        """A sequence of units; `stride` is that of the last one."""
         last = len(paddings) - 1
         for index, padding in enumerate(paddings):
             x = self.unit(
@@ -104,7 +88,7 @@ class _Resnet:
         return self.graph.add("Relu", [y]) if relu else y
 
     def head(self, x: str) -> str:
-        """Pooling, the last layer with its normalisation, and length 1."""
+        """Pooling, the last layer with its normalisation, and L2 normalisation."""
         x = self.graph.add("Flatten", [self.graph.add("GlobalAveragePool", [x])])
         gain, bias = self._normalisation("last_bn")
         x = self.graph.dense(x, self.weights["last_linear.weight"] * gain[:, None], bias)
@@ -117,30 +101,6 @@ class _Resnet:
         variance = self.weights[f"{layer}.running_var"].astype(np.float64)
         gain = self.weights[f"{layer}.weight"] / np.sqrt(variance + 0.001)
         return gain, self.weights[f"{layer}.bias"] - self.weights[f"{layer}.running_mean"] * gain
-
-
-def embedder(weights: Weights, preprocessing: str) -> onnx.ModelProto:
-    """InceptionResnetV1: uint8 crops (N, S, S, 3) to embeddings (N, 512) of length 1."""
-    net = _Resnet(weights)
-    graph = net.graph
-    x = graph.add("Cast", [_PIXELS], to=TensorProto.FLOAT)
-    x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
-    scale = (1 / 255, 0.0) if preprocessing == CSE546 else _STANDARD
-    x = _stem(net, x, scale)
-    for index in range(5):
-        x = _block35(net, x, f"repeat_1.{index}")
-    x = _reduction_a(net, x)
-    for index in range(10):
-        x = _block17(net, x, f"repeat_2.{index}")
-    x = _reduction_b(net, x)
-    for index in range(5):
-        x = _block8(net, x, f"repeat_3.{index}", scale=0.2, relu=True)
-    x = _block8(net, x, "block8", scale=1.0, relu=False)
-    size = crop_size(preprocessing)
-    return graph.build(
-        (_PIXELS, TensorProto.UINT8, ("N", size, size, 3)),
-        (net.head(x), "embeddings", ("N", 512)),
-    )
 
 
 def _stem(net: _Resnet, x: str, scale: tuple[float, float]) -> str:

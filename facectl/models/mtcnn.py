@@ -1,46 +1,83 @@
-"""MTCNN's layers in the form that ONNX Runtime computes fastest.
+"""MTCNN's P-Net, R-Net and O-Net as ONNX graphs, made from their state dicts.
 
-ONNX Runtime has no fast PReLU: as a node of its own it takes longer than the
-convolution before it, and it takes the blocked layout (NCHWc) apart in which
-convolutions are quick. With the slope a of a channel,
+The layers are those of facenet-pytorch 2.5.3 (`models/mtcnn.py`). The standardisation of
+pixels is folded into the first convolution, and the softmax of two classes becomes the
+difference of their logits.
 
-    prelu(x) = relu((1 - a) x) + a x        for a <= 1
+ONNX Runtime has no fast PReLU: as a node it takes longer than the convolution before it,
+and it leaves the blocked layout (NCHWc) in which convolutions are fast. For a slope a <= 1,
 
-which is made of nodes that stay in that layout: the factor goes into the
-convolution's weights, and the sum into a convolution. Which convolution depends
-on the layer: a second one where the layer is cheap (the first), one of a single
-weight per channel (depthwise) where it is not, the heads' own where heads follow.
+    prelu(x) = relu((1 - a) x) + a x
+
+and this needs only nodes that keep the layout: the factor is multiplied into the
+convolution's weights, and the sum is a convolution. Where the layer is cheap (the first),
+it is a second convolution; where heads follow, it is theirs; elsewhere it is depthwise,
+with one weight per channel.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from facectl.models.graph import Graph, Weights, folded
+from facectl.models.graph import PIXELS, STANDARDISED, Graph, Weights, folded
 
-# The blocked layout holds this many channels at a time, and ONNX Runtime leaves
-# it where a layer's number of channels is no multiple of that.
+# ONNX Runtime leaves the blocked layout if the number of channels is not a multiple of this.
 _BLOCK = 16
 
 Exact = NDArray[np.float64]
 
 
+def pnet(weights: Weights) -> onnx.ModelProto:
+    """P-Net: float32 (N, 3, H, W) to (N, 5, h, w): four offsets and the logit of a face."""
+    net = Stages("pnet", weights)
+    x = net.first(PIXELS, *STANDARDISED)
+    x = net.graph.max_pool(x, 2, ceil=True)
+    x = net.stage(x, 2)
+    x = net.stage_with_heads(x, 3, ["conv4_2"], "conv4_1")
+    return net.graph.build(
+        (PIXELS, TensorProto.FLOAT, ("N", 3, "H", "W")), (x, "found", ("N", 5, "h", "w"))
+    )
+
+
+def rnet(weights: Weights) -> onnx.ModelProto:
+    """R-Net: float32 (N, 3, 24, 24) to (N, 5): four offsets and the logit of a face."""
+    net = Stages("rnet", weights)
+    x = net.graph.max_pool(net.first(PIXELS, *STANDARDISED), 3, ceil=True)
+    x = net.graph.max_pool(net.stage(x, 2), 3, ceil=True)
+    x = net.dense_stage(net.stage(x, 3), 4)
+    x = net.dense_heads(x, ["dense5_2"], "dense5_1")
+    return net.graph.build((PIXELS, TensorProto.FLOAT, ("N", 3, 24, 24)), (x, "found", ("N", 5)))
+
+
+def onet(weights: Weights) -> onnx.ModelProto:
+    """O-Net: float32 (N, 3, 48, 48) to (N, 15): four offsets, ten landmarks, the logit."""
+    net = Stages("onet", weights)
+    x = net.graph.max_pool(net.first(PIXELS, *STANDARDISED), 3, ceil=True)
+    x = net.graph.max_pool(net.stage(x, 2), 3, ceil=True)
+    x = net.graph.max_pool(net.stage(x, 3), 2, ceil=True)
+    x = net.dense_stage(net.stage(x, 4), 5)
+    x = net.dense_heads(x, ["dense6_2", "dense6_3"], "dense6_1")
+    return net.graph.build((PIXELS, TensorProto.FLOAT, ("N", 3, 48, 48)), (x, "found", ("N", 15)))
+
+
 class Stages:
-    """One network of MTCNN in the making."""
+    """The graph of one network of MTCNN while it is built."""
 
     def __init__(self, name: str, weights: Weights) -> None:
         self.graph = Graph(name)
         self._weights = {key: value.astype(np.float64) for key, value in weights.items()}
-        # Where a slope above 1 was set aside: channel, its copy, slope.
+        # Channels with a slope above 1: channel, its copy, slope.
         self._steep: list[tuple[int, int, float]] = []
 
     def first(self, x: str, scale: float, shift: float) -> str:
         """The first convolution, of `scale * x + shift`, and its PReLU as two convolutions.
 
-        A slope above 1 has no such form. Such a channel is passed on as it is,
-        with a copy cut off at 0, and the next convolution mixes the two: right
-        across the pooling in between, as both grow with x.
+        The formula does not hold for a slope above 1. This channel is passed on
+        unchanged, with a copy clipped at 0, and the next convolution combines the two.
+        The pooling between them changes nothing, because both increase with x.
         """
         weight, bias, slope = self._layer(1)
         weight, bias = folded(weight, bias, scale, shift)
@@ -57,14 +94,14 @@ class Stages:
         )
 
     def stage(self, x: str, number: int) -> str:
-        """A convolution and its PReLU with a depthwise sum."""
+        """A convolution and its PReLU, with a depthwise convolution in the sum."""
         weight, bias, slope = self._layer(number)
         y = self.graph.convolution(x, *_scaled(weight, bias, 1 - slope))
         kept = self.graph.add("Relu", [y])
         return self.graph.add("Add", [self.graph.depthwise(y, slope / (1 - slope)), kept])
 
     def stage_with_heads(self, x: str, number: int, heads: list[str], score: str) -> str:
-        """A convolution, its PReLU and the 1x1 convolutions that read it."""
+        """A convolution, its PReLU and the 1x1 convolutions of the heads."""
         weight, bias, slope = self._layer(number)
         y = self.graph.convolution(x, weight, bias)
         kept = self.graph.add("Relu", [y])
@@ -76,8 +113,8 @@ class Stages:
     def dense_stage(self, x: str, number: int) -> str:
         """The first dense layer and its PReLU.
 
-        The original flattens width before height before channels, ONNX the other
-        way round: the columns of the weight are moved instead of the pixels.
+        The original flattens width, height, channels, and ONNX the reverse: the columns
+        of the weight are reordered instead of the pixels.
         """
         weight = self._weights[f"dense{number}.weight"]
         channels = self._weights[f"conv{number - 1}.bias"].shape[0]
@@ -91,21 +128,21 @@ class Stages:
         return self.graph.add("PRelu", [x, self.graph.constant(slope)])
 
     def dense_heads(self, x: str, heads: list[str], score: str) -> str:
-        """The dense layers that read the last one, as one."""
+        """The heads, as one dense layer."""
         return self.graph.dense(x, *self._heads(heads, score))
 
     def _layer(self, number: int) -> tuple[Exact, Exact, Exact]:
-        """Weight, bias and slope of a convolution, reading what `first` set aside."""
+        """Weight, bias and slope of a convolution; the second one's weight is `_recombined`."""
         weight = self._weights[f"conv{number}.weight"]
         bias, slope = self._weights[f"conv{number}.bias"], self._weights[f"prelu{number}.weight"]
         if number > 1 and (slope >= 1).any():
-            raise ValueError(f"a slope of prelu{number} is 1 or more, which only the first may be")
+            raise ValueError(f"a slope of prelu{number} is 1 or more: only prelu1 may have one")
         if number == 2:
-            weight = self._unmixed(weight)
+            weight = self._recombined(weight)
         return weight, bias, slope
 
-    def _unmixed(self, weight: Exact) -> Exact:
-        """The second convolution's weight for the channels that `first` makes."""
+    def _recombined(self, weight: Exact) -> Exact:
+        """The second convolution's weight for the channels that `first` outputs."""
         spread = np.swapaxes(_padded(np.swapaxes(weight, 0, 1), spare=len(self._steep)), 0, 1)
         for channel, copy, slope in self._steep:
             spread[:, channel] = slope * weight[:, channel]
@@ -113,12 +150,12 @@ class Stages:
         return spread
 
     def _heads(self, heads: list[str], score: str) -> tuple[Exact, Exact]:
-        """The heads one below the other, and last the logit: of a face less of none."""
+        """Weight and bias of all heads, and last of the logit: face minus no face."""
         weight, bias = (
             [self._weights[f"{head}.{kind}"] for head in heads] for kind in ("weight", "bias")
         )
         probabilities = self._weights[f"{score}.weight"], self._weights[f"{score}.bias"]
-        logit = [chance[1:2] - chance[0:1] for chance in probabilities]
+        logit = [each[1:2] - each[0:1] for each in probabilities]
         return np.concatenate([*weight, logit[0]]), np.concatenate([*bias, logit[1]])
 
 
@@ -127,6 +164,6 @@ def _scaled(weight: Exact, bias: Exact, factor: Exact) -> tuple[Exact, Exact]:
 
 
 def _padded(values: Exact, spare: int = 0) -> Exact:
-    """Zeros added along the first axis, up to a whole number of blocks."""
+    """Zeros appended along the first axis, up to a whole number of blocks."""
     missing = -(len(values) + spare) % _BLOCK + spare
     return np.concatenate([values, np.zeros((missing, *values.shape[1:]))])
