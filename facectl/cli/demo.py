@@ -36,9 +36,9 @@ def demo(
 
     facectl demo --video party.mp4
     """
-    from facectl.cli import deploy_report, send
+    from facectl.cli import demo_steps, deploy_report, send
     from facectl.cli.deploy import confirm_removals
-    from facectl.demo import clip, run
+    from facectl.demo import clip
     from facectl.deploy import deployer
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
@@ -47,10 +47,10 @@ def demo(
 
     if video is not None:
         open_source([str(video)], Sampling())
-    deployment = announced(run.demo_deployment(asu_id))
+    deployment = announced(demo_steps.demo_deployment(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
-    model, reason = run.model(weights)
+    model, reason = demo_steps.model(weights)
     if reason is not None:
         warn(reason)
         warn(
@@ -58,13 +58,13 @@ def demo(
             "model is untrained, and its names mean nothing."
         )
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
-    run.enroll_portrait(asu_id, model, folder)
+    demo_steps.enroll_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    plan = run.plan(deployment, model, port, replace_others=replace)
+    plan = demo_steps.plan(deployment, model, port, replace_others=replace)
     confirm_removals(plan, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
-    deployment = run.check(plan)
+    deployment = demo_steps.check(plan)
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = send.OutputFiles(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
