@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facectl import records
+from facectl.cli.models import download_bar
 from facectl.console import err, note
 from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
@@ -24,7 +25,7 @@ from lambda_src.vision.store import Model
 def model(weights: str) -> tuple[Model, str | None]:
     """The model of these weights; if it can't be built, a synthetic one and the error."""
     try:
-        return builder.ensure(weights, step=err.status), None
+        return builder.ensure(weights, step=err.status, watch=download_bar), None
     except ModelError as error:
         return builder.ensure(builder.SYNTHETIC, step=err.status), str(error)
 

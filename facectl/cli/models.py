@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from facectl.cli.options import InstalledModel, Json, Weights
@@ -43,7 +46,7 @@ def build(
     """
     from facectl.models import builder
 
-    model = builder.build(weights, preprocessing, step=err.status)
+    model = builder.build(weights, preprocessing, step=err.status, watch=download_bar)
     if json:
         print_json(_facts(model))
         return
@@ -116,6 +119,20 @@ def verify(name: InstalledModel = None, json: Json = False) -> None:
         return
     _warn(model)
     say(f"{model.path.name}: every file is intact")
+
+
+@contextmanager
+def download_bar(name: str, size: int | None, have: int) -> Iterator[Callable[[int], None]]:
+    """Show a download on stderr; yields a function that advances the bar by a number of bytes."""
+    columns = (
+        TextColumn("Downloading {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(name, total=size, completed=have)
+        yield lambda block: bar.advance(task, block)
 
 
 def _facts(model: Model) -> dict[str, Any]:

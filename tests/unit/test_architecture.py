@@ -50,6 +50,16 @@ def test_logs_do_not_import_streams() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("package", ["rich", "typer"])
+def test_only_commands_and_the_console_print(package: str) -> None:
+    others = {
+        str(file)
+        for file, name in imports("facectl")
+        if name == package and not str(file).startswith("facectl/cli/")
+    }
+    assert others <= {"facectl/console.py"}
+
+
 def test_one_module_imports_the_inference_runtime() -> None:
     assert {str(file) for file, name in imports("lambda_src") if name == "onnxruntime"} == {
         "lambda_src/vision/sessions.py"
