@@ -127,53 +127,33 @@ class Clients:
 
     @_Once
     def sqs(self) -> SQSClient:
-        return self._session.client(
-            "sqs", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("sqs", **self._options())
 
     @_Once
     def functions(self) -> LambdaClient:
-        return self._session.client(
-            "lambda", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("lambda", **self._options())
 
     @_Once
     def ecr(self) -> ECRClient:
-        return self._session.client(
-            "ecr", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("ecr", **self._options())
 
     @_Once
     def iam(self) -> IAMClient:
-        return self._session.client(
-            "iam", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("iam", **self._options())
 
     @_Once
     def s3(self) -> S3Client:
         # Path style on the local cloud: bucket.127.0.0.1 does not resolve.
-        style = Config(s3={"addressing_style": "path"}) if self.deployment.endpoint_url else None
-        return self._session.client(
-            "s3",
-            endpoint_url=self.deployment.endpoint_url,
-            config=self._config.merge(style) if style else self._config,
-        )
+        return self._session.client("s3", **self._options(s3={"addressing_style": "path"}))
 
     @_Once
     def logs(self) -> CloudWatchLogsClient:
         # Only AWS has the host prefix of StartLiveTail (streaming-logs...).
-        plain = Config(inject_host_prefix=False) if self.deployment.endpoint_url else None
-        return self._session.client(
-            "logs",
-            endpoint_url=self.deployment.endpoint_url,
-            config=self._config.merge(plain) if plain else self._config,
-        )
+        return self._session.client("logs", **self._options(inject_host_prefix=False))
 
     @_Once
     def sts(self) -> STSClient:
-        return self._session.client(
-            "sts", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("sts", **self._options())
 
     @_Once
     def account(self) -> str:
@@ -199,6 +179,12 @@ class Clients:
         """The current credentials, to sign requests made without boto3."""
         found = self._session.get_credentials()
         return found.get_frozen_credentials() if found else None
+
+    def _options(self, **for_endpoint: Any) -> dict[str, Any]:
+        """The arguments of a client; `for_endpoint` configures one with an endpoint of its own."""
+        endpoint = self.deployment.endpoint_url
+        config = self._config.merge(Config(**for_endpoint)) if endpoint else self._config
+        return {"endpoint_url": endpoint, "config": config}
 
     def sign(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         """The headers and their SigV4 signature for a Function URL; raises CloudError."""
