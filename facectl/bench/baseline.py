@@ -54,27 +54,11 @@ _HANDLERS = {
 
 @dataclass(frozen=True, slots=True)
 class BaselineNames(Names):
-    """Names of the baseline's resources."""
+    """The names of the baseline's queues and roles."""
 
     @property
-    def request_queue(self) -> str:
-        return f"{self.asu_id}{_SUFFIX}-req-queue"
-
-    @property
-    def response_queue(self) -> str:
-        return f"{self.asu_id}{_SUFFIX}-resp-queue"
-
-    @property
-    def dead_letter_queue(self) -> str:
-        return f"{self.asu_id}{_SUFFIX}-req-dlq"
-
-    @property
-    def detection_role(self) -> str:
-        return f"facectl-{self.asu_id}{_SUFFIX}-detection"
-
-    @property
-    def recognition_role(self) -> str:
-        return f"facectl-{self.asu_id}{_SUFFIX}-recognition"
+    def stem(self) -> str:
+        return f"{self.asu_id}{_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
