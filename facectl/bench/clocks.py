@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from facectl.aws import Clients, cloud_errors
@@ -135,8 +134,3 @@ def from_messages(
 def _of_message(call: tuple[float, float], stamp: float) -> Bounds:
     began, ended = call
     return Bounds(began - stamp - _CUT_OFF, ended - stamp)
-
-
-def described(offset: Offset | None) -> dict[str, Any] | None:
-    """For JSON."""
-    return None if offset is None else offset.as_dict()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from facectl import paths
-from facectl.bench import clocks
 from facectl.bench.compare import FORMAT, Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.recorder import COLD_KEYS, FrameTiming
@@ -252,7 +251,7 @@ class BenchmarkReport:
             "synthetic": self.synthetic,
             "conditions": dict(self.conditions),
             "figures": self.figures.as_dict(),
-            "clock": clocks.described(self.run.offset),
+            "clock": None if self.run.offset is None else self.run.offset.as_dict(),
             "truth": None if self.truth is None else self.truth.as_dict(),
             "cost": None if self.cost is None else self.cost.as_dict(),
             "cost_missing": self.cost_missing,

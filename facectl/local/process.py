@@ -50,6 +50,7 @@ _SILENT_SECONDS = 30.0
 _HEALTH_SECONDS = 2.0
 # A later process can have the same pid, but not the same start time.
 _SAME_START_SECONDS = 1.0
+_LOG_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,26 +371,22 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
 def _kill(processes: list[psutil.Process]) -> None:
     # psutil compares start times before it sends a signal, so a reused pid is safe.
     for process in processes:
-        _quietly(process.terminate)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, alive = psutil.wait_procs(processes, timeout=_STOP_SECONDS)
     for process in alive:
-        _quietly(process.kill)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(alive, timeout=_STOP_SECONDS)
 
 
-def _quietly(signal: Callable[[], None]) -> None:
-    try:
-        signal()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _log_end(lines: int = 5) -> str:
+def _log_end() -> str:
+    """The last lines of MiniStack's log, to follow a message; empty if it has none."""
     try:
         text = log_file().read_text(errors="replace").strip()
     except OSError:
         return ""
-    return "\n" + "\n".join(text.splitlines()[-lines:]) if text else ""
+    return "\n" + "\n".join(text.splitlines()[-_LOG_LINES:]) if text else ""
 
 
 def _log_hint() -> str:
