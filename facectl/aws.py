@@ -255,7 +255,7 @@ def error_code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether it is an error of `cloud_errors` and transient: no response, throttled or 5xx."""
     if isinstance(error, NotRunningError):
         return True

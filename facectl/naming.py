@@ -9,6 +9,7 @@ from facectl.errors import InputError
 
 DETECTION_FUNCTION = "face-detection"
 RECOGNITION_FUNCTION = "face-recognition"
+FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
 TAG_KEY = "facectl:asu-id"
 # On the functions of a demo deployment; its value is "true".
 DEMO_TAG_KEY = "facectl:demo"

@@ -10,10 +10,9 @@ from facectl.bench import conditions
 from facectl.bench.cost import Billed
 from facectl.bench.run import Run
 from facectl.errors import CloudError, FacectlError, NotRunningError
-from facectl.logs.events import FUNCTIONS
 from facectl.logs.report import gather
 from facectl.logs.times import Window
-from facectl.naming import DETECTION_FUNCTION
+from facectl.naming import DETECTION_FUNCTION, FUNCTIONS
 
 # Logs arrive seconds late on AWS, at once on a local cloud.
 _TRIES = {"aws": 8, "local": 4}

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from facectl.bench.clocks import Offset, Readings
 from facectl.bench.recorder import FrameTiming
@@ -119,3 +120,10 @@ class Breakdown:
         if not self.frames:
             return None
         return sum(self.shares.get(stage, 0.0) for stage in FUNCTIONS)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "each": {stage: summary.as_dict() for stage, summary in self.each.items()},
+            "mean_of_all": {stage: round(share, 6) for stage, share in self.shares.items()},
+        }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from facectl.bench.compare import Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.report import BenchmarkReport, Figures
@@ -208,8 +206,7 @@ def cost_sentence(report: BenchmarkReport) -> str:
 
 def cost_parts(cost: Cost) -> Table:
     """What the cost of 1,000 frames consists of."""
-    parts: Mapping[str, float] = cost.as_dict()["parts_per_1000_frames"]
-    rows = [(name, f"{value:.5f}") for name, value in parts.items()]
+    rows = [(name, f"{value:.5f}") for name, value in cost.parts.items()]
     rows.append(("sum", f"{cost.thousand:.5f}"))
     columns = ("", cost.prices.currency)
     return Table("Cost of 1,000 frames", columns, rows, marked={len(rows) - 1})
@@ -233,11 +230,7 @@ def _summary(name: str, summary: Summary, unit: float = 1.0) -> list[str]:
 def remarks(report: BenchmarkReport) -> list[str]:
     """Warnings about the figures, a sentence each."""
     figures, lines = report.figures, list(report.run.problems)
-    if (
-        figures.client_too_slow
-        and figures.target_rate is not None
-        and figures.actual_rate is not None
-    ):
+    if figures.client_too_slow:
         lines.append(
             f"This client could not keep up: {figures.actual_rate:.2f} frames a second were sent, "
             f"{figures.target_rate:.2f} were requested. The latencies include this delay"

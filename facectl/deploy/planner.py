@@ -124,7 +124,7 @@ def differences(desired: Resource, actual: Resource) -> tuple[Change, ...]:
                 _statements(attribute.name, before), _statements(attribute.name, after)
             )
         else:
-            result.append(Change(_label(attribute.name), _text(before), _text(after)))
+            result.append(Change(attribute.name.replace("_", " "), _text(before), _text(after)))
     return tuple(result)
 
 
@@ -201,10 +201,6 @@ def _statements(attribute: str, policy: str) -> dict[str, str]:
         f"{attribute} statement {statement.get('Sid', number)}": canonical(statement)
         for number, statement in enumerate(listed, 1)
     }
-
-
-def _label(attribute: str) -> str:
-    return attribute.replace("_", " ")
 
 
 def _text(value: object) -> str:

@@ -61,12 +61,16 @@ def guarded(app: App) -> App:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            body = reason.encode()
-            headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await respond(send, 403, b"text/plain", reason.encode())
 
     return guard
+
+
+async def respond(send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    """Send a whole HTTP response."""
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl.local import state
-from facectl.local.guarded import App, Receive, Scope, Send
+from facectl.local.guarded import App, Receive, Scope, Send, respond
 from facectl.local.state import Inventory
 
 SAVE_PATH = "/_facectl/save"
@@ -140,9 +140,8 @@ class Saver:
                 break
         return errors.lines
 
-    def at_end(self, states: object = None) -> None:
+    def at_end(self, _states: object = None) -> None:
         """Save the last state; MiniStack calls this when it stops."""
-        del states
         if self._timer is not None:
             self._timer.cancel()
         self.save(ended=True)
@@ -158,9 +157,9 @@ class Saver:
 
         async def watch(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"] == SAVE_PATH:
-                await _answer(send, {"failed": self.save()})
+                await _send_json(send, {"failed": self.save()})
             elif scope["type"] == "http" and scope["path"] == INVENTORY_PATH:
-                await _answer(send, self.inventory())
+                await _send_json(send, self.inventory())
             else:
                 await app(scope, receive, send)
                 if scope["type"] == "http" and changes(scope):
@@ -192,11 +191,8 @@ def _flush(file: Path) -> None:
         os.close(descriptor)
 
 
-async def _answer(send: Send, body: object) -> None:
-    data = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": data})
+async def _send_json(send: Send, body: object) -> None:
+    await respond(send, 200, b"application/json", json.dumps(body).encode())
 
 
 def install(ministack: Any) -> Saver:
