@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 from facectl.context import LOCAL_ACCOUNT, Deployment
-from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
+from facectl.errors import CloudError, InputError, NotRunningError
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -234,18 +234,14 @@ def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
     """Map botocore's errors to FacectlErrors whose message starts with the operation `doing`."""
     try:
         yield
-    except FacectlError:
-        raise
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
         raise CloudError(f"{doing}: no AWS credentials", hint="aws configure") from error
     except boto.TokenRetrievalError as error:
         raise CloudError(f"{doing}: the session has expired", hint="aws sso login") from error
-    except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ReadTimeoutError) as error:
+    except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.HTTPClientError) as error:
         raise _unreachable(doing, deployment) from error
     except boto.ClientError as error:
         raise _refused(doing, error) from error
-    except (boto.ConnectionClosedError, boto.HTTPClientError) as error:
-        raise _unreachable(doing, deployment) from error
     except boto.BotoCoreError as error:
         raise CloudError(f"{doing}: {error}") from error
 
