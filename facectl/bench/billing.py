@@ -28,7 +28,7 @@ def of_run(
     tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[str, Billed], str | None]:
-    """Billed duration by function, and why it is missing or incomplete (None if it is not)."""
+    """Billed duration by function, and the reason why it is missing or incomplete, or None."""
     if not run.complete and not conditions.functions(clients):
         # Reading the logs would only retry until it times out.
         return {}, "the run ended early, and the functions can't be reached any more"

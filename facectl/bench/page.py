@@ -171,8 +171,8 @@ def timeline(samples: Sequence[FrameTiming], slowest: float) -> str:
             chart.cross((due, chart.y.high), "lost", f"{frame}: {sample.status}")
             continue
         kind = "cold" if sample.cold else "warm"
-        told = f"{frame}, {kind}: {_ms(sample.latency)}, {sample.result}"
-        chart.dot((due, sample.latency), kind, told)
+        tooltip = f"{frame}, {kind}: {_ms(sample.latency)}, {sample.result}"
+        chart.dot((due, sample.latency), kind, tooltip)
     return chart.svg()
 
 

@@ -79,8 +79,8 @@ def stages_of(
     if stamps is not None and stamps.first_received_at is not None:
         found["response_queue"] = max(0.0, stamps.first_received_at - stamps.sent_at)
         if offset is not None:
-            given_out = stamps.first_received_at + offset.seconds
-            found["poll"] = readings.at(sample.answered) - given_out
+            received = stamps.first_received_at + offset.seconds
+            found["poll"] = readings.at(sample.answered) - received
     post = (sample.answered - sample.due) - sum(found.values())
     # An attempt that seemed to fail may be the one that was answered.
     retry_delay = min(sample.post.retry_delay, max(0.0, post))

@@ -239,7 +239,7 @@ def finish(plan: Plan) -> Deployment:
     records.remember(deployment)
     publish.publish_local(plan.clients)
     if not plan.options.image_uris:
-        # Images given by URI may be of facectl 1, which reads the old gallery object.
+        # Images given by URI may contain facectl 1, which reads the old gallery object.
         publish.retire_old(plan.clients)
     return deployment
 

@@ -19,7 +19,7 @@ import psutil
 
 from facectl.errors import CloudError, InputError
 
-# Called with every line that a build or a push prints.
+# Receives every line that a build or a push prints.
 Tell = Callable[[str], None]
 Builder = Literal["buildx", "buildkit", "classic"]
 

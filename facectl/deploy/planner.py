@@ -90,15 +90,15 @@ def owners(actual: ActualState) -> dict[str, bool]:
 
 
 def without(actual: ActualState, steps: Sequence[Step]) -> ActualState:
-    """The part of `actual` that is left after the steps removed resources and their dependents."""
-    gone = {key(step.resource) for step in steps}
+    """The part of `actual` that is left after the steps: without their resources and dependents."""
+    removed = {key(step.resource) for step in steps}
 
     def is_left(resource: Resource) -> bool:
-        if key(resource) in gone:
+        if key(resource) in removed:
             return False
         if not isinstance(resource, Attached) or resource.outlives_parent:
             return True
-        return resource.parent not in gone
+        return resource.parent not in removed
 
     return {place: resource for place, resource in actual.items() if is_left(resource)}
 
@@ -162,6 +162,7 @@ def _move_alias(desired: Alias, actual: ActualState) -> Step:
 
 
 def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
+    """Whether the resource, or the one that it is part of, belongs to `owner`."""
     if isinstance(resource, Attached):
         # A trigger can outlive its function.
         parent = actual.get(resource.parent)
@@ -170,6 +171,7 @@ def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
 
 
 def _check_owner(desired: Resource, current: Resource | None, adopt: bool) -> None:
+    """Raise CloudError if a deploy must not change the resource."""
     if not isinstance(desired, Tagged) or not isinstance(current, Tagged):
         return
     if current.belongs_to(desired.owner):

@@ -92,7 +92,7 @@ class Saver:
         return {label: max(held, self._restored.get(label, 0)) for label, held in now.items()}
 
     def loading(self, load: Callable[[str], Any]) -> Callable[[str], Any]:
-        """MiniStack's `load_state`, with None for a file that is no state."""
+        """MiniStack's `load_state`, changed to return None for a file that is no state."""
 
         def load_state(service: str) -> Any:
             try:
@@ -147,7 +147,7 @@ class Saver:
         self.save(ended=True)
 
     def changed(self) -> None:
-        """Save after a pause, because a resource was changed."""
+        """Save as soon as no resource was changed for two seconds."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self.save)
@@ -214,7 +214,7 @@ def install(ministack: Any) -> Saver:
 
 
 class S3Objects:
-    """The objects of MiniStack's S3, which writes each at once, and keeps it in memory on failure.
+    """The objects of MiniStack's S3, which writes each at once; on failure it stays in memory.
 
     `s3` returns MiniStack's module, None while it is not loaded.
     """
