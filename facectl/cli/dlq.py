@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, Yes, changes_deployment, with_deployment
+from facectl.cli.options import Json, Yes, changes_deployment, reads_deployment
 from facectl.console import err, out, print_json
 from facectl.context import Deployment
 from facectl.errors import IncompleteError, InputError
@@ -29,7 +29,7 @@ All = Annotated[bool, typer.Option("--all", help="Every message.")]
 
 
 @app.command("list")
-@with_deployment
+@reads_deployment
 def list_(deployment: Deployment, json: Json = False) -> None:
     """List the dead letters with the logged error and its time. No message is consumed.
 
@@ -49,7 +49,7 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
 
 @app.command()
-@with_deployment
+@reads_deployment
 def show(
     deployment: Deployment,
     identifier: Annotated[str, typer.Argument(metavar="ID", help="A request or message id.")],

@@ -83,9 +83,7 @@ def announced(deployment: Deployment) -> Deployment:
 
     Raises InputError if the credentials belong to another account.
     """
-    from facectl.aws import with_account
-
-    found = with_account(deployment)
+    found = _with_account(deployment)
     print_deployment(found)
     return found
 
@@ -122,9 +120,23 @@ def with_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callabl
     return _resolved(command, context.resolve)
 
 
+def reads_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
+    """As `with_deployment`, for a command that reads the cloud: refuse another account.
+
+    In another account it would find nothing, without an error.
+    """
+    return _resolved(command, lambda overrides: _with_account(context.resolve(overrides)))
+
+
 def changes_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
     """As `with_deployment`, for a command with side effects: print the deployment first."""
     return _resolved(command, lambda overrides: announced(context.resolve(overrides)))
+
+
+def _with_account(deployment: Deployment) -> Deployment:
+    from facectl.aws import with_account
+
+    return with_account(deployment)
 
 
 def _resolved(

@@ -9,7 +9,7 @@ import typer
 
 from facectl.aws import Clients
 from facectl.cli.logs import warn
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, reads_deployment
 from facectl.console import err, print_json
 from facectl.context import Deployment
 from facectl.errors import InputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from facectl.logs.times import Window
 
 
-@with_deployment
+@reads_deployment
 def trace(
     deployment: Deployment,
     request_id: Annotated[str | None, typer.Argument(help="The id of the request.")] = None,

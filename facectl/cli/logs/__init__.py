@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from facectl.aws import Clients
-from facectl.cli.options import Json, with_deployment, with_overrides
+from facectl.aws import Clients, with_account
+from facectl.cli.options import Json, reads_deployment, with_overrides
 from facectl.console import err, out, print_json
 from facectl.context import Deployment, Overrides, resolve
 
@@ -82,7 +82,7 @@ def logs(
     from facectl.logs.events import FUNCTIONS, function_named
     from facectl.logs.source import LogSource
 
-    deployment = resolve(overrides)
+    deployment = with_account(resolve(overrides))
     functions = FUNCTIONS if function is None else (function_named(function),)
     selected = read.LineFilter.of(level or ("debug" if raw or json else "info"), request_id, grep)
     window = times.window(since, until, now=time.time(), ahead=follow)
@@ -101,7 +101,7 @@ def logs(
 
 
 @app.command()
-@with_deployment
+@reads_deployment
 def report(
     deployment: Deployment,
     since: Since = "1h",
