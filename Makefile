@@ -33,7 +33,7 @@ demo: install
 	@$(BIN)/facectl demo
 
 # The number of test processes; tests that share a local cloud run in one of them.
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 REST    := faults or slow
 

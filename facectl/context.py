@@ -18,7 +18,7 @@ from facectl.naming import Names, is_asu_id
 Target = Literal["aws", "local"]
 TARGETS: tuple[Target, ...] = ("aws", "local")
 DEFAULT_REGION = "us-east-1"
-# The account of MiniStack, whatever the credentials.
+# The account of MiniStack with any credentials.
 LOCAL_ACCOUNT = "000000000000"
 _UNKNOWN = "unknown"
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -231,7 +231,7 @@ def _nothing_chosen(known: Sequence[Key]) -> InputError:
             hint="facectl demo   or   facectl deploy --asu-id ID --target local",
         )
     return InputError(
-        f"No deployment is the current one, and none was named. Remembered are:{_listed(known)}",
+        f"No deployment is current, and none was named. Recorded deployments:{_listed(known)}",
         hint=f"facectl context use {known[0].asu_id} --target {known[0].target}",
     )
 
@@ -253,9 +253,9 @@ def _ambiguous(asu_id: str, matching: Sequence[Key]) -> InputError:
 
 def _elsewhere(known: Sequence[Key], overrides: Overrides, *, new: bool) -> InputError:
     if overrides.region is not None and all(key.region != overrides.region for key in known):
-        said = f"not in {overrides.region}"
+        where = f"not in {overrides.region}"
     else:
-        said = f"not in account {overrides.account}"
+        where = f"not in account {overrides.account}"
     hint = known[0].flags
     if new:
         region = overrides.region or known[0].region
@@ -264,7 +264,7 @@ def _elsewhere(known: Sequence[Key], overrides: Overrides, *, new: bool) -> Inpu
         )
         hint = f"{hint}   or, for a second deployment: {second.flags}"
     return InputError(
-        f"ASU ID {known[0].asu_id} is deployed elsewhere, {said}:{_listed(known)}", hint=hint
+        f"ASU ID {known[0].asu_id} is deployed elsewhere, {where}:{_listed(known)}", hint=hint
     )
 
 

@@ -1,6 +1,6 @@
-"""The error classes of facectl, and what each command ends with.
+"""The error classes of facectl; a command ends with the code of its error.
 
-    FacectlError            anything the reader can do something about   exit 1
+    FacectlError            an error that the user can act on            exit 1
     ├── InputError          a wrong argument, file or folder             exit 2
     ├── IncompleteError     the run ended before its work was done       exit 3
     ├── CloudError          AWS or the local cloud refused or failed     exit 4
@@ -30,17 +30,17 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """The code in words, as docs/COMMANDS.md has it."""
+        """The meaning of the code, as in docs/COMMANDS.md."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
-    ExitCode.OK: "done, and all is well",
-    ExitCode.FOUND: "done, but a frame was refused or not answered, a target was missed, "
-    "or `doctor` or a `status` found something wrong",
+    ExitCode.OK: "success",
+    ExitCode.FOUND: "a frame was refused or not answered, a target was missed, or `doctor` or a "
+    "`status` command found a problem",
     ExitCode.INPUT: "a wrong argument, file or folder",
     ExitCode.INCOMPLETE: "the run ended before its work was done",
-    ExitCode.CLOUD: "AWS, or the local cloud, did not do it or does not run",
+    ExitCode.CLOUD: "AWS or the local cloud refused a request, failed or does not run",
     ExitCode.MODEL: "the model is missing, damaged or of another embedding space",
     ExitCode.GALLERY: "the gallery is missing, damaged or of another embedding space",
 }
@@ -69,7 +69,7 @@ class IncompleteError(FacectlError):
 
 
 class CloudError(FacectlError):
-    """AWS, or the local cloud, refused or failed."""
+    """AWS or the local cloud refused a request or failed."""
 
     exit_code = ExitCode.CLOUD
 
@@ -79,7 +79,7 @@ class NotRunningError(CloudError):
 
 
 class UnansweredError(CloudError):
-    """A frame was refused or not answered, by a pipeline that can be reached."""
+    """A pipeline that can be reached refused or did not answer a frame."""
 
     exit_code = ExitCode.FOUND
 

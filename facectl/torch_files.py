@@ -78,16 +78,16 @@ class TensorUnpickler(pickle.Unpickler):
 def _tensor(storage: Any, offset: int, size: Any, stride: Any) -> NDArray[Any]:
     """A copy of the tensor at an offset of its storage; offset and strides in elements."""
     if not isinstance(storage, np.ndarray):
-        raise TorchFileError("a tensor without numbers")
+        raise TorchFileError("a tensor without a storage")
     size, stride = tuple(map(int, size)), tuple(map(int, stride))
     last = int(offset) + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if min(size, default=1) < 1 or min(stride, default=0) < 0 or not 0 <= offset <= last:
-        raise TorchFileError("a tensor of impossible shape")
-    # Beyond its storage is memory of this process.
+        raise TorchFileError("a tensor with an invalid shape")
+    # Outside the storage is other memory of this process.
     if last >= len(storage):
-        raise TorchFileError("a tensor that reaches past its numbers")
+        raise TorchFileError("a tensor outside its storage")
     if int(np.prod(size, dtype=np.float64)) > len(storage):
-        raise TorchFileError("a tensor that repeats its numbers")
+        raise TorchFileError("a tensor larger than its storage")
     width = storage.itemsize
     view = np.lib.stride_tricks.as_strided(
         storage[offset:], size, tuple(step * width for step in stride), writeable=False

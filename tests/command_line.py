@@ -11,7 +11,7 @@ from facectl.cli.app import app
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every command below this one, with all that has to be typed for it."""
+    """Every command of a group, with its full name."""
     children = getattr(command, "commands", None)
     if children is None:
         yield name, command

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from facectl import records
 from facectl.cli.options import Json, with_deployment, with_overrides
-from facectl.console import err, out, print_json
+from facectl.console import note, out, print_fields, print_json
 from facectl.context import Deployment, Key, Overrides, resolve
 from facectl.errors import ExitCode, InputError
 
@@ -77,12 +77,12 @@ def list_(json: Json = False) -> None:
         table = Table("", "ASU ID", "target", "region", "account", "profile", "", box=None)
         for each in found:
             mark = "*" if each.key == current else ""
-            account, note = each.key.account or "-", "demo" if each.demo else ""
+            account, demo = each.key.account or "-", "demo" if each.demo else ""
             profile = escape(each.profile or "-")
-            table.add_row(mark, each.asu_id, each.target, each.region, account, profile, note)
+            table.add_row(mark, each.asu_id, each.target, each.region, account, profile, demo)
         out.print(table)
     for problem in problems:
-        err.print(f"{problem}\n  Next: {problem.hint}", style="red", markup=False, soft_wrap=True)
+        note(f"{problem}\n  Next: {problem.hint}", style="red")
     if problems:
         raise typer.Exit(ExitCode.INPUT)
 
@@ -122,10 +122,7 @@ def _show(deployment: Deployment, *, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    table = Table.grid(padding=(0, 2))
-    for key, value in facts.items():
-        table.add_row(key.replace("_", " "), "-" if value is None else escape(str(value)))
-    out.print(table)
+    print_fields(facts.items())
 
 
 def _facts(deployment: Deployment, current: Key | None) -> dict[str, object]:

@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from facectl.cli.options import Replace, Yes, announced
-from facectl.console import err, out
+from facectl.cli.options import LocalPort, MaxFaces, Replace, Weights, Yes, announced
+from facectl.console import err, say, warn
 from facectl.naming import DEMO_ASU_ID
-
-Weights = Annotated[
-    str, typer.Option("--weights", help="vggface2, casia-webface, synthetic, or a file.")
-]
-Folder = Annotated[Path, typer.Option("--folder", help="Folder for the clip and the results.")]
 
 
 def demo(
@@ -22,15 +17,12 @@ def demo(
         Path | None, typer.Option("--video", help="Your own video instead of the clip.")
     ] = None,
     weights: Weights = "vggface2",
-    folder: Folder = Path("facectl-demo"),
+    folder: Annotated[
+        Path, typer.Option("--folder", help="Folder for the clip and the results.")
+    ] = Path("facectl-demo"),
     asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = DEMO_ASU_ID,
-    port: Annotated[int | None, typer.Option("--port", help="The local cloud's port.")] = None,
-    max_faces: Annotated[
-        int,
-        typer.Option(
-            "--max-faces", min=1, max=100, help="Recognize the N largest faces of a frame."
-        ),
-    ] = 5,
+    port: LocalPort = None,
+    max_faces: MaxFaces = 5,
     replace: Replace = False,
     yes: Yes = False,
 ) -> None:
@@ -44,9 +36,9 @@ def demo(
 
     facectl demo --video party.mp4
     """
-    from facectl.cli import deploy_report, send
+    from facectl.cli import demo_steps, deploy_report, send
     from facectl.cli.deploy import confirm_removals
-    from facectl.demo import clip, run
+    from facectl.demo import clip
     from facectl.deploy import deployer
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
@@ -55,25 +47,24 @@ def demo(
 
     if video is not None:
         open_source([str(video)], Sampling())
-    deployment = announced(run.demo_deployment(asu_id))
+    deployment = announced(demo_steps.demo_deployment(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
-    model, reason = run.model(weights)
+    model, reason = demo_steps.model(weights)
     if reason is not None:
-        err.print(f"[yellow]{reason}[/yellow]", soft_wrap=True)
-        err.print(
-            "[yellow]The demo continues with synthetic weights: the pipeline is the real one, "
-            "but the model is untrained, and its names mean nothing.[/yellow]",
-            soft_wrap=True,
+        warn(reason)
+        warn(
+            "The demo continues with synthetic weights: the pipeline is the real one, but the "
+            "model is untrained, and its names mean nothing."
         )
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
-    run.enroll_portrait(asu_id, model, folder)
+    demo_steps.enroll_portrait(asu_id, model, folder)
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    plan = run.plan(deployment, model, port, replace_others=replace)
+    plan = demo_steps.plan(deployment, model, port, replace_others=replace)
     confirm_removals(plan, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
-    deployment = run.check(plan)
+    deployment = demo_steps.check(plan)
     shown = clip.write(folder / "clip.mp4") if video is None else video
     files = send.OutputFiles(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
@@ -82,8 +73,8 @@ def demo(
         deployment, source, RunOptions(RequestOptions(max_faces=max_faces, detail=True)), files
     )
     send.finish(report)
-    out.print(f"\nBoxes and names are drawn in {files.video}", soft_wrap=True)
-    out.print("The pipeline keeps running; `facectl local down` stops it")
+    say(f"\nBoxes and names are drawn in {files.video}")
+    say("The pipeline keeps running; `facectl local down` stops it")
 
 
 def _say(number: int, what: str, command: str) -> None:

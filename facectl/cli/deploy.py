@@ -1,4 +1,4 @@
-"""`facectl deploy`: create or update all resources and check that they answer."""
+"""`facectl deploy`: create or update all resources, and check that the functions answer."""
 
 from __future__ import annotations
 
@@ -7,133 +7,125 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from facectl.cli.options import Json, Replace, Yes, announced, with_overrides
-from facectl.console import err
+from facectl.cli.options import DryRun, Json, Replace, Yes, announced, with_overrides
+from facectl.console import err, note
 from facectl.context import Overrides, resolve
 
 if TYPE_CHECKING:
     from facectl.deploy.deployer import Plan
     from facectl.deploy.steps import Step
 
-ModelName = Annotated[
-    str | None,
-    typer.Option("--model", help="Installed model, by name or space; default the newest."),
-]
-Memory = Annotated[
-    int | None,
-    typer.Option("--memory", min=512, max=10240, help="MB per function; default 3008."),
-]
-Timeout = Annotated[
-    int | None,
-    typer.Option("--timeout", min=1, max=900, help="Timeout per function in seconds; default 60."),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        min=1,
-        max=10,
-        help="Messages per invocation of face-recognition; default 10.",
-    ),
-]
-Reserved = Annotated[
-    int | None,
-    typer.Option(
-        "--reserved-concurrency",
-        min=1,
-        help="Concurrency of face-detection; more frames are throttled (429).",
-    ),
-]
-MaxConcurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--max-concurrency", min=2, max=1000, help="Concurrency of face-recognition, in batches."
-    ),
-]
-Provisioned = Annotated[
-    int | None,
-    typer.Option(
-        "--provisioned-concurrency",
-        min=1,
-        help="Warm environments per function, billed while idle.",
-    ),
-]
-Pollers = Annotated[
-    str | None,
-    typer.Option(
-        "--pollers",
-        metavar="LEAST:MOST",
-        help="Provisioned pollers of the trigger, each for 10 batches at once, "
-        "instead of --max-concurrency.",
-    ),
-]
-Adopt = Annotated[
-    bool, typer.Option("--adopt", help="Take over existing resources that facectl did not create.")
-]
-AuthOption = Annotated[
-    Literal["iam", "none"] | None,
-    typer.Option("--auth", help="Authentication of the URL; default iam on AWS, none on local."),
-]
-RoleArn = Annotated[
-    str | None,
-    typer.Option("--role-arn", help="Existing role for both functions, instead of creating roles."),
-]
-PackageOption = Annotated[
-    Literal["zip", "image"] | None,
-    typer.Option("--package", help="Code package; default image on AWS, zip on local."),
-]
-ArchitectureOption = Annotated[
-    Literal["x86_64", "arm64"] | None,
-    typer.Option("--architecture", help="Processor of the functions; default x86_64."),
-]
-ImageUri = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--image-uri", help="Existing image, FUNCTION=URI, once per function; builds none."
-    ),
-]
-BaseImage = Annotated[
-    str | None,
-    typer.Option("--base-image", envvar="FACECTL_BASE_IMAGE", help="Base image of the build."),
-]
-PackageIndex = Annotated[
-    str | None,
-    typer.Option(
-        "--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Package index URL for pip."
-    ),
-]
-LogNames = Annotated[
-    bool | None,
-    typer.Option("--names/--no-names", help="Log recognized names; default --names."),
-]
-Reset = Annotated[
-    bool, typer.Option("--reset", help="Reset options of earlier deploys to their defaults.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
-
 
 @with_overrides
 def deploy(
     overrides: Overrides,
-    model: ModelName = None,
-    memory: Memory = None,
-    timeout: Timeout = None,
-    batch_size: BatchSize = None,
-    reserved_concurrency: Reserved = None,
-    provisioned_concurrency: Provisioned = None,
-    max_concurrency: MaxConcurrency = None,
-    pollers: Pollers = None,
-    auth: AuthOption = None,
-    role_arn: RoleArn = None,
-    package: PackageOption = None,
-    architecture: ArchitectureOption = None,
-    image_uri: ImageUri = None,
-    base_image: BaseImage = None,
-    package_index: PackageIndex = None,
-    names: LogNames = None,
-    adopt: Adopt = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Name or embedding space of a model; default: the one built last."
+        ),
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option("--memory", min=512, max=10240, help="MB per function; default 3008."),
+    ] = None,
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            "--timeout", min=1, max=900, help="Timeout per function in seconds; default 60."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=1,
+            max=10,
+            help="Messages per invocation of face-recognition; default 10.",
+        ),
+    ] = None,
+    reserved_concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--reserved-concurrency",
+            min=1,
+            help="Concurrency of face-detection; more frames are throttled (429).",
+        ),
+    ] = None,
+    provisioned_concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--provisioned-concurrency",
+            min=1,
+            help="Warm environments per function, billed while idle.",
+        ),
+    ] = None,
+    max_concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--max-concurrency",
+            min=2,
+            max=1000,
+            help="Concurrency of face-recognition, in batches.",
+        ),
+    ] = None,
+    pollers: Annotated[
+        str | None,
+        typer.Option(
+            "--pollers",
+            metavar="LEAST:MOST",
+            help="Provisioned pollers of the trigger, each for 10 batches at once, "
+            "instead of --max-concurrency.",
+        ),
+    ] = None,
+    auth: Annotated[
+        Literal["iam", "none"] | None,
+        typer.Option(
+            "--auth", help="Authentication of the URL; default iam on AWS, none on local."
+        ),
+    ] = None,
+    role_arn: Annotated[
+        str | None,
+        typer.Option(
+            "--role-arn", help="Existing role for both functions, instead of creating roles."
+        ),
+    ] = None,
+    package: Annotated[
+        Literal["zip", "image"] | None,
+        typer.Option("--package", help="Code package; default image on AWS, zip on local."),
+    ] = None,
+    architecture: Annotated[
+        Literal["x86_64", "arm64"] | None,
+        typer.Option("--architecture", help="Processor of the functions; default x86_64."),
+    ] = None,
+    image_uri: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image-uri", help="Existing image, FUNCTION=URI, once per function; builds none."
+        ),
+    ] = None,
+    base_image: Annotated[
+        str | None,
+        typer.Option("--base-image", envvar="FACECTL_BASE_IMAGE", help="Base image of the build."),
+    ] = None,
+    package_index: Annotated[
+        str | None,
+        typer.Option(
+            "--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Package index URL for pip."
+        ),
+    ] = None,
+    names: Annotated[
+        bool | None,
+        typer.Option("--names/--no-names", help="Log recognized names; default --names."),
+    ] = None,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Take over existing resources that facectl did not create."),
+    ] = False,
     replace: Replace = False,
-    reset: Reset = False,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Reset options of earlier deploys to their defaults.")
+    ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -189,7 +181,7 @@ def deploy(
         return
     confirm_removals(plan, yes=yes)
     confirm_replacements(plan.steps, yes=yes)
-    rebuild.embed_for_deploy(plan, asked=model is not None, yes=yes)
+    rebuild.embed_for_deploy(plan, requested=model is not None, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
     with err.status("Waiting for both functions to answer"):
@@ -203,7 +195,7 @@ def confirm_removals(plan: Plan, *, yes: bool) -> None:
     for removal in plan.removals:
         other, count = removal.clients.deployment, len(removal.steps)
         if other.demo:
-            err.print(f"The demo {other.key} is removed first: {count} resources", soft_wrap=True)
+            note(f"The demo {other.key} is removed first: {count} resources")
         elif not yes:
             question = f"This destroys {other.key} first, {count} resources. Continue?"
             typer.confirm(question, abort=True, err=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from facectl.console import err, out, print_json
+from facectl.console import err, print_json, say
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
@@ -44,9 +44,9 @@ def show_plan(steps: Sequence[Step], *, gallery: Rebuild | None = None, json: bo
         print_json(plan_facts(steps, gallery))
         return
     for line in ([gallery.line] if gallery else []) + [step_line(step) for step in steps]:
-        out.print(f"  {line}", markup=False, soft_wrap=True)
+        say(f"  {line}")
     count = len(steps) + (gallery is not None)
-    out.print(f"{count} steps" if count else "Nothing to change")
+    say(f"{count} steps" if count else "Nothing to change")
 
 
 def plan_facts(steps: Sequence[Step], gallery: Rebuild | None) -> list[dict[str, Any]]:
@@ -126,23 +126,18 @@ def show_deployment(
         print_json(deployment_facts(deployment, plan, probed))
         return
     names, count = deployment.names, len(plan_facts(plan.steps, plan.gallery))
-    done = f"{count} steps done" if count else "Nothing to change"
-    out.print(done)
-    out.print(f"URL             {deployment.function_url}", soft_wrap=True)
-    out.print(f"request queue   {names.request_queue} (dead letters: {names.dead_letter_queue})")
-    out.print(f"response queue  {names.response_queue}")
-    out.print(
+    say(f"{count} steps done" if count else "Nothing to change")
+    say(f"URL             {deployment.function_url}")
+    say(f"request queue   {names.request_queue} (dead letters: {names.dead_letter_queue})")
+    say(f"response queue  {names.response_queue}")
+    say(
         f"both functions answer: face-detection after {probed.detection:.1f} s, "
-        f"face-recognition after {probed.recognition:.1f} s",
-        soft_wrap=True,
+        f"face-recognition after {probed.recognition:.1f} s"
     )
     if deployment.target == "aws":
-        out.print(f"idle cost       {idle_cost(plan)}", markup=False, soft_wrap=True)
+        say(f"idle cost       {idle_cost(plan)}")
     if deployment.synthetic:
-        out.print(
-            "The model's weights are synthetic (untrained): its names mean nothing",
-            soft_wrap=True,
-        )
+        say("The model's weights are synthetic (untrained): its names mean nothing")
 
 
 def idle_cost(plan: Plan) -> str:

@@ -6,7 +6,7 @@ import typer
 
 from facectl import records
 from facectl.cli.options import Json, Yes, announced, with_overrides
-from facectl.console import err, out, print_json
+from facectl.console import err, print_json, say
 from facectl.context import Overrides, resolve
 from facectl.errors import NotRunningError
 
@@ -37,7 +37,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         if json:
             print_json({"asu_id": deployment.asu_id, "steps": []})
         else:
-            out.print("The local cloud is not running and has no saved state: nothing to delete")
+            say("The local cloud is not running and has no saved state: nothing to delete")
         return
     if plan.steps and deployment.target == "aws" and not yes:
         deploy_report.show_plan(plan.steps)
@@ -53,4 +53,4 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
             }
         )
     else:
-        out.print(f"{len(plan.steps)} resources removed" if plan.steps else "Nothing to remove")
+        say(f"{len(plan.steps)} resources removed" if plan.steps else "Nothing to remove")

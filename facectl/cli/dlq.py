@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, Yes, changes_deployment, reads_deployment
-from facectl.console import err, out, print_json
+from facectl.cli.options import (
+    AllDeadLetters,
+    DeadLetterIds,
+    Json,
+    Yes,
+    changes_deployment,
+    reads_deployment,
+)
+from facectl.console import err, out, print_fields, print_json, printable, say
 from facectl.context import Deployment
 from facectl.errors import IncompleteError, InputError
+from facectl.logs.times import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +34,6 @@ app = typer.Typer(
     help="List dead letters with the reason they failed; redrive or delete them.",
 )
 
-Ids = Annotated[list[str] | None, typer.Argument(help="Request or message ids, or --all.")]
-All = Annotated[bool, typer.Option("--all", help="Every message.")]
-
 
 @app.command("list")
 @reads_deployment
@@ -37,15 +44,13 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
     facectl dlq list
     """
-    from facectl.cli.dlq_report import show_failures
-
     clients = Clients(deployment)
     with err.status("Reading the dead-letter queue and the logs"):
         failures = _failures(clients, _queue(clients).peek())
     if json:
         print_json({"dead": [failure.as_dict() for failure in failures]})
     else:
-        show_failures(failures)
+        _show_all(failures)
 
 
 @app.command()
@@ -61,25 +66,24 @@ def show(
 
     facectl dlq show 3f2a-000017
     """
-    from facectl.cli.dlq_report import failure_facts, show_failure
     from facectl.logs import failure_reasons
 
     clients = Clients(deployment)
     with err.status("Reading the dead-letter queue and the logs"):
         failures = _failures(clients, failure_reasons.find(_queue(clients).peek(), identifier))
     if json:
-        print_json({"dead": [failure_facts(failure) for failure in failures]})
+        print_json({"dead": [_facts(failure) for failure in failures]})
         return
     for failure in failures:
-        show_failure(failure)
+        _show(failure)
 
 
 @app.command()
 @changes_deployment
 def redrive(
     deployment: Deployment,
-    ids: Ids = None,
-    everything: All = False,
+    ids: DeadLetterIds = None,
+    everything: AllDeadLetters = False,
     rate: Annotated[
         float, typer.Option("--rate", min=0.01, help="Maximum messages per second.")
     ] = 10.0,
@@ -110,8 +114,8 @@ def redrive(
 @changes_deployment
 def drop(
     deployment: Deployment,
-    ids: Ids = None,
-    everything: All = False,
+    ids: DeadLetterIds = None,
+    everything: AllDeadLetters = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -167,9 +171,68 @@ def _report(outcome: RedriveOutcome, action: str, json: bool) -> None:
     if json:
         print_json({"done": outcome.done, "failures": list(outcome.failures)})
     else:
-        out.print(f"{outcome.done} messages {action}.")
+        say(f"{outcome.done} messages {action}.")
     if outcome.failures:
         raise IncompleteError(
             f"{len(outcome.failures)} messages remain: {'; '.join(outcome.failures[:5])}",
             hint="facectl dlq list",
         )
+
+
+def _show_all(failures: Sequence[Failure]) -> None:
+    """Print one row per message."""
+    if not failures:
+        say("The dead-letter queue is empty.")
+        return
+    table = Table("request", "sent", "failed", "deliveries", "faces", "reason")
+    for failure in failures:
+        facts = failure.as_dict()
+        table.add_row(
+            _request_of(failure),
+            local_time(failure.dead_letter.sent_at),
+            "-" if failure.failed_at is None else local_time(failure.failed_at),
+            str(failure.deliveries or "-"),
+            "-" if facts["faces"] is None else str(facts["faces"]),
+            Text(printable(failure.reason)),
+        )
+    out.print(table)
+    say(f"{len(failures)} dead letters. Next: facectl trace REQUEST_ID")
+
+
+def _show(failure: Failure) -> None:
+    """Print all fields of one message; of images only the size."""
+    facts = _facts(failure)
+    crops = facts.pop("crops")
+    print_fields((key, _field_text(key, value)) for key, value in facts.items())
+    for crop in crops:
+        box = ", ".join(f"{edge:.0f}" for edge in crop["box"])
+        say(f"face at ({box}), probability {crop['probability']:.3f}, {crop['bytes']} bytes")
+    if failure.dead_letter.request_id is not None:
+        say(f"Next: facectl trace {printable(failure.dead_letter.request_id)}")
+
+
+def _facts(failure: Failure) -> dict[str, Any]:
+    """All fields of a dead letter as JSON; of images only the size."""
+    message = failure.dead_letter.message
+    return {
+        **failure.as_dict(),
+        "space": None if message is None else message.space,
+        "crops": [
+            {"box": list(face.box), "probability": face.probability, "bytes": len(face.image)}
+            for face in (message.faces if message else ())
+        ],
+    }
+
+
+def _request_of(failure: Failure) -> Text:
+    return Text(
+        printable(failure.dead_letter.request_id or f"message {failure.dead_letter.message_id}")
+    )
+
+
+def _field_text(key: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if key.endswith("_at"):
+        return local_time(value)
+    return printable(str(value))

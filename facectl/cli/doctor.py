@@ -8,7 +8,7 @@ import typer
 
 from facectl import records
 from facectl.cli.options import Json, print_deployment, with_overrides
-from facectl.console import err, out, print_json
+from facectl.console import err, out, print_json, say
 from facectl.context import Deployment, Overrides, resolve
 from facectl.errors import ExitCode
 
@@ -40,9 +40,9 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
             if not json:
                 mark = _MARKS.get(finding.verdict, f"[red]{finding.verdict}[/red]")
                 out.print(f"{mark} {finding.check}:", end=" ")
-                out.print(finding.text, markup=False, soft_wrap=True)
+                say(finding.text)
                 if finding.next:
-                    out.print(f"    next: {finding.next}", markup=False, soft_wrap=True)
+                    say(f"    next: {finding.next}")
     if json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.verdict == "problem" for finding in findings):

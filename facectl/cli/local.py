@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facectl.cli.options import Json
-from facectl.console import err, out, print_json
-from facectl.local.settings import DEFAULT_PORT, log_file
+from facectl.cli.options import Json, LocalPort
+from facectl.console import err, note, print_json, say
+from facectl.local.settings import log_file
 
 if TYPE_CHECKING:
     from facectl.local.process import LocalCloud
@@ -18,21 +18,13 @@ app = typer.Typer(
     name="local",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="The local cloud: an AWS on this computer, without an account.",
+    help="The local cloud: AWS emulated on this computer, without an account.",
 )
 
 
 @app.command()
 def up(
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port",
-            min=1,
-            max=65535,
-            help=f"Port on 127.0.0.1; default: that of the last run, at first {DEFAULT_PORT}.",
-        ),
-    ] = None,
+    port: LocalPort = None,
     json: Json = False,
 ) -> None:
     """Start the local cloud in the background and restore its last state.
@@ -55,7 +47,7 @@ def up(
         print_json({**_facts(cloud), "started": started, **report})
         return
     what = "started" if started else "is already running"
-    out.print(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})", soft_wrap=True)
+    say(f"The local cloud {what}: {cloud.endpoint_url} (process {cloud.pid})")
     if restored is not None:
         _print_restored(restored)
 
@@ -65,7 +57,8 @@ def down(
     forget: Annotated[
         bool,
         typer.Option(
-            "--forget", help="Delete all deployments there and their records; 'up' starts empty."
+            "--forget",
+            help="Delete all deployments there and their records: the next start is empty.",
         ),
     ] = False,
     json: Json = False,
@@ -84,7 +77,7 @@ def down(
 
     deployments = process.deployments() if forget else []
     for each in deployments:
-        err.print(f"Deleting deployment {each.key} and its record", soft_wrap=True, markup=False)
+        note(f"Deleting deployment {each.key} and its record")
     with err.status("Stopping the local cloud"):
         stopped = process.forget() if forget else process.down()
     if json:
@@ -92,9 +85,9 @@ def down(
         print_json({"processes_ended": stopped, "forgotten": forget, "deployments": keys})
         return
     what = "1 process" if stopped == 1 else f"{stopped} processes"
-    out.print(f"The local cloud stopped, {what}" if stopped else "The local cloud was not running")
+    say(f"The local cloud stopped, {what}" if stopped else "The local cloud was not running")
     if forget:
-        out.print("What was deployed there is deleted")
+        say("What was deployed there is deleted")
 
 
 @app.command()
@@ -115,24 +108,22 @@ def status(json: Json = False) -> None:
         print_json({"running": False} if cloud is None else _facts(cloud))
     if cloud is None:
         if not json:
-            out.print("The local cloud is not running; `facectl local up` starts it")
+            say("The local cloud is not running; `facectl local up` starts it")
         raise typer.Exit(ExitCode.CLOUD)
     if not json:
         answers = "answers" if cloud.healthy() else "does not answer within 2 s"
-        out.print(f"The local cloud {answers} at {cloud.endpoint_url}", soft_wrap=True)
-        out.print(
-            f"process {cloud.pid}, {process.workers()} workers, log {log_file()}", soft_wrap=True
-        )
+        say(f"The local cloud {answers} at {cloud.endpoint_url}")
+        say(f"process {cloud.pid}, {process.workers()} workers, log {log_file()}")
 
 
 def _print_restored(restored: Restored) -> None:
     """Print what is restored on stdout, and what is not on stderr."""
     if restored.now:
-        out.print(f"Restored: {len(restored.now)} resources, {restored.messages} messages")
+        say(f"Restored: {len(restored.now)} resources, {restored.messages} messages")
     for problem in restored.problems():
-        err.print(problem, soft_wrap=True, markup=False)
+        note(problem)
     for command in restored.commands():
-        err.print(f"Run: {command}", soft_wrap=True, markup=False)
+        note(f"Run: {command}")
 
 
 def _facts(cloud: LocalCloud) -> dict[str, Any]:

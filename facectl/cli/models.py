@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from facectl.cli.options import Json
-from facectl.console import err, out, print_json
+from facectl.cli.options import InstalledModel, Json, Weights
+from facectl.console import err, note, out, print_json, say, warn
 
 if TYPE_CHECKING:
     from lambda_src.vision.store import Model
@@ -16,26 +19,18 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="models",
     no_args_is_help=True,
-    help="Build, list and verify the networks that detect and recognise faces.",
+    help="Build, list and verify the networks that detect and recognize faces.",
 )
-
-Name = Annotated[
-    str | None,
-    typer.Argument(help="Name or embedding space of a model; default: the one built last."),
-]
 
 
 @app.command()
 def build(
-    weights: Annotated[
+    weights: Weights = "vggface2",
+    preprocessing: Annotated[
         str,
         typer.Option(
-            help="vggface2, casia-webface, synthetic (untrained), "
-            "or a FILE with a state dict or a trace."
+            "--preprocessing", help="facenet; or cse546, for galleries made with the course's code."
         ),
-    ] = "vggface2",
-    preprocessing: Annotated[
-        str, typer.Option(help="facenet; or cse546, for galleries made with the course's code.")
     ] = "facenet",
     json: Json = False,
 ) -> None:
@@ -51,13 +46,13 @@ def build(
     """
     from facectl.models import builder
 
-    model = builder.build(weights, preprocessing, step=err.status)
+    model = builder.build(weights, preprocessing, step=err.status, watch=download_bar)
     if json:
         print_json(_facts(model))
         return
-    err.print(f"Built {model.path.name}: every network agrees with facenet-pytorch")
+    note(f"Built {model.path.name}: every network agrees with facenet-pytorch")
     _warn(model)
-    out.print(str(model.path), soft_wrap=True)
+    say(str(model.path))
 
 
 @app.command("list")
@@ -86,11 +81,11 @@ def list_models(json: Json = False) -> None:
     else:
         err.print("No model is installed. Next: [bold]facectl models build[/bold]")
     for reason in store.damaged().values():
-        err.print(f"[yellow]Damaged:[/yellow] {reason}", soft_wrap=True)
+        warn(f"Damaged: {reason}")
 
 
 @app.command()
-def path(name: Name = None) -> None:
+def path(name: InstalledModel = None) -> None:
     """Print the folder of an installed model.
 
     [bold]Examples[/bold]
@@ -103,11 +98,11 @@ def path(name: Name = None) -> None:
 
     model = store.find(name)
     _warn(model)
-    out.print(str(model.path), soft_wrap=True)
+    say(str(model.path))
 
 
 @app.command()
-def verify(name: Name = None, json: Json = False) -> None:
+def verify(name: InstalledModel = None, json: Json = False) -> None:
     """Compare every file of an installed model with its sha256.
 
     [bold]Examples[/bold]
@@ -123,7 +118,21 @@ def verify(name: Name = None, json: Json = False) -> None:
         print_json(_facts(model))
         return
     _warn(model)
-    out.print(f"{model.path.name}: every file is intact", soft_wrap=True)
+    say(f"{model.path.name}: every file is intact")
+
+
+@contextmanager
+def download_bar(name: str, size: int | None, have: int) -> Iterator[Callable[[int], None]]:
+    """Show a download on stderr; yields a function that advances the bar by a number of bytes."""
+    columns = (
+        TextColumn("Downloading {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(name, total=size, completed=have)
+        yield lambda block: bar.advance(task, block)
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -139,8 +148,4 @@ def _facts(model: Model) -> dict[str, Any]:
 
 def _warn(model: Model) -> None:
     if model.synthetic:
-        err.print(
-            "[yellow]Synthetic weights:[/yellow] this model was never trained, "
-            "so its names mean nothing",
-            soft_wrap=True,
-        )
+        warn("Synthetic weights: this model was never trained, so its names mean nothing")

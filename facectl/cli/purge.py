@@ -1,4 +1,4 @@
-"""`facectl purge`: empty the queues, and prove it."""
+"""`facectl purge`: empty the queues of a deployment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from facectl.aws import Clients
 from facectl.cli.options import Json, Yes, changes_deployment
-from facectl.console import err, out, print_json
+from facectl.console import err, note, out, print_json
 from facectl.context import Deployment
 
 
@@ -17,14 +17,14 @@ from facectl.context import Deployment
 def purge(
     deployment: Deployment,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds until giving up.")
+        float, typer.Option("--timeout", min=1, help="Maximum seconds until the queues are empty.")
     ] = 180,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Empty the request, dead-letter and response queue, and wait until they are seen empty.
+    """Empty the request, dead-letter and response queues, and wait until SQS reports them empty.
 
-    Everything on them is lost: frames on their way, and answers that nobody read.
+    Their messages are lost: frames in flight, and answers that no client has received.
 
     [bold]Examples[/bold]
 
@@ -55,4 +55,4 @@ def purge(
         table.add_row(queue.queue, *(str(number) for number in numbers))
     out.print(table)
     if deployment.target == "aws":
-        err.print("SQS may still delete what arrives within a minute of a purge: send after that.")
+        note("SQS may delete messages that arrive within a minute of a purge: wait before sending.")

@@ -10,8 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from facectl.console import err, out
-from facectl.console import printable as printable  # noqa: PLC0414 - other commands import it here
+from facectl.console import err, out, printable, warn
 
 if TYPE_CHECKING:
     from facectl.stream.in_flight import FrameCounts, FrameOutcome
@@ -26,16 +25,22 @@ _MOST_LOST = 20
 
 
 @contextmanager
-def run_bar(total: int | None, *, wait: bool) -> Iterator[Callable[[FrameCounts], None]]:
-    """Show the frames sent and answered on stderr; yields a function that updates the bar."""
+def run_bar(
+    total: int | None, *, doing: str = "", wait: bool = True
+) -> Iterator[Callable[[FrameCounts], None]]:
+    """Show the frames sent and answered on stderr; yields a function that updates the bar.
+
+    `total` None shows a spinner, for a run without a known number of frames.
+    """
     columns = (
         SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[state]}"),
         BarColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("", total=total, state="sending")
+        task = progress.add_task(doing, total=total, state="" if doing else "sending")
 
         def update(counts: FrameCounts) -> None:
             of = "" if total is None else f" of {total}"
@@ -66,9 +71,9 @@ def print_report(report: RunReport, *, wait: bool) -> None:
     _print_names(report)
     out.print(_figures(report, wait=wait), soft_wrap=True)
     for line in warnings(report):
-        err.print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
+        warn(line)
     if report.synthetic:
-        err.print(f"[yellow]{SYNTHETIC}[/yellow]", soft_wrap=True)
+        warn(SYNTHETIC)
 
 
 def warnings(report: RunReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""`facectl send`: frames through the pipeline, answers back."""
+"""`facectl send`: send frames through the pipeline and show the answers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl.aws import Clients
-from facectl.cli.options import Json, changes_deployment
+from facectl.cli.options import (
+    FRAMES,
+    REQUESTS,
+    Json,
+    MaxFaces,
+    MaxSide,
+    Quality,
+    changes_deployment,
+)
 from facectl.cli.run_report import drawing_bar, print_report, run_bar, warnings
-from facectl.console import err, print_json
+from facectl.console import note, print_json
 from facectl.context import Deployment
 from facectl.errors import FacectlError, InputError
 
@@ -20,9 +28,6 @@ if TYPE_CHECKING:
     from facectl.stream.run_file import RunFile
     from facectl.stream.session import RunOptions, RunReport
     from facectl.stream.sources import Source
-
-_FRAMES = "Which frames"
-_HOW = "How they are sent"
 
 
 @changes_deployment
@@ -35,61 +40,46 @@ def send(
         ),
     ],
     every: Annotated[
-        int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=_FRAMES)
+        int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=FRAMES)
     ] = 1,
     fps: Annotated[
         float | None,
         typer.Option(
             "--fps",
             min=0.001,
-            help="Frames per second at most; for images, the frame rate.",
-            rich_help_panel=_FRAMES,
+            help="Maximum frames per second; for images, the frame rate.",
+            rich_help_panel=FRAMES,
         ),
     ] = None,
     max_frames: Annotated[
         int | None,
-        typer.Option("--max-frames", min=1, help="Stop after N frames.", rich_help_panel=_FRAMES),
+        typer.Option("--max-frames", min=1, help="Stop after N frames.", rich_help_panel=FRAMES),
     ] = None,
     realtime: Annotated[
         bool,
         typer.Option(
-            "--realtime", help="Send frames at the rate of the source.", rich_help_panel=_FRAMES
+            "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
         ),
     ] = False,
-    max_side: Annotated[
-        int | None,
-        typer.Option(
-            "--max-side",
-            min=16,
-            help="Scale the longest side down to N pixels.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    quality: Annotated[
-        int,
-        typer.Option(
-            "--quality",
-            min=1,
-            max=100,
-            help="JPEG quality. Image files go out as they are unless they must be scaled.",
-            rich_help_panel=_HOW,
-        ),
-    ] = 95,
+    max_side: MaxSide = None,
+    quality: Quality = 95,
     concurrency: Annotated[
         int,
         typer.Option(
-            "--concurrency", "-c", min=1, max=256, help="Concurrent requests.", rich_help_panel=_HOW
+            "--concurrency",
+            "-c",
+            min=1,
+            max=256,
+            help="Concurrent requests.",
+            rich_help_panel=REQUESTS,
         ),
     ] = 4,
-    max_faces: Annotated[
-        int,
-        typer.Option(
-            "--max-faces", min=1, max=100, help="Keep the N largest faces.", rich_help_panel=_HOW
-        ),
-    ] = 1,
+    max_faces: MaxFaces = 1,
     detail: Annotated[
         bool,
-        typer.Option("--detail", help="Ask for boxes, distances, timings.", rich_help_panel=_HOW),
+        typer.Option(
+            "--detail", help="Ask for boxes, distances, timings.", rich_help_panel=REQUESTS
+        ),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
     resume: Annotated[
@@ -99,23 +89,25 @@ def send(
     timeout: Annotated[
         float,
         typer.Option(
-            "--timeout", min=1, help="Seconds until a frame without a response is unanswered."
+            "--timeout",
+            min=1,
+            help="Seconds until a frame without an answer counts as unanswered.",
         ),
     ] = 60,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", help="Write each frame's outcome to this file, a JSON line each."),
+        typer.Option("--out", help="Write each frame's outcome to this file, one JSON per line."),
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", help="Write a video with boxes and names (with --detail)."),
+        typer.Option("--annotate", help="Write a video with boxes and names; implies --detail."),
     ] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
     ] = 200,
     json: Json = False,
 ) -> None:
-    """Send frames through the pipeline and show who was seen.
+    """Send frames through the pipeline and show who was recognized.
 
     Exit code 1 if a frame was refused, unanswered or unreadable, 3 if the run ended early.
 
@@ -139,7 +131,7 @@ def send(
     from facectl.stream.sources import open_source
 
     if annotate is not None and not wait:
-        raise InputError("--annotate draws the answers, --no-wait does not wait for any")
+        raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
     sampling = Sampling(every, fps, max_frames)
     frames = open_source(source, sampling)
     request_options = RequestOptions(
@@ -214,11 +206,11 @@ def run(
 
 
 def finish(report: RunReport, *, wait: bool = True, json: bool = False) -> None:
-    """Print the report, and end the command as it says."""
+    """Print the report, and exit with its error or exit code."""
     if json:
         print_json(report.as_dict())
         for line in warnings(report):
-            err.print(line, soft_wrap=True, markup=False)
+            note(line)
     else:
         print_report(report, wait=wait)
     if (error := report.incomplete()) is not None:

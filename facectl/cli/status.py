@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from facectl.cli.options import Json, announced, with_overrides
-from facectl.console import err, out, print_json
+from facectl.console import err, out, print_json, say
 from facectl.context import Overrides, resolve
 from facectl.errors import ExitCode
 
@@ -56,12 +56,8 @@ def _show(found: Status) -> None:
         table.add_row(each.kind, each.name, f"[{colour}]{each.state}[/{colour}]", _detail(each))
     out.print(table)
     for error in found.errors:
-        out.print(
-            f"Last error of {error.function}, {error.time:%Y-%m-%d %H:%M:%S} UTC: {error.message}",
-            markup=False,
-            soft_wrap=True,
-        )
-    out.print("Drift found: facectl deploy" if found.drift else "No drift")
+        say(f"Last error of {error.function}, {error.time:%Y-%m-%d %H:%M:%S} UTC: {error.message}")
+    say("Drift found: facectl deploy" if found.drift else "No drift")
 
 
 def _detail(each: ResourceStatus) -> str:

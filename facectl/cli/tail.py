@@ -1,4 +1,4 @@
-"""`facectl tail`: results as they arrive."""
+"""`facectl tail`: print results as they arrive."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import typer
 
 from facectl.aws import Clients, with_account
 from facectl.cli.options import Json, announced, with_deployment
-from facectl.cli.run_report import SYNTHETIC, printable
-from facectl.console import err
+from facectl.cli.run_report import SYNTHETIC
+from facectl.console import note, printable, warn
 from facectl.context import Deployment
 from facectl.errors import ExitCode
 from lambda_src.contract import FrameResult
@@ -35,8 +35,8 @@ def tail(
 ) -> None:
     """Print results as they arrive, until Ctrl-C.
 
-    What is printed is removed from the response queue, even if another client
-    is waiting for it: --keep leaves it there. With --json, one JSON object a line.
+    Removes the printed results from the response queue, even if another client waits for
+    them; --keep leaves them there. --json prints one JSON object per line.
 
     [bold]Examples[/bold]
 
@@ -52,7 +52,7 @@ def tail(
     deployment = with_account(deployment) if keep else announced(deployment)
     follower = Tail(ResponseQueue(Clients(deployment)), keep=keep)
     if deployment.synthetic:
-        err.print(f"[yellow]{SYNTHETIC}[/yellow]")
+        warn(SYNTHETIC)
     given = 0
     try:
         with closing(follower.results(Limits(most, timeout))) as results:
@@ -62,14 +62,14 @@ def tail(
                 sys.stdout.flush()
                 given += 1
     except KeyboardInterrupt:
-        err.print(f"Stopped after {given} results.")
+        note(f"Stopped after {given} results.")
         return
     except BrokenPipeError:
-        # Whoever read has enough; the interpreter must not try to flush again.
+        # The reader closed the pipe; the interpreter must not flush stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if follower.foreign:
-        err.print(f"{follower.foreign} messages there are no results; they were left alone.")
+        note(f"{follower.foreign} messages on the queue are not results; they were not removed.")
     if most is not None and given < most:
         raise typer.Exit(ExitCode.FOUND)
 

@@ -1,1 +1,1 @@
-"""The demo: a generated clip, and the steps from model to deployment."""
+"""The clip of `facectl demo`, generated from a portrait."""

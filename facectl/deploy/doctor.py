@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -100,11 +101,9 @@ def _gallery(deployment: Deployment) -> CheckResult:
     if gallery is None:
         text = "nobody is enrolled: every face will be Unknown"
         return CheckResult("gallery", "warning", text, "facectl gallery enroll NAME IMAGE")
-    try:
+    with closing(gallery):
         gallery.check_space(space)
         return CheckResult("gallery", "ok", f"{len(gallery.people())} names")
-    finally:
-        gallery.close()
 
 
 def _credentials(deployment: Deployment) -> CheckResult:

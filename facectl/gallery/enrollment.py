@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -206,16 +207,16 @@ class Enrollment:
         self._pending.clear()
 
 
+def store_for(asu_id: str, model: Model) -> Store:
+    """Open the gallery to enroll into with a model, created if missing; raises GalleryError."""
+    return Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
+
+
 def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
     """Enroll a photograph unless it is enrolled; raises InputError if it is refused."""
-    store = Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
-    try:
-        check(
-            Enrollment(store, lambda: PhotographEncoder(model)).run([EnrollmentTask(name, photo)]),
-            strict=False,
-        )
-    finally:
-        store.close()
+    with closing(store_for(asu_id, model)) as store:
+        enrollment = Enrollment(store, lambda: PhotographEncoder(model))
+        check(enrollment.run([EnrollmentTask(name, photo)]), strict=False)
 
 
 def check(outcome: EnrollmentOutcome, *, strict: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -114,14 +114,10 @@ def finish(store: Store, bucket: GalleryBucket, requests: Requests) -> None:
 def bucket_gone(asu_id: str, bucket: str) -> None:
     """Remove a deleted bucket from the galleries' records."""
     for file in files(asu_id):
-        with suppress(GalleryError):
-            store = Store.at(file)
-            try:
-                places = _places(store)
-                if places.pop(bucket, None) is not None:
-                    _write(store, places)
-            finally:
-                store.close()
+        with suppress(GalleryError), closing(Store.at(file)) as store:
+            places = _places(store)
+            if places.pop(bucket, None) is not None:
+                _write(store, places)
 
 
 def pending(store: Store) -> list[Pending]:
@@ -149,17 +145,14 @@ def files(asu_id: str) -> list[Path]:
 
 @contextmanager
 def _galleries(store: Store) -> Iterator[list[Store]]:
-    earlier: list[Store] = []
-    try:
+    with ExitStack() as stack:
+        found = [store]
         for file in files(store.file.stem):
             # A damaged file is not the gallery that is published now.
             with suppress(GalleryError):
                 if file.resolve() != store.file.resolve():
-                    earlier.append(Store.at(file))
-        yield [store, *earlier]
-    finally:
-        for each in earlier:
-            each.close()
+                    found.append(stack.enter_context(closing(Store.at(file))))
+        yield found
 
 
 def _requested(store: Store) -> tuple[int, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import forgetting
@@ -92,11 +94,8 @@ def forget(asu_id: str, name: str) -> int:
     """
     count = 0
     for file in forgetting.files(asu_id):
-        store = Store.at(file)
-        try:
+        with closing(Store.at(file)) as store:
             count += _forget(store, name)
-        finally:
-            store.close()
     return _known(count, name)
 
 
@@ -123,6 +122,18 @@ def compare(store: Store, first: int, second: int) -> Difference:
             },
         },
     )
+
+
+def most_similar(store: Store, name: str) -> list[dict[str, Any]]:
+    """The three other people nearest to any photograph of this person, with their distances."""
+    gallery = store.gallery()
+    nearest: dict[str, float] = {}
+    for reference in store.references(name):
+        for match in gallery.nearest(reference.embedding, 4):
+            if match.name != name and match.distance is not None:
+                nearest[match.name] = min(match.distance, nearest.get(match.name, match.distance))
+    ranked = sorted(nearest.items(), key=lambda item: item[1])[:3]
+    return [{"name": other, "distance": round(distance, 4)} for other, distance in ranked]
 
 
 def _known(count: int, name: str) -> int:

@@ -15,7 +15,7 @@ import fcntl
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from facectl.aws import Clients, cloud_errors, is_missing, unless_missing
@@ -109,14 +109,13 @@ def publish_local(clients: Clients, *, ahead: bool = False) -> Manifest | None:
     store = Store.find(clients.deployment.asu_id)
     if store is None:
         return None
-    try:
-        return publish(clients, store, ahead=ahead)
-    except CloudError as error:
-        if ahead and is_missing(error):
-            return None
-        raise
-    finally:
-        store.close()
+    with closing(store):
+        try:
+            return publish(clients, store, ahead=ahead)
+        except CloudError as error:
+            if ahead and is_missing(error):
+                return None
+            raise
 
 
 def retire_old(clients: Clients) -> None:

@@ -8,15 +8,19 @@ model made for any earlier version are reused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facectl.errors import GalleryError, InputError
+from facectl.errors import GalleryError, InputError, ModelError
 from facectl.gallery.changes import EmbeddingSpace, Enrolled, GallerySettings, Reference
 from facectl.gallery.enrollment import FaceEncoder, Progress, reference_of
 from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
 from facectl.gallery.store import Store
+from facectl.models.store import find
+from facectl.models.weights import RELEASES
+from lambda_src.vision.store import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +130,7 @@ class Rebuild:
 
         Raises GalleryError if the gallery has changed since the plan.
         """
-        store = Store.at(self.file)
-        try:
+        with closing(Store.at(self.file)) as store:
             with store.change("rebuild") as change:
                 # A long enrollment extends a version without a new number.
                 now = [each.old for each in self._references]
@@ -144,8 +147,6 @@ class Rebuild:
                     elif each.new is not None:
                         change.add(each.old.name, each.new)
             return store.version
-        finally:
-            store.close()
 
     def _embed(self, each: _Planned, photo: Path, model: FaceEncoder) -> None:
         # More than one face: the photograph was enrolled with --largest.
@@ -257,7 +258,32 @@ def plan_local(asu_id: str, space: EmbeddingSpace) -> Rebuild | None:
     store = Store.find(asu_id)
     if store is None:
         return None
-    try:
+    with closing(store):
         return plan(store, space) if needed(store, space.id) else None
-    finally:
-        store.close()
+
+
+def model_of(space: EmbeddingSpace, version: int) -> Model:
+    """The installed model of a version's embedding space; raises ModelError."""
+    try:
+        return find(space.id)
+    except ModelError as error:
+        raise ModelError(
+            f"version {version} of the gallery is of model {space}, embedding space {space.id}: "
+            f"{error}",
+            hint=_build_command(space),
+        ) from error
+
+
+def _build_command(space: EmbeddingSpace) -> str:
+    """The command that builds the model of a space, as far as it is known."""
+    digest, _, preprocessing = space.id.partition("/")
+    weights = (space.model or "").removesuffix(f"-{preprocessing}")
+    for name, release in RELEASES.items():
+        if digest == release.sha256:
+            weights = name
+    if space.synthetic:
+        weights = "synthetic"
+    note = ""
+    if weights not in (*RELEASES, "synthetic"):
+        weights, note = "FILE", f"   with the weights file of sha256 {digest}"
+    return f"facectl models build --weights {weights} --preprocessing {preprocessing}{note}"

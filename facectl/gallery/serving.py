@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from typing import Any
 
 from facectl.aws import Clients, cloud_errors, unless_missing
@@ -65,7 +66,7 @@ def _here(clients: Clients) -> tuple[dict[str, Any] | None, list[Pending]]:
     store = Store.find(clients.deployment.asu_id)
     if store is None:
         return None, []
-    try:
+    with closing(store):
         facts = {
             "version": store.version,
             "people": len(store.people()),
@@ -73,8 +74,6 @@ def _here(clients: Clients) -> tuple[dict[str, Any] | None, list[Pending]]:
             "lineage": store.lineage,
         }
         return facts, forgetting.pending(store)
-    finally:
-        store.close()
 
 
 def _serving(clients: Clients) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:

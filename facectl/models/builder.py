@@ -11,7 +11,7 @@ from typing import Any
 
 from facectl.errors import InputError, ModelError
 from facectl.models import store
-from facectl.models.weights import RELEASES, fetch, state_digest
+from facectl.models.weights import RELEASES, DownloadWatch, fetch, state_digest, unwatched
 from lambda_src.vision.store import FACENET, PREPROCESSINGS, Model, file_digest
 
 SYNTHETIC = "synthetic"
@@ -31,7 +31,11 @@ class _Source:
 
 
 def build(
-    weights: str | Path = "vggface2", preprocessing: str = FACENET, *, step: Step = nullcontext
+    weights: str | Path = "vggface2",
+    preprocessing: str = FACENET,
+    *,
+    step: Step = nullcontext,
+    watch: DownloadWatch = unwatched,
 ) -> Model:
     """Build a model, compare it with facenet-pytorch, install it and make it the current one.
 
@@ -44,13 +48,17 @@ def build(
             f"Unknown preprocessing {preprocessing!r}: {' or '.join(PREPROCESSINGS)}",
             hint="facectl models build --preprocessing facenet",
         )
-    source = _source(weights, preprocessing, step)
+    source = _source(weights, preprocessing, step, watch)
     with step("Exporting the networks and comparing them with facenet-pytorch"):
         return _install(source, preprocessing)
 
 
 def ensure(
-    weights: str | Path = "vggface2", preprocessing: str = FACENET, *, step: Step = nullcontext
+    weights: str | Path = "vggface2",
+    preprocessing: str = FACENET,
+    *,
+    step: Step = nullcontext,
+    watch: DownloadWatch = unwatched,
 ) -> Model:
     """The installed model of these weights; built first if it is not installed."""
     name = _name(str(weights), preprocessing)
@@ -58,14 +66,14 @@ def ensure(
         for model in store.installed():
             if model.path.name == name:
                 return model
-    return build(weights, preprocessing, step=step)
+    return build(weights, preprocessing, step=step, watch=watch)
 
 
-def _source(weights: str | Path, preprocessing: str, step: Step) -> _Source:
+def _source(weights: str | Path, preprocessing: str, step: Step, watch: DownloadWatch) -> _Source:
     # Torch takes a second to import, so the checks that do not need it come first.
     name = str(weights)
     if name in RELEASES:
-        file = fetch(RELEASES[name])
+        file = fetch(RELEASES[name], watch=watch)
     elif name != SYNTHETIC:
         file = Path(weights).expanduser()
         if not file.is_file():

@@ -8,14 +8,13 @@ import math
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from facectl import paths
-from facectl.console import err
 from facectl.errors import ModelError
 from facectl.retry import Backoff, exponential
 from lambda_src.vision.store import file_digest
@@ -55,14 +54,26 @@ RELEASES = {
     "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
 }
 
+# Called with the name of a download, its size in bytes (None if unknown) and the number of bytes
+# from an earlier run. The context's value is called with the size of each further block.
+DownloadWatch = Callable[[str, int | None, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def unwatched(
+    _name: str, _size: int | None, _have: int
+) -> AbstractContextManager[Callable[[int], None]]:
+    """Ignores the progress of a download."""
+    return nullcontext(lambda _size: None)
+
 
 def fetch(
     release: Release,
     *,
+    watch: DownloadWatch = unwatched,
     transport: httpx.BaseTransport | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The verified weights file, downloaded if it is not in the cache.
+    """The verified weights file, downloaded if it is not in the cache; `watch` gets the progress.
 
     A broken download is resumed, also by a later run. Raises ModelError without
     network or disk space, and for a file that is not the published one.
@@ -75,7 +86,7 @@ def fetch(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with httpx.Client(transport=transport, follow_redirects=True, timeout=30) as client:
-            _download(client, release, partial, sleep)
+            _download(client, release, partial, watch, sleep)
         _verify(release, partial)
         partial.replace(target)
     except OSError as error:
@@ -84,7 +95,11 @@ def fetch(
 
 
 def _download(
-    client: httpx.Client, release: Release, partial: Path, sleep: Callable[[float], None]
+    client: httpx.Client,
+    release: Release,
+    partial: Path,
+    watch: DownloadWatch,
+    sleep: Callable[[float], None],
 ) -> None:
     backoff = Backoff(
         delay=exponential(1.0, 4.0),
@@ -94,7 +109,7 @@ def _download(
         sleep=sleep,
     )
     try:
-        backoff.call(lambda: _continue(client, release, partial))
+        backoff.call(lambda: _continue(client, release, partial, watch))
     except httpx.TransportError as error:
         raise _unreachable(release, error) from error
 
@@ -104,7 +119,7 @@ def _is_transient(error: Exception) -> bool:
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
 
 
-def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
+def _continue(client: httpx.Client, release: Release, partial: Path, watch: DownloadWatch) -> None:
     """Download the rest of the partial file."""
     have = partial.stat().st_size if partial.exists() else 0
     if release.size is not None and have == release.size:
@@ -121,11 +136,11 @@ def _continue(client: httpx.Client, release: Release, partial: Path) -> None:
             have = 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else release.size
-        with partial.open("ab" if have else "wb") as stream, _bar() as progress:
-            task = progress.add_task(release.name, total=total, completed=have)
+        watched = watch(release.name, total, have)
+        with partial.open("ab" if have else "wb") as stream, watched as advance:
             for block in response.iter_bytes(_BLOCK):
                 stream.write(block)
-                progress.advance(task, len(block))
+                advance(len(block))
     if total is not None and partial.stat().st_size < total:
         raise httpx.RemoteProtocolError("the connection ended before the file did")
 
@@ -134,16 +149,6 @@ def _continues(response: httpx.Response, have: int) -> bool:
     begin = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     partial = response.status_code == httpx.codes.PARTIAL_CONTENT
     return partial and begin is not None and int(begin.group(1)) == have
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("Downloading {task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=err,
-    )
 
 
 def _verify(release: Release, file: Path) -> None:

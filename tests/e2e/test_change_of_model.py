@@ -68,7 +68,7 @@ def test_change_of_model_and_rollback(
     assert facts["published"]["version"] == facts["here"]["version"] == 2
 
     back = own("gallery", "rollback", 1, "--yes")
-    assert "Version 3 is what version 1 was." in back.stdout
+    assert "Version 3 is a copy of version 1." in back.stdout
     assert answer(own, portrait, out) == NAME
     facts = own.json("gallery", "status")
     assert facts["problems"] == []

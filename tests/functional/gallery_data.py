@@ -45,7 +45,7 @@ def put(store: Store, **people: int) -> None:
 
 
 def set_aside(asu_id: str = "alice") -> Path:
-    """Move a gallery file away, as facectl 1 did at a change of model; returns its new path."""
+    """Move a gallery file away, as facectl 1 did when the model changed; returns its new path."""
     file = path(asu_id)
     count = len(list(file.parent.glob(f"{asu_id}*.db")))
     return file.rename(file.with_name(f"{asu_id}.aside-{count}.db"))

@@ -1,4 +1,4 @@
-"""Who is let in, and what is kept to ourselves: hosts, signatures, secrets, file modes."""
+"""Access: allowed hosts, signatures, secrets and file modes."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ SECRET, TOKEN = "s3cr3tKeyThatNobodyMaySee", "t0kenThatNobodyMaySee"
         ("", False), ("null", False), ("sqs.us-east-1.amazonaws.com", False),
     ],
 )  # fmt: skip
-def test_which_hosts_are_this_computer(authority: str, ours: bool) -> None:
+def test_only_names_of_this_computer_are_local_hosts(authority: str, ours: bool) -> None:
     assert is_ours(authority) is ours
 
 
-def test_the_local_cloud_lets_no_web_page_in() -> None:
+def test_the_local_cloud_refuses_requests_of_web_pages() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -94,7 +94,7 @@ def test_a_frame_is_signed_as_botocore_signs_it(
     assert SECRET not in json.dumps(ours)
 
 
-def test_a_clock_that_is_wrong_is_told() -> None:
+def test_the_hint_names_a_wrong_clock() -> None:
     error = ClientError(
         {"Error": {"Code": "RequestTimeTooSkewed", "Message": "Signature expired"}}, "GetQueueUrl"
     )
@@ -106,7 +106,7 @@ def test_a_clock_that_is_wrong_is_told() -> None:
 
 @pytest.fixture
 def secretive(isolated: Path, tmp_path: Path) -> dict[str, str]:
-    """An environment whose credentials must not come out anywhere."""
+    """An environment with secret credentials."""
     return {
         **os.environ,
         "AWS_ACCESS_KEY_ID": "AKIDTHATISNOSECRET",
@@ -132,7 +132,7 @@ def command(environment: dict[str, str], *arguments: object) -> str:
     "arguments",
     [("status",), ("deploy", "--dry-run"), ("gallery", "status")],
 )
-def test_no_secret_in_errors_not_even_with_debug(
+def test_errors_contain_no_secret_even_with_debug(
     secretive: dict[str, str], isolated: Path, arguments: tuple[str, ...]
 ) -> None:
     told = command(
@@ -148,10 +148,10 @@ def test_no_secret_in_errors_not_even_with_debug(
             assert TOKEN.encode() not in file.read_bytes()
 
 
-def test_a_run_leaves_nothing_that_others_could_read(
+def test_files_of_a_run_contain_no_secret_and_only_the_owner_reads_them(
     pipeline: Pipeline, secretive: dict[str, str], isolated: Path, tmp_path: Path
 ) -> None:
-    """Neither the image nor a key is in what a run writes down, and only its owner reads it."""
+    """The files contain neither the image nor a key."""
     pixels = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
     picture = tmp_path / "frame.png"
     cv2.imwrite(str(picture), pixels)

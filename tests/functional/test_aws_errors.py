@@ -1,4 +1,4 @@
-"""What the reader sees when AWS, or the local cloud, says no."""
+"""Errors of AWS and of the local cloud, as the user sees them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refused(code: str, deployment: Deployment = AWS) -> FacectlError:
     return caught.value
 
 
-def test_what_was_tried_and_aws_code_are_told() -> None:
+def test_an_error_names_the_operation_and_the_aws_code() -> None:
     error = refused("AccessDenied")
     assert isinstance(error, CloudError)
     assert str(error) == "listing queues: AccessDenied: in AWS's words"
@@ -37,11 +37,11 @@ def test_what_was_tried_and_aws_code_are_told() -> None:
         ("ResourceNotFoundException", "facectl deploy"),
     ],
 )
-def test_the_next_command(code: str, hint: str) -> None:
+def test_an_error_has_a_hint_with_the_next_command(code: str, hint: str) -> None:
     assert hint in (refused(code).hint or "")
 
 
-def test_a_local_cloud_that_is_down() -> None:
+def test_a_stopped_local_cloud_is_reported() -> None:
     clients = Clients(LOCAL)
     with pytest.raises(NotRunningError) as caught, cloud_errors("listing queues", LOCAL):
         clients.sqs.list_queues()
@@ -49,7 +49,7 @@ def test_a_local_cloud_that_is_down() -> None:
     assert caught.value.hint == "facectl local up"
 
 
-def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     clients = Clients(AWS)
@@ -57,12 +57,14 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         clients.sqs.list_queues()
 
 
-def test_an_unknown_profile() -> None:
+def test_an_unknown_profile_is_reported() -> None:
     with pytest.raises(InputError, match="No AWS profile is called 'nobody'"):
         Clients(Deployment("alice", "aws", profile="nobody"))
 
 
-def test_the_local_cloud_never_gets_the_users_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_cloud_does_not_get_the_users_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAREALKEY")
     found = Clients(LOCAL).credentials()
     assert found is not None

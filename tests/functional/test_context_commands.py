@@ -1,4 +1,4 @@
-"""`facectl context list | use | show`, and what depends on which deployment it is."""
+"""`facectl context list | use | show`, and how commands choose a deployment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def facectl(*arguments: str) -> Result:
 
 
 @pytest.mark.usefixtures("three")
-def test_list_marks_the_current_one() -> None:
+def test_list_marks_the_current_deployment() -> None:
     assert [line.rstrip() for line in facectl("context", "list").stdout.splitlines()] == [
         "    ASU ID  target  region     account       profile",
         "    42      aws     eu-west-1  123456789012  [school]",
@@ -48,12 +48,12 @@ def test_list_marks_the_current_one() -> None:
     ]
 
 
-def test_list_of_none() -> None:
+def test_list_without_deployments() -> None:
     assert json.loads(facectl("context", "list", "--json").stdout) == []
 
 
 @pytest.mark.usefixtures("three")
-def test_list_names_what_is_damaged_and_lists_the_rest(isolated: Path) -> None:
+def test_list_reports_damaged_records_and_lists_the_others(isolated: Path) -> None:
     file = isolated / "state" / "deployments" / "records" / f"{AWS.key.name}.json"
     file.write_text("{")
     done = facectl("context", "list")
@@ -64,7 +64,7 @@ def test_list_names_what_is_damaged_and_lists_the_rest(isolated: Path) -> None:
 
 
 @pytest.mark.usefixtures("three")
-def test_use_makes_another_one_current() -> None:
+def test_use_changes_the_current_deployment() -> None:
     done = facectl("context", "use", "demo")
     assert done.exit_code == 0
     assert records.current() == DEMO.key
@@ -80,7 +80,7 @@ def test_use_makes_another_one_current() -> None:
 
 
 @pytest.mark.usefixtures("three")
-def test_use_of_what_is_not_remembered() -> None:
+def test_use_of_an_unknown_deployment_is_an_error() -> None:
     refused = facectl("context", "use", "43")
     assert isinstance(refused.exception, InputError)
     assert "No deployment 43 on aws" in str(refused.exception)
@@ -89,17 +89,19 @@ def test_use_of_what_is_not_remembered() -> None:
 
 
 @pytest.mark.usefixtures("three")
-def test_variables_count_before_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_take_precedence_over_the_current_deployment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("FACECTL_TARGET", "aws")
     assert json.loads(facectl("context", "--json").stdout)["region"] == "eu-west-1"
     shown = json.loads(facectl("context", "--target", "local", "--json").stdout)
     assert shown["region"] == "us-east-1"
 
 
-def test_a_run_is_resumed_where_it_was_begun(
+def test_a_run_is_resumed_only_in_its_own_deployment(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its frames are on the queues of one deployment: another of this ASU ID never had them."""
+    """The frames of a run are on the queues of one deployment."""
     image = tmp_path / "a.jpg"
     Image.new("RGB", (32, 32)).save(image)
     begun: list[str] = []

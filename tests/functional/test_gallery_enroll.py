@@ -1,4 +1,4 @@
-"""Enrollment: what is embedded again and what is not, and every fault with file and figure."""
+"""Enrollment: repeated and interrupted runs, and findings with file and figure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def kinds(outcome: EnrollmentOutcome) -> list[tuple[str, bool]]:
     return [(finding.kind, finding.refused) for finding in outcome.findings]
 
 
-def test_a_tree_is_one_folder_per_person_however_deep(tmp_path: Path, store: Store) -> None:
+def test_a_tree_has_one_folder_per_person_of_any_depth(tmp_path: Path, store: Store) -> None:
     tmp_path = tmp_path / "people"
     photo(tmp_path / "Ada" / "1.jpg", 0)
     photo(tmp_path / "Ada" / "holiday" / "2024" / "2.PNG", 0, 0.1)
@@ -57,11 +57,11 @@ def test_a_tree_is_one_folder_per_person_however_deep(tmp_path: Path, store: Sto
     assert store.version == 1
 
 
-def test_unchanged_photographs_are_not_looked_at_again(tmp_path: Path, store: Store) -> None:
+def test_unchanged_photographs_are_not_embedded_again(tmp_path: Path, store: Store) -> None:
     tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(3)]
     run(store, tasks)
     encoder = FakeFaceEncoder()
-    # Known by their bytes, not by where they lie.
+    # Photographs are identified by their bytes, not by their path.
     moved = tasks[0].photo.rename(tmp_path / "moved.jpg")
     new = photo(tmp_path / "new.jpg", 0, 0.05)
     outcome = run(
@@ -71,7 +71,9 @@ def test_unchanged_photographs_are_not_looked_at_again(tmp_path: Path, store: St
     assert (outcome.unchanged, outcome.enrolled) == (3, {"Ada": 1})
 
 
-def test_nothing_new_loads_no_model_and_makes_no_version(tmp_path: Path, store: Store) -> None:
+def test_without_new_photographs_no_model_is_loaded_and_no_version_is_made(
+    tmp_path: Path, store: Store
+) -> None:
     tasks = [EnrollmentTask("Ada", photo(tmp_path / "1.jpg", 0))]
     run(store, tasks)
 
@@ -82,7 +84,7 @@ def test_nothing_new_loads_no_model_and_makes_no_version(tmp_path: Path, store: 
     assert store.version == 1
 
 
-def test_an_interrupted_run_keeps_what_it_did_and_goes_on(tmp_path: Path, store: Store) -> None:
+def test_an_interrupted_run_is_saved_and_resumed(tmp_path: Path, store: Store) -> None:
     tasks = [EnrollmentTask("Ada", photo(tmp_path / f"{i}.jpg", 0, i / 10)) for i in range(4)]
 
     class Impatient(FakeFaceEncoder):
@@ -123,7 +125,7 @@ def test_a_long_run_is_saved_every_few_seconds(tmp_path: Path, store: Store) -> 
         ({"probability": 0.8}, "low_probability", "probability 0.80", 0.8),
     ],
 )
-def test_faults_of_a_photograph_are_reported_with_file_and_figure(
+def test_quality_findings_have_a_file_and_a_figure(
     tmp_path: Path, store: Store, fault: dict[str, float], kind: str, text: str, figure: float
 ) -> None:
     bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
@@ -136,7 +138,9 @@ def test_faults_of_a_photograph_are_reported_with_file_and_figure(
 
 
 @pytest.mark.parametrize("fault", [{"px": 31}, {"sharpness": 4}, {"probability": 0.8}])
-def test_strict_makes_them_errors(tmp_path: Path, store: Store, fault: dict[str, float]) -> None:
+def test_strict_refuses_photographs_with_findings(
+    tmp_path: Path, store: Store, fault: dict[str, float]
+) -> None:
     bad = photo(tmp_path / "bad.jpg", 0, **fault)  # type: ignore[arg-type]
     outcome = run(store, [EnrollmentTask("Ada", bad)], strict=True)
     assert store.people() == {}
@@ -144,7 +148,9 @@ def test_strict_makes_them_errors(tmp_path: Path, store: Store, fault: dict[str,
         check(outcome, strict=True)
 
 
-def test_several_faces_are_taken_only_when_asked(tmp_path: Path, store: Store) -> None:
+def test_a_photograph_with_several_faces_needs_the_option_largest(
+    tmp_path: Path, store: Store
+) -> None:
     group = photo(tmp_path / "group.jpg", 0, faces=6)
     outcome = run(store, [EnrollmentTask("Ada", group)])
     assert kinds(outcome) == [("several_faces", True)]
@@ -158,20 +164,20 @@ def test_several_faces_are_taken_only_when_asked(tmp_path: Path, store: Store) -
     assert store.people() == {"Ada": 1}
 
 
-def test_two_names_with_nearly_the_same_face(tmp_path: Path, store: Store) -> None:
+def test_two_names_with_nearly_the_same_face_are_reported(tmp_path: Path, store: Store) -> None:
     ada, eve = photo(tmp_path / "ada.jpg", 0), photo(tmp_path / "eve.jpg", 0, 0.2)
     outcome = run(store, [EnrollmentTask("Ada", ada), EnrollmentTask("Eve {:.2f}", eve)])
     [finding] = outcome.findings
     assert (finding.kind, finding.photo, finding.refused) == ("same_face", eve, False)
     assert finding.message == "nearly the same face as Ada (distance 0.20)"
-    # The same against what was enrolled in an earlier run.
+    # The same compared with a face of an earlier run.
     again = photo(tmp_path / "again.jpg", 0, 0.1)
     assert kinds(run(store, [EnrollmentTask("Mallory", again)], strict=True)) == [
         ("same_face", True)
     ]
 
 
-def test_one_name_with_two_faces(tmp_path: Path, store: Store) -> None:
+def test_one_name_with_two_different_faces_is_reported(tmp_path: Path, store: Store) -> None:
     one, two = photo(tmp_path / "1.jpg", 0), photo(tmp_path / "2.jpg", 9)
     outcome = run(store, [EnrollmentTask("Ada", one), EnrollmentTask("Ada", two)])
     [finding] = outcome.findings
@@ -189,7 +195,7 @@ def test_one_photograph_under_two_names_is_refused(tmp_path: Path, store: Store)
         check(outcome, strict=False)
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(
+def test_unreadable_photographs_are_reported_and_the_others_enrolled(
     tmp_path: Path, store: Store
 ) -> None:
     good = photo(tmp_path / "good.jpg", 0)
@@ -207,7 +213,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_enrolled(
 
 
 @pytest.mark.parametrize(("content", "error"), [("blank", InputError), ("broken", InputError)])
-def test_alone_they_are_errors(
+def test_a_run_in_which_nobody_is_enrolled_is_an_error(
     tmp_path: Path, store: Store, content: str, error: type[Exception]
 ) -> None:
     file = tmp_path / "photo.jpg"
@@ -216,7 +222,7 @@ def test_alone_they_are_errors(
         check(run(store, [EnrollmentTask("Ada", file)]), strict=False)
 
 
-def test_folders_that_cannot_be_names(tmp_path: Path) -> None:
+def test_folders_with_names_that_are_not_allowed_are_reported(tmp_path: Path) -> None:
     tmp_path = tmp_path / "people"
     photo(tmp_path / "a,b" / "1.jpg", 0)
     photo(tmp_path / "Unknown" / "1.jpg", 5)
@@ -232,13 +238,13 @@ def test_folders_that_cannot_be_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda folder: folder, lambda folder: folder / "missing"])
-def test_a_folder_without_people(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_a_folder_without_people_is_an_error(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(InputError) as caught:
         tasks_below(make(tmp_path))
     assert "facectl gallery enroll NAME IMAGE" in (caught.value.hint or "")
 
 
-def test_a_folder_among_the_images_stands_for_its_photographs(tmp_path: Path) -> None:
+def test_a_folder_as_argument_means_its_photographs(tmp_path: Path) -> None:
     one = photo(tmp_path / "ada" / "1.jpg", 0)
     two = photo(tmp_path / "2.jpg", 0)
     assert tasks_for("Ada", [tmp_path / "ada", two]) == [
@@ -252,9 +258,7 @@ def test_a_folder_among_the_images_stands_for_its_photographs(tmp_path: Path) ->
         tasks_for("a,b", [two])
 
 
-def test_more_than_a_few_references_are_held_against_the_new_one(
-    tmp_path: Path, store: Store
-) -> None:
+def test_a_reference_is_compared_with_hundreds_of_others(tmp_path: Path, store: Store) -> None:
     tasks = [EnrollmentTask(f"p{i}", photo(tmp_path / f"{i}.jpg", i)) for i in range(300)]
     assert run(store, tasks).findings == []
     assert len(store.people()) == 300

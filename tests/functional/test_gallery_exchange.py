@@ -1,4 +1,4 @@
-"""Galleries from elsewhere: read without executing anything, checked before they are believed."""
+"""Import and export of galleries: files are read without executing code, and validated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from facectl.models.weights import RELEASES
 COURSE = Path(__file__).parents[3] / "shared" / "samples" / "course-gallery.pt"
 
 
-def test_the_courses_gallery() -> None:
+def test_the_gallery_of_the_course_is_read() -> None:
     if not COURSE.exists():
         pytest.skip("the sample course-gallery.pt is not on this computer")
     foreign = exchange.read(COURSE)
@@ -35,11 +35,11 @@ def test_the_courses_gallery() -> None:
     np.testing.assert_allclose(np.linalg.norm(foreign.embeddings, axis=1), 1, atol=1e-5)
 
 
-def test_what_torch_saves_is_read_as_torch_reads_it(tmp_path: Path) -> None:
+def test_files_of_torch_save_are_read_as_torch_reads_them(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch (the models extra) is not installed")
     generator = torch.Generator().manual_seed(1)
     tensors = [torch.randn(1, 512, generator=generator) for _ in range(3)]
-    # A view into a larger storage, and numbers of another precision.
+    # A view into a larger storage, and another precision.
     tensors.append(torch.randn(4, 512, generator=generator)[2:3])
     tensors.append(torch.randn(512, 2, generator=generator).t()[1])
     tensors.append(torch.randn(512, generator=generator, dtype=torch.float64))
@@ -97,7 +97,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, suffix: 
     assert not victim.exists()
 
 
-def test_the_refusal_names_what_was_asked_for(tmp_path: Path) -> None:
+def test_the_error_names_the_requested_function(tmp_path: Path) -> None:
     file = archive(tmp_path / "evil.pt", pickle.dumps(Mischief(os.system, "true")))
     with pytest.raises(GalleryError, match=r"asks for (posix|nt)\.system.*nothing of it was"):
         exchange.read(file)
@@ -110,7 +110,7 @@ def test_the_refusal_names_what_was_asked_for(tmp_path: Path) -> None:
         (0, (1, 512), (512, -1)), (0, (1 << 20, 512), (0, 1)), (0, (0, 512), (512, 1)),
     ],
 )  # fmt: skip
-def test_a_tensor_that_reaches_past_its_numbers_is_refused(
+def test_a_tensor_outside_its_storage_is_refused(
     tmp_path: Path, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> None:
     structure = tensor_of(offset, size, stride)
@@ -119,7 +119,7 @@ def test_a_tensor_that_reaches_past_its_numbers_is_refused(
         read_pairs(file)
 
 
-def test_the_same_tensor_within_its_numbers_is_read(tmp_path: Path) -> None:
+def test_a_tensor_within_its_storage_is_read(tmp_path: Path) -> None:
     data = np.arange(512, dtype="<f4")
     file = archive(tmp_path / "g.pt", tensor_of(0, (1, 512), (512, 1)), s0=data.tobytes())
     names, embeddings = read_pairs(file)
@@ -157,13 +157,13 @@ def tensor_of(offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> by
         [[], ["Ada"]],
     ],
 )  # fmt: skip
-def test_what_is_no_gallery_is_refused(tmp_path: Path, loaded: object) -> None:
+def test_an_object_that_is_no_gallery_is_refused(tmp_path: Path, loaded: object) -> None:
     with pytest.raises(GalleryError):
         read_pairs(archive(tmp_path / "g.pt", pickle.dumps(loaded)))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 broken", b"\x80\x02.", b"text"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "g.pt").write_bytes(data)
     with pytest.raises(GalleryError, match=r"torch\.save"):
         exchange.read(tmp_path / "g.pt")
@@ -195,20 +195,18 @@ def npz(file: Path, embeddings: np.ndarray, names: list[str]) -> Path:
         (np.ones((1, 512), dtype=np.int64), "numbers"),
     ],
 )
-def test_embeddings_that_cannot_be_compared(
-    tmp_path: Path, embeddings: np.ndarray, text: str
-) -> None:
+def test_invalid_embeddings_are_refused(tmp_path: Path, embeddings: np.ndarray, text: str) -> None:
     file = npz(tmp_path / "g.npz", embeddings, ["Ada"])
     with pytest.raises(GalleryError, match=text):
         exchange.read(file)
 
 
-def test_names_that_an_answer_cannot_carry_are_refused(tmp_path: Path) -> None:
+def test_imported_names_that_a_response_cannot_contain_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="can't be a name"):
         exchange.read(npz(tmp_path / "g.npz", np.ones((1, 512)), ["x" * 300]))
 
 
-def test_export_and_import_are_inverse(tmp_path: Path) -> None:
+def test_an_exported_gallery_is_imported_unchanged(tmp_path: Path) -> None:
     store = made()
     put(store, Ada=2, Grace=1)
     assert exchange.write(store, tmp_path / "out.npz") == 3
@@ -218,7 +216,7 @@ def test_export_and_import_are_inverse(tmp_path: Path) -> None:
     assert exchange.add(other, foreign) == 3
     assert other.people() == store.people()
     np.testing.assert_allclose(other.rows()[1], store.rows()[1], atol=1e-6)
-    # What is there already does not come a second time.
+    # Existing references are not added again.
     assert exchange.add(other, foreign) == 0
     assert other.version == 1
 
@@ -234,7 +232,7 @@ def test_a_truncated_export_is_refused(tmp_path: Path, cut: int) -> None:
         exchange.read(file)
 
 
-def test_an_export_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_an_export_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     store = made()
     put(store, Ada=1)
     (tmp_path / "file").write_text("in the way")
@@ -242,7 +240,7 @@ def test_an_export_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         exchange.write(store, tmp_path / "file" / "out.npz")
 
 
-def test_the_space_is_what_the_command_line_says(tmp_path: Path) -> None:
+def test_the_space_comes_from_weights_and_preprocessing(tmp_path: Path) -> None:
     digest = RELEASES["vggface2"].sha256
     assert exchange.space_of("vggface2", "cse546") == (f"{digest}/cse546", False)
     weights = tmp_path / "own.pt"
@@ -255,7 +253,7 @@ def test_the_space_is_what_the_command_line_says(tmp_path: Path) -> None:
         exchange.space_of("nothing", "facenet")
 
 
-def test_a_file_that_does_not_say_its_space_needs_to_be_told(tmp_path: Path) -> None:
+def test_a_file_without_a_space_needs_the_option_preprocessing(tmp_path: Path) -> None:
     file = npz(tmp_path / "g.npz", face(1)[None], ["Ada"])
     with pytest.raises(InputError, match="does not say how") as caught:
         exchange.read_source(DEPLOYMENT, file, None, "vggface2", published=False)
@@ -265,7 +263,7 @@ def test_a_file_that_does_not_say_its_space_needs_to_be_told(tmp_path: Path) -> 
         exchange.store_for(DEPLOYMENT, foreign, None)
 
 
-def test_a_file_of_another_space_than_said_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_another_space_than_the_options_is_refused(tmp_path: Path) -> None:
     store = made()
     put(store, Ada=1)
     exchange.write(store, tmp_path / "out.npz")
@@ -280,12 +278,12 @@ def test_a_file_of_another_space_than_said_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(None, False), (Path("x.npz"), True)])
-def test_one_source_at_a_time(arguments: tuple[Path | None, bool]) -> None:
+def test_import_needs_exactly_one_source(arguments: tuple[Path | None, bool]) -> None:
     with pytest.raises(InputError, match="say what to import"):
         exchange.read_source(DEPLOYMENT, arguments[0], None, "vggface2", arguments[1])
 
 
-def test_a_header_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_header_is_refused(tmp_path: Path) -> None:
     header = np.frombuffer(json.dumps({"names": ["Ada"]}).encode(), np.uint8)
     np.savez(tmp_path / "g.npz", embeddings=face(1)[None], header=header)
     with pytest.raises(GalleryError, match="can't be read as a gallery"):

@@ -1,4 +1,4 @@
-"""A gallery embedded again for another model: what is found, what is lost, nothing half-done."""
+"""Re-embedding a gallery for another model: what is found, what is lost, and interruptions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def losses(work: Rebuild) -> list[tuple[str, str, str]]:
 
 
 def named(store: Store, version: int | None = None) -> dict[str, str]:
-    """Who the embeddings of the other model are taken for."""
+    """The name that the gallery gives to a face embedded by the other model."""
     gallery = store.gallery(version)
     return {
         name: gallery.match(unit(axis)[None])[0].name
@@ -86,7 +86,7 @@ def test_every_photograph_is_embedded_again_as_one_version(store: Store) -> None
     assert not needed(store, OTHER.id)
 
 
-def test_the_old_version_stays_with_its_model_and_lineage(store: Store) -> None:
+def test_the_old_version_keeps_its_model_and_lineage(store: Store) -> None:
     lineage, before = store.lineage, store.references("Grace")[0].embedding
     rebuilt(store)
     assert store.lineage == lineage
@@ -95,7 +95,7 @@ def test_the_old_version_stays_with_its_model_and_lineage(store: Store) -> None:
     assert [version.space.id for version in store.versions()] == [OTHER.id, SPACE, SPACE]
 
 
-def test_rollback_goes_back_to_the_embeddings_of_the_old_model(store: Store) -> None:
+def test_rollback_restores_the_embeddings_of_the_old_model(store: Store) -> None:
     before = store.references("Grace")[0].embedding
     rebuilt(store)
     people.remove(store, "Ada")
@@ -106,8 +106,8 @@ def test_rollback_goes_back_to_the_embeddings_of_the_old_model(store: Store) -> 
     assert (store.space, named(store)["Ada"]) == (OTHER.id, "Ada")
 
 
-def test_what_a_model_embedded_before_is_not_embedded_again(store: Store, folder: Path) -> None:
-    """Also where the photographs are gone: going back to a model loses nobody."""
+def test_known_embeddings_of_a_model_are_reused(store: Store, folder: Path) -> None:
+    """Even without the photographs: returning to a model loses nobody."""
     rebuilt(store)
     new = photo(folder / "Ada" / "3.jpg", 0, 0.2)
     encoder = OtherFaceEncoder()
@@ -139,9 +139,7 @@ def test_a_rebuild_from_known_embeddings_loads_no_model(store: Store) -> None:
     assert work.commit() == 3
 
 
-def test_photographs_that_are_gone_or_changed_are_lost_one_by_one(
-    store: Store, folder: Path
-) -> None:
+def test_only_missing_and_changed_photographs_are_lost(store: Store, folder: Path) -> None:
     (folder / "Ada" / "1.jpg").unlink()
     photo(folder / "Grace" / "1.jpg", 11)
     work = rebuilt(store)
@@ -151,7 +149,7 @@ def test_photographs_that_are_gone_or_changed_are_lost_one_by_one(
     assert store.people(1) == {"Ada": 2, "Grace": 1}
 
 
-def test_a_photograph_that_was_renamed_is_found_in_its_folder(store: Store, folder: Path) -> None:
+def test_a_renamed_photograph_is_found_in_its_folder(store: Store, folder: Path) -> None:
     (folder / "Ada" / "1.jpg").rename(folder / "Ada" / "portrait.JPG")
     assert rebuilt(store).lost == []
     assert {Path(str(each.source)).name for each in store.references("Ada")} == {
@@ -159,7 +157,7 @@ def test_a_photograph_that_was_renamed_is_found_in_its_folder(store: Store, fold
     }  # fmt: skip
 
 
-def test_photographs_that_were_moved_are_found_below_a_named_folder(
+def test_moved_photographs_are_found_below_a_given_folder(
     store: Store, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "archive").mkdir()
@@ -171,7 +169,7 @@ def test_photographs_that_were_moved_are_found_below_a_named_folder(
         plan(store, OTHER, folders=[tmp_path / "nowhere"])
 
 
-def test_a_photograph_that_goes_while_others_are_embedded_is_lost(
+def test_a_photograph_that_is_deleted_during_the_rebuild_is_lost(
     store: Store, folder: Path
 ) -> None:
     class Slow(OtherFaceEncoder):
@@ -188,7 +186,9 @@ def test_a_photograph_that_goes_while_others_are_embedded_is_lost(
     assert store.people() == {"Ada": 1}
 
 
-def test_the_largest_face_is_taken_where_it_was_at_enrollment(store: Store, folder: Path) -> None:
+def test_a_photograph_enrolled_with_largest_is_embedded_with_largest(
+    store: Store, folder: Path
+) -> None:
     group = photo(folder / "Alan" / "group.jpg", 20, faces=6)
     encoder = FakeFaceEncoder()
     Enrollment(store, lambda: encoder, take_largest=True).run([EnrollmentTask("Alan", group)])
@@ -196,7 +196,7 @@ def test_the_largest_face_is_taken_where_it_was_at_enrollment(store: Store, fold
     assert store.people()["Alan"] == 1
 
 
-def test_embeddings_that_were_imported_cannot_be_embedded_again(store: Store) -> None:
+def test_imported_embeddings_are_lost(store: Store) -> None:
     with store.change("import") as change:
         change.add("Eve", Reference(face(5)))
         change.add("Grace", Reference(face(6)))
@@ -210,7 +210,7 @@ def test_embeddings_that_were_imported_cannot_be_embedded_again(store: Store) ->
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_rebuild_leaves_the_gallery_as_it_was(
+def test_an_interrupted_rebuild_leaves_the_gallery_unchanged(
     store: Store, error: type[BaseException]
 ) -> None:
     class Interrupted(OtherFaceEncoder):
@@ -226,7 +226,7 @@ def test_an_interrupted_rebuild_leaves_the_gallery_as_it_was(
     assert rebuilt(store).lost == []
 
 
-def test_an_error_while_it_is_stored_leaves_the_gallery_as_it_was(
+def test_an_error_while_storing_leaves_the_gallery_unchanged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = Change.add
@@ -246,13 +246,13 @@ def test_an_error_while_it_is_stored_leaves_the_gallery_as_it_was(
     assert store.people() == {"Ada": 2, "Grace": 1}
 
 
-def test_a_change_by_another_command_meanwhile_is_not_overwritten(
+def test_a_concurrent_change_by_another_command_is_not_overwritten(
     store: Store, folder: Path
 ) -> None:
     work = plan(store, OTHER)
     encoder = OtherFaceEncoder()
     work.embed(lambda: encoder)
-    # The same version, continued: its number tells nothing.
+    # The same version, extended: its number is unchanged.
     with store.change("enroll", extend=1) as change:
         change.add("Alan", Reference(unit(30)))
     assert store.version == 1
@@ -268,7 +268,7 @@ def test_a_change_by_another_command_meanwhile_is_not_overwritten(
     assert store.people() == {"Ada": 2}
 
 
-def test_a_threshold_belongs_to_the_space_it_was_picked_for(store: Store) -> None:
+def test_each_space_keeps_its_own_threshold_and_metric(store: Store) -> None:
     people.configure(store, threshold=0.31, metric="cosine", matching="centroid")
     work = rebuilt(store)
     assert work.thresholds == (0.31, 0.5)
@@ -282,9 +282,7 @@ def test_a_threshold_belongs_to_the_space_it_was_picked_for(store: Store) -> Non
     assert store.settings.matching == "best"
 
 
-def test_what_tells_versions_of_two_models_apart_is_not_their_embeddings(
-    store: Store, folder: Path
-) -> None:
+def test_versions_of_two_models_are_compared_by_photographs(store: Store, folder: Path) -> None:
     with store.change("import") as change:
         change.add("Eve", Reference(face(5)))
     (folder / "Ada" / "1.jpg").unlink()
@@ -295,7 +293,7 @@ def test_what_tells_versions_of_two_models_apart_is_not_their_embeddings(
     assert people.compare(store, 1, 3).changed == {"Ada": (2, 1)}
 
 
-def test_the_forgotten_are_in_no_version_of_any_model(store: Store) -> None:
+def test_a_forgotten_person_is_in_no_version_of_any_model(store: Store) -> None:
     embedding = store.references("Ada")[0].embedding
     rebuilt(store)
     assert people.forget("alice", "Ada") == 4
@@ -307,7 +305,7 @@ def test_the_forgotten_are_in_no_version_of_any_model(store: Store) -> None:
     assert plan(store, EmbeddingSpace(SPACE)).people == 1
 
 
-def test_nothing_is_planned_where_nothing_is_to_be_done(store: Store) -> None:
+def test_no_rebuild_is_planned_if_none_is_needed(store: Store) -> None:
     assert plan_local("nobody", OTHER) is None
     assert plan_local("alice", EmbeddingSpace(SPACE)) is None
     assert plan_local("alice", OTHER) is not None

@@ -57,7 +57,7 @@ def test_calibration_stores_the_threshold_and_draws_the_curves(
     assert reports.facts(found, html)["eer"] == 0
 
 
-def test_one_person_is_not_enough(store: Store, tmp_path: Path) -> None:
+def test_calibration_needs_two_people(store: Store, tmp_path: Path) -> None:
     put(store, Ada=3)
     with pytest.raises(GalleryError, match="takes two people to calibrate"):
         reports.calibrate(store, 0.001, tmp_path / "c.html")
@@ -105,7 +105,7 @@ def test_the_worst_confusions_come_first(store: Store, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_roc_rises(store: Store, tmp_path: Path) -> None:
+def test_the_roc_curve_rises(store: Store, tmp_path: Path) -> None:
     false, true = labelled(store, tmp_path).roc()
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert np.all(np.diff(false) >= 0)
@@ -119,7 +119,7 @@ def test_an_empty_gallery_cannot_be_evaluated(store: Store) -> None:
         evaluate(store, [], FakeFaceEncoder())
 
 
-def test_a_new_metric_takes_the_threshold_along(store: Store) -> None:
+def test_a_new_metric_converts_the_threshold(store: Store) -> None:
     assert people.configure(store, threshold=None, metric="cosine", matching=None)
     assert store.settings.threshold == pytest.approx(0.5)
     assert people.configure(store, threshold=None, metric="euclidean", matching="centroid")
@@ -127,7 +127,7 @@ def test_a_new_metric_takes_the_threshold_along(store: Store) -> None:
     assert not people.configure(store, threshold=None, metric=None, matching=None)
 
 
-def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="can't be written"):
         write_text(tmp_path / "file" / "report.html", "page")
@@ -148,7 +148,7 @@ def reports_of(store: Store, tmp_path: Path) -> dict[str, Path]:
     return files
 
 
-def test_the_reports_fetch_nothing_and_escape_names(store: Store, tmp_path: Path) -> None:
+def test_the_reports_load_nothing_and_escape_names(store: Store, tmp_path: Path) -> None:
     put(store, **{"<script>alert(1)</script>": 1})
     for file in reports_of(store, tmp_path).values():
         page = file.read_text()
@@ -156,7 +156,7 @@ def test_the_reports_fetch_nothing_and_escape_names(store: Store, tmp_path: Path
         assert "<script" not in page
         assert "prefers-color-scheme: dark" in page
     evaluation = (tmp_path / "evaluation.html").read_text()
-    # Both pictures of each confusion, side by side, where they can be had.
+    # Both photographs of each confusion, side by side, if they exist.
     assert evaluation.count('class="card pair"') == 2
     assert evaluation.count("data:image/jpeg;base64,") == 2
     assert evaluation.count("no picture") == 2
@@ -179,7 +179,7 @@ def test_the_reports_in_a_browser(store: Store, tmp_path: Path) -> None:
 
 
 def _look(browser: Any, file: Path, scheme: str) -> str:
-    """The page's background; asserts that it is whole, at a desk and on a telephone."""
+    """The page's background; asserts that the page fits a desktop and a phone."""
     asked: list[str] = []
     said: list[str] = []
     page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
@@ -195,7 +195,7 @@ def _look(browser: Any, file: Path, scheme: str) -> str:
         assert "NaN" not in chart.inner_html()
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    # In pixels of the screen, whatever the drawing's own units are.
+    # In pixels of the screen, not in units of the drawing.
     sizes = page.evaluate(
         "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
     )

@@ -1,4 +1,4 @@
-"""The gallery on this computer: every version kept, nothing half-written, nothing left over."""
+"""The gallery on this computer: versions, failed changes, deletion and old file formats."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from facectl.gallery.statistics import centroids
 from facectl.gallery.store import Store
 
 
-def test_before_anyone_is_enrolled_there_is_no_gallery() -> None:
+def test_there_is_no_gallery_before_anyone_is_enrolled() -> None:
     assert Store.find("alice") is None
     with pytest.raises(GalleryError, match="nobody is enrolled"):
         Store.open("alice")
 
 
-def test_what_is_added_is_kept_and_belongs_to_one_deployment() -> None:
+def test_references_are_stored_for_one_deployment() -> None:
     put(made(), Ada=2, Grace=1)
     kept = Store.open("alice")
     assert kept.people() == {"Ada": 2, "Grace": 1}
@@ -35,7 +35,7 @@ def test_what_is_added_is_kept_and_belongs_to_one_deployment() -> None:
     assert Store.find("bob") is None
 
 
-def test_the_file_is_nobody_elses_business() -> None:
+def test_only_the_owner_can_read_the_file() -> None:
     assert stat.S_IMODE(made().file.stat().st_mode) == 0o600
 
 
@@ -52,14 +52,14 @@ def test_every_version_can_be_read() -> None:
     ]  # fmt: skip
 
 
-def test_a_change_that_changes_nothing_is_no_version() -> None:
+def test_an_empty_change_makes_no_version() -> None:
     kept = made()
     with kept.change("nothing"):
         pass
     assert kept.version == 0
 
 
-def test_a_change_that_fails_leaves_the_gallery_as_it_was() -> None:
+def test_a_failed_change_leaves_the_gallery_unchanged() -> None:
     kept = made()
     put(kept, Ada=1)
 
@@ -74,7 +74,7 @@ def test_a_change_that_fails_leaves_the_gallery_as_it_was() -> None:
     assert kept.version == 1
 
 
-def test_a_full_disk_leaves_the_gallery_as_it_was() -> None:
+def test_a_full_disk_leaves_the_gallery_unchanged() -> None:
     kept = made()
     put(kept, Ada=1)
     pages = kept._connection.execute("PRAGMA page_count").fetchone()[0]
@@ -93,7 +93,7 @@ def _enroll_many(home: str, name: str) -> None:
             change.add(f"{name}{index}", Reference(unit(index)))
 
 
-def test_two_enrollments_at_once_both_arrive(isolated: Path) -> None:
+def test_two_concurrent_enrollments_are_both_stored(isolated: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=_enroll_many, args=(str(isolated), name)) for name in ("a", "b")
@@ -108,7 +108,7 @@ def test_two_enrollments_at_once_both_arrive(isolated: Path) -> None:
     assert kept.version == 40
 
 
-def test_a_damaged_gallery_is_named_and_left_alone() -> None:
+def test_a_damaged_gallery_is_reported_and_not_changed() -> None:
     kept = made()
     kept.close()
     kept.file.write_bytes(b"damaged" * 1000)
@@ -117,7 +117,7 @@ def test_a_damaged_gallery_is_named_and_left_alone() -> None:
     assert kept.file.read_bytes() == b"damaged" * 1000
 
 
-def test_another_space_is_never_added_to() -> None:
+def test_embeddings_of_another_space_are_refused() -> None:
     put(made(), Ada=1)
     with pytest.raises(GalleryError, match="can't be compared") as caught:
         Store.for_space("alice", "other/facenet")
@@ -125,7 +125,7 @@ def test_another_space_is_never_added_to() -> None:
     assert "facectl deploy --model" in (caught.value.hint or "")
 
 
-def test_an_empty_gallery_goes_over_to_another_space() -> None:
+def test_an_empty_gallery_is_switched_to_another_space() -> None:
     kept = made()
     put(kept, Ada=1)
     people.remove(kept, "Ada")
@@ -140,7 +140,7 @@ def test_an_empty_gallery_goes_over_to_another_space() -> None:
 
 
 def test_a_change_of_space_by_another_command_stops_an_enrollment() -> None:
-    """Or embeddings of the old model would be added to the new one's."""
+    """Otherwise embeddings of two models would be mixed."""
     enrolling = made()
     put(enrolling, Ada=1)
     with Store.open("alice").change("rebuild") as change:
@@ -171,7 +171,7 @@ def test_rename_and_merge() -> None:
         lambda kept: people.merge(kept, "Ada", "Eve"),
     ],
 )
-def test_nobody_of_that_name(change: object) -> None:
+def test_an_unknown_name_is_an_error(change: object) -> None:
     kept = made()
     put(kept, Ada=1)
     with pytest.raises(GalleryError, match="nobody is called 'Eve'"):
@@ -180,7 +180,7 @@ def test_nobody_of_that_name(change: object) -> None:
     assert kept.version == 1
 
 
-def test_rollback_brings_back_people_names_and_settings() -> None:
+def test_rollback_restores_people_names_and_settings() -> None:
     kept = made()
     put(kept, Ada=2, Grace=1)
     with kept.change("settings") as change:
@@ -195,7 +195,7 @@ def test_rollback_brings_back_people_names_and_settings() -> None:
         people.rollback(kept, 99)
 
 
-def test_what_tells_two_versions_apart() -> None:
+def test_the_differences_between_two_versions() -> None:
     kept = made()
     put(kept, Ada=1, Grace=1, Alan=1)
     people.remove(kept, "Grace")
@@ -210,16 +210,16 @@ def test_what_tells_two_versions_apart() -> None:
     assert people.compare(kept, 2, 2).empty
 
 
-def test_forgetting_leaves_no_trace_in_any_version() -> None:
+def test_forget_deletes_the_person_from_every_version() -> None:
     kept = made()
     put(kept, Ada=2, Grace=1)
     photo = kept.references("Ada")[0]
     people.rename(kept, "Ada", "Countess of Lovelace")
     with kept.change("enroll") as change:
-        # The same photograph, enrolled again under yet another name.
+        # The same photograph, enrolled again under a third name.
         change.add("Augusta", photo)
     kept.close()
-    # As galleries of other models were once kept.
+    # As facectl 1 kept galleries of other models.
     aside = kept.file.rename(kept.file.with_name("alice.0123.db"))
     kept = made()
     put(kept, Ada=1, Alan=1)
@@ -237,7 +237,7 @@ def test_forgetting_leaves_no_trace_in_any_version() -> None:
         people.forget("alice", "Ada")
 
 
-def test_a_long_enrollment_is_one_version_unless_another_came_between() -> None:
+def test_a_long_enrollment_extends_its_version_while_that_is_the_newest() -> None:
     kept = made()
     put(kept, Ada=1)
     with kept.change("enroll", extend=1) as change:
@@ -262,7 +262,7 @@ def test_a_centroid_is_the_mean_of_length_one() -> None:
     assert centroids([], np.zeros((0, 512), np.float32))[0] == []
 
 
-def test_another_programs_database_is_not_taken_over() -> None:
+def test_a_database_of_another_program_is_refused() -> None:
     file = store.path("alice")
     file.parent.mkdir(parents=True)
     with sqlite3.connect(file) as connection:
@@ -276,7 +276,7 @@ def test_another_programs_database_is_not_taken_over() -> None:
     ["", "  ", "a,b", "two\nlines", "x" * 300, "x" * 101, "Unknown", "No-Face", "Error", "\u200d",
      "\u202eevil", "a\x00b"],
 )  # fmt: skip
-def test_names_that_an_answer_cannot_carry(name: str) -> None:
+def test_names_that_a_response_cannot_contain_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="can't be a name"):
         check_name(name)
 
@@ -284,15 +284,15 @@ def test_names_that_an_answer_cannot_carry(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["Ada", "Grace Hopper", "Zoë 🦉", "a/b", "👩‍🚀", "../../etc", "x" * 100]
 )
-def test_names_that_it_can(name: str) -> None:
+def test_names_that_a_response_can_contain(name: str) -> None:
     assert check_name(f" {name} ") == name
 
 
-def test_one_name_however_it_is_composed() -> None:
+def test_names_are_normalized_to_nfc() -> None:
     assert check_name("Zoe\u0308") == check_name("Zo\u00eb")
 
 
-def test_the_space_is_kept() -> None:
+def test_the_space_is_stored() -> None:
     assert made().space == SPACE
 
 
@@ -331,7 +331,7 @@ def test_a_file_of_format_1_is_migrated_when_it_is_opened(old_file: Path) -> Non
     check_migrated(kept)
     assert kept.get("format") == "facectl-gallery-2"
     kept.close()
-    # Once.
+    # A second open does not migrate again.
     kept = Store.for_space("alice", SPACE, synthetic=True, model="tiny")
     check_migrated_model(kept)
     put(kept, Eve=1)
@@ -360,11 +360,11 @@ def test_a_migrated_file_has_the_columns_and_indexes_of_a_new_one(old_file: Path
 
 
 def check_migrated_model(kept: Store) -> None:
-    """The name of the model is known from the first command that says it."""
+    """The model's name is stored by the first command that knows it."""
     assert {version.space.model for version in kept.versions()} == {"tiny"}
 
 
-def test_a_migration_that_is_cut_off_leaves_the_file_as_it_was(
+def test_an_interrupted_migration_leaves_the_file_unchanged(
     old_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements = database._MIGRATION_1.split(";")
@@ -379,7 +379,7 @@ def test_a_migration_that_is_cut_off_leaves_the_file_as_it_was(
     check_migrated(Store.open("alice"))
 
 
-def test_a_file_of_format_1_in_which_nobody_ever_was(isolated: Path) -> None:
+def test_an_empty_file_of_format_1_is_migrated(isolated: Path) -> None:
     file = store.path("alice")
     file.parent.mkdir(parents=True)
     script = Path(__file__).with_name("golden") / "gallery-1.sql"
@@ -397,7 +397,7 @@ def test_a_file_of_format_1_in_which_nobody_ever_was(isolated: Path) -> None:
     assert (kept.space, kept.people()) == (SPACE, {"Ada": 1})
 
 
-def test_a_format_that_is_newer_is_left_alone() -> None:
+def test_a_file_of_a_newer_format_is_not_changed() -> None:
     kept = made()
     kept.put("format", "facectl-gallery-3")
     kept.close()

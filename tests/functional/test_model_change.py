@@ -1,4 +1,4 @@
-"""A deployment that goes over to another model and back, its gallery with it."""
+"""Deploying another model and rolling back, with the gallery."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from gallery_data import FakeFaceEncoder, photo, unit
+from published_gallery import served
 from test_deploy_command import FIRST, built, cloud, facectl
-from test_gallery_publish import served
 
 from facectl.aws import Clients
-from facectl.cli.gallery.rebuild import model_of
 from facectl.deploy import deployer
 from facectl.errors import CloudError, GalleryError, ModelError
 from facectl.gallery import photographs, publish
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import EncodedPhotograph
+from facectl.gallery.rebuild import model_of
 from facectl.gallery.store import Store
 from facectl.models import store as models
 from lambda_src.vision.store import NETWORKS, Model
@@ -25,11 +25,11 @@ from lambda_src.vision.store import NETWORKS, Model
 __all__ = ["built", "cloud"]
 
 OLD, NEW = "abc/facenet", "def/facenet"
-# What the models make of the axis that a photograph names.
+# The axis of the embedding that each model makes of a photograph.
 SHIFT = {OLD: 0, NEW: 100}
 
 
-class ModelEye(FakeFaceEncoder):
+class ModelEncoder(FakeFaceEncoder):
     """Embeds differently for every model."""
 
     def __init__(self, model: Model) -> None:
@@ -57,7 +57,7 @@ def install(name: str, space: str, *, synthetic: bool = False) -> None:
 def people(cloud: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two people enrolled with the model `tiny`, which is deployed; `other` is installed too."""
     for module in (photographs, deployer):
-        monkeypatch.setattr(module, "PhotographEncoder", ModelEye)
+        monkeypatch.setattr(module, "PhotographEncoder", ModelEncoder)
     folder = tmp_path / "people"
     photo(folder / "Ada" / "1.jpg", 0)
     photo(folder / "Ada" / "2.jpg", 0, 0.1)
@@ -92,7 +92,7 @@ def published() -> tuple[int, str]:
     return found.manifest.version, found.manifest.space
 
 
-def test_the_plan_says_what_happens_to_the_gallery(people: Path) -> None:
+def test_the_plan_shows_the_rebuild_of_the_gallery(people: Path) -> None:
     planned = done("deploy", "--model", "other", "--dry-run")
     lines = planned.stdout.splitlines()
     assert lines[0] == "  gallery: re-embed 3 photographs of 2 people for model other"
@@ -113,7 +113,7 @@ def test_the_plan_says_what_happens_to_the_gallery(people: Path) -> None:
     assert published() == (1, OLD)
 
 
-def test_a_deploy_of_another_model_takes_the_gallery_along(people: Path) -> None:
+def test_a_deploy_of_another_model_rebuilds_the_gallery(people: Path) -> None:
     deployed = done("deploy", "--model", "other")
     assert "gallery: re-embed 3 photographs of 2 people for model other" in deployed.stderr
     assert state() == (2, NEW, {"Ada": 2, "Grace": 1})
@@ -150,14 +150,14 @@ def test_the_new_gallery_is_published_before_the_functions_change(
 
 
 def named(space: str, axis: int) -> str:
-    """What a cold function with the model of a space answers for the face of that axis."""
+    """The answer of a cold function with the model of a space to the face of this axis."""
     clients = Clients(deployer.Deployment(asu_id="42", target="aws", space=space))
     gallery = served(clients)
     assert gallery.space == space
     return gallery.match(unit(axis + SHIFT[space])[None])[0].name
 
 
-def test_a_cold_function_of_the_old_model_knows_everybody_until_it_is_replaced(
+def test_functions_of_both_models_recognize_everybody_during_a_deploy(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = deployer.apply_step
@@ -183,7 +183,7 @@ def test_a_cold_function_of_the_old_model_knows_everybody_until_it_is_replaced(
     assert (named(OLD, 0), named(OLD, 10), named(OLD, 40)) == ("Ada", "Grace", "Unknown")
 
 
-def test_a_deploy_that_dies_before_the_gallery_leaves_it_and_is_finished_by_the_next(
+def test_a_failed_deploy_keeps_the_gallery_and_is_finished_by_the_next(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any, **__: Any) -> None:
@@ -201,11 +201,11 @@ def test_a_deploy_that_dies_before_the_gallery_leaves_it_and_is_finished_by_the_
     assert published() == (2, NEW)
 
 
-def test_a_model_that_was_not_named_is_asked_about(people: Path) -> None:
-    """`deploy` takes the model that was built last, which may have been built for a trial."""
+def test_a_model_without_the_option_model_needs_confirmation(people: Path) -> None:
+    """`deploy` uses the model that was built last, which the user may not expect."""
     refused = facectl("deploy", text="n\n")
     assert isinstance(refused.exception, GalleryError)
-    assert "was not asked for" in str(refused.exception)
+    assert "was not requested" in str(refused.exception)
     assert "--model other" in (refused.exception.hint or "")
     assert state()[:2] == (1, OLD)
     assert isinstance(facectl("deploy").exception, GalleryError)
@@ -213,7 +213,7 @@ def test_a_model_that_was_not_named_is_asked_about(people: Path) -> None:
     assert state()[:2] == (2, NEW)
 
 
-def test_people_without_a_photograph_are_left_out_only_after_asking(people: Path) -> None:
+def test_dropping_people_without_a_photograph_needs_confirmation(people: Path) -> None:
     (people / "Grace" / "1.jpg").unlink()
     (people / "Ada" / "2.jpg").unlink()
     refused = facectl("deploy", "--model", "other", text="n\n")
@@ -226,12 +226,12 @@ def test_people_without_a_photograph_are_left_out_only_after_asking(people: Path
     assert ".jpg" in table[0]
     done("deploy", "--model", "other", "--yes")
     assert state() == (2, NEW, {"Ada": 1})
-    # Nobody is lost: the old version has them.
+    # The old version still has them.
     done("gallery", "rollback", "1", "--yes")
     assert state() == (3, OLD, {"Ada": 2, "Grace": 1})
 
 
-def test_an_imported_gallery_is_named_as_such(people: Path, tmp_path: Path) -> None:
+def test_the_error_says_that_people_were_imported(people: Path, tmp_path: Path) -> None:
     done("gallery", "export", str(tmp_path / "old.npz"))
     for name in ("Ada", "Grace"):
         done("gallery", "remove", name, "--forget")
@@ -239,11 +239,11 @@ def test_an_imported_gallery_is_named_as_such(people: Path, tmp_path: Path) -> N
     refused = facectl("gallery", "rebuild", "--model", "other", text="n\n")
     assert isinstance(refused.exception, GalleryError)
     assert "all 2 people were imported as embeddings, without photographs" in str(refused.exception)
-    # Its two photographs of Ada are one embedding, and not imported twice.
+    # The two photographs of Ada have the same embedding, which is imported once.
     assert state()[1:] == (OLD, {"Ada": 1, "Grace": 1})
 
 
-def test_rollback_goes_back_to_the_model_too(people: Path) -> None:
+def test_rollback_deploys_the_model_of_the_version(people: Path) -> None:
     done("deploy", "--model", "other")
     refused = facectl("gallery", "rollback", "1", text="n\n")
     assert isinstance(refused.exception, GalleryError)
@@ -251,7 +251,7 @@ def test_rollback_goes_back_to_the_model_too(people: Path) -> None:
     assert refused.exception.hint == "facectl gallery rollback 1 --yes"
     assert state()[:2] == (2, NEW)
     back = done("gallery", "rollback", "1", "--yes")
-    assert "Version 3 is what version 1 was." in back.stdout
+    assert "Version 3 is a copy of version 1." in back.stdout
     assert state() == (3, OLD, {"Ada": 2, "Grace": 1})
     assert published() == (3, OLD)
     assert json.loads(facectl("context", "--json").stdout)["space"] == OLD
@@ -260,7 +260,7 @@ def test_rollback_goes_back_to_the_model_too(people: Path) -> None:
     assert published() == (4, NEW)
 
 
-def test_rollback_to_a_model_that_is_not_installed(people: Path) -> None:
+def test_rollback_to_a_model_that_is_not_installed_is_an_error(people: Path) -> None:
     done("deploy", "--model", "other")
     for file in (models.folder() / "tiny").iterdir():
         file.unlink()
@@ -289,7 +289,7 @@ def test_rollback_to_a_model_that_is_not_installed(people: Path) -> None:
         ),
     ],
 )
-def test_the_command_that_builds_the_model_of_a_version(
+def test_the_hint_is_the_command_that_builds_the_model_of_a_version(
     name: str | None, space: str, synthetic: bool, weights: str
 ) -> None:
     with pytest.raises(ModelError, match="version 7") as caught:
@@ -297,7 +297,7 @@ def test_the_command_that_builds_the_model_of_a_version(
     assert weights in (caught.value.hint or "")
 
 
-def test_a_rollback_that_dies_says_how_to_finish_it(
+def test_a_failed_rollback_prints_the_command_that_finishes_it(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done("deploy", "--model", "other")
@@ -328,7 +328,7 @@ def test_rebuild_alone_publishes_ahead_of_the_functions(people: Path) -> None:
     assert state()[2]["Eve"] == 1
 
 
-def test_rebuild_with_photographs_that_were_moved(people: Path, tmp_path: Path) -> None:
+def test_rebuild_finds_moved_photographs(people: Path, tmp_path: Path) -> None:
     people.rename(tmp_path / "elsewhere")
     planned = done("gallery", "rebuild", "--model", "other", "--dry-run")
     assert "re-embed 0 photographs of 0 people" in planned.stdout
@@ -349,15 +349,15 @@ def test_rebuild_for_the_gallerys_own_model_does_nothing(people: Path) -> None:
     assert state()[0] == 1
 
 
-def test_a_threshold_that_was_picked_for_the_old_model_is_told(people: Path) -> None:
+def test_the_change_of_threshold_is_printed(people: Path) -> None:
     done("gallery", "settings", "--threshold", "0.7")
     told = " ".join(done("deploy", "--model", "other").stderr.split())
     assert "The threshold was picked for tiny: 0.7 becomes 1." in told
     assert "facectl gallery calibrate" in told
 
 
-def test_a_synthetic_gallery_becomes_a_learned_one(people: Path) -> None:
-    """The demo first, then real weights."""
+def test_a_synthetic_gallery_is_rebuilt_for_a_trained_model(people: Path) -> None:
+    """First the demo, then trained weights."""
     install("synthetic-facenet", NEW, synthetic=True)
     done("deploy", "--model", "synthetic-facenet", "--yes")
     assert json.loads(done("gallery", "list", "--json").stdout)["synthetic"] is True

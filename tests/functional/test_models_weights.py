@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,7 @@ import httpx
 import pytest
 import torch
 
+from facectl.cli.models import download_bar
 from facectl.errors import ModelError
 from facectl.models import archive, weights
 from facectl.models.weights import Release, fetch
@@ -105,6 +107,33 @@ def test_a_later_run_resumes_a_download(server: Server, release: Release) -> Non
     assert fetch(release).read_bytes() == CONTENT
     assert server.requests == ["bytes=1000-"]
     assert not partial.exists()
+
+
+def test_the_progress_of_a_resumed_download_starts_at_its_size(
+    server: Server, release: Release
+) -> None:
+    partial = release.file.with_suffix(".part")
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(CONTENT[:1000])
+    started: list[tuple[str, int | None, int]] = []
+    blocks: list[int] = []
+
+    def watch(
+        name: str, size: int | None, have: int
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        started.append((name, size, have))
+        return nullcontext(blocks.append)
+
+    fetch(release, watch=watch)
+    assert started == [("vggface2", len(CONTENT), 1000)]
+    assert sum(blocks) == len(CONTENT) - 1000
+
+
+def test_the_command_line_shows_a_download(
+    release: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch(release, watch=download_bar)
+    assert "Downloading vggface2" in capsys.readouterr().err
 
 
 def test_a_download_restarts_if_the_server_has_no_ranges(server: Server, release: Release) -> None:

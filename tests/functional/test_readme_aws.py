@@ -1,4 +1,4 @@
-"""README's block "On AWS", run in moto after its block of the local cloud."""
+"""The README's block "On AWS", run in moto after its block of the local cloud."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOCAL = Deployment(
 )
 
 
-def test_each_command_does_on_aws_what_readme_says(
+def test_each_command_does_what_the_readme_says(
     cloud: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # moto can't answer two of the checks, and this computer's disk may be full.
@@ -52,7 +52,7 @@ def test_each_command_does_on_aws_what_readme_says(
     where = "Deployment: ASU ID 1225754101 on aws, us-east-1, account 123456789012\n"
     assert [each.stderr.startswith(where) for each in told[1:]] == [True] * 4
     assert cloud.functions.list_functions()["Functions"] == []
-    # What is on the local cloud is as it was.
+    # The local cloud is unchanged.
     assert records.known() == [LOCAL.key]
     assert records.read(LOCAL.key) == LOCAL
     assert records.options(LOCAL.key) == {"memory": 512}

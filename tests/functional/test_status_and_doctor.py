@@ -1,4 +1,4 @@
-"""status and doctor: what they say of a deployment that is well, and of one that isn't."""
+"""`facectl status` and `facectl doctor`, for healthy and for damaged deployments."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOW = time.time()
 
 @pytest.fixture
 def model() -> Model:
-    """A model as installed, of networks that nobody loads."""
+    """An installed model whose networks are never loaded."""
     with store.installation("tiny") as folder:
         for name in NETWORKS:
             (folder / name).write_text(name)
@@ -69,7 +69,7 @@ def states(found: Status) -> dict[str, str]:
     return {f"{each.kind} {each.name}": each.state for each in found.resources}
 
 
-def test_a_deployment_as_planned(deployed: Clients, model: Model) -> None:
+def test_a_deployment_without_drift(deployed: Clients, model: Model) -> None:
     found = inspect(deployed, model, OPTIONS, clock=lambda: NOW)
     assert not found.drift
     assert set(states(found).values()) == {"ok"}
@@ -78,7 +78,9 @@ def test_a_deployment_as_planned(deployed: Clients, model: Model) -> None:
     json.dumps(found.as_dict())
 
 
-def test_what_differs_is_missing_or_anothers(deployed: Clients, model: Model) -> None:
+def test_missing_changed_foreign_and_superfluous_resources_are_drift(
+    deployed: Clients, model: Model
+) -> None:
     url = deployed.sqs.get_queue_url(QueueName="42-resp-queue")["QueueUrl"]
     deployed.sqs.delete_queue(QueueUrl=url)
     deployed.functions.update_function_configuration(FunctionName="face-detection", Timeout=3)
@@ -102,18 +104,20 @@ def test_what_differs_is_missing_or_anothers(deployed: Clients, model: Model) ->
     }
 
 
-def test_an_alias_that_is_no_longer_wanted_is_superfluous(clients: Clients, model: Model) -> None:
+def test_an_alias_that_is_not_desired_is_superfluous(clients: Clients, model: Model) -> None:
     desired = deployer.desired_state(clients, model, OPTIONS)
     there = [*resources(desired), Alias("face-detection", "live", 2)]
     found = {key(each): each for each in there}
-    # What a deploy would do about it is what status tells.
+    # Status reports what a deploy would change.
     assert [type(step) for step in plan(resources(desired), found)] == [Delete]
     assert [(each.kind, each.name, each.state) for each in _superfluous(desired, found)] == [
         ("alias", "face-detection:live", "superfluous")
     ]
 
 
-def test_the_options_of_the_last_deploy_are_the_plan(deployed: Clients, model: Model) -> None:
+def test_drift_is_measured_from_the_options_of_the_last_deploy(
+    deployed: Clients, model: Model
+) -> None:
     larger = dataclasses.replace(OPTIONS, memory=4096)
     found = inspect(deployed, model, larger, clock=lambda: NOW)
     assert states(found)["function face-detection"] == "differs"
@@ -156,7 +160,7 @@ def test_the_last_error_of_a_log(clients: Clients, lines: list[str], told: str |
     assert (found.message if isinstance(found, LastError) else None) == told
 
 
-def test_a_log_that_is_not_there_has_no_error(clients: Clients) -> None:
+def test_a_missing_log_has_no_error(clients: Clients) -> None:
     assert last_error(clients, "face-detection", NOW) is None
 
 
@@ -166,7 +170,7 @@ def examined(deployment: Deployment) -> dict[str, CheckResult]:
 
 @pytest.fixture
 def unsimulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the two checks that moto can't answer; they have tests of their own."""
+    """Without the two checks that moto can't answer, which have separate tests."""
     monkeypatch.setattr(doctor, "_permissions", lambda _: CheckResult("permissions", "ok", ""))
     monkeypatch.setattr(doctor, "_quotas", lambda _: CheckResult("quotas", "ok", ""))
 
@@ -196,7 +200,7 @@ def test_before_the_first_deploy() -> None:
 
 
 @pytest.mark.usefixtures("without_docker", "unsimulated", "model")
-def test_a_region_that_is_none() -> None:
+def test_an_unknown_region_is_a_problem() -> None:
     with mock_aws():
         found = examined(Deployment(asu_id="42", target="aws", region="us-east-9"))
     assert found["region"].verdict == "problem"
@@ -204,14 +208,14 @@ def test_a_region_that_is_none() -> None:
 
 
 @pytest.mark.usefixtures("without_docker", "unsimulated", "model")
-def test_the_credentials_of_another_account() -> None:
+def test_credentials_of_another_account_are_a_problem() -> None:
     with mock_aws():
         found = examined(Deployment(asu_id="42", target="aws", account="210987654321"))
     assert found["credentials"].verdict == "problem"
     assert "The credentials belong to account 123456789012" in found["credentials"].text
 
 
-def test_no_model() -> None:
+def test_a_missing_model_is_a_problem() -> None:
     finding = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
     assert finding["model"].verdict == "problem"
     assert finding["model"].next == "facectl models build"
@@ -219,7 +223,7 @@ def test_no_model() -> None:
     assert finding["local cloud"].next == "facectl local up"
 
 
-def test_a_damaged_model(model: Model) -> None:
+def test_a_damaged_model_is_a_problem(model: Model) -> None:
     file = model.file(DETECTION[0])
     file.write_text(file.read_text().upper())
     found = examined(Deployment(asu_id="42", target="local", endpoint_url="http://127.0.0.1:1"))
@@ -228,7 +232,7 @@ def test_a_damaged_model(model: Model) -> None:
 
 
 class _Simulated:
-    """Clients of a session, whose permissions IAM simulates, or refuses to."""
+    """Clients of credentials whose permissions IAM simulates, or refuses to simulate."""
 
     def __init__(self, identity: str) -> None:
         self.clients = Clients(Deployment(asu_id="42", target="aws"))
@@ -244,7 +248,7 @@ class _Simulated:
             return doctor._permissions(self.clients.deployment)
 
     def decide(self, principal: str, **denied: str) -> list[str]:
-        """Have IAM decide on whatever it is asked about; returns what that is."""
+        """Make IAM decide on every action that it is asked about; returns these actions."""
         asked: list[str] = []
 
         def ask(params: dict[str, Any], **_: Any) -> None:
@@ -265,17 +269,17 @@ class _Simulated:
         return asked
 
 
-def test_permissions_that_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complete_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
     session = _Simulated("arn:aws:sts::123456789012:assumed-role/admin/ada")
     asked = session.decide("arn:aws:iam::123456789012:role/admin")
     found = session.finding(monkeypatch)
     assert (found.verdict, found.text) == ("ok", f"all {len(asked)} that a deploy needs")
-    # What these are is held against the calls that are made, in test_permissions.py.
+    # test_permissions.py compares them with the calls that are made.
     assert {"iam:CreateRole", "iam:PassRole", "s3:ListBucket", "ecr:PutImage"} <= set(asked)
     assert not {"s3:ListObjectsV2", "sts:GetCallerIdentity"} & set(asked)
 
 
-def test_a_given_role_needs_no_permission_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_role_needs_no_permission_to_create_one(monkeypatch: pytest.MonkeyPatch) -> None:
     remember(Deployment("42", "aws"), Options(role_arn="arn:aws:iam::123456789012:role/LabRole"))
     session = _Simulated(USER)
     asked = session.decide(USER)
@@ -283,14 +287,14 @@ def test_a_given_role_needs_no_permission_to_make_one(monkeypatch: pytest.Monkey
     assert {name for name in asked if name.startswith("iam:")} == {"iam:GetRole", "iam:PassRole"}
 
 
-def test_permissions_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_permissions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     session = _Simulated(USER)
     session.decide(USER, CreateRole="implicitDeny", PutImage="explicitDeny")
     found = session.finding(monkeypatch)
     assert (found.verdict, found.text) == ("problem", "not allowed: ecr:PutImage, iam:CreateRole")
 
 
-def test_permissions_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permissions_that_cannot_be_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     session = _Simulated(USER)
     session.iam.add_client_error("simulate_principal_policy", "AccessDenied", "no")
     found = session.finding(monkeypatch)
@@ -307,7 +311,7 @@ def test_quotas(limit: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("limit", "next_"), [(20, "--max-concurrency 10"), (100, None)])
-def test_a_trigger_that_leaves_too_little_to_the_other_function(
+def test_a_trigger_that_can_use_nearly_all_concurrency_is_reported(
     limit: int, next_: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remember(Deployment("42", "aws"), Options(max_concurrency=50))
@@ -328,7 +332,7 @@ def test_pollers_that_the_next_deploy_refuses(monkeypatch: pytest.MonkeyPatch) -
     assert "4 pollers use up to 40" in found.text
 
 
-def test_a_limit_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(Deployment(asu_id="42", target="aws"))
     monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
     with Stubber(clients.functions) as stub:
@@ -338,7 +342,7 @@ def test_a_limit_that_may_not_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("unsimulated")
-def test_a_deployment_that_does_not_answer(
+def test_a_deployment_that_does_not_answer_is_a_problem(
     deployed: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(*_: Any) -> Probed:
@@ -354,7 +358,7 @@ def test_a_deployment_that_does_not_answer(
 
 
 @pytest.mark.usefixtures("unsimulated")
-def test_messages_that_wait_are_told(deployed: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_messages_are_reported(deployed: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     url = deployed.sqs.get_queue_url(QueueName="42-req-dlq")["QueueUrl"]
     deployed.sqs.send_message(QueueUrl=url, MessageBody="x")
     monkeypatch.setattr(doctor, "check", lambda *_: Probed(0.1, 0.2))
@@ -364,7 +368,7 @@ def test_messages_that_wait_are_told(deployed: Clients, monkeypatch: pytest.Monk
     assert (found["queues"].verdict, found["queues"].text) == ("warning", "42-req-dlq holds 1")
 
 
-def test_options_are_remembered_for_their_target() -> None:
+def test_options_are_recorded_by_target_and_region() -> None:
     said = Options(memory=4096, auth="none", image_uris=("face-detection=x",), adopt=True)
     here = Deployment("42", "aws")
     remember(here, said)
@@ -388,7 +392,7 @@ def test_damaged_options_are_named() -> None:
     )
 
 
-def test_a_deployment_that_is_gone_is_forgotten_with_its_options() -> None:
+def test_a_deleted_deployment_is_forgotten_with_its_options() -> None:
     here = Deployment(asu_id="42", target="local")
     remember(here, Options(memory=4096))
     records.forget(here.key)

@@ -61,7 +61,7 @@ def test_tail_leaves_and_reports_messages_that_are_no_results(pipeline: Pipeline
     put(pipeline, 1)
     done = run("tail", "--timeout", 2)
     assert len(done.stdout.splitlines()) == 1
-    assert "1 messages there are no results; they were left alone.\n" in done.stderr
+    assert "1 messages on the queue are not results; they were not removed.\n" in done.stderr
     assert pipeline.left() == ["not json"]
 
 
@@ -239,7 +239,7 @@ def test_on_aws_purge_asks_for_confirmation(aws: Deployment) -> None:
     assert count_messages(Clients(aws), aws.names.response_queue).visible == 1
     agreed = run("purge", "--yes")
     assert agreed.exit_code == 0, agreed.output
-    assert "send after that" in agreed.stderr
+    assert "wait before sending" in agreed.stderr
     assert count_messages(Clients(aws), aws.names.response_queue).total == 0
 
 

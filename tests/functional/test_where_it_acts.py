@@ -1,4 +1,4 @@
-"""Every command that changes something says where, before it does; and not in another account."""
+"""Commands that change something print the deployment first, and refuse another account."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ READS_CLOUD = {
     "facectl gallery status": [],
     "facectl tail": ["--keep", "--max", "1", "--timeout", "0"],
 }
-# They change nothing, or nothing but this computer's own files and processes.
+# They change nothing, or only files and processes of this computer.
 READS = {
     "facectl demo",  # of the local cloud alone: tests/e2e/test_readme.py
     "facectl doctor",
@@ -77,7 +77,7 @@ READS = {
 }
 
 
-def test_every_command_is_known_to_change_something_or_not() -> None:
+def test_every_command_is_listed_as_changing_or_reading() -> None:
     assert set(COMMANDS) | {"facectl logs"} == {*CHANGES, *READS_CLOUD, *READS}
 
 
@@ -88,17 +88,17 @@ def invoke(command: str, image: Path) -> Any:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A file that is there, and no image."""
+    """A file that exists, but is no image."""
     file = tmp_path / "a.jpg"
     file.write_bytes(b"")
     return file
 
 
 @pytest.mark.parametrize("command", CHANGES)
-def test_it_is_the_first_thing_that_is_said(
+def test_the_deployment_is_printed_first(
     command: str, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever comes of it in an empty account."""
+    """Whether or not the command then fails in the empty account."""
     monkeypatch.setattr("facectl.stream.session.Session.run", _not_reached)
     with mock_aws():
         records.remember(HERE)

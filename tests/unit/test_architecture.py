@@ -28,7 +28,7 @@ def imports(folder: str) -> Iterator[tuple[Path, str]]:
         yield file, module.partition(".")[0]
 
 
-def test_there_is_something_to_check() -> None:
+def test_imports_are_found() -> None:
     assert len({file for file, _ in imports("lambda_src")}) > 5
     assert len({file for file, _ in imports("facectl")}) > 5
 
@@ -41,7 +41,7 @@ def test_the_functions_do_not_import(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["boto3", "botocore"])
-def test_one_module_makes_clients(package: str) -> None:
+def test_one_module_imports_boto3(package: str) -> None:
     assert {str(file) for file, name in imports("facectl") if name == package} == {"facectl/aws.py"}
 
 
@@ -50,13 +50,23 @@ def test_logs_do_not_import_streams() -> None:
     assert found == []
 
 
-def test_one_module_knows_the_inference_runtime() -> None:
+@pytest.mark.parametrize("package", ["rich", "typer"])
+def test_only_commands_and_the_console_print(package: str) -> None:
+    others = {
+        str(file)
+        for file, name in imports("facectl")
+        if name == package and not str(file).startswith("facectl/cli/")
+    }
+    assert others <= {"facectl/console.py"}
+
+
+def test_one_module_imports_the_inference_runtime() -> None:
     assert {str(file) for file, name in imports("lambda_src") if name == "onnxruntime"} == {
         "lambda_src/vision/sessions.py"
     }
 
 
-def test_torch_is_imported_where_models_are_built() -> None:
+def test_torch_is_imported_only_where_models_are_built() -> None:
     folders = {
         file.parts[1]
         for file, name in imports("facectl")

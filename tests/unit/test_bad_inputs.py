@@ -1,4 +1,4 @@
-"""Whatever comes in: a documented answer, bounded memory and time, nothing of it in the logs."""
+"""Invalid inputs: a documented answer, bounded memory and time, and nothing of them in the logs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LIMITS = FunctionSettings()
 # Of a 50,000 x 50,000 PNG 7.5 GB; of the largest image that is taken, 40 megapixels,
 # the pixels and their copy in RGB.
 MOST_MB = 400
-# Of computing, whatever else the machine does.
+# CPU time, independent of other processes.
 MOST_SECONDS = 5.0
 
 CODES = {
@@ -45,7 +45,7 @@ CODES = {
 
 
 def answer(body: str | bytes) -> tuple[int, str | None]:
-    """What face-detection answers before any model is asked."""
+    """The answer of face-detection without a model."""
     refusal: RequestError | None = None
     try:
         request = FrameRequest.parse(body, max_image_bytes=LIMITS.max_image_bytes)
@@ -65,7 +65,7 @@ def answer(body: str | bytes) -> tuple[int, str | None]:
 
 
 @pytest.mark.parametrize("bad", list(corpus()), ids=lambda bad: bad.name)
-def test_a_documented_answer_in_time(bad: Bad) -> None:
+def test_the_answer_is_documented_and_fast(bad: Bad) -> None:
     began = time.thread_time()
     assert answer(bad.body) in bad.answers
     assert time.thread_time() - began < MOST_SECONDS
@@ -93,7 +93,7 @@ print(peak_memory_mb() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_whole_corpus_needs_little_memory() -> None:
-    # proc(5): writing 5 resets the peak, which making the corpus has raised.
+    # proc(5): writing 5 resets the peak, which the corpus has raised.
     reset = "open('/proc/self/clear_refs', 'w').write('5')"
     code = PROBE.format(tests=str(Path(__file__).parents[1]), reset=reset)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -165,20 +165,20 @@ GOOD_MESSAGE = {
         {"probability": "A" * 900}, {"probability": True}, {"image": "QUJ"}, {"image": 7},
     ],
 )  # fmt: skip
-def test_numbers_that_are_none(face: dict[str, Any]) -> None:
+def test_invalid_numbers_are_refused(face: dict[str, Any]) -> None:
     with pytest.raises(MessageError) as caught:
         FaceMessage.parse(json.dumps({**GOOD_MESSAGE, "faces": [{**GOOD_FACE, **face}]}))
     assert "AAAA" not in str(caught.value)
 
 
 @pytest.mark.parametrize("distance", ["near", [1], True, float("nan"), 10**400])
-def test_an_answer_with_an_impossible_distance(distance: object) -> None:
+def test_an_answer_with_an_invalid_distance_is_refused(distance: object) -> None:
     face = {**GOOD_FACE, "name": "Ada", "distance": distance}
     with pytest.raises(MessageError):
         FrameResult.parse(json.dumps({"request_id": "r", "result": "Ada", "faces": [face]}))
 
 
-def test_what_face_detection_sends_is_read_again() -> None:
+def test_a_message_of_face_detection_is_equal_after_a_round_trip() -> None:
     message = FaceMessage("r", "f", "s", (CroppedFace((1.5, 2, 3, 4), 0.9, b"x"),), True, {"a": 1})
     assert FaceMessage.parse(message.serialise()) == message
 
@@ -194,7 +194,7 @@ PARTS = {encoding: part(encoding) for encoding in (FLOAT32, INT8)}
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([FLOAT32, INT8]), st.data())
-def test_no_damaged_part_is_taken_for_a_gallery(encoding: str, draw: st.DataObject) -> None:
+def test_no_damaged_part_is_loaded(encoding: str, draw: st.DataObject) -> None:
     data = bytearray(PARTS[encoding])
     for _ in range(draw.draw(st.integers(1, 4))):
         data[draw.draw(st.integers(0, 200))] = draw.draw(st.integers(0, 255))
@@ -214,8 +214,8 @@ def test_no_manifest_crashes_the_loader(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("field", ["request_id", "filename", "max_faces", "detail", "content"])
-def test_errors_do_not_repeat_what_they_could_not_read(field: str) -> None:
-    """A field that holds an image by mistake must not come out in an error or a log."""
+def test_errors_do_not_contain_the_invalid_input(field: str) -> None:
+    """An image in the wrong field must not be in an error or a log."""
     noise = base64.b64encode(np.random.default_rng(3).bytes(3000)).decode()
     fields = {"request_id": "r", "filename": "f", "content": "QUJD", field: noise}
     with pytest.raises(RequestError) as caught:

@@ -30,7 +30,7 @@ from facectl.stream.in_flight import FrameCounts
 from facectl.stream.sender import RequestOptions
 
 
-def test_cold_starts_are_counted_apart() -> None:
+def test_cold_starts_are_counted_separately() -> None:
     cold = {"detection_init": 700.0, "recognition_init": 900.0, "detect": 60.0}
     figures = Figures.of(
         run_with([answered(0, 3.0, timings_ms=cold), answered(1, 0.2), answered(2, 0.4)])
@@ -45,14 +45,14 @@ def test_cold_starts_are_counted_apart() -> None:
     }
 
 
-def test_throughput_and_the_courses_average_are_different_things() -> None:
+def test_throughput_differs_from_the_average_of_the_course() -> None:
     figures = Figures.of(run_with([answered(0, 0.5), answered(1, 0.5), answered(2, 2.0)]))
     # From the first POST at 0 to the last answer at 4.
     assert figures.throughput == pytest.approx(3 / 4)
     assert figures.course_average == pytest.approx(4 / 3)
 
 
-def test_every_status_is_counted_and_duplicates_apart() -> None:
+def test_every_status_is_counted_and_duplicates_separately() -> None:
     samples = [answered(0, 0.1), lost(1), lost(2, "refused"), lost(3, "failed"), lost(4, "unsent")]
     figures = Figures.of(run_with(samples))
     assert (figures.sent, figures.answered, figures.without_answer) == (2, 1, 4)
@@ -74,7 +74,7 @@ def test_the_verdict(targets: Targets, met: list[bool]) -> None:
     assert report.exit_code == (0 if all(met) else 1)
 
 
-def test_a_cold_start_counts_in_the_verdict_and_so_does_a_lost_frame() -> None:
+def test_cold_starts_and_lost_frames_count_in_the_verdict() -> None:
     slow = answered(0, 9.0, timings_ms={"detection_init": 700.0})
     assert report_of(run_with([slow, answered(1, 0.1)])).exit_code == 1
     assert report_of(run_with([answered(0, 0.1), lost(1)])).exit_code == 1
@@ -82,7 +82,7 @@ def test_a_cold_start_counts_in_the_verdict_and_so_does_a_lost_frame() -> None:
     assert report_of(run_with([answered(0, 0.1), lost(1)]), targets=allowed).exit_code == 0
 
 
-def test_a_late_answer_is_told_and_still_a_frame_without_one() -> None:
+def test_a_late_answer_is_reported_and_counts_as_unanswered() -> None:
     report = report_of(run_with([answered(0, 0.1), lost(1)], counts=FrameCounts(late=1)))
     figures = report.as_dict()["figures"]
     assert (figures["answered"], figures["unanswered"], figures["late"]) == (1, 1, 1)
@@ -91,7 +91,7 @@ def test_a_late_answer_is_told_and_still_a_frame_without_one() -> None:
     assert "1 unanswered, 0 duplicate, 1 answered late" in printed(report)
 
 
-def test_a_run_that_ended_early_is_incomplete_whatever_was_measured() -> None:
+def test_a_run_that_ended_early_is_incomplete() -> None:
     report = report_of(run_with([answered(0, 0.1)], ended="nothing answers"))
     assert report.exit_code == 3
     data = report.as_dict()
@@ -99,14 +99,14 @@ def test_a_run_that_ended_early_is_incomplete_whatever_was_measured() -> None:
     assert report_of(run_with([], ended="it died")).exit_code == 3
 
 
-def test_nothing_measured_meets_no_target() -> None:
+def test_without_a_measurement_no_target_is_met() -> None:
     report = report_of(run_with([lost(0)]), targets=Targets(max_unanswered=9))
     assert [check.met for check in report.verdict] == [False, True]
     assert "nothing measured" in printed(report)
     assert "Verdict" in page(report)
 
 
-def test_a_client_that_was_too_slow_is_found_out() -> None:
+def test_a_client_that_is_too_slow_is_reported() -> None:
     prompt = run_with([answered(n, 0.1) for n in range(10)])
     late = run_with([answered(n, 9.0, post=PostTiming(n * 2.0, n * 2.0, 1)) for n in range(10)])
     assert not Figures.of(prompt).client_too_slow
@@ -122,7 +122,7 @@ def test_the_stages_of_a_row_add_up_to_its_latency() -> None:
         assert sum(row["stages_s"].values()) == pytest.approx(row["latency_s"])
 
 
-def test_the_csv_has_a_row_for_each_request_and_no_formula(tmp_path: Path) -> None:
+def test_the_csv_has_one_row_per_request_and_no_formula(tmp_path: Path) -> None:
     evil = answered(1, 0.2, name="=HYPERLINK(1)", result="@sum")
     report = report_of(run_with([answered(0, 0.3), evil, lost(2)]), labels={"f0": "Ann"})
     write_csv(report, tmp_path / "r.csv")
@@ -136,7 +136,7 @@ def test_the_csv_has_a_row_for_each_request_and_no_formula(tmp_path: Path) -> No
         write_csv(report, tmp_path / "r.csv" / "below.csv")
 
 
-def test_a_run_is_read_again_and_compared_with_another(tmp_path: Path) -> None:
+def test_a_run_is_read_from_json_and_compared_with_another(tmp_path: Path) -> None:
     before = report_of(run_with([answered(n, 0.3 + n % 5 / 100) for n in range(60)]))
     file = tmp_path / "before.json"
     file.write_text(json.dumps(before.as_dict()))
@@ -161,7 +161,7 @@ def test_a_run_is_read_again_and_compared_with_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"format": "other/1"}', '{"format": "facectl-bench/1"}']
 )
-def test_what_is_no_earlier_run(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_earlier_run_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "old.json"
     file.write_text(text)
     with pytest.raises(InputError, match="no report of facectl bench"):
@@ -177,7 +177,7 @@ def test_a_run_without_an_answer_can_not_be_compared() -> None:
         compare(full, empty)
 
 
-def test_what_is_printed() -> None:
+def test_the_printed_report() -> None:
     labels = {"f0": "Ann", "f1": "Bob"}
     run = run_with([answered(0, 0.25), answered(1, 0.35)])
     cost = cost_of({DETECTION_FUNCTION: Billed(2, 2.0, 1024, "x86_64")}, [1, 1], 1.0, CURRENT)
@@ -212,7 +212,7 @@ def test_the_page_shows_the_warnings_and_no_empty_table() -> None:
     assert "End to end" not in text
 
 
-def test_the_page_needs_nothing_from_anywhere_and_escapes_what_it_is_given() -> None:
+def test_the_page_loads_nothing_and_escapes_its_values() -> None:
     evil = "<script>alert(1)</script>"
     run = run_with([answered(0, 0.25, result=evil, name=evil), lost(1), answered(2, 0.3)])
     text = page(
@@ -225,7 +225,7 @@ def test_the_page_needs_nothing_from_anywhere_and_escapes_what_it_is_given() -> 
     assert text.count("<svg") == 5
 
 
-def test_a_page_of_very_many_frames_stays_small_and_keeps_what_stands_out() -> None:
+def test_a_page_of_many_frames_is_small_and_keeps_outliers() -> None:
     samples = [answered(n, 0.2 + n % 7 / 100) for n in range(12_000)]
     samples[5001] = answered(5001, 9.0)
     samples[7001] = lost(7001)
@@ -235,7 +235,7 @@ def test_a_page_of_very_many_frames_stays_small_and_keeps_what_stands_out() -> N
     assert len(text) < 3_000_000
 
 
-def test_a_real_run_through_all_of_it(tmp_path: Path) -> None:
+def test_a_run_against_a_fake_pipeline(tmp_path: Path) -> None:
     pipeline = FakePipeline(lambda n: Stalls(detect=0.02, embed=0.01, cold={0}))
     load = Load(Clip(5), 10, RequestOptions(detail=True), Workload(12, concurrency=3))
     run = measure(pipeline.transport, load)

@@ -1,4 +1,4 @@
-"""Answers against labels."""
+"""Answers compared with labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def labels(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def test_the_courses_format_with_or_without_suffixes(tmp_path: Path) -> None:
+def test_labels_match_with_or_without_a_file_suffix(tmp_path: Path) -> None:
     file = labels(tmp_path, "\ufeffImage,Results\ntest_00,Paul\ntest_01.jpg,Ann\n\n")
     assert load_labels(file) == {"test_00": "Paul", "test_01": "Ann"}
 
@@ -34,17 +34,17 @@ def test_the_courses_format_with_or_without_suffixes(tmp_path: Path) -> None:
         ("Image,Results\n", "has no labels"),
     ],
 )
-def test_what_is_no_file_of_labels(tmp_path: Path, text: str, told: str) -> None:
+def test_an_invalid_file_of_labels_is_refused(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         load_labels(labels(tmp_path, text))
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_of_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         load_labels(tmp_path / "none.csv")
 
 
-def test_correct_wrong_and_confusion() -> None:
+def test_correct_and_wrong_answers_and_confusions_are_counted() -> None:
     truth = Truth.of(
         [
             answered("a.jpg", "Ann"),
@@ -66,7 +66,7 @@ def test_correct_wrong_and_confusion() -> None:
     }
 
 
-def test_labels_that_name_no_frame_are_an_error_that_shows_both(tmp_path: Path) -> None:
+def test_labels_without_a_matching_frame_are_an_error(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     check_labels({"a": "Ann"}, ["x.jpg", "a.jpg"], file)
     with pytest.raises(InputError, match=r"names no frame .* begins with 'a', .* with 'x.jpg'"):

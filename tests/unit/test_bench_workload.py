@@ -1,4 +1,4 @@
-"""When frames are due, and which."""
+"""When frames of a workload are due, and which frames it has."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def dues(workload: Workload, frames: int) -> list[float]:
     return [schedule(Frame(n, "", n / 10, file=b"")) for n in range(frames)]
 
 
-def test_one_a_second_is_the_default() -> None:
+def test_the_default_rate_is_one_frame_a_second() -> None:
     assert dues(Workload(), 4) == [0, 1, 2, 3]
     assert Workload().limit == 100
 
 
-def test_a_rate_and_the_cameras_own_pace() -> None:
+def test_schedules_of_a_rate_and_of_timestamps() -> None:
     assert dues(Workload(rate=4), 3) == [0, 0.25, 0.5]
     assert dues(Workload(realtime=True), 3) == [0, 0.1, 0.2]
 
@@ -64,12 +64,12 @@ def test_poisson_arrivals_are_the_same_for_the_same_seed() -> None:
         {"realtime": True, "arrivals": "poisson"},
     ],
 )
-def test_what_does_not_go_together_is_refused(wrong: dict[str, object]) -> None:
+def test_contradicting_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Workload(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_short_source_is_repeated_with_numbers_and_times_that_run_on() -> None:
+def test_a_short_source_is_repeated_with_continuing_numbers_and_times() -> None:
     frames = list(Repeated(Clip(3), Workload(frames=7), rate=10))
     assert [frame.index for frame in frames] == list(range(7))
     assert [frame.name[-8:-4] for frame in frames] == ["0000", "0001", "0002"] * 2 + ["0000"]
@@ -96,12 +96,12 @@ def test_a_duration_ends_a_closed_loop_by_the_clock() -> None:
     assert 3 <= len(list(frames)) <= 5
 
 
-def test_whichever_comes_first_ends_it() -> None:
+def test_the_first_limit_ends_the_workload() -> None:
     assert len(list(Repeated(Clip(9), Workload(2, rate=1, duration=9), rate=10))) == 2
     assert len(list(Repeated(Clip(9), Workload(9, rate=1, duration=2), rate=10))) == 2
 
 
-def test_the_workload_in_words() -> None:
+def test_the_workload_as_text() -> None:
     assert str(Workload(rate=2)) == "open loop, 2 per second"
     assert str(Workload(concurrency=4, warmup=5)) == ("closed loop, 4 in flight, 5 warm-up frames")
     assert str(Workload(arrivals="poisson", seed=9)).endswith("Poisson arrivals, seed 9")

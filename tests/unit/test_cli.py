@@ -1,15 +1,18 @@
-"""The command line as a whole: help, command reference, errors, and what help imports."""
+"""The command line: help, command reference, errors, and the imports of help."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from command_line import COMMANDS
 
 ROOT = Path(__file__).parents[2]
+CLI = ROOT / "facectl" / "cli"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +25,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_main_commands_are_there() -> None:
+def test_the_main_commands_exist() -> None:
     expected = {"demo", "deploy", "destroy", "send", "tail", "purge", "context show"}
     assert {f"facectl {name}" for name in expected} <= set(COMMANDS)
 
@@ -36,7 +39,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_stands_in_the_command_reference(name: str) -> None:
+def test_every_command_is_in_the_command_reference(name: str) -> None:
     assert f"\n## {name}\n" in (ROOT / "docs" / "COMMANDS.md").read_text()
 
 
@@ -50,7 +53,29 @@ def test_every_option_has_help(name: str) -> None:
     assert silent == []
 
 
-def test_an_error_says_what_and_what_next_and_has_its_exit_code() -> None:
+def aliases(file: Path) -> set[str]:
+    """The options that a module declares by a name: `Name = Annotated[...]`."""
+    return {
+        target.id
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Annotated[")
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def test_options_of_several_commands_are_declared_once_and_all_others_inline() -> None:
+    assert {file.name for file in CLI.rglob("*.py") if aliases(file)} == {"options.py"}
+    uses = Counter(
+        ast.unparse(node.annotation)
+        for file in CLI.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.arg) and node.annotation is not None
+    )
+    assert {name: uses[name] for name in aliases(CLI / "options.py") if uses[name] < 2} == {}
+
+
+def test_an_error_has_a_message_a_hint_and_an_exit_code() -> None:
     done = run("context")
     assert done.returncode == 2
     assert done.stdout == ""

@@ -8,12 +8,12 @@ from typing import Any
 from facectl.aws import Clients
 from facectl.context import Deployment
 
-# Against hanging where the lock is of another kind; nothing waits this long.
+# Prevents hanging with another kind of lock; nothing waits this long.
 HUNG = 60
 
 
 class WatchedLock:
-    """A lock that tells when a second thread comes to it."""
+    """A lock that signals when a second thread waits for it."""
 
     def __init__(self, lock: Any, second: Event) -> None:
         self._lock = lock
@@ -30,8 +30,8 @@ class WatchedLock:
         self._lock.release()
 
 
-def test_two_threads_that_need_a_client_at_once_make_one() -> None:
-    """The first stays in the making until the second waits for it, or makes one as well."""
+def test_two_threads_create_one_client() -> None:
+    """The first creation lasts until the second thread waits for it, or creates one too."""
     clients = Clients(Deployment("42", "aws"))
     made: list[object] = []
     begun, second = Event(), Event()
@@ -57,7 +57,7 @@ def test_two_threads_that_need_a_client_at_once_make_one() -> None:
     assert seen == [made[0], made[0]]
 
 
-def test_a_property_may_need_another_of_the_same_thread() -> None:
+def test_a_property_may_use_another_property() -> None:
     clients = Clients(Deployment("42", "aws"))
 
     class Sts:

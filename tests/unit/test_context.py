@@ -1,4 +1,4 @@
-"""Which deployment the commands talk to, and how it is remembered."""
+"""How a command's deployment is chosen, and how deployments are recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER_ACCOUNT = "210987654321"
 
 @pytest.fixture(autouse=True)
 def no_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the shell says a region."""
+    """The shell sets no region."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "FACECTL_ACCOUNT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -38,21 +38,21 @@ def refusal(overrides: Overrides, *, new: bool = False) -> InputError:
     return caught.value
 
 
-def test_without_a_deployment_the_error_says_how_to_make_one() -> None:
+def test_without_a_deployment_the_hint_says_how_to_create_one() -> None:
     error = refusal(Overrides())
     assert str(error).startswith("No deployment yet")
     assert error.hint is not None
     assert "facectl deploy" in error.hint
 
 
-def test_the_last_remembered_is_current() -> None:
+def test_the_last_recorded_deployment_is_current() -> None:
     remember(Deployment("bob", "aws"))
     remember(LOCAL)
     assert resolve(Overrides()) == LOCAL
     assert resolve(Overrides(asu_id="bob")) == Deployment("bob", "aws")
 
 
-def test_flags_override_what_is_remembered() -> None:
+def test_flags_override_the_record() -> None:
     remember(LOCAL)
     changed = resolve(Overrides(endpoint_url="http://127.0.0.1:9"))
     assert changed == replace(LOCAL, endpoint_url="http://127.0.0.1:9")
@@ -60,17 +60,17 @@ def test_flags_override_what_is_remembered() -> None:
     assert resolve(Overrides(profile="mine")) == replace(AWS, profile="mine")
 
 
-def test_another_target_shares_nothing_with_the_remembered_one() -> None:
+def test_another_target_does_not_use_the_record() -> None:
     remember(LOCAL)
     assert resolve(Overrides(target="aws")) == Deployment("alice", "aws")
 
 
-def test_a_named_deployment_need_not_be_remembered() -> None:
+def test_a_named_deployment_needs_no_record() -> None:
     assert resolve(Overrides(asu_id="carol")) == Deployment("carol", "aws")
 
 
-def test_each_target_keeps_its_own() -> None:
-    """AWS in eu-west-1, then local, then `--target aws` was us-east-1, no profile, no auth."""
+def test_each_target_has_its_own_record() -> None:
+    """`--target aws` finds the region, profile and auth of the AWS record."""
     remember(AWS)
     remember(LOCAL)
     assert resolve(Overrides(asu_id="alice", target="aws")) == AWS
@@ -78,8 +78,8 @@ def test_each_target_keeps_its_own() -> None:
     assert resolve(Overrides(asu_id="alice", target="local")) == LOCAL
 
 
-def test_forgetting_one_target_leaves_the_other() -> None:
-    """`destroy --target local` erased the record of the deployment on AWS."""
+def test_forgetting_one_target_keeps_the_other() -> None:
+    """`destroy --target local` must not delete the record of the deployment on AWS."""
     remember(AWS)
     remember(LOCAL)
     records.forget(LOCAL.key)
@@ -87,7 +87,7 @@ def test_forgetting_one_target_leaves_the_other() -> None:
     assert resolve(Overrides(asu_id="alice")) == AWS
 
 
-def test_an_id_on_two_targets_is_not_guessed() -> None:
+def test_an_id_on_two_targets_is_ambiguous() -> None:
     remember(AWS)
     remember(LOCAL)
     error = refusal(Overrides(asu_id="alice"))
@@ -101,7 +101,7 @@ def test_an_id_on_two_targets_is_not_guessed() -> None:
     assert error.hint == "--target aws   or   --target local"
 
 
-def test_an_id_in_two_regions_or_accounts_is_not_guessed() -> None:
+def test_an_id_in_two_regions_or_accounts_is_ambiguous() -> None:
     remember(AWS)
     remember(replace(AWS, region="us-west-2"))
     assert refusal(Overrides("alice", "aws")).hint == "--region eu-west-1   or   --region us-west-2"
@@ -111,7 +111,7 @@ def test_an_id_in_two_regions_or_accounts_is_not_guessed() -> None:
     assert resolve(Overrides("alice", "aws", "eu-west-1", account=AWS.account)) == AWS
 
 
-def test_the_current_one_needs_no_flag() -> None:
+def test_the_current_deployment_needs_no_flag() -> None:
     remember(AWS)
     remember(LOCAL)
     assert resolve(Overrides()) == LOCAL
@@ -120,14 +120,14 @@ def test_the_current_one_needs_no_flag() -> None:
     assert resolve(Overrides(region="eu-west-1")) == AWS
 
 
-def test_what_speaks_against_the_current_one_means_another() -> None:
+def test_a_flag_that_differs_from_the_current_deployment_means_another() -> None:
     remember(replace(AWS, region="us-west-2"))
     remember(AWS)
     assert resolve(Overrides(region="us-west-2")).region == "us-west-2"
     assert refusal(Overrides(region="us-east-1")).hint is not None
 
 
-def test_another_region_than_the_records_is_refused() -> None:
+def test_a_region_without_a_record_is_refused() -> None:
     remember(AWS)
     error = refusal(Overrides(asu_id="alice", region="us-east-1"))
     assert (
@@ -139,7 +139,7 @@ def test_another_region_than_the_records_is_refused() -> None:
     assert f"not in account {OTHER_ACCOUNT}" in str(error)
 
 
-def test_a_second_region_has_to_be_named_completely_where_one_is_deployed() -> None:
+def test_a_second_region_needs_id_target_and_region() -> None:
     remember(AWS)
     error = refusal(Overrides(region="us-east-1"), new=True)
     assert error.hint is not None
@@ -151,14 +151,14 @@ def test_a_second_region_has_to_be_named_completely_where_one_is_deployed() -> N
     assert "elsewhere" in str(refusal(second))
 
 
-def test_a_second_account_has_to_be_named_completely() -> None:
+def test_a_second_account_needs_id_target_and_region() -> None:
     remember(AWS)
     other = Overrides("alice", "aws", "eu-west-1", account=OTHER_ACCOUNT)
     expected = Deployment("alice", "aws", "eu-west-1", account=OTHER_ACCOUNT)
     assert resolve(other, new=True) == expected
 
 
-def test_another_account_than_the_records_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_without_a_record_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aws.Clients, "account", OTHER_ACCOUNT, raising=False)
     with pytest.raises(InputError) as caught:
         aws.with_account(replace(AWS, profile=None))
@@ -173,7 +173,7 @@ def test_another_account_than_the_records_is_refused(monkeypatch: pytest.MonkeyP
     assert aws.with_account(replace(LOCAL, account=None)) == LOCAL
 
 
-def test_the_region_is_that_of_the_flag_the_record_the_shell_the_profile(
+def test_the_region_comes_from_flag_then_record_then_shell_then_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "config"
@@ -198,7 +198,7 @@ def test_the_region_is_that_of_the_flag_the_record_the_shell_the_profile(
 
 
 @pytest.mark.parametrize("region", ["../x", "", "US-EAST-1", "a" * 41])
-def test_what_is_no_region_is_refused(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_region_is_refused(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="is not the name of a region"):
         Overrides(region=region)
     if region:
@@ -206,17 +206,17 @@ def test_what_is_no_region_is_refused(region: str, monkeypatch: pytest.MonkeyPat
         assert "AWS_REGION" in str(refusal(Overrides(asu_id="new")))
 
 
-def test_a_profile_that_is_none() -> None:
+def test_an_unknown_profile_is_refused() -> None:
     error = refusal(Overrides(asu_id="new", profile="nobody"))
     assert str(error) == "No AWS profile is called 'nobody'"
 
 
-def test_what_is_no_account_is_refused() -> None:
+def test_an_invalid_account_is_refused() -> None:
     with pytest.raises(InputError, match="twelve digits"):
         Overrides(account="12")
 
 
-def test_a_record_takes_the_account_when_it_is_known() -> None:
+def test_a_record_gets_its_account_when_it_is_known() -> None:
     remember(replace(AWS, account=None), {"memory": 4096})
     remember(AWS)
     assert records.known() == [AWS.key]
@@ -224,24 +224,24 @@ def test_a_record_takes_the_account_when_it_is_known() -> None:
     assert current() == AWS.key
 
 
-def test_forgetting_the_current_one_leaves_none() -> None:
+def test_forgetting_the_current_deployment_leaves_none_current() -> None:
     remember(LOCAL)
     records.forget(LOCAL.key)
     assert current() is None
     assert recall(LOCAL.key) is None
 
 
-def test_without_a_current_one_the_others_are_listed() -> None:
+def test_without_a_current_deployment_the_error_lists_the_others() -> None:
     remember(AWS)
     remember(LOCAL)
     records.forget(LOCAL.key)
     error = refusal(Overrides())
-    assert "No deployment is the current one" in str(error)
+    assert "No deployment is current" in str(error)
     assert "alice on aws, eu-west-1" in str(error)
     assert error.hint == "facectl context use alice --target aws"
 
 
-def test_a_damaged_file_is_named_with_what_to_do() -> None:
+def test_a_damaged_record_is_named_with_a_hint() -> None:
     remember(AWS)
     file = remember(LOCAL)
     file.write_text("{")
@@ -250,7 +250,7 @@ def test_a_damaged_file_is_named_with_what_to_do() -> None:
     assert error.hint == (
         f"rm '{file}'; facectl deploy --asu-id alice --target local --region us-east-1"
     )
-    # The others are not in its way.
+    # The other records can still be used.
     assert resolve(Overrides("alice", "aws")) == AWS
 
 
@@ -264,24 +264,24 @@ def test_a_record_of_another_deployment_is_damaged(change: tuple[str, str]) -> N
 
 
 @pytest.mark.parametrize("text", ["", "alice/", "../../x", "alice/aws-x", "\0", "alice"])
-def test_a_damaged_current_is_none(text: str, isolated: Path) -> None:
+def test_a_damaged_current_file_means_none(text: str, isolated: Path) -> None:
     remember(AWS)
     remember(LOCAL)
     (isolated / "state" / "deployments" / "current").write_text(text)
     assert current() is None
 
 
-def test_a_file_of_a_later_version_is_read() -> None:
+def test_a_record_of_a_later_version_is_read() -> None:
     file = remember(LOCAL)
     file.write_text(file.read_text().replace("{", '{"added_later": 1,', 1))
     assert recall(LOCAL.key) == LOCAL
 
 
-def test_the_file_is_its_owners_alone() -> None:
+def test_only_the_owner_can_read_the_record() -> None:
     assert stat.S_IMODE(remember(LOCAL).stat().st_mode) == 0o600
 
 
-def test_a_name_is_parsed_back() -> None:
+def test_a_key_is_parsed_from_its_name() -> None:
     for key in (LOCAL.key, AWS.key, Key("a", "aws", "us-gov-west-1")):
         assert Key.parse(key.name) == key
 
@@ -292,7 +292,7 @@ def test_an_id_that_cannot_name_a_queue_is_refused(asu_id: str) -> None:
         Names(asu_id)
 
 
-def test_names_are_the_contracts() -> None:
+def test_the_names_of_the_queues_follow_the_contract() -> None:
     names = Names("1225754101")
     assert names.request_queue == "1225754101-req-queue"
     assert names.response_queue == "1225754101-resp-queue"
@@ -309,7 +309,7 @@ def test_the_longest_names_fit_aws() -> None:
     assert len(names.recognition_role) <= 64
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+def test_an_interrupted_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"old")
 

@@ -1,8 +1,7 @@
-"""Any sequence of deploy, destroy and use touches only what it names.
+"""Any sequence of deploy, destroy and use changes only the named deployments.
 
-The cloud is what was deployed in which place; everything of this computer is
-real: how a deployment is named, resolved, remembered with its options, brought
-over from files of an earlier version, and forgotten.
+The cloud is a set of deployments; the code of this computer is real: naming,
+resolving, recording, migrating and forgetting deployments and their options.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class Contexts(RuleBasedStateMachine):
 
     @initialize(data=st.data())
     def an_earlier_version_left_files(self, data: st.DataObject) -> None:
-        """One file an ASU ID, as version 0.1.0 wrote them."""
+        """One file per ASU ID, as version 0.1.0 wrote them."""
         folder = self.home / "state" / "deployments"
         for asu_id in data.draw(st.lists(asu_ids, unique=True)):
             deployment = Deployment(
@@ -104,7 +103,7 @@ class Contexts(RuleBasedStateMachine):
         self.current = deployment.key
 
     def _meant(self, words: dict[str, Any], *, new: bool) -> Key | None:
-        """The deployment that is meant by the issue's rules; None where that is an error."""
+        """The deployment that the rules of `facectl context` choose; None if that is an error."""
         if words.get("target") == "local" and words.get("account") in ACCOUNTS:
             return None
         if "asu_id" not in words:
@@ -150,7 +149,7 @@ class Contexts(RuleBasedStateMachine):
         return found
 
     def _credentials(self, deployment: Deployment, account: str) -> Deployment | None:
-        """The deployment as the command has it; None where the account is another one."""
+        """The deployment as the command gets it; None if the credentials are of another account."""
         self.patch.setattr(aws.Clients, "account", account, raising=False)
         plain = replace(deployment, profile=None)
         try:

@@ -1,4 +1,4 @@
-"""Image files as they are sent."""
+"""How frames are encoded before they are sent."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ def frame(file: bytes) -> Frame:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_a_file_of_a_known_format_goes_out_byte_for_byte(suffix: str) -> None:
+def test_a_file_of_a_known_format_is_sent_unchanged(suffix: str) -> None:
     file = encoded(suffix)
     assert Encoding().file_of(frame(file)) == file
     assert Encoding(max_side=160).file_of(frame(file)) == file
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-def test_a_larger_one_is_scaled_to_the_longest_side(suffix: str) -> None:
+def test_a_larger_image_is_scaled_to_the_longest_side(suffix: str) -> None:
     sent = Encoding(max_side=80).file_of(frame(encoded(suffix)))
     assert sent.startswith(b"\xff\xd8\xff")
     assert decoded(sent, "sent").shape == (45, 80, 3)
 
 
-def test_another_format_becomes_a_jpeg_of_the_same_size() -> None:
+def test_another_format_is_sent_as_a_jpeg_of_the_same_size() -> None:
     sent = Encoding().file_of(frame(encoded(".bmp")))
     assert sent.startswith(b"\xff\xd8\xff")
     assert decoded(sent, "sent").shape == (90, 160, 3)
 
 
-def test_quality_decides_the_size() -> None:
+def test_a_lower_quality_makes_smaller_files() -> None:
     video = Frame(0, "a", 0.0, pixels=NOISE)
     sizes = [len(Encoding(quality=quality).file_of(video)) for quality in (30, 75, 95)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[2] / 2
 
 
-def test_scaling_never_enlarges_and_never_vanishes() -> None:
+def test_scaling_never_enlarges_and_keeps_one_pixel() -> None:
     thin = Frame(0, "a", 0.0, pixels=np.zeros((1, 5000, 3), np.uint8))
     assert Encoding(max_side=16).pixels_of(thin).shape == (1, 16, 3)
     assert Encoding(max_side=6000).pixels_of(thin).shape == (1, 5000, 3)
 
 
-def test_scaled_pixels_are_upright_by_exif() -> None:
+def test_scaled_pixels_are_rotated_by_exif() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     stream = io.BytesIO()
@@ -64,7 +64,7 @@ def test_scaled_pixels_are_upright_by_exif() -> None:
     assert Encoding().pixels_of(frame(stream.getvalue())).shape == (160, 90, 3)
 
 
-def test_a_file_that_holds_no_image_is_named() -> None:
+def test_the_error_names_a_file_that_is_no_image() -> None:
     with pytest.raises(InputError, match=r"^notes\.bmp holds no image"):
         Encoding().file_of(Frame(0, "notes.bmp", 0.0, file=b"dear diary"))
     with pytest.raises(InputError, match="empty"):

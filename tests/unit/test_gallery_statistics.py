@@ -1,4 +1,4 @@
-"""How well distances tell people apart: known distances, exact answers."""
+"""Error rates and thresholds from known distances, with exact answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_rates_are_shares() -> None:
     assert found.stranger_named == pytest.approx(2 / 4)
 
 
-def test_the_threshold_itself_is_within() -> None:
+def test_a_distance_equal_to_the_threshold_is_accepted() -> None:
     assert rates(FOUR, 0.7).far == pytest.approx(1 / 8)
     assert rates(FOUR, 0.9).frr == 0
 
@@ -53,7 +53,7 @@ def test_the_equal_error_rate() -> None:
     assert (eer, threshold) == (0.25, 0.5)
 
 
-def test_the_middle_of_what_does_equally_well_is_picked() -> None:
+def test_the_middle_of_equally_good_thresholds_is_picked() -> None:
     separable = scores([0.1, 0.2], [[NAN, 0.9], [0.8, NAN]], [0, 1])
     assert pick(separable, far=0.0) == pytest.approx(0.5)
 
@@ -67,7 +67,7 @@ def test_the_false_accept_rate_bounds_the_threshold() -> None:
     assert rates(FOUR, looser).frr < rates(FOUR, threshold).frr
 
 
-def test_curves_go_from_nothing_to_everything() -> None:
+def test_curves_start_at_far_0_and_end_at_frr_0() -> None:
     thresholds, far, frr = curve(FOUR)
     assert (far[0], frr[0]) == (0, 1)
     assert frr[-1] == 0
@@ -82,7 +82,7 @@ def unit(*values: float) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def test_each_reference_is_held_against_the_others_and_never_against_itself() -> None:
+def test_each_reference_is_compared_with_all_others_but_not_itself() -> None:
     names = ["Ada", "Ada", "Bob"]
     rows = np.stack([unit(1), unit(0, 1), unit(0, 0, 1)])
     found = leave_one_out(names, rows, "euclidean", "best")
@@ -95,7 +95,7 @@ def test_each_reference_is_held_against_the_others_and_never_against_itself() ->
     np.testing.assert_allclose(cosine.own, [1, 1], rtol=1e-6)
 
 
-def test_the_nearest_photograph_counts_or_the_mean() -> None:
+def test_matching_uses_the_nearest_photograph_or_the_mean() -> None:
     names = ["Ada", "Ada", "Bob"]
     rows = np.stack([unit(1), unit(0, 1), unit(1, 0.1)])
     best = leave_one_out(names, rows, "cosine", "best").impostor[2, 0]
@@ -126,7 +126,7 @@ def test_the_same_gallery_gives_the_same_threshold() -> None:
     assert calibrate(measured, far=0.01).folds == calibrate(measured, far=0.01).folds
 
 
-def test_large_galleries_are_sampled_where_there_is_something_to_learn() -> None:
+def test_large_galleries_are_sampled_from_people_with_two_photographs() -> None:
     names, rows = crowd(3000, 1, 0.5)
     more, again = crowd(100, 2, 0.5)
     found = leave_one_out(
@@ -136,7 +136,7 @@ def test_large_galleries_are_sampled_where_there_is_something_to_learn() -> None
 
 
 @pytest.mark.parametrize("photographs", [[1, 1, 1], [2, 1, 1]])
-def test_without_second_photographs_there_is_nothing_to_calibrate(photographs: list[int]) -> None:
+def test_calibration_needs_people_with_two_photographs(photographs: list[int]) -> None:
     names = [f"p{i}" for i, count in enumerate(photographs) for _ in range(count)]
     measured = leave_one_out(names, np.eye(len(names), 512, dtype=np.float32), "euclidean", "best")
     with pytest.raises(GalleryError, match="more than one photograph") as caught:

@@ -1,4 +1,4 @@
-"""What `make mutation` names exists, so that a renamed file is not left out unnoticed."""
+"""The files that `make mutation` names exist."""
 
 from __future__ import annotations
 

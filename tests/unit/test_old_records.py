@@ -1,4 +1,4 @@
-"""What earlier versions remembered of deployments is migrated once, and nothing is lost."""
+"""Records of earlier versions are migrated once and completely."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facectl.deploy import options
 from facectl.deploy.options import Options
 from facectl.errors import InputError
 
-# Byte for byte what version 0.1.0 writes.
+# Exactly what version 0.1.0 writes.
 SCHOOL = """{
   "asu_id": "1225754101",
   "target": "aws",
@@ -102,22 +102,22 @@ def check_all_there() -> None:
     assert options.recall(DEMO_NOW) == Options()
 
 
-def test_everything_is_there_at_the_first_read(folder: Path) -> None:
+def test_the_first_read_migrates_everything(folder: Path) -> None:
     check_all_there()
     assert sorted(file.name for file in folder.iterdir() if file.is_file()) == [".lock", "current"]
-    # And the old files are kept.
+    # The old files are kept.
     assert (folder / "migrated" / "1225754101.json").read_text() == SCHOOL
     assert (folder / "migrated" / "1225754101.options.json").read_text() == SCHOOL_OPTIONS
     check_all_there()
 
 
 @pytest.mark.parametrize("call", ["known", "current", "read_all"])
-def test_whatever_is_asked_first(folder: Path, call: str) -> None:
+def test_every_first_call_migrates_everything(folder: Path, call: str) -> None:
     getattr(records, call)()
     check_all_there()
 
 
-def test_deploying_first_loses_nothing(folder: Path) -> None:
+def test_a_first_deploy_migrates_everything(folder: Path) -> None:
     new = Deployment("new", "local")
     records.remember(new)
     assert records.current() == new.key
@@ -126,7 +126,7 @@ def test_deploying_first_loses_nothing(folder: Path) -> None:
     check_all_there()
 
 
-def test_forgetting_first_forgets_the_one(folder: Path) -> None:
+def test_a_first_forget_migrates_and_forgets_one(folder: Path) -> None:
     records.forget(DEMO_NOW.key)
     assert records.known() == [SCHOOL_NOW.key]
     assert records.current() is None
@@ -149,7 +149,7 @@ def test_an_interrupted_migration_is_finished_by_the_next_command(
         return call
 
     with monkeypatch.context() as patch:
-        # Everything that a migration writes goes through one of the two.
+        # A migration writes only with these two functions.
         patch.setattr(paths, "atomic_write", counted(paths.atomic_write))
         patch.setattr(Path, "replace", counted(Path.replace))
         try:
@@ -163,8 +163,8 @@ def test_an_interrupted_migration_is_finished_by_the_next_command(
     assert not old_records.present(folder)
 
 
-def test_a_newer_record_stays(folder: Path) -> None:
-    """Whoever goes back to the earlier version for a while has both."""
+def test_a_newer_record_is_not_replaced(folder: Path) -> None:
+    """A user who returned to the earlier version for a while has both."""
     newer = Deployment("1225754101", "aws", "eu-west-1", profile="newer")
     school = (folder / "1225754101.json").read_text()
     records.remember(newer)
@@ -176,7 +176,7 @@ def test_a_newer_record_stays(folder: Path) -> None:
     SCHOOL.replace("1225754101", "1225754102"), SCHOOL.replace("aws", "azure", 1),
     SCHOOL.replace("eu-west-1", "../../x", 1), SCHOOL.replace('"eu-west-1"', "7", 1), "\0"],
 )  # fmt: skip
-def test_a_damaged_deployment_is_an_error_and_stays(folder: Path, text: str) -> None:
+def test_a_damaged_deployment_is_an_error_and_is_kept(folder: Path, text: str) -> None:
     file = folder / "1225754101.json"
     file.write_text(text)
     with pytest.raises(InputError, match=r"1225754101\.json is damaged") as caught:
@@ -185,14 +185,14 @@ def test_a_damaged_deployment_is_an_error_and_stays(folder: Path, text: str) -> 
     assert caught.value.hint.startswith(f"rm '{file}'; facectl deploy --asu-id 1225754101")
     assert file.read_text() == text
     assert (folder / "1225754101.options.json").read_text() == SCHOOL_OPTIONS
-    # It is in nobody else's way.
+    # The other records can still be used.
     assert resolve(Overrides()) == DEMO_NOW
     [_, error] = records.read_all()
     assert isinstance(error, InputError)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"target": "aws"}', '{"options": {}}', "null"])
-def test_damaged_options_are_an_error_and_stay(folder: Path, text: str) -> None:
+def test_damaged_options_are_an_error_and_are_kept(folder: Path, text: str) -> None:
     file = folder / "1225754101.options.json"
     file.write_text(text)
     with pytest.raises(InputError, match=r"1225754101\.options\.json is damaged") as caught:
@@ -204,20 +204,20 @@ def test_damaged_options_are_an_error_and_stay(folder: Path, text: str) -> None:
     assert resolve(Overrides(asu_id="1225754101")) == SCHOOL_NOW
 
 
-def test_a_damaged_current_one_is_an_error(folder: Path) -> None:
+def test_a_damaged_current_file_is_an_error(folder: Path) -> None:
     (folder / "demo.json").write_text("{")
     with pytest.raises(InputError, match=r"demo\.json is damaged"):
         resolve(Overrides())
 
 
-def test_options_of_the_other_target_are_not_taken(folder: Path) -> None:
+def test_options_of_the_other_target_are_not_used(folder: Path) -> None:
     (folder / "1225754101.options.json").write_text(SCHOOL_OPTIONS.replace("aws", "local", 1))
     assert options.recall(resolve(Overrides(asu_id="1225754101"))) == Options()
     assert (folder / "migrated" / "1225754101.options.json").exists()
 
 
 @pytest.mark.parametrize("asu_id", ["current", "records", "migrated"])
-def test_ids_that_are_names_of_ours(folder: Path, asu_id: str) -> None:
+def test_ids_that_equal_names_of_our_own_files(folder: Path, asu_id: str) -> None:
     (folder / f"{asu_id}.json").write_text(DEMO.replace('"demo"', f'"{asu_id}"'))
     (folder / "current").write_text(asu_id)
     assert resolve(Overrides()).asu_id == asu_id

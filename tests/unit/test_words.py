@@ -61,7 +61,7 @@ OLD_PHRASES = re.compile(
     re.IGNORECASE,
 )
 # Only where dead letters are meant: elsewhere a letter is a character.
-LETTER_FILES = ("logs/", "cli/logs/", "cli/dlq")
+LETTER_FILES = ("logs/", "cli/log", "cli/dlq")
 OLD_LETTERS = re.compile(r"(?<!dead-)(?<!dead )(?<!dead_)\bletters?\b", re.IGNORECASE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from facectl.cli.gallery import shared
 from facectl.cli.options import Json, changes_deployment
-from facectl.console import err, out, print_json
+from facectl.console import err, out, print_json, say
 from facectl.context import Deployment
 
 if TYPE_CHECKING:
@@ -72,18 +73,14 @@ def run(
     """Enroll photographs, publish the new version, report, and raise if any were refused."""
     from facectl.gallery import enrollment
     from facectl.gallery.photographs import PhotographEncoder
-    from facectl.gallery.store import Store
     from facectl.models.store import find
 
     model = find(deployment.space)
-    store = Store.for_space(
-        deployment.asu_id, model.space, synthetic=model.synthetic, model=model.path.name
-    )
-    enrolling = enrollment.Enrollment(
-        store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
-    )
-    enrolling.outcome.findings += findings
-    try:
+    with closing(enrollment.store_for(deployment.asu_id, model)) as store:
+        enrolling = enrollment.Enrollment(
+            store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
+        )
+        enrolling.outcome.findings += findings
         try:
             with shared.counted("Enrolling", len(tasks)) as progress:
                 outcome = enrolling.run(tasks, progress)
@@ -93,8 +90,6 @@ def run(
                 shared.publish_change(deployment, store)
         _report(store, outcome, json=json)
         enrollment.check(outcome, strict=strict)
-    finally:
-        store.close()
 
 
 def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
@@ -113,13 +108,13 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
         return
     _findings(outcome)
     if len(outcome.enrolled) > 1:
-        table = Table("Name", "Photographs", "To look at", box=None)
+        table = Table("Name", "Photographs", "Warnings", box=None)
         problems = [finding.name for finding in outcome.findings]
         for name, photographs in list(outcome.enrolled.items())[:_SHOWN]:
             table.add_row(Text(name), str(photographs), str(problems.count(name) or ""))
         out.print(table)
         if len(outcome.enrolled) > _SHOWN:
-            out.print(f"… and {len(outcome.enrolled) - _SHOWN} more")
+            say(f"… and {len(outcome.enrolled) - _SHOWN} more")
     who = next(iter(outcome.enrolled)) if len(outcome.enrolled) == 1 else "people"
     parts = [f"Enrolled {who} from {count} photograph(s)."] if count else []
     if outcome.unchanged:
@@ -132,7 +127,7 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
 def _findings(outcome: EnrollmentOutcome) -> None:
     for finding in outcome.findings:
         colour = "red" if finding.refused else "yellow"
-        word = "Not enrolled" if finding.refused else "Look at"
+        word = "Not enrolled" if finding.refused else "Warning"
         text = Text(f"{word}: ", style=colour)
         text.append(f"{finding.photo or finding.name}: {finding.message}", style="default")
         err.print(text, soft_wrap=True)

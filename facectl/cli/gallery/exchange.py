@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,14 @@ def import_(
         Path | None, typer.Argument(help="A .pt or .npz file, or a FOLDER/NAME/… of photographs.")
     ] = None,
     preprocessing: Annotated[
-        str | None, typer.Option(help="Preprocessing of its faces: facenet or cse546.")
+        str | None,
+        typer.Option("--preprocessing", help="Preprocessing of its faces: facenet or cse546."),
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="Weights of its model: a release, an installed model or a file.")
+        str,
+        typer.Option(
+            "--weights", help="Weights of its model: a release, an installed model or a file."
+        ),
     ] = "vggface2",
     published: Annotated[
         bool, typer.Option("--published", help="Import the deployment's published gallery.")
@@ -55,14 +60,11 @@ def import_(
         imported, origin = exchange.read_source(
             deployment, source, preprocessing, weights, published
         )
-    store = exchange.store_for(deployment, imported, origin)
-    try:
+    with closing(exchange.store_for(deployment, imported, origin)) as store:
         with shared.counted("Importing", len(imported.names)) as progress:
             count = exchange.add(store, imported, progress)
         shared.publish_change(deployment, store)
         shared.report(store, f"Imported {count} reference(s).", json=json, imported=count)
-    finally:
-        store.close()
 
 
 @with_deployment

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, changes_deployment, with_deployment
-from facectl.console import err, out, print_json
+from facectl.cli.options import Json, Person, changes_deployment, with_deployment
+from facectl.console import err, out, print_json, say
 from facectl.context import Deployment
-
-if TYPE_CHECKING:
-    from facectl.gallery.store import Store
-
-Person = Annotated[str, typer.Argument(help="A name in the gallery.")]
 
 
 @with_deployment
@@ -55,6 +50,7 @@ def show(deployment: Deployment, name: Person, json: Json = False) -> None:
     facectl gallery show Eileen
     """
     from facectl.errors import GalleryError
+    from facectl.gallery import people
 
     with shared.opened(deployment) as store:
         references = store.references(name)
@@ -64,17 +60,17 @@ def show(deployment: Deployment, name: Person, json: Json = False) -> None:
             {"photograph": reference.source, "sha256": reference.sha256, **reference.figures}
             for reference in references
         ]
-        nearest = _nearest(store, name)
+        similar = people.most_similar(store, name)
     if json:
-        print_json({"name": name, "photographs": photographs, "nearest": nearest})
+        print_json({"name": name, "photographs": photographs, "nearest": similar})
         return
     columns = ("photograph", "face_px", "probability", "sharpness")
     table = Table("Photograph", "Face (px)", "Probability", "Sharpness", box=None)
     for photograph in photographs:
         table.add_row(*(Text(_shown(photograph.get(key))) for key in columns))
     out.print(table)
-    for other in nearest:
-        out.print(f"{other['distance']:.2f} from {other['name']}", markup=False)
+    for other in similar:
+        say(f"{other['distance']:.2f} from {other['name']}")
 
 
 @changes_deployment
@@ -153,18 +149,6 @@ def merge(
         people.merge(store, name, into)
         shared.publish_change(deployment, store)
         shared.report(store, f"{name} is now part of {into}.", json=json)
-
-
-def _nearest(store: Store, name: str) -> list[dict[str, Any]]:
-    """The three other people with the smallest distance to any photograph of this person."""
-    gallery = store.gallery()
-    nearest: dict[str, float] = {}
-    for reference in store.references(name):
-        for match in gallery.nearest(reference.embedding, 4):
-            if match.name != name and match.distance is not None:
-                nearest[match.name] = min(match.distance, nearest.get(match.name, match.distance))
-    ranked = sorted(nearest.items(), key=lambda item: item[1])[:3]
-    return [{"name": other, "distance": round(distance, 4)} for other, distance in ranked]
 
 
 def _shown(value: object) -> str:

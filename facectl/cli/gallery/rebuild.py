@@ -12,16 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, Yes, announced, with_deployment
-from facectl.console import err, out, print_json
+from facectl.cli.options import DryRun, Json, Yes, announced, with_deployment
+from facectl.console import err, note, print_json, say
 from facectl.context import Deployment
-from facectl.errors import FacectlError, GalleryError, ModelError
+from facectl.errors import FacectlError, GalleryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from facectl.deploy.deployer import Plan
-    from facectl.gallery.changes import EmbeddingSpace
     from facectl.gallery.rebuild import Lost, Rebuild
     from facectl.gallery.store import Store
     from lambda_src.vision.store import Model
@@ -36,26 +35,21 @@ def rebuild(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Installed model, by name or space; default: the deployed one."
+            "--model", help="Name or embedding space of a model; default: the deployed one."
         ),
     ] = None,
     photographs: Annotated[
         list[Path] | None,
         typer.Option("--photographs", help="Folder to search for photographs that were moved."),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Report photographs that can't be embedded again, and change nothing."
-        ),
-    ] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Embed the gallery's photographs again for another model, and publish the new version.
 
-    The history keeps the older versions with their models. `facectl deploy --model` does
-    the same and also updates the functions.
+    Lists photographs that can't be embedded again. The history keeps the older versions with
+    their models. `facectl deploy --model` does the same and also updates the functions.
 
     [bold]Examples[/bold]
 
@@ -80,7 +74,7 @@ def rebuild(
             )
         tell(work, line=not dry_run or json)
         if dry_run:
-            print_json(work.facts()) if json else out.print(work.line, soft_wrap=True)
+            print_json(work.facts()) if json else say(work.line)
             return
         embed(work, chosen, yes=yes)
         work.commit()
@@ -90,11 +84,7 @@ def rebuild(
         facts = {"rebuilt": work.photographs + work.known, "lost": [asdict(x) for x in work.lost]}
         shared.report(store, f"The gallery is of model {work.new} now.", json=json, **facts)
     if ahead:
-        err.print(
-            f"The functions still run another model.  Next: facectl deploy --model {work.new}",
-            markup=False,
-            soft_wrap=True,
-        )
+        note(f"The functions still run another model.  Next: facectl deploy --model {work.new}")
 
 
 def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool) -> int:
@@ -107,6 +97,7 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
     from facectl.cli.deploy import confirm_replacements
     from facectl.deploy import deployer
     from facectl.gallery import people
+    from facectl.gallery.rebuild import model_of
 
     model = model_of(store.space_of(version), version)
     with err.status("Reading what is deployed"):
@@ -125,28 +116,12 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
         with err.status("Waiting until both functions answer"):
             deployer.check(work, deployer.finish(work))
     except FacectlError:
-        err.print(
+        note(
             f"Version {now} is kept on this computer.  To finish: "
-            f"facectl deploy --model {model.path.name}",
-            markup=False,
-            soft_wrap=True,
+            f"facectl deploy --model {model.path.name}"
         )
         raise
     return now
-
-
-def model_of(space: EmbeddingSpace, version: int) -> Model:
-    """The installed model of a version's embedding space; raises ModelError."""
-    from facectl.models.store import find
-
-    try:
-        return find(space.id)
-    except ModelError as error:
-        raise ModelError(
-            f"version {version} of the gallery is of model {space}, embedding space {space.id}: "
-            f"{error}",
-            hint=_build_command(space),
-        ) from error
 
 
 def tell(work: Rebuild | None, *, line: bool = True) -> None:
@@ -154,16 +129,14 @@ def tell(work: Rebuild | None, *, line: bool = True) -> None:
     if work is None:
         return
     if line:
-        err.print(work.line, markup=False, soft_wrap=True)
+        note(work.line)
     if work.lost:
         _table(work.lost)
     before, after = work.thresholds
     if before != after:
-        err.print(
+        note(
             f"The threshold was picked for {work.old}: {before:.4g} becomes {after:.4g}.  "
-            "Later: facectl gallery calibrate",
-            markup=False,
-            soft_wrap=True,
+            "Later: facectl gallery calibrate"
         )
 
 
@@ -180,16 +153,16 @@ def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
     confirm_dropped(work, agreed, yes=yes)
 
 
-def embed_for_deploy(work: Plan, *, asked: bool, yes: bool) -> None:
-    """Embed the gallery of a deploy; `asked`: whether --model was given."""
+def embed_for_deploy(work: Plan, *, requested: bool, yes: bool) -> None:
+    """Embed the gallery of a deploy; `requested`: whether --model was given."""
     if work.gallery is None or work.model is None:
         return
     tell(work.gallery)
-    if not asked and not yes:
+    if not requested and not yes:
         question = f"Deploy model {work.gallery.new} in place of {work.gallery.old}?"
         _ask(
             question,
-            f"the gallery is of model {work.gallery.old}, and {work.gallery.new} was not asked for",
+            f"the gallery is of model {work.gallery.old}, and {work.gallery.new} was not requested",
             f"facectl deploy --model {work.gallery.new}   or   --yes",
         )
     embed(work.gallery, work.model, yes=yes)
@@ -212,14 +185,10 @@ def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
     if work.people == 0:
         names = f"all {len(dropped)} people"
     text = f"{names} {why} for model {work.new}"
-    err.print(
-        f"{text}: the new version does not have them. The older versions keep them.",
-        markup=False,
-        soft_wrap=True,
-    )
+    note(f"{text}: the new version does not have them. The older versions keep them.")
     if not yes:
         _ask(
-            "Go on without them?",
+            "Continue without them?",
             f"{text}: the gallery is unchanged",
             "put the photographs back, or name their folder: facectl gallery rebuild "
             f"--model {work.new} --photographs FOLDER   or leave the people out: --yes",
@@ -232,23 +201,6 @@ def _report_nothing(store: Store, model: Model, *, json: bool) -> None:
     else:
         text = "Nothing to rebuild."
     shared.report(store, text, json=json, rebuilt=0, lost=[])
-
-
-def _build_command(space: EmbeddingSpace) -> str:
-    """The command that builds the model of a space, as far as it is known."""
-    from facectl.models.weights import RELEASES
-
-    digest, _, preprocessing = space.id.partition("/")
-    weights = (space.model or "").removesuffix(f"-{preprocessing}")
-    for name, release in RELEASES.items():
-        if digest == release.sha256:
-            weights = name
-    if space.synthetic:
-        weights = "synthetic"
-    note = ""
-    if weights not in (*RELEASES, "synthetic"):
-        weights, note = "FILE", f"   with the weights file of sha256 {digest}"
-    return f"facectl models build --weights {weights} --preprocessing {preprocessing}{note}"
 
 
 def _ask(question: str, refusal: str, hint: str) -> None:
@@ -267,7 +219,7 @@ def _table(lost: Sequence[Lost]) -> None:
         table.add_row(Text(each.name), Text(short(each.photo)), Text(each.message))
     err.print(table)
     if len(lost) > _SHOWN:
-        err.print(f"… and {len(lost) - _SHOWN} more photographs")
+        note(f"… and {len(lost) - _SHOWN} more photographs")
 
 
 def short(photo: str | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 
-from facectl.console import err, out, print_json
+from facectl.console import err, note, print_json, say, warn
 from facectl.context import Deployment
 from facectl.errors import CloudError
 
@@ -17,16 +17,11 @@ if TYPE_CHECKING:
     from lambda_src.gallery.parts import Manifest
 
 
-@contextmanager
-def opened(deployment: Deployment) -> Iterator[Store]:
-    """Open the deployment's gallery on this computer; closes it after the block."""
+def opened(deployment: Deployment) -> AbstractContextManager[Store]:
+    """Open the deployment's gallery on this computer; the context closes it."""
     from facectl.gallery.store import Store
 
-    store = Store.open(deployment.asu_id)
-    try:
-        yield store
-    finally:
-        store.close()
+    return closing(Store.open(deployment.asu_id))
 
 
 def publish_change(deployment: Deployment, store: Store, **options: Any) -> Manifest:
@@ -45,10 +40,9 @@ def publish_change(deployment: Deployment, store: Store, **options: Any) -> Mani
                 **options,
             )
     except CloudError:
-        err.print(
+        note(
             f"Version {store.version} is stored on this computer, but not published.  "
-            "Later: facectl gallery publish",
-            markup=False,
+            "Later: facectl gallery publish"
         )
         raise
     finally:
@@ -61,7 +55,7 @@ def warn_pending(store: Store) -> None:
     from facectl.gallery import forgetting
 
     for each in forgetting.pending(store):
-        err.print(each.line, style="yellow", markup=False, soft_wrap=True)
+        warn(each.line)
 
 
 @contextmanager
@@ -79,7 +73,7 @@ def report(store: Store, done: str, *, json: bool, **facts: Any) -> None:
     if json:
         print_json({**facts, "version": store.version, **facts_of(store, people)})
         return
-    out.print(f"{done} {len(people)} people in the gallery.", markup=False, soft_wrap=True)
+    say(f"{done} {len(people)} people in the gallery.")
     warn_synthetic(store)
 
 
@@ -99,4 +93,4 @@ def facts_of(store: Store, people: dict[str, int]) -> dict[str, Any]:
 def warn_synthetic(store: Store) -> None:
     """Warn if the weights are untrained, so that names mean nothing."""
     if store.synthetic:
-        err.print("[yellow]Synthetic weights: these names are a demonstration.[/yellow]")
+        warn("Synthetic weights: these names are a demonstration.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from facectl.cli.gallery import shared
-from facectl.cli.options import Json, announced, with_deployment
-from facectl.console import err, out, print_json
+from facectl.cli.options import DryRun, HtmlReport, Json, announced, with_deployment
+from facectl.console import err, print_fields, print_json, say
 from facectl.context import Deployment
 
 
@@ -18,15 +17,21 @@ from facectl.context import Deployment
 def settings(
     deployment: Deployment,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=2, help="Distance beyond which a face is Unknown.")
+        float | None,
+        typer.Option("--threshold", min=0, max=2, help="Distance beyond which a face is Unknown."),
     ] = None,
     metric: Annotated[
         Literal["euclidean", "cosine"] | None,
-        typer.Option(help="Of L2-normalised embeddings; the threshold is converted."),
+        typer.Option(
+            "--metric",
+            help="Distance between L2-normalised embeddings; the threshold is converted.",
+        ),
     ] = None,
     matching: Annotated[
         Literal["best", "centroid"] | None,
-        typer.Option(help="Compare with every photograph, or with each person's mean."),
+        typer.Option(
+            "--matching", help="Compare with every photograph, or with each person's mean."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -49,7 +54,7 @@ def settings(
         if json:
             print_json({"version": store.version, **shared.facts_of(store, {})})
             return
-        out.print(f"threshold {now.threshold:.4g}, {now.metric} distance, {now.matching} matching")
+        say(f"threshold {now.threshold:.4g}, {now.metric} distance, {now.matching} matching")
 
 
 @with_deployment
@@ -58,10 +63,8 @@ def calibrate(
     far: Annotated[
         float, typer.Option("--far", min=0, max=0.5, help="Highest false accept rate to allow.")
     ] = 0.001,
-    html: Annotated[Path, typer.Option(help="HTML report to write.")] = Path("calibration.html"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Report, and do not store the threshold.")
-    ] = False,
+    html: HtmlReport = Path("calibration.html"),
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Pick the threshold from the gallery, cross-validate it, and plot the error rates.
@@ -85,7 +88,7 @@ def calibrate(
         if json:
             print_json(facts)
             return
-        _table(
+        print_fields(
             {
                 "Threshold": f"{facts['threshold']:.4f}" + ("  (not stored)" if dry_run else ""),
                 "FAR, cross-validated": f"{facts['far']:.4%}",
@@ -94,7 +97,7 @@ def calibrate(
                 "Strangers named": f"{facts['stranger_named']:.2%}",
                 "Based on": f"{facts['genuine']} genuine, {facts['impostor']} impostor distances",
                 "Curves": html,
-            }
+            }.items()
         )
         shared.warn_synthetic(store)
 
@@ -103,7 +106,7 @@ def calibrate(
 def evaluate(
     deployment: Deployment,
     folder: Annotated[Path, typer.Argument(help="Labelled photographs: FOLDER/NAME/….")],
-    html: Annotated[Path, typer.Option(help="HTML report to write.")] = Path("evaluation.html"),
+    html: HtmlReport = Path("evaluation.html"),
     json: Json = False,
 ) -> None:
     """Match labelled photographs with the gallery: rates, misses and confusions.
@@ -122,22 +125,11 @@ def evaluate(
         if json:
             print_json({**facts, "html": str(html)})
             return
-        words = {"unusable": "without a usable face", "enrolled_themselves": "enrolled themselves"}
-        rows = {
-            words.get(key, key.replace("_", " ")): _shown(value) for key, value in facts.items()
-        }
-        _table({**rows, "report": html})
+        words = {"unusable": "without a usable face"}
+        rows = {words.get(key, key): _shown(value) for key, value in facts.items()}
+        print_fields({**rows, "report": html}.items())
         shared.warn_synthetic(store)
 
 
-def _table(rows: dict[str, Any]) -> None:
-    table = Table.grid(padding=(0, 2))
-    for key, value in rows.items():
-        table.add_row(key, str(value))
-    out.print(table)
-
-
-def _shown(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
+def _shown(value: float | None) -> float | str | None:
+    return f"{value:.3f}" if isinstance(value, float) else value

@@ -19,13 +19,11 @@ from facectl.cli.options import (
     with_deployment,
     with_overrides,
 )
-from facectl.console import err, out, print_json
+from facectl.console import note, out, print_fields, print_json, say
 from facectl.context import Deployment, Overrides, resolve
 
 if TYPE_CHECKING:
     from facectl.gallery.changes import EmbeddingSpace
-
-Number = Annotated[int, typer.Argument(help="A version's number.")]
 
 
 @with_deployment
@@ -44,7 +42,7 @@ def history(deployment: Deployment, json: Json = False) -> None:
         print_json([asdict(version) for version in versions])
         return
     installed = {model.space: model.path.name for model in models.installed()}
-    table = Table("Version", "When", "What", "Came", "Went", "Threshold", box=None)
+    table = Table("Version", "Time", "Action", "Added", "Removed", "Threshold", box=None)
     table.add_column("Model", overflow="fold")
     for version in versions:
         table.add_row(
@@ -68,7 +66,7 @@ def diff(
     second: Annotated[int | None, typer.Argument(help="A version; default: the newest.")] = None,
     json: Json = False,
 ) -> None:
-    """Show the differences of two versions.
+    """Show the differences between two versions.
 
     [bold]Examples[/bold]
 
@@ -86,22 +84,27 @@ def diff(
         print_json({"from": old, "to": new, **asdict(found)})
         return
     for name, count in found.added.items():
-        out.print(f"+ {name} ({count})", markup=False, style="green")
+        say(f"+ {name} ({count})", style="green")
     for name, count in found.removed.items():
-        out.print(f"- {name} ({count})", markup=False, style="red")
+        say(f"- {name} ({count})", style="red")
     for name, (before, after) in found.changed.items():
-        out.print(f"~ {name} ({before} -> {after})", markup=False)
+        say(f"~ {name} ({before} -> {after})")
     for key, (was, now) in found.settings.items():
-        out.print(f"~ {key}: {was} -> {now}", markup=False)
+        say(f"~ {key}: {was} -> {now}")
     if found.empty:
-        out.print(f"Versions {old} and {new} are the same.")
+        say(f"Versions {old} and {new} are the same.")
 
 
 @with_overrides
-def rollback(overrides: Overrides, version: Number, yes: Yes = False, json: Json = False) -> None:
+def rollback(
+    overrides: Overrides,
+    version: Annotated[int, typer.Argument(help="A version's number.")],
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
     """Restore an older version as a new version; the history keeps all versions.
 
-    For a version of another model, asks, and deploys that model too.
+    If the version is of another model, that model is deployed too, after a confirmation.
 
     [bold]Example[/bold]
 
@@ -120,7 +123,7 @@ def rollback(overrides: Overrides, version: Number, yes: Yes = False, json: Json
         else:
             deployment = deployer.located(deployment, overrides.endpoint_url)
             now = rebuild.switch_back(deployment, store, version, yes=yes)
-        text = f"Version {now} is what version {version} was."
+        text = f"Version {now} is a copy of version {version}."
         shared.report(store, text, json=json)
 
 
@@ -166,21 +169,18 @@ def status(deployment: Deployment, json: Json = False) -> None:
     if json:
         print_json(facts)
     else:
-        table = Table.grid(padding=(0, 2))
-        for key in ("here", "published", "serving"):
-            table.add_row(key, _line(facts[key]))
-        for other in facts["others"]:
-            table.add_row("unused", _line(other))
-        out.print(table)
+        rows = [(key, facts[key]) for key in ("here", "published", "serving")]
+        rows += [("unused", other) for other in facts["others"]]
+        print_fields([(key, _line(gallery)) for key, gallery in rows])
         for problem in facts["problems"]:
-            err.print(f"Problem: {problem}", style="red", markup=False, soft_wrap=True)
+            note(f"Problem: {problem}", style="red")
     if facts["problems"]:
         raise typer.Exit(ExitCode.FOUND)
 
 
-def _line(facts: dict[str, Any] | None) -> str:
+def _line(facts: dict[str, Any] | None) -> str | None:
     if facts is None:
-        return "-"
+        return None
     return ", ".join(f"{key} {value}" for key, value in facts.items() if value is not None)
 
 

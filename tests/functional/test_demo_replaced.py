@@ -1,4 +1,4 @@
-"""The demo on a real MiniStack, in the region of the shell, and who takes its place."""
+"""A deployment replaces the demo, and the demo replaces no deployment; on a real MiniStack."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 
 from facectl import records
 from facectl.aws import Clients
+from facectl.cli import demo_steps
 from facectl.cli.app import app
 from facectl.context import LOCAL_ACCOUNT, Deployment, Key
-from facectl.demo import run
 from facectl.deploy import deployer
 from facectl.deploy.probe import Probed
 from facectl.errors import CloudError
@@ -37,7 +37,7 @@ def cloud(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Clients:
     monkeypatch.setenv("AWS_REGION", REGION)
     monkeypatch.setenv("FACECTL_ENDPOINT_URL", emulator.url)
     monkeypatch.setattr(deployer, "check", lambda *_: Probed(1.0, 2.0))
-    deployment = run.demo_deployment("demo")
+    deployment = demo_steps.demo_deployment("demo")
     here = Clients(deployer.replace(deployment, endpoint_url=emulator.url))
     work = deployer.prepare(here.deployment, store.find())
     deployer.apply(work)
@@ -49,10 +49,10 @@ def test_the_demo_reports_that_the_local_cloud_was_replaced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     restored = Restored(Prepared(None), {}, replaced=7)
-    monkeypatch.setattr(run.process, "ensure", lambda port, progress: (None, restored))
-    monkeypatch.setattr(run.deployer, "located", lambda deployment: deployment)
-    monkeypatch.setattr(run.deployer, "prepare", lambda *_, **__: None)
-    run.plan(Deployment("demo", "local"), None, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(demo_steps.process, "ensure", lambda port, progress: (None, restored))
+    monkeypatch.setattr(demo_steps.deployer, "located", lambda deployment: deployment)
+    monkeypatch.setattr(demo_steps.deployer, "prepare", lambda *_, **__: None)
+    demo_steps.plan(Deployment("demo", "local"), None, None)  # type: ignore[arg-type]
     told = " ".join(capsys.readouterr().err.split())
     assert "(process 7) did not answer: it was stopped and replaced" in told
 
@@ -73,7 +73,7 @@ def queues(cloud: Clients) -> list[str]:
     return sorted(url.rpartition("/")[2] for url in found)
 
 
-def test_it_gives_way_to_ones_own_which_does_not_give_way_to_it(cloud: Clients) -> None:
+def test_a_deployment_replaces_the_demo_but_the_demo_replaces_no_deployment(cloud: Clients) -> None:
     assert tags(cloud) == [{"facectl:asu-id": "demo", "facectl:demo": "true"}] * 2
     assert records.known() == [DEMO]
     assert records.read(DEMO).demo

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.table import Table
 
 from facectl.aws import Clients, with_account
-from facectl.cli.options import Json, reads_deployment, with_overrides
-from facectl.console import err, out, print_json
+from facectl.cli.options import FunctionName, Json, Since, Until, reads_deployment, with_overrides
+from facectl.console import err, note, out, print_json, say, warn
 from facectl.context import Deployment, Overrides, resolve
 
 if TYPE_CHECKING:
@@ -20,17 +20,11 @@ if TYPE_CHECKING:
 
     from facectl.logs.parse import Line
     from facectl.logs.read import LineFilter
+    from facectl.logs.report import FunctionReport
     from facectl.logs.times import Window
+    from facectl.summary import Summary
 
 app = typer.Typer(invoke_without_command=True)
-
-Since = Annotated[
-    str, typer.Option("--since", help="Start time: 10m, 2h ago, 1d, 2026-03-01T12:00.")
-]
-Until = Annotated[str | None, typer.Option("--until", help="End time; default now.")]
-FunctionName = Annotated[
-    str | None, typer.Option("--function", help="Only one function: detection or recognition.")
-]
 
 
 @app.callback()
@@ -77,7 +71,7 @@ def logs(
     """
     if context.invoked_subcommand is not None:
         return
-    from facectl.cli.logs.lines import line_formatter
+    from facectl.cli.log_lines import line_formatter
     from facectl.logs import read, search, times
     from facectl.logs.events import FUNCTIONS, function_named
     from facectl.logs.source import LogSource
@@ -117,7 +111,6 @@ def report(
 
     facectl logs report --since 1d --function recognition --json
     """
-    from facectl.cli.logs.report import show_report
     from facectl.logs import times
     from facectl.logs.events import FUNCTIONS, function_named
     from facectl.logs.report import gather
@@ -135,7 +128,7 @@ def report(
             }
         )
     else:
-        show_report(reports, window)
+        _show_report(reports, window)
 
 
 def _report_none(
@@ -148,7 +141,7 @@ def _report_none(
 
         source = LogSource(clients)
         search.of_request(source, selected.request_id, window, functions=functions)
-    err.print(f"No matching lines in the logs of {' and '.join(functions)} {window}")
+    note(f"No matching lines in the logs of {' and '.join(functions)} {window}")
 
 
 def _print(lines: Iterable[Line], line_format: Callable[[Line], Text]) -> int:
@@ -159,10 +152,74 @@ def _print(lines: Iterable[Line], line_format: Callable[[Line], Text]) -> int:
             out.print(line_format(line), soft_wrap=True)
             printed += 1
     except KeyboardInterrupt:
-        err.print(f"Stopped after {printed} lines.")
+        note(f"Stopped after {printed} lines.")
     return printed
 
 
-def warn(message: str) -> None:
-    """Print a warning to stderr."""
-    err.print(f"[yellow]{escape(message)}[/yellow]", soft_wrap=True)
+def _show_report(reports: Sequence[FunctionReport], window: Window) -> None:
+    """Print one column per function, one row per figure."""
+    table = Table("", *(report.function for report in reports), title=str(window))
+    rows = [
+        ("invocations", [str(report.invocations) for report in reports]),
+        ("failed", [str(report.errors) for report in reports]),
+        ("timed out", [str(report.timeouts) for report in reports]),
+        ("cold starts", [_share(report) for report in reports]),
+        ("duration, warm", [_summary(report.duration_ms) for report in reports]),
+        ("duration, cold", [_summary(report.cold_duration_ms) for report in reports]),
+        ("cold start", [_summary(report.init_ms) for report in reports]),
+        ("memory used, configured", [_memory(report) for report in reports]),
+        ("billed", [f"{report.billed_seconds:.1f} s" for report in reports]),
+        ("cost", [_dollars(report.cost) for report in reports]),
+    ]
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    out.print(table)
+    total = sum(report.cost for report in reports)
+    say(f"Total {_dollars(total)}, at the prices of {reports[0].price_date}.")
+    for report in reports:
+        if report.suggested_mb is not None:
+            say(_advice(report))
+    if not any(report.invocations for report in reports):
+        err.print(
+            f"No invocation ended {window}.  Next: [bold]facectl logs report --since 1d[/bold]"
+        )
+
+
+def _share(report: FunctionReport) -> str:
+    if not report.cold_starts:
+        return "0"
+    return f"{report.cold_starts} ({report.cold_starts / report.invocations:.0%})"
+
+
+def _summary(summary: Summary) -> str:
+    if summary.p50 is None:
+        return "-"
+    return (
+        f"p50 {summary.p50:.0f}, p90 {summary.p90:.0f}, p99 {summary.p99:.0f}, "
+        f"max {summary.most:.0f} ms ({summary.count})"
+    )
+
+
+def _memory(report: FunctionReport) -> str:
+    return f"{_or_dash(report.used_mb)}, {_or_dash(report.memory_mb)} MB"
+
+
+def _or_dash(figure: int | None) -> str:
+    return "-" if figure is None else str(figure)
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:.6f}" if amount < 0.01 else f"${amount:.2f}"
+
+
+def _advice(report: FunctionReport) -> str:
+    more = (report.suggested_mb or 0) > (report.memory_mb or 0)
+    why = (
+        "it used nearly all of it"
+        if more
+        else "it never used more; less memory also means less CPU, so measure it"
+    )
+    return (
+        f"{report.function}: {report.used_mb} of {report.memory_mb} MB used; "
+        f"facectl deploy --memory {report.suggested_mb} ({why})"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from facectl.cli.run_report import printable
+from facectl.console import printable
 from facectl.logs.parse import Line
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 

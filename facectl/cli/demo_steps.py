@@ -1,4 +1,4 @@
-"""The steps of the demo; each equals a command."""
+"""The steps of `facectl demo`, each with its progress on stderr; each equals a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from facectl import records
-from facectl.console import err
+from facectl.cli.models import download_bar
+from facectl.console import err, note
 from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
 from facectl.deploy import deployer
@@ -24,7 +25,7 @@ from lambda_src.vision.store import Model
 def model(weights: str) -> tuple[Model, str | None]:
     """The model of these weights; if it can't be built, a synthetic one and the error."""
     try:
-        return builder.ensure(weights, step=err.status), None
+        return builder.ensure(weights, step=err.status, watch=download_bar), None
     except ModelError as error:
         return builder.ensure(builder.SYNTHETIC, step=err.status), str(error)
 
@@ -43,7 +44,7 @@ def plan(
     with err.status("Starting the local cloud") as status:
         _, restored = process.ensure(port, progress=status.update)
     for problem in restored.problems() if restored is not None else ():
-        err.print(problem, soft_wrap=True, markup=False)
+        note(problem)
     with err.status("Reading what is deployed"):
         return deployer.prepare(deployer.located(deployment), chosen, replace_others=replace_others)
 
@@ -73,8 +74,4 @@ def _rebuild(asu_id: str, chosen: Model) -> None:
         work.embed(lambda: PhotographEncoder(chosen))
         work.commit()
     if work.dropped:
-        err.print(
-            f"Only in older versions, because a photograph is missing: {', '.join(work.dropped)}",
-            soft_wrap=True,
-            markup=False,
-        )
+        note(f"Only in older versions, because a photograph is missing: {', '.join(work.dropped)}")
