@@ -41,6 +41,7 @@ MISSING = frozenset(
         "LifecyclePolicyNotFoundException",
         "NoSuchBucket",
         "NoSuchEntity",
+        "NoSuchLifecycleConfiguration",
         "NoSuchPublicAccessBlockConfiguration",
         "NoSuchTagSet",
         "ProvisionedConcurrencyConfigNotFoundException",

@@ -74,7 +74,8 @@ def deploy(
         typer.Option(
             "--pollers",
             metavar="LEAST:MOST",
-            help="Provisioned pollers of the trigger, instead of --max-concurrency.",
+            help="Provisioned pollers of the trigger, each for 10 batches at once, "
+            "instead of --max-concurrency.",
         ),
     ] = None,
     auth: Annotated[

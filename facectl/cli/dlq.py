@@ -16,7 +16,7 @@ from facectl.cli.options import (
     Json,
     Yes,
     changes_deployment,
-    with_deployment,
+    reads_deployment,
 )
 from facectl.console import err, out, print_fields, print_json, printable, say
 from facectl.context import Deployment
@@ -36,7 +36,7 @@ app = typer.Typer(
 
 
 @app.command("list")
-@with_deployment
+@reads_deployment
 def list_(deployment: Deployment, json: Json = False) -> None:
     """List the dead letters with the logged error and its time. No message is consumed.
 
@@ -54,7 +54,7 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
 
 @app.command()
-@with_deployment
+@reads_deployment
 def show(
     deployment: Deployment,
     identifier: Annotated[str, typer.Argument(metavar="ID", help="A request or message id.")],

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from facectl.aws import Clients
-from facectl.cli.options import FunctionName, Json, Since, Until, with_deployment, with_overrides
+from facectl.aws import Clients, with_account
+from facectl.cli.options import FunctionName, Json, Since, Until, reads_deployment, with_overrides
 from facectl.console import err, note, out, print_json, say, warn
 from facectl.context import Deployment, Overrides, resolve
 
@@ -77,7 +77,7 @@ def logs(
     from facectl.logs.source import LogSource
     from facectl.naming import FUNCTIONS
 
-    deployment = resolve(overrides)
+    deployment = with_account(resolve(overrides))
     functions = FUNCTIONS if function is None else (function_named(function),)
     selected = read.LineFilter.of(level or ("debug" if raw or json else "info"), request_id, grep)
     window = times.window(since, until, now=time.time(), ahead=follow)
@@ -96,7 +96,7 @@ def logs(
 
 
 @app.command()
-@with_deployment
+@reads_deployment
 def report(
     deployment: Deployment,
     since: Since = "1h",

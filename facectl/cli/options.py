@@ -232,6 +232,14 @@ def with_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callabl
     return _with_options(command, resolve)
 
 
+def reads_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
+    """As `with_deployment`, for a command that reads the cloud: refuse another account.
+
+    In another account it would find nothing, without an error.
+    """
+    return _with_options(command, lambda overrides: _with_account(resolve(overrides)))
+
+
 def changes_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Callable[..., R]:
     """As `with_deployment`, for a command with side effects: print the deployment first."""
     return _with_options(command, lambda overrides: announced(resolve(overrides)))
@@ -242,9 +250,7 @@ def announced(deployment: Deployment) -> Deployment:
 
     Raises InputError if the credentials belong to another account.
     """
-    from facectl.aws import with_account
-
-    found = with_account(deployment)
+    found = _with_account(deployment)
     print_deployment(found)
     return found
 
@@ -255,6 +261,12 @@ def print_deployment(deployment: Deployment) -> None:
     if deployment.profile and deployment.target == "aws":
         text = f"{text}, profile {deployment.profile}"
     note(text)
+
+
+def _with_account(deployment: Deployment) -> Deployment:
+    from facectl.aws import with_account
+
+    return with_account(deployment)
 
 
 def _with_options(

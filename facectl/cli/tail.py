@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from facectl.aws import Clients
+from facectl.aws import Clients, with_account
 from facectl.cli.options import Json, announced, with_deployment
 from facectl.cli.run_report import SYNTHETIC
 from facectl.console import note, printable, warn
@@ -49,8 +49,7 @@ def tail(
     from facectl.stream.responses import ResponseQueue
     from facectl.stream.tail import Limits, Tail
 
-    if not keep:
-        deployment = announced(deployment)
+    deployment = with_account(deployment) if keep else announced(deployment)
     follower = Tail(ResponseQueue(Clients(deployment)), keep=keep)
     if deployment.synthetic:
         warn(SYNTHETIC)

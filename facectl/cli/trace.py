@@ -12,7 +12,7 @@ from rich.text import Text
 
 from facectl.aws import Clients
 from facectl.cli.log_lines import COLOURS
-from facectl.cli.options import Json, with_deployment
+from facectl.cli.options import Json, reads_deployment
 from facectl.console import err, out, print_json, printable, say, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
@@ -29,7 +29,7 @@ _STATES = {"answered": "green", "in flight": "yellow"}
 _MIN_SHARE = 0.01
 
 
-@with_deployment
+@reads_deployment
 def trace(
     deployment: Deployment,
     request_id: Annotated[str | None, typer.Argument(help="The id of the request.")] = None,

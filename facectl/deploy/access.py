@@ -17,6 +17,10 @@ _UNRESERVED = 100
 _SMALLEST_LIMIT = 10
 # AWS's minimum for MaximumConcurrency.
 _LEAST_CONCURRENCY = 2
+# AWS's minimum of provisioned pollers, and the batches that each has in flight at most
+# (Lambda Developer Guide, provisioned mode for SQS).
+_LEAST_POLLERS = 2
+_BATCHES_PER_POLLER = 10
 
 
 def is_learner_lab(identity: str) -> bool:
@@ -99,3 +103,25 @@ def recognition_concurrency(clients: Clients, chosen: int | None, default: int) 
             hint=f"facectl deploy --max-concurrency {half_of(limit)}",
         )
     return chosen
+
+
+def check_pollers(pollers: tuple[int, int], limit: int | None) -> None:
+    """Check that the account does not throttle provisioned pollers (minimum, maximum).
+
+    `limit`: the account's concurrency limit; None: unknown, and nothing is checked. Raises
+    InputError if the pollers can use more than the trigger's half of it.
+    """
+    if limit is None:
+        return
+    least, most = pollers
+    concurrency, half = most * _BATCHES_PER_POLLER, half_of(limit)
+    if concurrency <= half:
+        return
+    fitting = half // _BATCHES_PER_POLLER
+    raise InputError(
+        f"--pollers {least}:{most}: this account's concurrency limit is {limit}, "
+        f"of which the trigger may use half, and {most} pollers use up to {concurrency}",
+        hint=f"facectl deploy --pollers {min(least, fitting)}:{fitting}"
+        if fitting >= _LEAST_POLLERS
+        else f"facectl deploy --max-concurrency {half}",
+    )

@@ -10,7 +10,13 @@ from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner
-from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
+from facectl.deploy.access import (
+    check_pollers,
+    check_roles,
+    concurrency_limit,
+    recognition_concurrency,
+    reserved_for_public,
+)
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
@@ -99,6 +105,8 @@ def prepare(
     options = earlier if options is None else options.over(earlier)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
+    if deployment.target == "aws" and options.pollers is not None:
+        check_pollers(options.pollers, concurrency_limit(clients))
     desired = desired_state(clients, model, options)
     actual = read(clients, desired)
     removals = _removals(clients, actual, replace_others=replace_others)

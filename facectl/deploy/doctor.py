@@ -16,6 +16,7 @@ from facectl.deploy import options as remembered
 from facectl.deploy.access import (
     MISSING_ROLE_HINT,
     PUBLIC_CONCURRENCY,
+    check_pollers,
     concurrency_limit,
     half_of,
     is_learner_lab,
@@ -151,7 +152,10 @@ def _quotas(deployment: Deployment) -> CheckResult:
         text = "these credentials may not read the concurrency limit"
         return CheckResult("quotas", "warning", text, "allow lambda:GetAccountSettings")
     text = f"the concurrency limit is {limit}"
-    chosen = remembered.recall(deployment).max_concurrency
+    options = remembered.recall(deployment)
+    if options.pollers is not None:
+        check_pollers(options.pollers, limit)
+    chosen = options.max_concurrency if options.pollers is None else None
     if chosen is not None and chosen > half_of(limit):
         text += f", and --max-concurrency {chosen} leaves face-detection fewer than half of them"
         return CheckResult(

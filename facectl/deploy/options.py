@@ -11,7 +11,7 @@ from facectl.deploy.models import Auth, Packaging, Sizing
 from facectl.deploy.recipe import Architecture, BuildOptions
 from facectl.errors import InputError
 
-_POLLERS = re.compile(r"(\d{1,4}):(\d{1,4})")
+_POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 # These apply to one deploy only.
 _NOT_REMEMBERED = {"image_uris", "adopt"}
@@ -75,11 +75,19 @@ class Options:
         return BuildOptions(self.sizing.architecture, self.base_image, self.package_index)
 
     def over(self, earlier: Options) -> Options:
-        """These options, with unset ones taken from `earlier`."""
+        """These options, with unset ones taken from `earlier`.
+
+        `max_concurrency` and `pollers` replace each other; raises InputError if both are set.
+        """
+        limits = {"max_concurrency", "pollers"}
+        chosen = [name for name in limits if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise InputError("Give --max-concurrency or --pollers, not both", hint="--pollers 2:10")
+        own = _NOT_REMEMBERED | (limits if chosen else set())
         kept = {
             each.name: getattr(earlier, each.name)
             for each in fields(self)
-            if each.name not in _NOT_REMEMBERED and getattr(self, each.name) is None
+            if each.name not in own and getattr(self, each.name) is None
         }
         return replace(self, **kept)
 
@@ -87,12 +95,16 @@ class Options:
 def parse_pollers(text: str) -> tuple[int, int]:
     """The minimum and maximum number of pollers in `2:10`; raises InputError.
 
-    From 2 to 2,000 (Lambda Developer Guide, provisioned mode for SQS).
+    The ranges are those of ProvisionedPollerConfig for SQS (Lambda API Reference).
     """
     found = _POLLERS.fullmatch(text)
     least, most = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
-    if not 2 <= least <= most <= 2000:
-        raise InputError(f"--pollers {text!r} is not LEAST:MOST, from 2 to 2000", hint="2:10")
+    if not 2 <= least <= 200 or not least <= most <= 10_000:
+        raise InputError(
+            f"--pollers {text!r} is not LEAST:MOST, with LEAST from 2 to 200 "
+            "and MOST from LEAST to 10000",
+            hint="--pollers 2:10",
+        )
     return least, most
 
 

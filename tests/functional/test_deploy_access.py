@@ -12,7 +12,12 @@ from botocore.stub import Stubber
 
 from facectl.aws import Clients
 from facectl.context import Deployment
-from facectl.deploy.access import check_roles, recognition_concurrency, reserved_for_public
+from facectl.deploy.access import (
+    check_pollers,
+    check_roles,
+    recognition_concurrency,
+    reserved_for_public,
+)
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account
 from facectl.deploy.options import Options, parse_pollers
@@ -367,7 +372,50 @@ def test_pollers_are_said_and_taken_back() -> None:
             stub.assert_no_pending_responses()
 
 
-@pytest.mark.parametrize("text", ["", "2", "1:5", "5:4", "2:2001", "a:b", "2:10:20"])
+@pytest.mark.parametrize("text", ["", "2", "1:5", "5:4", "2:10001", "201:300", "a:b", "2:10:20"])
 def test_pollers_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="is not LEAST:MOST"):
         parse_pollers(text)
+
+
+def test_pollers_within_the_ranges_of_lambda() -> None:
+    assert parse_pollers("2:2") == (2, 2)
+    assert parse_pollers("200:10000") == (200, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("pollers", "limit", "hint"),
+    [
+        ((2, 51), 1000, "facectl deploy --pollers 2:50"),
+        ((40, 200), 100, "facectl deploy --pollers 5:5"),
+        ((2, 2), 39, "facectl deploy --max-concurrency 19"),
+        ((2, 2), 10, "facectl deploy --max-concurrency 5"),
+    ],
+)
+def test_pollers_that_the_account_would_throttle(
+    pollers: tuple[int, int], limit: int, hint: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check_pollers(pollers, limit)
+    least, most = pollers
+    assert str(caught.value) == (
+        f"--pollers {least}:{most}: this account's concurrency limit is {limit}, "
+        f"of which the trigger may use half, and {most} pollers use up to {10 * most}"
+    )
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(("pollers", "limit"), [((2, 50), 1000), ((2, 2), 40), ((2, 10_000), None)])
+def test_pollers_that_fit_or_whose_limit_is_unknown(
+    pollers: tuple[int, int], limit: int | None
+) -> None:
+    check_pollers(pollers, limit)
+
+
+def test_pollers_and_the_maximum_concurrency_replace_each_other() -> None:
+    paid, limited = Options(pollers=(2, 4), memory=2048), Options(max_concurrency=5)
+    assert limited.over(paid) == Options(max_concurrency=5, memory=2048)
+    assert Options(pollers=(2, 4)).over(limited) == Options(pollers=(2, 4))
+    assert Options(memory=1024).over(paid) == Options(pollers=(2, 4), memory=1024)
+    with pytest.raises(InputError, match="--max-concurrency or --pollers, not both"):
+        Options(pollers=(2, 4), max_concurrency=5).over(Options())

@@ -143,6 +143,15 @@ def test_warm_environments_have_a_price() -> None:
     )
 
 
+def test_pollers_that_would_be_throttled_are_refused_before_anything_is_created(
+    cloud: Clients,
+) -> None:
+    done = facectl(*FIRST, "--pollers", "2:51")
+    assert isinstance(done.exception, InputError)
+    assert done.exception.hint == "facectl deploy --pollers 2:50"
+    assert cloud.sqs.list_queues().get("QueueUrls", []) == []
+
+
 def test_destroy_asks_and_leaves_nothing(cloud: Clients) -> None:
     facectl(*FIRST)
     refused = facectl("destroy", text="n\n")

@@ -58,6 +58,38 @@ def open_bucket(clients: Clients) -> None:
     clients.s3.delete_public_access_block(Bucket=name)
 
 
+# As S3 reports the rule of another tool.
+OTHER_RULE: Any = {
+    "ID": "other",
+    "Status": "Disabled",
+    "Filter": {"Prefix": "backups/"},
+    "Expiration": {"Days": 30},
+}
+
+
+def rules_of(clients: Clients) -> list[Any]:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    return clients.s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+
+
+def set_lifecycle(**changes: Any) -> Drift:
+    """Change facectl's rule, beside a rule of another tool."""
+
+    def drift(clients: Clients) -> None:
+        name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+        [rule] = rules_of(clients)
+        clients.s3.put_bucket_lifecycle_configuration(
+            Bucket=name, LifecycleConfiguration={"Rules": [{**rule, **changes}, OTHER_RULE]}
+        )
+
+    return drift
+
+
+def delete_lifecycle(clients: Clients) -> None:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    clients.s3.delete_bucket_lifecycle(Bucket=name)
+
+
 def untag_bucket(clients: Clients) -> None:
     name = clients.s3.list_buckets()["Buckets"][0]["Name"]
     clients.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
@@ -217,6 +249,13 @@ DRIFTS: dict[str, tuple[Drift, str]] = {
     ),
     "trigger gone": (delete_trigger, f"create trigger {REQUESTS} → face-recognition"),
     "public bucket": (open_bucket, "(private no → yes)"),
+    "lifecycle gone": (delete_lifecycle, "(attempts expire no → yes)"),
+    "lifecycle days": (set_lifecycle(Expiration={"Days": 7}), "(attempts expire no → yes)"),
+    "lifecycle disabled": (set_lifecycle(Status="Disabled"), "(attempts expire no → yes)"),
+    "lifecycle of other objects": (
+        set_lifecycle(Filter={"Prefix": "gallery/"}),
+        "(attempts expire no → yes)",
+    ),
     "bucket's tag": (untag_bucket, f"(owner none → {ASU_ID})"),
 }
 
@@ -236,3 +275,32 @@ def test_every_single_drift_is_told_and_repaired(
     assert line in told[0]
     assert found(context, desired) == whole
     assert apply(context, desired) == []
+
+
+def test_the_objects_of_crashed_workers_expire(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
+    assert rules_of(context.clients) == [
+        {
+            "ID": "facectl-attempts",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "attempts/"},
+            "Expiration": {"Days": 1},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        }
+    ]
+
+
+@pytest.mark.parametrize("drift", [set_lifecycle(ID="renamed"), set_lifecycle(Status="Disabled")])
+def test_lifecycle_rules_of_others_are_kept(
+    context: Context, desired: DesiredState, drift: Drift
+) -> None:
+    apply(context, desired)
+    drift(context.clients)
+    others = [rule for rule in rules_of(context.clients) if rule["ID"] != "facectl-attempts"]
+
+    apply(context, desired)
+
+    assert OTHER_RULE in others
+    rules = rules_of(context.clients)
+    assert [rule for rule in rules if rule["ID"] != "facectl-attempts"] == others
+    assert len(rules) == len(others) + 1

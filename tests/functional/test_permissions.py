@@ -124,6 +124,7 @@ def test_the_sources_name_every_listed_operation_and_no_other() -> None:
 def test_actions_have_the_names_that_iam_knows() -> None:
     needed = set(actions())
     assert {"s3:ListBucket", "s3:DeleteObject", "s3:GetBucketPublicAccessBlock"} <= needed
+    assert {"s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration"} <= needed
     assert {"sqs:DeleteMessage", "sqs:TagQueue", "iam:PassRole", "logs:TagResource"} <= needed
     assert not any(
         name.endswith(("Batch", "V2", "Objects", "Versions"))

@@ -323,6 +323,15 @@ def test_a_trigger_that_can_use_nearly_all_concurrency_is_reported(
     assert found.next == (next_ and f"facectl deploy {next_}")
 
 
+def test_pollers_that_the_next_deploy_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = Deployment("42", "aws")
+    remember(deployment, Options(pollers=(2, 4)))
+    monkeypatch.setattr(doctor, "concurrency_limit", lambda _clients: 50)
+    found = doctor._run_check("quotas", doctor._quotas, deployment)
+    assert (found.verdict, found.next) == ("problem", "facectl deploy --pollers 2:2")
+    assert "4 pollers use up to 40" in found.text
+
+
 def test_a_limit_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     clients = Clients(Deployment(asu_id="42", target="aws"))
     monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)

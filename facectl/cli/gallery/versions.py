@@ -15,6 +15,7 @@ from facectl.cli.options import (
     Yes,
     announced,
     changes_deployment,
+    reads_deployment,
     with_deployment,
     with_overrides,
 )
@@ -150,7 +151,7 @@ def publish(
         shared.report(store, f"Version {manifest.version} is published.", json=json)
 
 
-@with_deployment
+@reads_deployment
 def status(deployment: Deployment, json: Json = False) -> None:
     """Show the gallery on this computer, the published one, and the one the function serves.
 

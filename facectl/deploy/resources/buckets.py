@@ -11,10 +11,13 @@ from facectl.deploy.models import DesiredState
 from facectl.deploy.resources.base import Context, Tagged, owner_tag, tag_list
 from facectl.gallery import forgetting, publish
 from facectl.naming import TAG_KEY
+from lambda_src.stages import attempts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
     from mypy_boto3_s3.type_defs import (
+        LifecycleRuleOutputTypeDef,
+        LifecycleRuleUnionTypeDef,
         ObjectIdentifierTypeDef,
         PublicAccessBlockConfigurationTypeDef,
     )
@@ -27,14 +30,26 @@ _PRIVATE: PublicAccessBlockConfigurationTypeDef = {
     "BlockPublicPolicy": True,
     "RestrictPublicBuckets": True,
 }
+# Expires the objects that crashed workers leave. One day is S3's minimum.
+_EXPIRY: LifecycleRuleUnionTypeDef = {
+    "ID": "facectl-attempts",
+    "Status": "Enabled",
+    "Filter": {"Prefix": attempts.PREFIX},
+    "Expiration": {"Days": 1},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket(Tagged):
-    """The bucket of the gallery; never public."""
+    """The bucket of the gallery; never public.
+
+    `attempts_expire`: S3 deletes the objects of `lambda_src.stages.attempts` after a day.
+    """
 
     kind: ClassVar[str] = "bucket"
     private: bool = True
+    attempts_expire: bool = True
 
     def belongs_to(self, asu_id: str | None) -> bool:
         # S3 tags a bucket in a second call, which an interruption can skip. The bucket's name
@@ -49,7 +64,8 @@ class Bucket(Tagged):
         block = unless_missing(s3.get_public_access_block, Bucket=self.name)
         rules = block["PublicAccessBlockConfiguration"] if block else {}
         private = all(rules.get(rule) is True for rule in _PRIVATE)
-        return Bucket(self.name, owner_tag(tags["TagSet"] if tags else ()), private)
+        owner = owner_tag(tags["TagSet"] if tags else ())
+        return Bucket(self.name, owner, private, _EXPIRY in self._lifecycle(context))
 
     def create(self, context: Context) -> None:
         region, s3 = context.account.region, context.clients.s3
@@ -91,6 +107,17 @@ class Bucket(Tagged):
         tags = [*kept, *tag_list(self.owner)]
         s3.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": tags})
         s3.put_public_access_block(Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE)
+        # PutBucketLifecycleConfiguration replaces all rules too.
+        others = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
+        s3.put_bucket_lifecycle_configuration(
+            Bucket=self.name, LifecycleConfiguration={"Rules": [*others, _EXPIRY]}
+        )
+
+    def _lifecycle(self, context: Context) -> list[LifecycleRuleOutputTypeDef]:
+        """The lifecycle rules of the bucket."""
+        s3 = context.clients.s3
+        answer = unless_missing(s3.get_bucket_lifecycle_configuration, Bucket=self.name)
+        return answer["Rules"] if answer else []
 
 
 def desired(state: DesiredState) -> Iterator[Bucket]:
