@@ -53,11 +53,14 @@ Check = Callable[[Deployment], CheckResult]
 def examine(deployment: Deployment) -> Iterator[CheckResult]:
     """Run the checks in order and yield each result as soon as it is known."""
     for name, check_one in _checks(deployment):
-        try:
-            result = check_one(deployment)
-        except FacectlError as error:
-            result = CheckResult(name, "problem", str(error), error.hint)
-        yield result
+        yield _run_check(name, check_one, deployment)
+
+
+def _run_check(name: str, check_one: Check, deployment: Deployment) -> CheckResult:
+    try:
+        return check_one(deployment)
+    except FacectlError as error:
+        return CheckResult(name, "problem", str(error), error.hint)
 
 
 def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
