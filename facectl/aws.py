@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 from facectl.context import LOCAL_ACCOUNT, Deployment
-from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
+from facectl.errors import CloudError, InputError, NotRunningError
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -128,53 +128,33 @@ class Clients:
 
     @_Once
     def sqs(self) -> SQSClient:
-        return self._session.client(
-            "sqs", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("sqs", **self._options())
 
     @_Once
     def functions(self) -> LambdaClient:
-        return self._session.client(
-            "lambda", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("lambda", **self._options())
 
     @_Once
     def ecr(self) -> ECRClient:
-        return self._session.client(
-            "ecr", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("ecr", **self._options())
 
     @_Once
     def iam(self) -> IAMClient:
-        return self._session.client(
-            "iam", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("iam", **self._options())
 
     @_Once
     def s3(self) -> S3Client:
         # Path style on the local cloud: bucket.127.0.0.1 does not resolve.
-        style = Config(s3={"addressing_style": "path"}) if self.deployment.endpoint_url else None
-        return self._session.client(
-            "s3",
-            endpoint_url=self.deployment.endpoint_url,
-            config=self._config.merge(style) if style else self._config,
-        )
+        return self._session.client("s3", **self._options(s3={"addressing_style": "path"}))
 
     @_Once
     def logs(self) -> CloudWatchLogsClient:
         # Only AWS has the host prefix of StartLiveTail (streaming-logs...).
-        plain = Config(inject_host_prefix=False) if self.deployment.endpoint_url else None
-        return self._session.client(
-            "logs",
-            endpoint_url=self.deployment.endpoint_url,
-            config=self._config.merge(plain) if plain else self._config,
-        )
+        return self._session.client("logs", **self._options(inject_host_prefix=False))
 
     @_Once
     def sts(self) -> STSClient:
-        return self._session.client(
-            "sts", endpoint_url=self.deployment.endpoint_url, config=self._config
-        )
+        return self._session.client("sts", **self._options())
 
     @_Once
     def account(self) -> str:
@@ -200,6 +180,12 @@ class Clients:
         """The current credentials, to sign requests made without boto3."""
         found = self._session.get_credentials()
         return found.get_frozen_credentials() if found else None
+
+    def _options(self, **for_endpoint: Any) -> dict[str, Any]:
+        """The arguments of a client; `for_endpoint` configures one with an endpoint of its own."""
+        endpoint = self.deployment.endpoint_url
+        config = self._config.merge(Config(**for_endpoint)) if endpoint else self._config
+        return {"endpoint_url": endpoint, "config": config}
 
     def sign(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
         """The headers and their SigV4 signature for a Function URL; raises CloudError."""
@@ -249,18 +235,14 @@ def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
     """Map botocore's errors to FacectlErrors whose message starts with the operation `doing`."""
     try:
         yield
-    except FacectlError:
-        raise
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
         raise CloudError(f"{doing}: no AWS credentials", hint="aws configure") from error
     except boto.TokenRetrievalError as error:
         raise CloudError(f"{doing}: the session has expired", hint="aws sso login") from error
-    except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ReadTimeoutError) as error:
+    except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.HTTPClientError) as error:
         raise _unreachable(doing, deployment) from error
     except boto.ClientError as error:
         raise _refused(doing, error) from error
-    except (boto.ConnectionClosedError, boto.HTTPClientError) as error:
-        raise _unreachable(doing, deployment) from error
     except boto.BotoCoreError as error:
         raise CloudError(f"{doing}: {error}") from error
 
@@ -270,7 +252,7 @@ def error_code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether it is an error of `cloud_errors` and transient: no response, throttled or 5xx."""
     if isinstance(error, NotRunningError):
         return True

@@ -65,7 +65,7 @@ class Overrides:
 
     @property
     def complete(self) -> bool:
-        """Whether they name a deployment without a record."""
+        """Whether the values are enough to name a deployment that has no record."""
         return None not in (self.asu_id, self.target, self.region)
 
 
@@ -120,14 +120,14 @@ class Deployment:
     profile: str | None = None
     endpoint_url: str | None = None
     function_url: str | None = None
-    # Of the deployed model; shown with every recognized name.
+    # The embedding space of the deployed model, and whether its weights are synthetic.
     space: str | None = None
     synthetic: bool = False
-    # Who may call the Function URL; None if not deployed from this computer.
+    # The authentication of the Function URL; None if not deployed from this computer.
     auth: Literal["iam", "none"] | None = None
     # The twelve digits of the AWS account; None until it is known.
     account: str | None = None
-    # Made by `facectl demo`: deploying another ASU ID in its place removes it.
+    # Made by `facectl demo`: a deploy of another ASU ID to the same place removes it.
     demo: bool = False
 
     @property
@@ -200,14 +200,9 @@ def check_region(region: str, source: str) -> None:
 
 
 def _overridden(deployment: Deployment, overrides: Overrides) -> Deployment:
-    return replace(
-        deployment,
-        profile=deployment.profile if overrides.profile is None else overrides.profile,
-        endpoint_url=deployment.endpoint_url
-        if overrides.endpoint_url is None
-        else overrides.endpoint_url,
-        account=deployment.account if overrides.account is None else overrides.account,
-    )
+    names = ("profile", "endpoint_url", "account")
+    chosen = {name: value for name in names if (value := getattr(overrides, name)) is not None}
+    return replace(deployment, **chosen)
 
 
 def _region(target: Target, profile: str | None, environment: Mapping[str, str]) -> str:

@@ -47,7 +47,7 @@ _MEANINGS = {
 
 
 class FacectlError(Exception):
-    """What went wrong, where, and (in `hint`) the next command to run."""
+    """An error whose message says what happened and where; `hint` is the next command to run."""
 
     exit_code = ExitCode.FOUND
 

@@ -9,6 +9,7 @@ from facectl.errors import InputError
 
 DETECTION_FUNCTION = "face-detection"
 RECOGNITION_FUNCTION = "face-recognition"
+FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
 TAG_KEY = "facectl:asu-id"
 # On the functions of a demo deployment; its value is "true".
 DEMO_TAG_KEY = "facectl:demo"
@@ -39,24 +40,29 @@ class Names:
             )
 
     @property
+    def stem(self) -> str:
+        """The part of the queues' and roles' names that differs between ASU IDs."""
+        return self.asu_id
+
+    @property
     def request_queue(self) -> str:
-        return f"{self.asu_id}-req-queue"
+        return f"{self.stem}-req-queue"
 
     @property
     def response_queue(self) -> str:
-        return f"{self.asu_id}-resp-queue"
+        return f"{self.stem}-resp-queue"
 
     @property
     def dead_letter_queue(self) -> str:
-        return f"{self.asu_id}-req-dlq"
+        return f"{self.stem}-req-dlq"
 
     @property
     def detection_role(self) -> str:
-        return f"facectl-{self.asu_id}-detection"
+        return f"facectl-{self.stem}-detection"
 
     @property
     def recognition_role(self) -> str:
-        return f"facectl-{self.asu_id}-recognition"
+        return f"facectl-{self.stem}-recognition"
 
     def bucket(self, account: str, region: str) -> str:
         """The gallery's bucket; bucket names are global, so it contains account and region."""

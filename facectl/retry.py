@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from facectl.aws import is_passing
+from facectl.aws import is_transient
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Backoff:
         delay: Delay = _DELAY,
         limit: float = 15.0,
         attempts: float = math.inf,
-        is_transient: Callable[[Exception], bool] = is_passing,
+        is_transient: Callable[[Exception], bool] = is_transient,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:

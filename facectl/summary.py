@@ -71,7 +71,7 @@ class RunningSummary:
     most: float = 0.0
 
     def add(self, sample: float) -> None:
-        """Take one sample in; samples are not negative."""
+        """Add a sample, which must not be negative."""
         self.count += 1
         self.total += sample
         self.least = min(self.least, sample)

@@ -25,10 +25,10 @@ class TorchFileError(ValueError):
 
 
 class ForbiddenNameError(TorchFileError):
-    """A pickle that names a function or class outside the allowlist; `name` is qualified."""
+    """A pickle that refers to `module.name` (in `name`), which is outside the allowlist."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"it asks for {name}, which is not allowed: nothing of it was executed")
+        super().__init__(f"it refers to {name}, which is not allowed; no code was executed")
         self.name = name
 
 

@@ -2,8 +2,8 @@
 
 They have their own names and queues, and the memory, limits and authentication
 of the deployed pipeline. They are removed when the measurement ends, also after
-an error or a signal. The next run finds what a killed process left by its names
-and reuses it.
+an error or a signal. The next run finds and reuses the resources that a killed
+process left.
 """
 
 from __future__ import annotations
@@ -54,27 +54,11 @@ _HANDLERS = {
 
 @dataclass(frozen=True, slots=True)
 class BaselineNames(Names):
-    """Names of the baseline's resources."""
+    """The names of the baseline's queues and roles."""
 
     @property
-    def request_queue(self) -> str:
-        return f"{self.asu_id}{_SUFFIX}-req-queue"
-
-    @property
-    def response_queue(self) -> str:
-        return f"{self.asu_id}{_SUFFIX}-resp-queue"
-
-    @property
-    def dead_letter_queue(self) -> str:
-        return f"{self.asu_id}{_SUFFIX}-req-dlq"
-
-    @property
-    def detection_role(self) -> str:
-        return f"facectl-{self.asu_id}{_SUFFIX}-detection"
-
-    @property
-    def recognition_role(self) -> str:
-        return f"facectl-{self.asu_id}{_SUFFIX}-recognition"
+    def stem(self) -> str:
+        return f"{self.asu_id}{_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +89,13 @@ def deployed_baseline(clients: Clients) -> Iterator[Baseline]:
     Raises InputError if the pipeline is not deployed, CloudError.
     """
     account = read_account(clients)
-    wanted = baseline_resources(clients, account)
     context = Context(clients, account)
+    wanted = baseline_resources(clients, account)
     with termination_as_interrupt():
         try:
             with cloud_errors("reading what is deployed", clients.deployment):
                 steps = plan(wanted, read_resources(context, wanted))
-            _apply_steps(clients, account, steps)
+            _apply_steps(context, steps)
             with cloud_errors("reading the URL of the baseline", clients.deployment):
                 url = FunctionUrl.address(context, DETECTION)
             if url is None:
@@ -121,14 +105,15 @@ def deployed_baseline(clients: Clients) -> Iterator[Baseline]:
             yield Baseline(clients, BaselineNames(clients.deployment.asu_id), url)
         finally:
             with signals_ignored():
-                remove(clients, account, wanted)
+                _remove(context, wanted)
 
 
-def remove(clients: Clients, account: Account, wanted: Sequence[Resource]) -> None:
+def _remove(context: Context, wanted: Sequence[Resource]) -> None:
     """Remove the resources of the no-op pipeline that exist; raises CloudError."""
-    with cloud_errors("reading the resources of the baseline", clients.deployment):
-        found = read_resources(Context(clients, account), wanted)
-    _apply_steps(clients, account, plan_removal(found, clients.deployment.asu_id))
+    deployment = context.clients.deployment
+    with cloud_errors("reading the resources of the baseline", deployment):
+        found = read_resources(context, wanted)
+    _apply_steps(context, plan_removal(found, deployment.asu_id))
 
 
 def baseline_resources(clients: Clients, account: Account) -> tuple[Resource, ...]:
@@ -225,7 +210,6 @@ def _handling(handler: signal._HANDLER, *names: str) -> Iterator[None]:
             signal.signal(number, earlier)
 
 
-def _apply_steps(clients: Clients, account: Account, steps: Sequence[Step]) -> None:
-    context = Context(clients, account)
+def _apply_steps(context: Context, steps: Sequence[Step]) -> None:
     for step in steps:
         apply_step(step, context)

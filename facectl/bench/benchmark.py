@@ -55,20 +55,18 @@ class BenchmarkOptions:
     compare: Path | None = None
 
 
-def benchmark(clients: Clients, settings: BenchmarkOptions, watch: Watch) -> BenchmarkReport:
+def benchmark(clients: Clients, options: BenchmarkOptions, watch: Watch) -> BenchmarkReport:
     """Measure the deployment; raises InputError if a precondition fails, CloudError."""
-    transport = pipeline_transport(clients, settings.load)
-    earlier = None if settings.compare is None else load_run(settings.compare)
-    labels = _labels(settings)
-    names = clients.deployment.names
-    prepare(clients, (names.request_queue, names.response_queue), watch, purge=settings.purge)
+    earlier = None if options.compare is None else load_run(options.compare)
+    labels = _labels(options)
+    _prepare_queues(clients, watch, purge=options.purge)
     facts = {
         **conditions.machine(),
         **conditions.deployed(clients),
-        **conditions.sent(settings.load, settings.source_name),
+        **conditions.sent(options.load, options.source_name),
     }
-    platform_figures, run = _measure(clients, settings, watch, transport)
-    report = report_of(clients, settings, run, watch, facts=facts, labels=labels)
+    platform_figures, run = _measure(clients, options, watch)
+    report = _report(clients, options, run, watch, facts=facts, labels=labels)
     report = replace(report, baseline=platform_figures)
     if earlier is None or not report.figures.warm.count:
         return report
@@ -76,18 +74,23 @@ def benchmark(clients: Clients, settings: BenchmarkOptions, watch: Watch) -> Ben
 
 
 def _measure(
-    clients: Clients, settings: BenchmarkOptions, watch: Watch, transport: Callable[[], Transport]
+    clients: Clients, options: BenchmarkOptions, watch: Watch
 ) -> tuple[Figures | None, Run]:
     """Measure the baseline, if requested, then the pipeline."""
     platform_figures: Figures | None = None
     run: Run | None = None
     try:
         with ExitStack() as stack:
-            if settings.baseline:
-                platform_figures = _measure_baseline(clients, settings.load, watch, stack)
-            bounds = compare_clocks(clients, ResponseQueue(clients), watch)
-            with watch.frames(settings.load, "pipeline") as progress:
-                run = measure(transport, settings.load, bounds=bounds, progress=progress)
+            if options.baseline:
+                platform_figures = _measure_baseline(clients, options.load, watch, stack)
+            bounds = _compare_clocks(clients, ResponseQueue(clients), watch)
+            with watch.frames(options.load, "pipeline") as progress:
+                run = measure(
+                    lambda: Transport.of(clients, connections=options.load.workload.threads),
+                    options.load,
+                    bounds=bounds,
+                    progress=progress,
+                )
     except CloudError as error:
         # The removal of the baseline failed: keep the figures of the run.
         if run is None:
@@ -108,7 +111,7 @@ def _measure_baseline(clients: Clients, load: Load, watch: Watch, stack: ExitSta
         deployed = stack.enter_context(baseline.deployed_baseline(clients))
     warmup = max(load.workload.warmup, _BASELINE_WARMUP)
     warmed = replace(load, workload=replace(load.workload, warmup=warmup))
-    bounds = compare_clocks(clients, deployed.queue(), watch)
+    bounds = _compare_clocks(clients, deployed.queue(), watch)
     with watch.frames(warmed, "platform alone") as progress:
         run = measure(
             lambda: deployed.transport(load.workload.threads),
@@ -121,28 +124,25 @@ def _measure_baseline(clients: Clients, load: Load, watch: Watch, stack: ExitSta
     return Figures.of(run)
 
 
-def pipeline_transport(clients: Clients, load: Load) -> Callable[[], Transport]:
-    """A factory of transports to the deployed pipeline, one for each session."""
-    return lambda: Transport.of(clients, connections=load.workload.threads)
-
-
-def prepare(clients: Clients, queues: tuple[str, ...], watch: Watch, *, purge: bool) -> None:
+def _prepare_queues(clients: Clients, watch: Watch, *, purge: bool) -> None:
     """Check that the queues are empty, or empty them if `purge`; raises InputError."""
+    names = clients.deployment.names
+    queues = (names.request_queue, names.response_queue)
     if purge:
         with watch.status("Emptying the queues") as tell:
             empty(clients, queues, tell=tell)
     check_empty(clients, queues)
 
 
-def compare_clocks(clients: Clients, queue: ResponseQueue, watch: Watch) -> Bounds:
+def _compare_clocks(clients: Clients, queue: ResponseQueue, watch: Watch) -> Bounds:
     """Bounds of the clock offset to SQS, before the first frame."""
     with watch.status("Comparing clocks"):
         return clocks.from_messages(clients, queue)
 
 
-def report_of(
+def _report(
     clients: Clients,
-    settings: BenchmarkOptions,
+    options: BenchmarkOptions,
     run: Run,
     watch: Watch,
     *,
@@ -154,27 +154,27 @@ def report_of(
     with watch.status("Reading the billed duration") as tell:
         billed, missing = billing.of_run(clients, run, tell=tell)
     faces = [sample.faces for sample in run.samples if sample.faces is not None]
-    workload = settings.load.workload
-    rate = settings.load.source_rate if workload.realtime else workload.target_rate or 1.0
+    workload = options.load.workload
+    rate = options.load.source_rate if workload.realtime else workload.target_rate or 1.0
     return BenchmarkReport(
         run=run,
         figures=figures,
-        targets=settings.targets,
+        targets=options.targets,
         conditions=facts,
         synthetic=clients.deployment.synthetic,
         truth=Truth.of(run.samples, labels) if labels else None,
         labels=labels,
-        cost=cost_of(billed, faces, rate, settings.prices),
+        cost=cost_of(billed, faces, rate, options.prices),
         cost_missing=missing,
     )
 
 
-def _labels(settings: BenchmarkOptions) -> dict[str, str]:
-    if settings.labels is None:
+def _labels(options: BenchmarkOptions) -> dict[str, str]:
+    if options.labels is None:
         return {}
-    labels = load_labels(settings.labels)
+    labels = load_labels(options.labels)
     # The names of a camera's frames are unknown before they are taken.
-    if not settings.load.source.live:
-        names = (frame.name for frame in islice(settings.load.source, _CHECKED_FRAMES))
-        check_labels(labels, names, settings.labels)
+    if not options.load.source.live:
+        names = (frame.name for frame in islice(options.load.source, _CHECKED_FRAMES))
+        check_labels(labels, names, options.labels)
     return labels

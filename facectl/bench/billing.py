@@ -10,10 +10,9 @@ from facectl.bench import conditions
 from facectl.bench.cost import Billed
 from facectl.bench.run import Run
 from facectl.errors import CloudError, FacectlError, NotRunningError
-from facectl.logs.events import FUNCTIONS
 from facectl.logs.report import gather
 from facectl.logs.times import Window
-from facectl.naming import DETECTION_FUNCTION
+from facectl.naming import DETECTION_FUNCTION, FUNCTIONS
 
 # Logs arrive seconds late on AWS, at once on a local cloud.
 _TRIES = {"aws": 8, "local": 4}
@@ -29,7 +28,7 @@ def of_run(
     tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[str, Billed], str | None]:
-    """Billed duration by function, and why it is missing or incomplete (None if it is not)."""
+    """Billed duration by function, and the reason why it is missing or incomplete, or None."""
     if not run.complete and not conditions.functions(clients):
         # Reading the logs would only retry until it times out.
         return {}, "the run ended early, and the functions can't be reached any more"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from facectl.aws import Clients, cloud_errors
@@ -19,7 +18,7 @@ from facectl.bench.recorder import FrameTiming
 from facectl.stream.responses import ResponseQueue
 
 # SQS truncates its timestamps to milliseconds.
-_CUT_OFF = 0.001
+_TRUNCATION = 0.001
 _MESSAGES = 5
 _WORK = ("decode", "detect", "crop", "request_queue", "embed", "match")
 _TRIES = 10
@@ -100,15 +99,15 @@ def _of_frame(sample: FrameTiming, readings: Readings) -> Bounds:
     worked = sum(timings.get(stage, 0.0) for stage in _WORK) / 1e3
     # After several attempts, an attempt that seemed to fail may have been answered.
     sent = sample.post.sent if sample.post.attempts == 1 else sample.post.began
-    low = readings.at(sent) + worked - sample.stamps.sent_at - _CUT_OFF
-    given_out = sample.stamps.first_received_at or sample.stamps.sent_at
-    return Bounds(low, readings.at(sample.answered) - given_out)
+    low = readings.at(sent) + worked - sample.stamps.sent_at - _TRUNCATION
+    received = sample.stamps.first_received_at or sample.stamps.sent_at
+    return Bounds(low, readings.at(sample.answered) - received)
 
 
 def from_messages(
     clients: Clients, queue: ResponseQueue, *, clock: Callable[[], float] = time.time
 ) -> Bounds:
-    """What a few messages of our own on the (empty) response queue say; they are removed again.
+    """Bounds from a few messages that are sent to the empty response queue, and deleted.
 
     Raises CloudError.
     """
@@ -134,9 +133,4 @@ def from_messages(
 
 def _of_message(call: tuple[float, float], stamp: float) -> Bounds:
     began, ended = call
-    return Bounds(began - stamp - _CUT_OFF, ended - stamp)
-
-
-def described(offset: Offset | None) -> dict[str, Any] | None:
-    """For JSON."""
-    return None if offset is None else offset.as_dict()
+    return Bounds(began - stamp - _TRUNCATION, ended - stamp)

@@ -27,7 +27,7 @@ _ALWAYS_DIFFERENT = {"measured", "load average before"}
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ComparedRun:
     """A run read from its JSON: end-to-end latencies and stages of warm frames, in seconds."""
 
     name: str
@@ -82,7 +82,7 @@ class Comparison:
         }
 
 
-def load_run(file: Path) -> Earlier:
+def load_run(file: Path) -> ComparedRun:
     """A run from a file that `facectl bench --json` wrote; raises InputError."""
     try:
         return run_of(json.loads(file.read_text(encoding="utf-8")), str(file))
@@ -95,12 +95,12 @@ def load_run(file: Path) -> Earlier:
         ) from error
 
 
-def run_of(data: Mapping[str, Any], name: str) -> Earlier:
+def run_of(data: Mapping[str, Any], name: str) -> ComparedRun:
     """A run from its JSON; raises ValueError, KeyError or TypeError for other data."""
     if data["format"] != FORMAT:
         raise ValueError(f"its format is {data['format']!r}, this version reads {FORMAT!r}")
     warm = [row for row in data["requests"] if row["latency_s"] is not None and not row["cold"]]
-    return Earlier(
+    return ComparedRun(
         name=name,
         conditions=data["conditions"],
         latencies=[float(row["latency_s"]) for row in warm],
@@ -111,7 +111,7 @@ def run_of(data: Mapping[str, Any], name: str) -> Earlier:
     )
 
 
-def compare(before: Earlier, after: Earlier) -> Comparison:
+def compare(before: ComparedRun, after: ComparedRun) -> Comparison:
     """Compare the warm frames of both runs; raises InputError if one has none."""
     for run in (before, after):
         if not run.latencies:
@@ -134,7 +134,7 @@ def _row(what: str, before: Sequence[float], after: Sequence[float], statistic: 
     return Row(what, first, second, bootstrap_difference(before, after, statistic))
 
 
-def _differences(before: Earlier, after: Earlier) -> list[tuple[str, str, str]]:
+def _differences(before: ComparedRun, after: ComparedRun) -> list[tuple[str, str, str]]:
     """Conditions that differ between the runs, as (name, before, after)."""
     names = dict.fromkeys([*before.conditions, *after.conditions])
     return [

@@ -13,7 +13,7 @@ from facectl.bench.run import Load
 from facectl.deploy.deployer import read_account
 from facectl.deploy.resources import Context, Function
 from facectl.errors import CloudError
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import FUNCTIONS
 from lambda_src.settings import available_threads
 
 
@@ -52,7 +52,7 @@ def functions(clients: Clients) -> dict[str, Function]:
     try:
         with cloud_errors("reading the functions", clients.deployment):
             context = Context(clients, read_account(clients))
-            for name in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
+            for name in FUNCTIONS:
                 function = Function.find(context, name)
                 if function is not None:
                     found[name] = function

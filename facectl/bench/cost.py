@@ -46,8 +46,14 @@ class Cost:
     prices: Prices
 
     @property
+    def parts(self) -> dict[str, float]:
+        """The cost of 1,000 frames by kind."""
+        return {**self.functions, "lambda requests": self.requests, "queues": self.queues}
+
+    @property
     def thousand(self) -> float:
-        return sum(self.functions.values()) + self.requests + self.queues
+        """The cost of 1,000 frames."""
+        return sum(self.parts.values())
 
     @property
     def camera_month(self) -> float:
@@ -59,13 +65,9 @@ class Cost:
             "per_1000_frames": round(self.thousand, 6),
             "per_camera_month": round(self.camera_month, 4),
             "camera_frames_per_second": self.rate,
-            "parts_per_1000_frames": {
-                **{name: round(cost, 6) for name, cost in self.functions.items()},
-                "lambda requests": round(self.requests, 6),
-                "queues": round(self.queues, 6),
-            },
+            "parts_per_1000_frames": {name: round(cost, 6) for name, cost in self.parts.items()},
             "excluded": EXCLUDED,
-            "prices": {**asdict(self.prices)},
+            "prices": asdict(self.prices),
         }
 
 

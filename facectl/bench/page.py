@@ -132,7 +132,7 @@ def distribution(latencies: Sequence[float]) -> str:
     mean, p99 = sum(latencies) / len(latencies), percentile(latencies, 99)
     chart.vertical(mean, f"mean {_ms(mean)}")
     chart.vertical(p99, f"p99 {_ms(p99)}", row=1)
-    return chart.drawn()
+    return chart.svg()
 
 
 def percentile_curve(latencies: Sequence[float], target: float | None) -> str:
@@ -154,7 +154,7 @@ def percentile_curve(latencies: Sequence[float], target: float | None) -> str:
     chart.line(points, "curve")
     if target is not None and target <= chart.y.high:
         chart.horizontal(target, f"target of the mean {_ms(target)}")
-    return chart.drawn()
+    return chart.svg()
 
 
 def timeline(samples: Sequence[FrameTiming], slowest: float) -> str:
@@ -171,9 +171,9 @@ def timeline(samples: Sequence[FrameTiming], slowest: float) -> str:
             chart.cross((due, chart.y.high), "lost", f"{frame}: {sample.status}")
             continue
         kind = "cold" if sample.cold else "warm"
-        told = f"{frame}, {kind}: {_ms(sample.latency)}, {sample.result}"
-        chart.dot((due, sample.latency), kind, told)
-    return chart.drawn()
+        tooltip = f"{frame}, {kind}: {_ms(sample.latency)}, {sample.result}"
+        chart.dot((due, sample.latency), kind, tooltip)
+    return chart.svg()
 
 
 def flow(samples: Sequence[FrameTiming]) -> str:
@@ -194,7 +194,7 @@ def flow(samples: Sequence[FrameTiming]) -> str:
             chart.cross((sample.due - start, 0.0), "start", f"frame {sample.index}: cold start")
     chart.line(rates[0], "sent")
     chart.line(rates[1], "curve")
-    return chart.drawn()
+    return chart.svg()
 
 
 def _rates(times: Sequence[float], width: float, end: float) -> list[Point]:

@@ -76,12 +76,12 @@ class FrameTiming:
 
     @property
     def answered(self) -> float | None:
-        """When the client had received its answer."""
+        """The time at which the client had received the answer; None without one."""
         return None if self.latency is None else self.due + self.latency
 
     @property
     def cold(self) -> bool:
-        """Whether it met a cold start of a function."""
+        """Whether a function had a cold start for this frame."""
         return self.timings_ms is not None and any(key in self.timings_ms for key in COLD_KEYS)
 
 
@@ -96,7 +96,7 @@ class Recorder:
         self._lock = threading.Lock()
 
     def wrap(self, transport: Transport) -> Transport:
-        """The transport, recorded."""
+        """The transport, with an endpoint and a queue that record."""
         return Transport(
             _RecordedEndpoint(transport.endpoint, self._posted, self._clock),
             _RecordedQueue(transport.queue, self._received),
@@ -104,7 +104,7 @@ class Recorder:
         )
 
     def __call__(self, outcome: FrameOutcome) -> None:
-        """Take a frame's outcome from the tracker."""
+        """Record the outcome of a frame, which the tracker reports."""
         self._outcomes.append(outcome)
 
     def samples(self) -> list[FrameTiming]:
@@ -151,34 +151,34 @@ def _faces(outcome: FrameOutcome) -> int | None:
 
 class _RecordedEndpoint:
     def __init__(
-        self, inner: Endpoint, tell: Callable[[str, PostTiming], None], clock: Callable[[], float]
+        self, inner: Endpoint, record: Callable[[str, PostTiming], None], clock: Callable[[], float]
     ) -> None:
         self._inner = inner
-        self._tell = tell
+        self._record = record
         self._clock = clock
 
     def post(self, request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
         began = self._clock()
         try:
-            delivery = self._inner.post(request, sleep=sleep)
+            accepted = self._inner.post(request, sleep=sleep)
         except FacectlError:
-            self._tell(request.request_id, PostTiming(began, self._clock(), 0))
+            self._record(request.request_id, PostTiming(began, self._clock(), 0))
             raise
-        self._tell(
+        self._record(
             request.request_id,
-            PostTiming(began, self._clock(), delivery.attempts, delivery.seconds),
+            PostTiming(began, self._clock(), accepted.attempts, accepted.seconds),
         )
-        return delivery
+        return accepted
 
 
 class _RecordedQueue:
-    def __init__(self, inner: MessageQueue, tell: Callable[[Sequence[Received]], None]) -> None:
+    def __init__(self, inner: MessageQueue, record: Callable[[Sequence[Received]], None]) -> None:
         self._inner = inner
-        self._tell = tell
+        self._record = record
 
     def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
         messages = self._inner.receive(wait=wait)
-        self._tell(messages)
+        self._record(messages)
         return messages
 
     def delete(self, messages: Sequence[Received]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from facectl import paths
-from facectl.bench import clocks
 from facectl.bench.compare import FORMAT, Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.recorder import COLD_KEYS, FrameTiming
@@ -19,7 +18,7 @@ from facectl.bench.run import Run
 from facectl.bench.stages import STAGES, Breakdown, stages_of
 from facectl.bench.truth import Truth, stem
 from facectl.errors import IncompleteError
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import FUNCTIONS
 from facectl.summary import Summary
 
 # Statuses of frames without an answer.
@@ -112,7 +111,7 @@ class Figures:
     def of(cls, run: Run) -> Figures:
         """The figures of a run, complete or not."""
         samples = run.samples
-        answered = [sample for sample in samples if sample.answered is not None]
+        answered = [sample for sample in samples if sample.latency is not None]
         warm = [sample for sample in answered if not sample.cold]
         cold = [sample for sample in answered if sample.cold]
         posts = [sample.post for sample in samples if sample.post is not None]
@@ -125,9 +124,9 @@ class Figures:
             late=run.counts.late,
             duplicates=run.counts.duplicates,
             retried=sum(post.attempts > 1 for post in posts),
-            everything=Summary.of([sample.latency or 0.0 for sample in answered]),
-            warm=Summary.of([sample.latency or 0.0 for sample in warm]),
-            cold=Summary.of([sample.latency or 0.0 for sample in cold]),
+            everything=_latency(answered),
+            warm=_latency(warm),
+            cold=_latency(cold),
             post=Summary.of([post.last for post in posts if post.last is not None]),
             starts=_starts(cold),
             stages=_breakdown(run, warm),
@@ -183,8 +182,8 @@ class Figures:
                 "cold": self.cold.as_dict(),
             },
             "post_s": self.post.as_dict(),
-            "stages_s": _stages(self.stages),
-            "cold_stages_s": _stages(self.cold_stages),
+            "stages_s": self.stages.as_dict(),
+            "cold_stages_s": self.cold_stages.as_dict(),
             "cold_starts_ms": {name: each.as_dict() for name, each in self.starts.items()},
             "wall_s": round(self.wall, 6),
             "throughput_fps": _rounded(self.throughput),
@@ -252,7 +251,7 @@ class BenchmarkReport:
             "synthetic": self.synthetic,
             "conditions": dict(self.conditions),
             "figures": self.figures.as_dict(),
-            "clock": clocks.described(self.run.offset),
+            "clock": None if self.run.offset is None else self.run.offset.as_dict(),
             "truth": None if self.truth is None else self.truth.as_dict(),
             "cost": None if self.cost is None else self.cost.as_dict(),
             "cost_missing": self.cost_missing,
@@ -300,12 +299,15 @@ def _breakdown(run: Run, samples: Sequence[FrameTiming]) -> Breakdown:
     return Breakdown.of([stages for stages in found if stages is not None])
 
 
+def _latency(samples: Sequence[FrameTiming]) -> Summary:
+    return Summary.of([sample.latency for sample in samples if sample.latency is not None])
+
+
 def _starts(cold: Sequence[FrameTiming]) -> dict[str, Summary]:
     """Initialisation time of each function, in ms."""
-    functions = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
     found = {
         function: [s.timings_ms[key] for s in cold if s.timings_ms and key in s.timings_ms]
-        for function, key in zip(functions, COLD_KEYS, strict=True)
+        for function, key in zip(FUNCTIONS, COLD_KEYS, strict=True)
     }
     return {function: Summary.of(ms) for function, ms in found.items() if ms}
 
@@ -315,14 +317,6 @@ def _rate(times: Sequence[float]) -> float | None:
     if len(times) < 2 or max(times) == min(times):
         return None
     return (len(times) - 1) / (max(times) - min(times))
-
-
-def _stages(breakdown: Breakdown) -> dict[str, Any]:
-    return {
-        "frames": breakdown.frames,
-        "each": {stage: summary.as_dict() for stage, summary in breakdown.each.items()},
-        "mean_of_all": {stage: round(share, 6) for stage, share in breakdown.shares.items()},
-    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -160,17 +160,16 @@ def empty(
     *,
     tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
-) -> bool:
-    """Empty the queues that hold messages; whether any did.
+) -> None:
+    """Empty the queues that hold messages.
 
     On AWS it waits until the purge can't delete messages sent later. Raises
     CloudError, IncompleteError.
     """
     full = [name for name in queues if count_messages(clients, name).total]
     if not full:
-        return False
+        return
     Purge(clients, tell=tell, sleep=sleep).run(full)
     if clients.deployment.target == "aws":
         tell(f"SQS may remove what is sent within {purge.PURGE_INTERVAL:g} s of a purge: waiting")
         sleep(purge.PURGE_INTERVAL)
-    return True

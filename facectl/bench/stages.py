@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from facectl.bench.clocks import Offset, Readings
 from facectl.bench.recorder import FrameTiming
@@ -78,8 +79,8 @@ def stages_of(
     if stamps is not None and stamps.first_received_at is not None:
         found["response_queue"] = max(0.0, stamps.first_received_at - stamps.sent_at)
         if offset is not None:
-            given_out = stamps.first_received_at + offset.seconds
-            found["poll"] = readings.at(sample.answered) - given_out
+            received = stamps.first_received_at + offset.seconds
+            found["poll"] = readings.at(sample.answered) - received
     post = (sample.answered - sample.due) - sum(found.values())
     # An attempt that seemed to fail may be the one that was answered.
     retry_delay = min(sample.post.retry_delay, max(0.0, post))
@@ -119,3 +120,10 @@ class Breakdown:
         if not self.frames:
             return None
         return sum(self.shares.get(stage, 0.0) for stage in FUNCTIONS)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames,
+            "each": {stage: summary.as_dict() for stage, summary in self.each.items()},
+            "mean_of_all": {stage: round(share, 6) for stage, share in self.shares.items()},
+        }

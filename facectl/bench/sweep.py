@@ -21,7 +21,7 @@ from facectl.deploy.models import Account
 from facectl.deploy.resources import Alias, Context, Function
 from facectl.deploy.steps import Change, Update
 from facectl.errors import InputError
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import FUNCTIONS
 
 # In MB: the maximum by AWS's quotas; the models do not fit into less than the minimum.
 _MOST = 10_240
@@ -59,7 +59,7 @@ class Swept:
 def sweep(
     clients: Clients,
     sizes: Sequence[int],
-    settings: BenchmarkOptions,
+    options: BenchmarkOptions,
     watch: Watch,
     *,
     measure: Callable[[Clients, BenchmarkOptions, Watch], BenchmarkReport] = benchmark,
@@ -73,7 +73,7 @@ def sweep(
         for memory in sizes:
             with watch.status(f"Setting the memory of both functions to {memory} MB"):
                 resize(memory)
-            report = measure(clients, settings, watch)
+            report = measure(clients, options, watch)
             results.append(Swept(memory, report))
             if not report.run.complete:
                 break
@@ -98,7 +98,7 @@ def _resizing(clients: Clients) -> Iterator[Callable[[int], None]]:
 def _functions(clients: Clients, account: Account) -> list[Function]:
     context = Context(clients, account)
     found = []
-    for name in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
+    for name in FUNCTIONS:
         with cloud_errors(f"reading {name}", clients.deployment):
             function = Function.find(context, name)
         if function is None:

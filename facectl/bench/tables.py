@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from facectl.bench.compare import Comparison
 from facectl.bench.cost import Cost
 from facectl.bench.report import BenchmarkReport, Figures
@@ -18,7 +16,7 @@ _MOST_NAMES = 8
 
 
 def conditions(report: BenchmarkReport) -> Table:
-    """Where, with what and how the run was measured."""
+    """The conditions of the run, and the clock offset."""
     clocks = report.run.offset or "the offset to SQS is unknown, so POST includes poll"
     facts = [*report.conditions.items(), ("clocks", clocks)]
     rows = [(name, str(value)) for name, value in facts if value is not None]
@@ -69,7 +67,7 @@ def platform_alone(baseline: Figures) -> Table:
 
 
 def platform_share(report: BenchmarkReport) -> str | None:
-    """How much of the mean is the platform's; None if the baseline was not measured."""
+    """The platform's share of the mean, as a sentence; None if the baseline was not measured."""
     above, baseline = report.above_baseline, report.baseline
     worked = report.figures.stages.in_functions
     if baseline is None or above is None or worked is None:
@@ -103,7 +101,7 @@ def counts(figures: Figures) -> list[tuple[str, int]]:
 
 
 def rates(figures: Figures) -> list[tuple[str, str]]:
-    """Throughput and rates, those that were measured."""
+    """The throughput and the rates that were measured."""
     found = []
     if figures.throughput is not None:
         found.append(("throughput", f"{figures.throughput:.2f} frames/s"))
@@ -207,9 +205,8 @@ def cost_sentence(report: BenchmarkReport) -> str:
 
 
 def cost_parts(cost: Cost) -> Table:
-    """What the cost of 1,000 frames consists of."""
-    parts: Mapping[str, float] = cost.as_dict()["parts_per_1000_frames"]
-    rows = [(name, f"{value:.5f}") for name, value in parts.items()]
+    """The cost of 1,000 frames by kind, and the sum."""
+    rows = [(name, f"{value:.5f}") for name, value in cost.parts.items()]
     rows.append(("sum", f"{cost.thousand:.5f}"))
     columns = ("", cost.prices.currency)
     return Table("Cost of 1,000 frames", columns, rows, marked={len(rows) - 1})
@@ -233,11 +230,7 @@ def _summary(name: str, summary: Summary, unit: float = 1.0) -> list[str]:
 def remarks(report: BenchmarkReport) -> list[str]:
     """Warnings about the figures, a sentence each."""
     figures, lines = report.figures, list(report.run.problems)
-    if (
-        figures.client_too_slow
-        and figures.target_rate is not None
-        and figures.actual_rate is not None
-    ):
+    if figures.client_too_slow:
         lines.append(
             f"This client could not keep up: {figures.actual_rate:.2f} frames a second were sent, "
             f"{figures.target_rate:.2f} were requested. The latencies include this delay"

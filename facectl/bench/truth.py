@@ -44,7 +44,7 @@ def load_labels(file: Path) -> dict[str, str]:
 
 
 def stem(name: str) -> str:
-    """A file's name without folder and suffix: labels may leave out the suffix."""
+    """The name of a file without folder and suffix, because labels may leave out the suffix."""
     return PurePath(name).stem if PurePath(name).suffix else PurePath(name).name
 
 

@@ -73,8 +73,9 @@ def logs(
         return
     from facectl.cli.log_lines import line_formatter
     from facectl.logs import read, search, times
-    from facectl.logs.events import FUNCTIONS, function_named
+    from facectl.logs.events import function_named
     from facectl.logs.source import LogSource
+    from facectl.naming import FUNCTIONS
 
     deployment = with_account(resolve(overrides))
     functions = FUNCTIONS if function is None else (function_named(function),)
@@ -112,8 +113,9 @@ def report(
     facectl logs report --since 1d --function recognition --json
     """
     from facectl.logs import times
-    from facectl.logs.events import FUNCTIONS, function_named
+    from facectl.logs.events import function_named
     from facectl.logs.report import gather
+    from facectl.naming import FUNCTIONS
 
     functions = FUNCTIONS if function is None else (function_named(function),)
     window = times.window(since, until, now=time.time())

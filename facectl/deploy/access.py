@@ -36,7 +36,7 @@ def check_roles(clients: Clients, options: Options) -> None:
     """
     if options.role_arn is not None:
         _check_given(clients, options.role_arn)
-    if options.role_arn is None and is_learner_lab(clients.identity):
+    elif is_learner_lab(clients.identity):
         raise CloudError(
             "This is a learner lab (role voclabs): it can't create roles, use its LabRole",
             hint=MISSING_ROLE_HINT.format(account=clients.account),
@@ -63,23 +63,24 @@ def reserved_for_public(clients: Clients) -> int | None:
     None if the account's limit is too low to reserve concurrency: then that limit
     is the bound.
     """
-    with cloud_errors("reading the account's concurrency limit", clients.deployment):
-        limit = clients.functions.get_account_settings()["AccountLimit"]
     # Compare the whole limit, not the unreserved part, which our own reservation lowers.
-    enough = limit["ConcurrentExecutions"] - PUBLIC_CONCURRENCY >= _UNRESERVED
+    enough = _read_limit(clients) - PUBLIC_CONCURRENCY >= _UNRESERVED
     return PUBLIC_CONCURRENCY if enough else None
 
 
 def concurrency_limit(clients: Clients) -> int | None:
     """The account's limit of concurrent executions; None if the credentials may not read it."""
     try:
-        with cloud_errors("reading the account's concurrency limit", clients.deployment):
-            settings = clients.functions.get_account_settings()
+        return _read_limit(clients)
     except CloudError as error:
         if is_denied(error):
             return None
         raise
-    return settings["AccountLimit"]["ConcurrentExecutions"]
+
+
+def _read_limit(clients: Clients) -> int:
+    with cloud_errors("reading the account's concurrency limit", clients.deployment):
+        return clients.functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
 
 
 def half_of(limit: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from facectl import records
@@ -196,7 +195,10 @@ def prepare_removal(deployment: Deployment) -> Plan:
 
 def apply(plan: Plan, progress: Progress | None = None) -> None:
     """Apply the steps in order; after an interruption, a new plan has the remaining steps."""
-    embed_gallery(plan)
+    if plan.gallery is not None and plan.model is not None:
+        model = plan.model
+        # In memory; `_publish_gallery` stores it, before the functions change.
+        plan.gallery.embed(lambda: PhotographEncoder(model))
     if not plan.removes:
         # Before anything is created, so that an interrupted deploy can be resumed or destroyed.
         remembered.remember(plan.clients.deployment, plan.options)
@@ -217,13 +219,6 @@ def apply(plan: Plan, progress: Progress | None = None) -> None:
         reporter(step, True)
     if waits:
         _publish_gallery(plan)
-
-
-def embed_gallery(plan: Plan, progress: Callable[[], None] = lambda: None) -> None:
-    """Embed the photographs of the plan's gallery rebuild that are not embedded yet, in memory."""
-    if plan.gallery is not None and plan.model is not None:
-        model = plan.model
-        plan.gallery.embed(lambda: PhotographEncoder(model), progress)
 
 
 def _changes_function(step: Step) -> bool:
@@ -252,7 +247,7 @@ def finish(plan: Plan) -> Deployment:
     records.remember(deployment)
     publish.publish_local(plan.clients)
     if not plan.options.image_uris:
-        # Images given by URI may be of facectl 1, which reads the old gallery object.
+        # Images given by URI may contain facectl 1, which reads the old gallery object.
         publish.retire_old(plan.clients)
     return deployment
 

@@ -19,15 +19,19 @@ import psutil
 
 from facectl.errors import CloudError, InputError
 
-# Called with every line that a build or a push prints.
+# Receives every line that a build or a push prints.
 Tell = Callable[[str], None]
 Builder = Literal["buildx", "buildkit", "classic"]
 
 _LAST_LINES = 12
 # From this version on, BuildKit needs the buildx plugin.
 _WITHOUT_BUILDKIT = 23
-_MACHINES = {"x86_64": "linux/amd64", "amd64": "linux/amd64", "aarch64": "linux/arm64"}
-_MACHINES["arm64"] = "linux/arm64"
+_PLATFORMS = {
+    "x86_64": "linux/amd64",
+    "amd64": "linux/amd64",
+    "aarch64": "linux/arm64",
+    "arm64": "linux/arm64",
+}
 _INSTALL = "install Docker (docs.docker.com/engine/install), or pass --image-uri"
 
 
@@ -54,7 +58,8 @@ class Docker:
             versions = json.loads(result.stdout)
             client, server = versions["Client"]["Version"], versions["Server"]["Version"]
         except (ValueError, KeyError, TypeError) as error:
-            reason = _last(result.stderr or result.stdout, 2)
+            said = (result.stderr or result.stdout).strip().splitlines()
+            reason = " ".join(said[-2:]) or "it printed nothing"
             raise CloudError(
                 f"No Docker engine answers {command}: {reason}",
                 hint="start Docker, or pass --image-uri",
@@ -97,16 +102,9 @@ class Docker:
     def remove(self, repository: str) -> None:
         """Remove every tag of a repository from the engine, except images in use."""
         form = "{{.Repository}}:{{.Tag}}"
-        listing = [
-            self.command,
-            "image",
-            "ls",
-            "--format",
-            form,
-            "--filter",
-            f"reference={repository}",
-        ]
-        for image in _run(listing).stdout.split():
+        only = f"reference={repository}"
+        listing = _run([self.command, "image", "ls", "--format", form, "--filter", only])
+        for image in listing.stdout.split():
             _run([self.command, "image", "rm", image])
 
     def push(self, uri: str, login: tuple[str, str], tell: Tell) -> None:
@@ -146,7 +144,7 @@ def _builder(command: str, version: str) -> Builder:
 
 
 def _platform() -> str:
-    return _MACHINES.get(platform.machine().lower(), f"linux/{platform.machine()}")
+    return _PLATFORMS.get(platform.machine().lower(), f"linux/{platform.machine()}")
 
 
 def _run(what: list[str]) -> subprocess.CompletedProcess[str]:
@@ -169,7 +167,3 @@ def _stream(what: list[str], doing: str, tell: Tell, environment: Mapping[str, s
             tell(line.strip())
     if process.returncode != 0:
         raise CloudError(f"{doing} failed:\n" + "\n".join(said), hint="facectl doctor")
-
-
-def _last(text: str, lines: int) -> str:
-    return " ".join(text.strip().splitlines()[-lines:]) or "it said nothing"

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from facectl.aws import ClientError, Clients, cloud_errors, error_code, with_account
+from facectl.aws import Clients, cloud_errors, is_denied, with_account
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy.access import (
@@ -26,7 +26,7 @@ from facectl.deploy.docker import Docker
 from facectl.deploy.options import Options
 from facectl.deploy.permissions import actions
 from facectl.deploy.resources.queues import queue_facts
-from facectl.errors import FacectlError, InputError
+from facectl.errors import CloudError, FacectlError, InputError
 from facectl.gallery import store as galleries
 from facectl.models import store as models
 
@@ -136,8 +136,8 @@ def _permissions(deployment: Deployment) -> CheckResult:
         )
         with cloud_errors("simulating permissions", deployment):
             results: list[Any] = [each for page in pages for each in page["EvaluationResults"]]
-    except FacectlError as error:
-        if isinstance(error.__cause__, ClientError) and "Denied" in error_code(error.__cause__):
+    except CloudError as error:
+        if is_denied(error):
             text = "these credentials may not simulate their permissions"
             return CheckResult("permissions", "warning", text, "facectl deploy --dry-run")
         raise

@@ -90,15 +90,15 @@ def owners(actual: ActualState) -> dict[str, bool]:
 
 
 def without(actual: ActualState, steps: Sequence[Step]) -> ActualState:
-    """The part of `actual` that is left after the steps removed resources and their dependents."""
-    gone = {key(step.resource) for step in steps}
+    """The part of `actual` that is left after the steps: without their resources and dependents."""
+    removed = {key(step.resource) for step in steps}
 
     def is_left(resource: Resource) -> bool:
-        if key(resource) in gone:
+        if key(resource) in removed:
             return False
         if not isinstance(resource, Attached) or resource.outlives_parent:
             return True
-        return resource.parent not in gone
+        return resource.parent not in removed
 
     return {place: resource for place, resource in actual.items() if is_left(resource)}
 
@@ -124,7 +124,7 @@ def differences(desired: Resource, actual: Resource) -> tuple[Change, ...]:
                 _statements(attribute.name, before), _statements(attribute.name, after)
             )
         else:
-            result.append(Change(_label(attribute.name), _text(before), _text(after)))
+            result.append(Change(attribute.name.replace("_", " "), _text(before), _text(after)))
     return tuple(result)
 
 
@@ -162,6 +162,7 @@ def _move_alias(desired: Alias, actual: ActualState) -> Step:
 
 
 def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
+    """Whether the resource, or the one that it is part of, belongs to `owner`."""
     if isinstance(resource, Attached):
         # A trigger can outlive its function.
         parent = actual.get(resource.parent)
@@ -170,6 +171,7 @@ def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
 
 
 def _check_owner(desired: Resource, current: Resource | None, adopt: bool) -> None:
+    """Raise CloudError if a deploy must not change the resource."""
     if not isinstance(desired, Tagged) or not isinstance(current, Tagged):
         return
     if current.belongs_to(desired.owner):
@@ -201,10 +203,6 @@ def _statements(attribute: str, policy: str) -> dict[str, str]:
         f"{attribute} statement {statement.get('Sid', number)}": canonical(statement)
         for number, statement in enumerate(listed, 1)
     }
-
-
-def _label(attribute: str) -> str:
-    return attribute.replace("_", " ")
 
 
 def _text(value: object) -> str:

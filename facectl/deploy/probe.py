@@ -63,7 +63,7 @@ def probe(
     except FacectlError as error:
         kind = CloudError if isinstance(error, NotRunningError) else UnansweredError
         raise kind(
-            f"face-detection did not take the probe frame: {error}",
+            f"face-detection did not accept the probe frame: {error}",
             hint=error.hint or "facectl logs",
         ) from error
     _expect(responses, frame.request_id, "face-detection", (NO_FACE,), clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -12,7 +12,6 @@ from typing import Any, Literal
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.deployer import desired_state, read
 from facectl.deploy.desired import resources
-from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
 from facectl.deploy.planner import ActualState, differences, owner_of, superfluous
 from facectl.deploy.resources import Context, Function, Resource, key
@@ -71,6 +70,7 @@ def inspect(
 ) -> Status:
     """Compare the actual state with the desired state of the last deploy; raises CloudError."""
     desired = desired_state(clients, model, options)
+    wanted = resources(desired)
     actual = read(clients, desired)
     context = Context(clients, desired.account)
     with cloud_errors("reading the deployment's status", clients.deployment):
@@ -81,15 +81,19 @@ def inspect(
                 *_state(resource, actual),
                 resource.facts(context),
             )
-            for resource in resources(desired)
+            for resource in wanted
         ]
         errors = [
             error
-            for resource in resources(desired)
+            for resource in wanted
             if isinstance(resource, Function)
             and (error := last_error(clients, resource.name, clock()))
         ]
-    return Status((*states, *_superfluous(desired, actual)), tuple(errors))
+    others = [
+        ResourceStatus(resource.kind, resource.name, "superfluous")
+        for resource in superfluous(wanted, actual)
+    ]
+    return Status((*states, *others), tuple(errors))
 
 
 def last_error(clients: Clients, function: str, now: float) -> LastError | None:
@@ -116,11 +120,6 @@ def _state(resource: Resource, actual: ActualState) -> tuple[State, tuple[Change
         return "foreign", ()
     changes = differences(resource, current)
     return ("differs" if changes else "ok"), changes
-
-
-def _superfluous(desired: DesiredState, actual: ActualState) -> Iterator[ResourceStatus]:
-    for resource in superfluous(resources(desired), actual):
-        yield ResourceStatus(resource.kind, resource.name, "superfluous")
 
 
 def _error_message(line: str) -> str | None:

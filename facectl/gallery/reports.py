@@ -226,7 +226,7 @@ def _figure(
         chart.line(each.points, each.style)
     for row, (x, label) in enumerate(marks):
         chart.vertical(x, label, row)
-    return Figure(title, chart.drawn(), keys=[(each.style, "■", each.name) for each in series])
+    return Figure(title, chart.svg(), keys=[(each.style, "■", each.name) for each in series])
 
 
 def _points(x: Floats, y: Floats) -> list[Point]:

@@ -2,9 +2,9 @@
 
 MiniStack answers every request to its port, under any host name, and every web page
 may read the answer (`Access-Control-Allow-Origin: *`). A page in this computer's
-browser could thus create a function, which is to run any code. The guard rejects
-what only a browser sends: a host name that is not this computer's (DNS rebinding),
-and the `Origin` of a web page.
+browser could thus create a function, and so run any code. The guard rejects
+requests that only a browser sends: with the host name of another computer (DNS
+rebinding), or with the `Origin` of a web page.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def refusal(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def guarded(app: App) -> App:
-    """The ASGI application, which gets only accepted requests."""
+    """The ASGI application behind the guard, which rejects requests of web pages."""
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         reason = refusal(scope["headers"]) if scope["type"] in {"http", "websocket"} else None
@@ -61,12 +61,16 @@ def guarded(app: App) -> App:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            body = reason.encode()
-            headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await respond(send, 403, b"text/plain", reason.encode())
 
     return guard
+
+
+async def respond(send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    """Send a whole HTTP response."""
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def main() -> None:

@@ -50,6 +50,7 @@ _SILENT_SECONDS = 30.0
 _HEALTH_SECONDS = 2.0
 # A later process can have the same pid, but not the same start time.
 _SAME_START_SECONDS = 1.0
+_LOG_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class LocalCloud:
             sleep(_POLL_SECONDS)
         return False
 
-    def ask(self, path: str) -> Any:
-        """The answer to a request to `facectl.local.saving`; raises CloudError."""
+    def post(self, path: str) -> Any:
+        """The JSON that `facectl.local.saving` answers at a path; raises CloudError."""
         try:
             answer = httpx.post(
                 f"{self.endpoint_url}{path}", timeout=_SAVE_SECONDS, trust_env=False
@@ -142,7 +143,7 @@ def ensure(
         port = DEFAULT_PORT if last is None else last.port
     progress("Starting the local cloud")
     cloud, prepared = start(LocalSettings(port=port))
-    return cloud, Restored(prepared, cloud.ask(INVENTORY_PATH), replaced)
+    return cloud, Restored(prepared, cloud.post(INVENTORY_PATH), replaced)
 
 
 def _require_port(cloud: LocalCloud, port: int | None) -> None:
@@ -165,7 +166,7 @@ def start(
     CloudError with the end of its log if it stops or does not answer in time.
     """
     _require_installed()
-    # Workers of a killed MiniStack would keep the port, and be counted as the new one's.
+    # Workers of a killed MiniStack would keep the port, and count as workers of the new one.
     stop()
     _require_free(settings.port)
     try:
@@ -222,7 +223,7 @@ def down() -> int:
     """
     cloud = find()
     if cloud is not None and cloud.responds():
-        failed = cloud.ask(SAVE_PATH)["failed"]
+        failed = cloud.post(SAVE_PATH)["failed"]
         if failed:
             raise _unsaved(
                 "The local cloud keeps running, because its state can't be saved", failed
@@ -240,16 +241,16 @@ def down() -> int:
 def forget() -> int:
     """Stop the local cloud and delete its state; returns the number of stopped processes.
 
-    The records of its deployments are deleted too. What was to be forgotten in their
-    galleries' buckets is gone with the buckets.
+    The records of its deployments are deleted too, and so are the pending deletions in
+    their galleries' buckets.
     """
     # Slow to import, and no other function needs it.
     from facectl.gallery import forgetting
 
-    gone = deployments()
+    deployed = deployments()
     stopped = stop(save=False)
     state.delete()
-    for each in gone:
+    for each in deployed:
         forgetting.bucket_gone(each.asu_id, each.names.bucket(LOCAL_ACCOUNT, each.region))
         records.forget(each.key)
     return stopped
@@ -274,7 +275,7 @@ def stop(*, save: bool = True) -> int:
 
 
 def _stop_saving(cloud: LocalCloud) -> None:
-    """Ask MiniStack to stop, and wait until it has, or has at least saved its last state."""
+    """Terminate MiniStack, and wait until it has stopped, or has saved its last state."""
     deadline = time.monotonic() + (_SAVE_SECONDS if cloud.healthy() else _SILENT_SECONDS)
     try:
         process = psutil.Process(cloud.pid)
@@ -370,26 +371,22 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
 def _kill(processes: list[psutil.Process]) -> None:
     # psutil compares start times before it sends a signal, so a reused pid is safe.
     for process in processes:
-        _quietly(process.terminate)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, alive = psutil.wait_procs(processes, timeout=_STOP_SECONDS)
     for process in alive:
-        _quietly(process.kill)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(alive, timeout=_STOP_SECONDS)
 
 
-def _quietly(signal: Callable[[], None]) -> None:
-    try:
-        signal()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _log_end(lines: int = 5) -> str:
+def _log_end() -> str:
+    """The last lines of MiniStack's log, to follow a message; empty if it has none."""
     try:
         text = log_file().read_text(errors="replace").strip()
     except OSError:
         return ""
-    return "\n" + "\n".join(text.splitlines()[-lines:]) if text else ""
+    return "\n" + "\n".join(text.splitlines()[-_LOG_LINES:]) if text else ""
 
 
 def _log_hint() -> str:

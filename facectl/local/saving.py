@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl.local import state
-from facectl.local.guarded import App, Receive, Scope, Send
+from facectl.local.guarded import App, Receive, Scope, Send, respond
 from facectl.local.state import Inventory
 
 SAVE_PATH = "/_facectl/save"
@@ -92,7 +92,7 @@ class Saver:
         return {label: max(held, self._restored.get(label, 0)) for label, held in now.items()}
 
     def loading(self, load: Callable[[str], Any]) -> Callable[[str], Any]:
-        """MiniStack's `load_state`, with None for a file that is no state."""
+        """MiniStack's `load_state`, changed to return None for a file that is no state."""
 
         def load_state(service: str) -> Any:
             try:
@@ -140,15 +140,14 @@ class Saver:
                 break
         return errors.lines
 
-    def at_end(self, states: object = None) -> None:
+    def at_end(self, _states: object = None) -> None:
         """Save the last state; MiniStack calls this when it stops."""
-        del states
         if self._timer is not None:
             self._timer.cancel()
         self.save(ended=True)
 
     def changed(self) -> None:
-        """Save after a pause, because a resource was changed."""
+        """Save as soon as no resource was changed for two seconds."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_SETTLE_SECONDS, self.save)
@@ -158,9 +157,9 @@ class Saver:
 
         async def watch(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"] == SAVE_PATH:
-                await _answer(send, {"failed": self.save()})
+                await _send_json(send, {"failed": self.save()})
             elif scope["type"] == "http" and scope["path"] == INVENTORY_PATH:
-                await _answer(send, self.inventory())
+                await _send_json(send, self.inventory())
             else:
                 await app(scope, receive, send)
                 if scope["type"] == "http" and changes(scope):
@@ -192,11 +191,8 @@ def _flush(file: Path) -> None:
         os.close(descriptor)
 
 
-async def _answer(send: Send, body: object) -> None:
-    data = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": data})
+async def _send_json(send: Send, body: object) -> None:
+    await respond(send, 200, b"application/json", json.dumps(body).encode())
 
 
 def install(ministack: Any) -> Saver:
@@ -218,7 +214,7 @@ def install(ministack: Any) -> Saver:
 
 
 class S3Objects:
-    """The objects of MiniStack's S3, which writes each at once, and keeps it in memory on failure.
+    """The objects of MiniStack's S3, which writes each at once; on failure it stays in memory.
 
     `s3` returns MiniStack's module, None while it is not loaded.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,30 +52,6 @@ class LocalSettings:
     def endpoint_url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
 
-    def environment(
-        self, inherited: Mapping[str, str], temporary: Path, state: Path
-    ) -> dict[str, str]:
-        """MiniStack's environment, with the folders of its temporary files and its saved state."""
-        return {
-            **{name: value for name, value in inherited.items() if name in _INHERITED},
-            "TMPDIR": str(temporary),
-            "GATEWAY_PORT": str(self.port),
-            # The default is every interface of the machine.
-            "BIND_HOST": LOOPBACK,
-            # In queue URLs; 'localhost' may resolve to ::1, where nothing listens.
-            "MINISTACK_HOST": LOOPBACK,
-            "IOT_MTLS_ENABLED": "0",
-            "SFTP_ENABLED": "0",
-            "LOG_LEVEL": "WARNING",
-            # A worker keeps its loaded model between two videos.
-            "LAMBDA_WARM_TTL_SECONDS": "900",
-            "PERSIST_STATE": "1",
-            "STATE_DIR": str(state / "services"),
-            "S3_PERSIST": "1",
-            "S3_DATA_DIR": str(state / "objects"),
-            "AUTH": "true" if self.evaluate_iam else "false",
-        }
-
 
 def folder() -> Path:
     """The folder of the process's log, state and temporary files."""
@@ -104,5 +79,23 @@ def services_folder() -> Path:
 
 
 def environment(settings: LocalSettings) -> dict[str, str]:
-    """MiniStack's environment when this process starts it."""
-    return settings.environment(os.environ, temporary_folder(), state_folder())
+    """The environment with which this process starts MiniStack."""
+    return {
+        **{name: value for name, value in os.environ.items() if name in _INHERITED},
+        "TMPDIR": str(temporary_folder()),
+        "GATEWAY_PORT": str(settings.port),
+        # The default is every interface of the machine.
+        "BIND_HOST": LOOPBACK,
+        # In queue URLs; 'localhost' may resolve to ::1, where nothing listens.
+        "MINISTACK_HOST": LOOPBACK,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LOG_LEVEL": "WARNING",
+        # A worker keeps its loaded model between two videos.
+        "LAMBDA_WARM_TTL_SECONDS": "900",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(services_folder()),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(state_folder() / "objects"),
+        "AUTH": "true" if settings.evaluate_iam else "false",
+    }

@@ -26,18 +26,18 @@ _LAMBDA, _S3 = "lambda.json", "s3.json"
 _BLOB = re.compile(r'"code_blob_ref": "([0-9a-f]{64})"')
 _SHOWN = 20
 
-# Each resource as "kind name", with the number of things in it: of a queue its messages,
-# of a bucket its objects, else 0.
+# Each resource as "kind name", with the number of messages in a queue or of objects in a
+# bucket; 0 for the other kinds.
 Inventory = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What was saved, and when.
+    """The content of `saved.json`.
 
-    `at`: seconds since 1970, 0 before the first save. `ended`: the cloud stopped after
-    this save, so it is the last state. `failed`: what could not be saved, in MiniStack's
-    words.
+    `at`: when the state was saved, in seconds since 1970; 0 before the first save. `ended`:
+    the cloud stopped after this save, so it is the last state. `failed`: MiniStack's
+    messages about what could not be saved.
     """
 
     at: float
@@ -84,7 +84,7 @@ class Restored:
         return not any(self.problems())
 
     def problems(self) -> Iterator[str]:
-        """What is lost, or may be: one sentence each."""
+        """A sentence for each thing that is lost or may be lost."""
         saved = self.saved
         if self.replaced is not None:
             yield (
@@ -102,7 +102,7 @@ class Restored:
             yield "Not restored: " + _some(self.missing)
 
     def commands(self) -> list[str]:
-        """The commands that create again what is lost."""
+        """The commands that recreate what is lost."""
         if self.complete():
             return []
         known = _asu_ids({**(self.saved.inventory if self.saved else {}), **self.now})
@@ -245,6 +245,7 @@ def _records() -> Iterator[Path]:
 
 
 def _missing(before: Inventory, now: Inventory) -> list[str]:
+    """The resources, messages and objects in `before` that `now` does not have, as text."""
     lines = []
     for label, held in before.items():
         if label not in now:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facectl.errors import InputError
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
-
-FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
+from facectl.naming import FUNCTIONS
 
 Identity = tuple[str, str, int, str, int]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from facectl.aws import is_expired, is_passing
+from facectl.aws import is_expired, is_transient
 from facectl.errors import CloudError
 from facectl.logs.events import Identity, LogEvent, identified
 from facectl.logs.source import NoLogYetError
@@ -160,7 +160,7 @@ class Follower:
                 function, f"The credentials have expired; retrying with a new session: {error}"
             )
             self._sleep(_CREDENTIALS_WAIT)
-        elif is_passing(error):
+        elif is_transient(error):
             self._tell_once(function, f"{error}; retrying")
             self._sleep(_POLL_MAX)
         else:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from facectl.errors import InputError
 from facectl.logs import read
-from facectl.logs.events import FUNCTIONS
 from facectl.logs.parse import Line
 from facectl.logs.source import LogSource
 from facectl.logs.times import Window
-from facectl.naming import DETECTION_FUNCTION
+from facectl.naming import DETECTION_FUNCTION, FUNCTIONS
 
 # Ids of the requests with which `facectl deploy` tests a deployment; they are ignored.
 _PROBE = "facectl-probe-"

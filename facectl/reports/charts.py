@@ -112,7 +112,7 @@ class Chart:
         self._marks.append(_path("limit", f"M{_LEFT} {place:.1f}H{_WIDTH - _RIGHT}"))
         self._marks.append(_text((_LEFT + 4, place - 4), "start", label, "limit-label"))
 
-    def drawn(self) -> str:
+    def svg(self) -> str:
         """The whole chart as an SVG element."""
         return _svg(self.alt, _HEIGHT, [*self._frame(), *self._marks])
 

@@ -99,7 +99,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, suffix: 
 
 def test_the_error_names_the_requested_function(tmp_path: Path) -> None:
     file = archive(tmp_path / "evil.pt", pickle.dumps(Mischief(os.system, "true")))
-    with pytest.raises(GalleryError, match=r"asks for (posix|nt)\.system.*nothing of it was"):
+    with pytest.raises(GalleryError, match=r"refers to (posix|nt)\.system.*no code was executed"):
         exchange.read(file)
 
 

@@ -477,4 +477,4 @@ def test_no_other_user_can_read_the_files() -> None:
 
 def test_the_running_cloud_returns_its_inventory() -> None:
     start_with_queue("one", "two")
-    assert process.find().ask(INVENTORY_PATH)["queue mine"] == 2
+    assert process.find().post(INVENTORY_PATH)["queue mine"] == 2

@@ -17,9 +17,9 @@ from facectl.aws import is_denied, is_expired
 from facectl.context import Deployment
 from facectl.errors import CloudError
 from facectl.logs import read
-from facectl.logs.events import FUNCTIONS
 from facectl.logs.source import PAGE_SIZE, LogSource, NoLogYetError
 from facectl.logs.times import Window
+from facectl.naming import FUNCTIONS
 
 WINDOW = Window(0.0, 1000.0)
 

@@ -21,10 +21,10 @@ from facectl.deploy.desired import resources
 from facectl.deploy.doctor import CheckResult, examine
 from facectl.deploy.executor import apply_step
 from facectl.deploy.options import Options, recall, remember
-from facectl.deploy.planner import plan
+from facectl.deploy.planner import plan, superfluous
 from facectl.deploy.probe import Probed
 from facectl.deploy.resources import Alias, Context, key
-from facectl.deploy.status import LastError, Status, _superfluous, inspect, last_error
+from facectl.deploy.status import LastError, Status, inspect, last_error
 from facectl.deploy.steps import Delete
 from facectl.errors import CloudError, InputError
 from facectl.models import store
@@ -110,8 +110,8 @@ def test_an_alias_that_is_not_desired_is_superfluous(clients: Clients, model: Mo
     found = {key(each): each for each in there}
     # Status reports what a deploy would change.
     assert [type(step) for step in plan(resources(desired), found)] == [Delete]
-    assert [(each.kind, each.name, each.state) for each in _superfluous(desired, found)] == [
-        ("alias", "face-detection:live", "superfluous")
+    assert [(each.kind, each.name) for each in superfluous(resources(desired), found)] == [
+        ("alias", "face-detection:live")
     ]
 
 

@@ -102,5 +102,6 @@ def test_what_is_wrong_names_the_function(
 def test_a_function_that_does_not_start_is_told_with_its_words() -> None:
     pipeline = Pipeline()
     pipeline.refusal = FrameUndelivered("502: no module named cv2")
-    with pytest.raises(CloudError, match="did not take the probe frame: 502: no module named cv2"):
+    message = "did not accept the probe frame: 502: no module named cv2"
+    with pytest.raises(CloudError, match=message):
         ask(pipeline)

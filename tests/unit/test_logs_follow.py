@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facectl.errors import CloudError
-from facectl.logs.events import FUNCTIONS, LogEvent
+from facectl.logs.events import LogEvent
 from facectl.logs.follow import Follower, LogConnections
 from facectl.logs.source import NoLogYetError
 from facectl.logs.times import Window
+from facectl.naming import FUNCTIONS
 
 START = 1_000_000.0
 

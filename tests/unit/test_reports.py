@@ -55,7 +55,7 @@ def test_a_chart_places_its_marks_and_escapes_its_text() -> None:
     chart.vertical(5, EVIL)
     chart.horizontal(0.5, EVIL)
     chart.line([(0, 0), (10, 1)], "curve")
-    drawn = chart.drawn()
+    drawn = chart.svg()
     assert "<b>" not in drawn
     assert f'points="{left:.1f},{bottom:.1f} {right:.1f},{top:.1f}"' in drawn
 
@@ -64,7 +64,7 @@ def test_a_label_near_the_right_edge_stands_left_of_its_line() -> None:
     def anchor(x: float) -> str:
         chart = Chart("", linear(0, 10, ""), linear(0, 1, ""))
         chart.vertical(x, "mark")
-        return re.findall(r'text-anchor="(\w+)">mark<', chart.drawn())[0]
+        return re.findall(r'text-anchor="(\w+)">mark<', chart.svg())[0]
 
     assert (anchor(1), anchor(9)) == ("start", "end")
 

@@ -11,7 +11,7 @@ from facectl.deploy.models import ALIAS, DesiredState
 from facectl.deploy.resources.base import Attached, Context, Key
 from facectl.deploy.resources.functions import Function, qualified
 from facectl.errors import CloudError
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import FUNCTIONS
 
 # The `version` of an alias whose version equals the unpublished function.
 CURRENT = "current"
@@ -110,5 +110,5 @@ def desired(state: DesiredState) -> Iterator[Alias]:
     """One alias for each function; none without provisioned concurrency."""
     count = state.sizing.provisioned_concurrency
     if count is not None:
-        for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
+        for function in FUNCTIONS:
             yield Alias(function, ALIAS, count)

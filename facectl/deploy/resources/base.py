@@ -1,4 +1,4 @@
-"""What all kinds of resources have in common, and the connection with which they are applied."""
+"""The base classes of all kinds of resources, and the context in which they are applied."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Resource(ABC):
         """Delete the resource; a missing resource is not an error."""
 
     def facts(self, _context: Context) -> dict[str, Any]:
-        """What `facectl status` reports beside the fields."""
+        """The facts that `facectl status` reports in addition to the fields."""
         return {}
 
 
@@ -102,7 +102,7 @@ class Resource(ABC):
 class Tagged(Resource):
     """A resource with an owner: the value of its tag `facectl:asu-id`, None without the tag."""
 
-    # Whether the name does not depend on the ASU ID.
+    # Whether the name is the same for every ASU ID.
     shared: ClassVar[bool] = False
 
     # Without field() the inherited property would be the default.
@@ -116,7 +116,7 @@ class Tagged(Resource):
 
 @dataclass(frozen=True, slots=True)
 class Attached(Resource):
-    """A resource that belongs to another one: it has its owner, and is deleted with it."""
+    """A resource that is part of another one: it has that one's owner, and is deleted with it."""
 
     # Whether AWS keeps it when its parent is deleted.
     outlives_parent: ClassVar[bool] = False
@@ -126,7 +126,7 @@ class Attached(Resource):
     @property
     @abstractmethod
     def parent(self) -> Key:
-        """The key of the resource that it belongs to."""
+        """The key of the resource that it is part of."""
 
 
 def key(resource: Resource) -> Key:
@@ -145,7 +145,7 @@ def tag_list(owner: str | None) -> list[Any]:
 
 
 def owner_tag(found: Iterable[Mapping[str, Any]]) -> str | None:
-    """The value of the owner tag in such a list; None without one."""
+    """The value of the owner tag in a list of ECR, IAM or S3; None without the tag."""
     return next((tag["Value"] for tag in found if tag["Key"] == TAG_KEY), None)
 
 

@@ -52,8 +52,8 @@ class Bucket(Tagged):
     attempts_expire: bool = True
 
     def belongs_to(self, asu_id: str | None) -> bool:
-        # S3 tags a bucket in a second call, which an interruption can skip; the bucket's name
-        # holds "facectl", the ASU ID and the account and so identifies its owner too.
+        # S3 tags a bucket in a second call, which an interruption can skip. The bucket's name
+        # contains "facectl", the ASU ID and the account, so it identifies the owner too.
         return self.owner in (asu_id, None)
 
     def read(self, context: Context) -> Bucket | None:

@@ -106,7 +106,7 @@ class Function(Tagged):
 
     def delete(self, context: Context) -> None:
         functions = context.clients.functions
-        # AWS takes the URL away with its function, MiniStack does not.
+        # AWS deletes the URL with its function, MiniStack does not.
         unless_missing(functions.delete_function_url_config, FunctionName=self.name)
         unless_missing(functions.delete_function, FunctionName=self.name)
 
@@ -181,7 +181,7 @@ def desired(state: DesiredState) -> Iterator[Function]:
     if reserved is None:
         reserved = state.cloud.detection_concurrency
     yield _function(state, DETECTION_FUNCTION, packages.detection, names.detection_role, reserved)
-    # The trigger limits it: a lower reserved concurrency would throttle deliveries.
+    # The trigger limits its concurrency: a reservation below that would throttle deliveries.
     yield _function(state, RECOGNITION_FUNCTION, packages.recognition, names.recognition_role, None)
 
 
@@ -222,7 +222,7 @@ def _environment(state: DesiredState) -> dict[str, str]:
 
 
 def at(function: str, qualifier: str) -> Any:
-    """The arguments that name a function, or its alias, in Lambda's API."""
+    """The arguments of Lambda's API for a function, or for its alias `qualifier`."""
     return {"FunctionName": function, **({"Qualifier": qualifier} if qualifier else {})}
 
 

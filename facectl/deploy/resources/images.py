@@ -102,7 +102,7 @@ class Repository(Tagged):
 class Image(Attached):
     """A pushed image; its tag is the hash of its contents.
 
-    `recipe` is what it is built from; None for an image that was read from ECR.
+    `recipe`: the inputs of its build; None for an image that was read from ECR.
     """
 
     kind: ClassVar[str] = "image"
@@ -198,11 +198,13 @@ def _build(docker: Docker, uri: str, recipe: Recipe, context: Context) -> None:
 
 
 def _login(context: Context) -> tuple[str, str]:
+    """User and password of the registry."""
     granted = context.clients.ecr.get_authorization_token()["authorizationData"]
     user, _, password = base64.b64decode(granted[0]["authorizationToken"]).decode().partition(":")
     return user, password
 
 
 def _over_base(docker: Docker, recipe: Recipe, size: int) -> str:
+    """How much larger the image is than its base; empty if the engine does not have the base."""
     base = docker.size(recipe.base_image)
     return "" if base is None else f", {(size - base) / 1e6:.0f} MB over {recipe.base_image}"

@@ -9,7 +9,7 @@ from typing import ClassVar
 from facectl.aws import unless_missing
 from facectl.deploy.models import DesiredState
 from facectl.deploy.resources.base import Context, Tagged, tags
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, TAG_KEY, Names
+from facectl.naming import FUNCTIONS, TAG_KEY, Names
 
 _RETENTION_DAYS = 14
 
@@ -50,5 +50,5 @@ class LogGroup(Tagged):
 
 def desired(state: DesiredState) -> Iterator[LogGroup]:
     """One log group for each function."""
-    for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION):
+    for function in FUNCTIONS:
         yield LogGroup(Names.log_group(function), state.names.asu_id, _RETENTION_DAYS)

@@ -161,7 +161,7 @@ def https_only(queue: str, account: Account) -> str:
 
 
 def queue_facts(clients: Clients, url: str) -> dict[str, int]:
-    """The messages of a queue: waiting, in flight, delayed; nothing where there is no queue."""
+    """The messages of a queue: waiting, in flight, delayed; empty if the queue does not exist."""
     counts = unless_missing(queue_counts, clients, url)
     if counts is None:
         return {}

@@ -1,4 +1,4 @@
-"""The execution roles of the functions, and what they allow."""
+"""The execution roles of the functions, and their policies."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def desired(state: DesiredState) -> Iterator[Role]:
 
 
 def lambda_trust() -> str:
-    """Only Lambda may assume the role."""
+    """The trust policy with which only Lambda may assume a role."""
     return policy(
         {
             "Effect": "Allow",
@@ -90,7 +90,10 @@ def lambda_trust() -> str:
 
 
 def detection_policy(names: Names, account: Account) -> str:
-    """face-detection may write its log and send to both queues (it answers faceless frames)."""
+    """The policy of face-detection: write its log and send to both queues.
+
+    It sends to the response queue because it answers frames without a face.
+    """
     return policy(
         _logging(DETECTION_FUNCTION, account),
         {
@@ -106,7 +109,7 @@ def detection_policy(names: Names, account: Account) -> str:
 
 
 def recognition_policy(names: Names, account: Account, *, batches_by_name: bool = False) -> str:
-    """face-recognition may read the request queue and the gallery, and send responses.
+    """The policy of face-recognition: read the request queue and the gallery, send responses.
 
     `batches_by_name`: MiniStack requires the action SendMessageBatch; AWS includes
     it in SendMessage.
