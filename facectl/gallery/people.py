@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -148,14 +147,11 @@ def _forget(store: Store, name: str) -> int:
         "SELECT id FROM vectors WHERE id IN named OR sha256 IN "
         "(SELECT sha256 FROM vectors WHERE id IN named)"
     )
-    count = 0
-
-    def work(connection: sqlite3.Connection) -> None:
-        nonlocal count
+    with store.transaction() as connection:
         found = [(number,) for (number,) in connection.execute(vectors, {"name": name})]
         count = len(found)
         if count == 0:
-            return
+            return 0
         connection.executemany("DELETE FROM entries WHERE vector = ?", found)
         connection.executemany("DELETE FROM vectors WHERE id = ?", found)
         connection.execute("DELETE FROM entries WHERE name = ?", (name,))
@@ -167,8 +163,5 @@ def _forget(store: Store, name: str) -> int:
             "SELECT number + 1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'forget', settings, "
             "space FROM versions ORDER BY number DESC LIMIT 1"
         )
-
-    store.transact(work)
-    if count:
-        store.compact()
+    store.compact()
     return count
