@@ -154,7 +154,7 @@ class Transport:
 
 
 class Session:
-    """One run over a transport; latency counts from `plan.schedule`.
+    """One run over a transport; latency counts from `options.schedule`.
 
     It continues the run that the run file holds.
     """
@@ -162,7 +162,7 @@ class Session:
     def __init__(
         self,
         transport: Transport,
-        plan: RunOptions,
+        options: RunOptions,
         stats: RunStats,
         *,
         synthetic: bool = False,
@@ -172,12 +172,16 @@ class Session:
         self._transport = transport
         self._run_file = run_file
         self._senders: list[Sender] = []
-        self._plan = plan
+        self._options = options
         self._stats = stats
         self._clock = clock
         self._synthetic = synthetic
         self.tracker = InFlightTracker(
-            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=run_file, clock=clock
+            wait=options.wait,
+            window=options.window,
+            timeout=options.timeout,
+            record=run_file,
+            clock=clock,
         )
         self._collector = Collector(transport.queue, self.tracker, clock=clock)
 
@@ -199,12 +203,14 @@ class Session:
             if self._run_file is not None:
                 for outcome in self._run_file.earlier():
                     self.tracker.restore(outcome)
-            if self._plan.wait:
+            if self._options.wait:
                 self._collector.start()
             self._send(self._not_sent(source), progress, keep=keep)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
-            if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
+            if self._options.wait and (
+                self.tracker.counts.duplicates or self.tracker.counts.earlier
+            ):
                 self.tracker.drain_duplicates(_DRAIN_DUPLICATES)
         except KeyboardInterrupt:
             interrupted = True
@@ -214,7 +220,7 @@ class Session:
             ended = self._clock()
             for sender in self._senders:
                 sender.stop()
-            if self._plan.wait:
+            if self._options.wait:
                 self._collector.stop()
             self._transport.close()
         try:
@@ -245,14 +251,14 @@ class Session:
         sender = Sender(
             self._transport.endpoint,
             self.tracker,
-            self._plan.request_options,
-            concurrency=self._plan.concurrency,
+            self._options.request_options,
+            concurrency=self._options.concurrency,
             keep=keep,
             clock=self._clock,
         )
         self._senders.append(sender)
         sender.run(
-            frames, schedule=self._plan.schedule, check=lambda: self._check_sending(progress)
+            frames, schedule=self._options.schedule, check=lambda: self._check_sending(progress)
         )
 
     def _not_sent(self, source: FrameSource) -> Iterator[Frame]:
@@ -268,7 +274,7 @@ class Session:
 
         They are sent last, and only without an answer by then: most had arrived.
         """
-        unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._plan.wait else 0)
+        unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._options.wait else 0)
         if unconfirmed:
             again = (frame for frame in source if frame.index in unconfirmed)
             self._send(again, progress)
@@ -284,7 +290,7 @@ class Session:
         self.tracker.expire()
         if self.tracker.hopeless:
             raise IncompleteError(
-                f"no answer for {2 * self._plan.timeout:g} s while "
+                f"no answer for {2 * self._options.timeout:g} s while "
                 f"{self.tracker.counts.waiting} frames were waiting for theirs",
                 hint="facectl logs",
             )
