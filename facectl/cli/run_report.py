@@ -13,7 +13,7 @@ from rich.table import Table
 from facectl.console import err, out, printable, warn
 
 if TYPE_CHECKING:
-    from facectl.stream.in_flight import FrameCounts, FrameOutcome
+    from facectl.stream.outcomes import FrameCounts, FrameOutcome
     from facectl.stream.session import RunReport
 
 SYNTHETIC = (

@@ -109,7 +109,7 @@ def followed(
     """The lines from the first time on, as they are logged, until the second or forever."""
     follower = Follower(
         LogConnections(
-            source=lambda: LogSource(Clients(deployment), backoff=0),
+            source=lambda: LogSource(Clients(deployment), retry_seconds=0),
             live=(lambda: LiveTail(Clients(deployment), functions)) if live else None,
         ),
         functions,

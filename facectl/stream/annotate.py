@@ -12,7 +12,7 @@ import numpy as np
 
 from facectl.errors import FacectlError, InputError
 from facectl.stream.frames import Encoding, Pixels
-from facectl.stream.in_flight import Status
+from facectl.stream.outcomes import Status
 from facectl.stream.run_file import RunFile
 from facectl.stream.sources import Source
 from lambda_src.contract import NO_FACE, UNKNOWN, FrameResult

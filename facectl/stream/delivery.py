@@ -16,7 +16,7 @@ import httpx
 
 from facectl.errors import CloudError, FacectlError, NotRunningError
 from facectl.retry import Backoff, exponential, jittered
-from facectl.stream.in_flight import AcceptedPost
+from facectl.stream.outcomes import AcceptedPost
 from lambda_src.contract import FrameRequest
 
 # Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.

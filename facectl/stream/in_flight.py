@@ -33,8 +33,6 @@ from facectl.stream.outcomes import (
 )
 from lambda_src.contract import FrameResult
 
-__all__ = ["AcceptedPost", "FrameCounts", "FrameOutcome", "InFlightTracker", "RunRecord", "Status"]
-
 # Frames whose deadline has passed are remembered, the latest of them, to know their late answers.
 _REMEMBERED = 10_000
 # The run ends after this many consecutive frames without a response.
@@ -349,7 +347,7 @@ class InFlightTracker:
         self._expired_in_a_row = 0
         if pending.known.delivery is not None:
             # Deadlines pass in order, so it was accepted before all that are waiting.
-            self._deadlines.news(at)
+            self._deadlines.restart_all(at)
 
     def _finish(
         self,

@@ -12,7 +12,8 @@ from typing import Protocol
 from facectl.errors import CloudError, FacectlError, InputError
 from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.in_flight import AcceptedPost, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost
 from lambda_src.contract import FrameRequest
 
 _TICK = 0.1

@@ -12,7 +12,8 @@ from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import FrameCounts, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import FrameCounts
 from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
 from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.run_file import RunFile

@@ -11,8 +11,8 @@ import pytest
 from facectl.errors import InputError
 from facectl.stream.annotate import Clip, annotated, draw_all
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.in_flight import FrameOutcome, Status
 from facectl.stream.live import LiveSource
+from facectl.stream.outcomes import FrameOutcome, Status
 from facectl.stream.run_file import RunFile
 from facectl.stream.sampling import Sampling
 from facectl.stream.sources import Images, open_source

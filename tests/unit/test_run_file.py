@@ -15,7 +15,8 @@ import pytest
 
 from facectl.errors import FacectlError, InputError
 from facectl.stream.frames import Encoding
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.run_file import RunFile, RunTask, open_run_file
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions

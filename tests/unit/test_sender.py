@@ -11,7 +11,8 @@ import pytest
 from facectl.errors import CloudError, NotRunningError
 from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.sender import RequestOptions, Sender
 from lambda_src.contract import FrameRequest
 
