@@ -41,7 +41,7 @@ Origin = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ImportedGallery:
-    """Names and embeddings (N, 512) from elsewhere; `space` is None if the file does not say."""
+    """Imported names and embeddings (N, 512); `space` is None if the file does not state it."""
 
     names: list[str]
     embeddings: Embeddings
@@ -237,7 +237,7 @@ def _pairs(loaded: Any) -> tuple[list[str], NDArray[np.float32]]:
     if not all(isinstance(name, str) for name in names):
         raise GalleryError("a name that is not text", hint=_PAIRS_HINT)
     if not names or not all(isinstance(item, np.ndarray) for item in embeddings):
-        raise GalleryError("it holds no embeddings", hint=_PAIRS_HINT)
+        raise GalleryError("it contains no embeddings", hint=_PAIRS_HINT)
     flat = [item.reshape(-1) for item in embeddings]
     if len({len(item) for item in flat}) != 1:
         raise GalleryError("embeddings of different dimensions", hint=_PAIRS_HINT)

@@ -44,7 +44,7 @@ class LineFilter:
             return cls(name, request_id, None if grep is None else re.compile(grep))
         except re.error as error:
             raise InputError(
-                f"--grep {grep!r} is no regular expression: {error}",
+                f"--grep {grep!r} is not a regular expression: {error}",
                 hint=f"facectl logs --grep '{re.escape(str(grep))}'",
             ) from error
 

@@ -234,7 +234,7 @@ def _matches(line: Line) -> str:
     names = []
     matches = line.fields.get("matches")
     for match in matches if isinstance(matches, list) else []:
-        known = "someone known" if match.get("known") else "Unknown"
+        known = "a known person" if match.get("known") else "Unknown"
         distance = match.get("distance")
         names.append(
             str(match.get("name", known))

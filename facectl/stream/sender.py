@@ -182,7 +182,7 @@ class Sender:
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= _HOPELESS and not self.stopping.is_set():
                 raise CloudError(
-                    f"{self._lost_in_a_row} frames in a row did not get through: {error}",
+                    f"{self._lost_in_a_row} consecutive frames could not be delivered: {error}",
                     hint="facectl logs",
                 ) from error
         except FacectlError as error:

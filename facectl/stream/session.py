@@ -1,4 +1,4 @@
-"""One run of `facectl send`: sends frames, collects answers, accounts for every frame."""
+"""One run of `facectl send`: sends the frames, collects the answers and reports the outcomes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunOptions:
 
     `timeout`: seconds until a frame is unanswered, counted from its acceptance
     and again from each answer to a frame that was accepted before it.
-    `window`: the number of frames in flight at most; the others wait here.
+    `window`: the maximum number of frames in flight; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
     as soon as a thread is free.
     """
@@ -68,14 +68,14 @@ class RunReport:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left that a resumed run could change."""
-        open_ends = ("unanswered", "in-flight", "failed", "unsent")
-        left = sum(self.stats.statuses[status] for status in open_ends) - self.counts.late
+        """Whether a resumed run could change nothing."""
+        unfinished = ("unanswered", "in-flight", "failed", "unsent")
+        left = sum(self.stats.statuses[status] for status in unfinished) - self.counts.late
         return not self.interrupted and self.failure is None and not left
 
     @property
     def exit_code(self) -> int:
-        """0 when all is well, 1 when a frame is missing or late, 3 when the run ended early."""
+        """0 if every frame was answered, 1 if one is missing or late, 3 if the run ended early."""
         if self.interrupted or self.failure is not None:
             return IncompleteError.exit_code
         return 1 if self.stats.lost or self.problems else 0
@@ -292,7 +292,7 @@ class Session:
         if self.tracker.hopeless:
             raise IncompleteError(
                 f"no answer for {2 * self._options.timeout:g} s while "
-                f"{self.tracker.counts.waiting} frames were waiting for theirs",
+                f"{self.tracker.counts.waiting} frames were in flight",
                 hint="facectl logs",
             )
 

@@ -430,8 +430,8 @@ def test_logs_without_names() -> None:
         [*post(), received, Line(end.event, "entry", end.at, "INFO", "i0.25", fields)]
     )
     assert (traced.state, traced.result) == ("answered", None)
-    assert traced.state_text == "answered; the logs hold no names"
-    assert traced.steps[-2].text == "matched: someone known (distance 0.4)"
+    assert traced.state_text == "answered; the logs contain no names"
+    assert traced.steps[-2].text == "matched: a known person (distance 0.4)"
 
 
 def test_the_slowest() -> None:

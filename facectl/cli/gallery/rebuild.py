@@ -1,4 +1,4 @@
-"""`facectl gallery rebuild`, and the messages and questions of a change of model."""
+"""`facectl gallery rebuild`, and the messages and confirmations of a change of model."""
 
 from __future__ import annotations
 
