@@ -51,7 +51,7 @@ class Pending:
     since: str
 
     @property
-    def line(self) -> str:
+    def warning(self) -> str:
         """The warning, with the command that cleans the bucket."""
         place = self.place
         if place is None:

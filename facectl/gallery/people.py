@@ -8,7 +8,7 @@ from typing import Any
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import forgetting
-from facectl.gallery.changes import check_name
+from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.store import Store
 from lambda_src.gallery.matching import COSINE
 
@@ -51,7 +51,7 @@ def merge(store: Store, source: str, target: str) -> int:
     """Merge the first name into the second; raises GalleryError if one is unknown."""
     if source == target:
         raise InputError("a name can't be merged into itself")
-    _known(len(store.references(target)), target)
+    references(store, target)
     with store.change("merge") as change:
         return _known(change.rename(source, target), source)
 
@@ -121,6 +121,13 @@ def compare(store: Store, first: int, second: int) -> Difference:
             },
         },
     )
+
+
+def references(store: Store, name: str) -> list[Reference]:
+    """The references of a person, the oldest first; raises GalleryError for an unknown name."""
+    found = store.references(name)
+    _known(len(found), name)
+    return found
 
 
 def most_similar(store: Store, name: str) -> list[dict[str, Any]]:

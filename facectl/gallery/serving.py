@@ -32,7 +32,7 @@ def state(clients: Clients) -> dict[str, Any]:
     here, pending = _here(clients)
     serving, refusal = _serving(clients)
     problems = [there.problem] if there.problem else []
-    problems += [each.line for each in pending]
+    problems += [each.warning for each in pending]
     manifest = there.manifest
     # An older refusal concerns an earlier manifest.
     if refusal is not None and manifest is not None and refusal[0] >= manifest.published:

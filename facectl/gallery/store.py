@@ -49,7 +49,7 @@ class Store:
         self.file = file
         self._connection = connection
         # The space of added embeddings, even if another command rebuilds the gallery.
-        self._only: str | None = None
+        self._required_space: str | None = None
 
     @classmethod
     def find(cls, asu_id: str) -> Store | None:
@@ -91,12 +91,12 @@ class Store:
             store._create(wanted)
             with store.change("rebuild") as change:
                 if store.space != space and not store.people():
-                    change.renew(wanted, store.settings_for(space))
+                    change.switch_space(wanted, store.settings_for(space))
             store.check_space(space)
         except BaseException:
             store.close()
             raise
-        store._only = space
+        store._required_space = space
         return store
 
     def _create(self, space: EmbeddingSpace) -> None:
@@ -342,7 +342,11 @@ class Store:
             claimed = int(self.get("claimed") or 0)
             number = head if extend == head and claimed < head else head + 1
             change = Change(
-                self._connection, number, self.settings, self.space_of(head), only=self._only
+                self._connection,
+                number,
+                self.settings,
+                self.space_of(head),
+                required_space=self._required_space,
             )
             yield change
             if change.changed:

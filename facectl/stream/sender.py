@@ -93,13 +93,13 @@ class Sender:
                     start = self._clock() - schedule(frame)
                 due = start + schedule(frame)
                 self._wait_until(due, check)
-            self._hand_over(frame, due, check)
+            self._enqueue(frame, due, check)
         self._no_more.set()
         while any(thread.is_alive() for thread in self._threads):
-            self._look(check)
+            self._raise_failures(check)
             self._join(_TICK)
         # The last thread may have ended with a failure.
-        self._look(check)
+        self._raise_failures(check)
 
     def stop(self, *, grace: float = 3.0) -> None:
         """Start no new request, and wait `grace` seconds for those in progress."""
@@ -115,19 +115,20 @@ class Sender:
                 thread.join(timeout)
                 return
 
-    def _look(self, check: Callable[[], None]) -> None:
+    def _raise_failures(self, check: Callable[[], None]) -> None:
+        """Raise the error of a thread, or that of `check`."""
         if self.failure is not None:
             raise self.failure
         check()
 
     def _wait_until(self, due: float, check: Callable[[], None]) -> None:
         while (left := due - self._clock()) > 0:
-            self._look(check)
+            self._raise_failures(check)
             self.stopping.wait(min(left, _TICK))
 
-    def _hand_over(self, frame: Frame, due: float | None, check: Callable[[], None]) -> None:
+    def _enqueue(self, frame: Frame, due: float | None, check: Callable[[], None]) -> None:
         while True:
-            self._look(check)
+            self._raise_failures(check)
             try:
                 self._jobs.put((frame, due), timeout=_TICK)
             except queue.Full:

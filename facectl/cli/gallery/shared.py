@@ -55,7 +55,7 @@ def warn_pending(store: Store) -> None:
     from facectl.gallery import forgetting
 
     for each in forgetting.pending(store):
-        warn(each.line)
+        warn(each.warning)
 
 
 @contextmanager
