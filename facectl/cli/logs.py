@@ -73,11 +73,11 @@ def logs(
         return
     from facectl.cli.log_lines import line_formatter
     from facectl.logs import read, search, times
-    from facectl.logs.events import FUNCTIONS, function_named
+    from facectl.logs.events import functions_named
     from facectl.logs.source import LogSource
 
     deployment = resolve(overrides)
-    functions = FUNCTIONS if function is None else (function_named(function),)
+    functions = functions_named(function)
     selected = read.LineFilter.of(level or ("debug" if raw or json else "info"), request_id, grep)
     window = times.window(since, until, now=time.time(), ahead=follow)
     line_format = line_formatter(raw=raw, json=json)
@@ -112,10 +112,10 @@ def report(
     facectl logs report --since 1d --function recognition --json
     """
     from facectl.logs import times
-    from facectl.logs.events import FUNCTIONS, function_named
+    from facectl.logs.events import functions_named
     from facectl.logs.report import gather
 
-    functions = FUNCTIONS if function is None else (function_named(function),)
+    functions = functions_named(function)
     window = times.window(since, until, now=time.time())
     with err.status("Reading the logs"):
         reports = gather(Clients(deployment), functions, window, tell=warn)
