@@ -176,7 +176,7 @@ def test_an_interrupted_video_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("out.txt", "no name for a video"), ("no/o.mp4", "no folder")]
+    ("name", "says"), [("out.txt", "not a video file name"), ("no/o.mp4", "not a writable folder")]
 )
 def test_an_invalid_video_path_is_refused_before_anything_is_sent(
     tmp_path: Path, name: str, says: str
