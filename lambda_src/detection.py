@@ -82,20 +82,20 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
         )
         faces = _stage.process(request, init_ms=init_ms)
     except RequestError as error:
-        return error.status, error.body()
+        refusal = error
     except QueueUnavailableError as error:
         log.error("enqueue", request_id, error="queue_unavailable", message=str(error))
         refusal = RequestError(
             503, "queue_unavailable", "a queue can't be reached: send the frame again", request_id
         )
-        return refusal.status, refusal.body()
     except Exception as error:  # noqa: BLE001 - an exception would end the warm process
         log.error("request", request_id, error=type(error).__name__, message=str(error))
         refusal = RequestError(
             500, "internal", "the frame could not be processed: send it again", request_id
         )
-        return refusal.status, refusal.body()
-    return 200, {"request_id": request_id, "faces": faces}
+    else:
+        return 200, {"request_id": request_id, "faces": faces}
+    return refusal.status, refusal.body()
 
 
 def _waited_ms(event: dict[str, Any]) -> float | None:

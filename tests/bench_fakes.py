@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost
+from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.responses import Received
 from facectl.stream.session import Transport
 from lambda_src.contract import FrameRequest, FrameResult

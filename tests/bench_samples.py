@@ -10,7 +10,7 @@ from facectl.bench.recorder import FrameTiming, PostTiming, Stamps
 from facectl.bench.report import BenchmarkReport, Figures, Targets
 from facectl.bench.run import Run
 from facectl.bench.workload import Workload
-from facectl.stream.in_flight import FrameCounts
+from facectl.stream.outcomes import FrameCounts
 
 READINGS = Readings(0.0, 0.0)
 

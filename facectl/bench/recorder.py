@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from facectl.errors import FacectlError
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, Status
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome, Status
 from facectl.stream.responses import LONG_POLL, MessageQueue, Received
 from facectl.stream.sender import Endpoint
 from facectl.stream.session import Transport

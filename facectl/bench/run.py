@@ -16,7 +16,7 @@ from facectl.demo import clip
 from facectl.errors import InputError
 from facectl.queues import count_messages
 from facectl.stream import purge
-from facectl.stream.in_flight import FrameCounts
+from facectl.stream.outcomes import FrameCounts
 from facectl.stream.purge import Purge
 from facectl.stream.results import RunStats
 from facectl.stream.sampling import Sampling

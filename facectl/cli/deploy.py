@@ -174,9 +174,9 @@ def deploy(
         plan = deployer.prepare(
             deployment, store.find(model), options, reset=reset, replace_others=replace
         )
-    deploy_report.warn(plan)
+    deploy_report.warn_public_url(plan)
     if dry_run:
-        rebuild.tell(plan.gallery, line=False)
+        rebuild.describe(plan.gallery, summary=False)
         deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)
         return
     confirm_removals(plan, yes=yes)

@@ -43,7 +43,7 @@ def show_plan(steps: Sequence[Step], *, gallery: Rebuild | None = None, json: bo
     if json:
         print_json(plan_facts(steps, gallery))
         return
-    for line in ([gallery.line] if gallery else []) + [step_line(step) for step in steps]:
+    for line in ([gallery.summary] if gallery else []) + [step_line(step) for step in steps]:
         say(f"  {line}")
     count = len(steps) + (gallery is not None)
     say(f"{count} steps" if count else "Nothing to change")
@@ -155,7 +155,7 @@ def idle_cost(plan: Plan) -> str:
     return ", and ".join(costs)
 
 
-def warn(plan: Plan) -> None:
+def warn_public_url(plan: Plan) -> None:
     """Print a warning about the possible cost of a public URL on stderr."""
     desired = plan.desired
     if desired.cloud.target != "aws" or desired.auth != "none":

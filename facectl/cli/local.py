@@ -106,14 +106,14 @@ def status(json: Json = False) -> None:
     cloud = process.find()
     if json:
         print_json({"running": False} if cloud is None else _facts(cloud))
-    if cloud is None:
-        if not json:
-            say("The local cloud is not running; `facectl local up` starts it")
-        raise typer.Exit(ExitCode.CLOUD)
-    if not json:
+    elif cloud is None:
+        say("The local cloud is not running; `facectl local up` starts it")
+    else:
         answers = "answers" if cloud.healthy() else "does not answer within 2 s"
         say(f"The local cloud {answers} at {cloud.endpoint_url}")
         say(f"process {cloud.pid}, {process.workers()} workers, log {log_file()}")
+    if cloud is None:
+        raise typer.Exit(ExitCode.CLOUD)
 
 
 def _print_restored(restored: Restored) -> None:

@@ -30,15 +30,20 @@ def line_formatter(*, raw: bool, json: bool) -> Callable[[Line], Text]:
 
 def readable(line: Line) -> Text:
     """One row: time, function, request, text."""
-    at = datetime.fromtimestamp(line.at)  # noqa: DTZ006 - local time is shown
     text = Text()
-    text.append(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  ", style="dim")
+    text.append(f"{clock_time(line.at)}  ", style="dim")
     short = line.function.removeprefix("face-")
     text.append(f"{short:<13}", style=COLOURS.get(line.function, ""))
     if line.request_id is not None:
         text.append(f"{printable(line.request_id)}  ", style="bold")
     text.append(printable(line_text(line)), style=_LEVEL_COLOURS[line.level])
     return text
+
+
+def clock_time(at: float) -> str:
+    """A time, given in seconds of the epoch, as local time of day with milliseconds."""
+    local = datetime.fromtimestamp(at)  # noqa: DTZ006 - local time is shown
+    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
 
 
 def line_text(line: Line) -> str:

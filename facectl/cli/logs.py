@@ -73,12 +73,11 @@ def logs(
         return
     from facectl.cli.log_lines import line_formatter
     from facectl.logs import read, search, times
-    from facectl.logs.events import function_named
+    from facectl.logs.events import functions_named
     from facectl.logs.source import LogSource
-    from facectl.naming import FUNCTIONS
 
     deployment = with_account(resolve(overrides))
-    functions = FUNCTIONS if function is None else (function_named(function),)
+    functions = functions_named(function)
     selected = read.LineFilter.of(level or ("debug" if raw or json else "info"), request_id, grep)
     window = times.window(since, until, now=time.time(), ahead=follow)
     line_format = line_formatter(raw=raw, json=json)
@@ -113,11 +112,10 @@ def report(
     facectl logs report --since 1d --function recognition --json
     """
     from facectl.logs import times
-    from facectl.logs.events import function_named
+    from facectl.logs.events import functions_named
     from facectl.logs.report import gather
-    from facectl.naming import FUNCTIONS
 
-    functions = FUNCTIONS if function is None else (function_named(function),)
+    functions = functions_named(function)
     window = times.window(since, until, now=time.time())
     with err.status("Reading the logs"):
         reports = gather(Clients(deployment), functions, window, tell=warn)

@@ -29,7 +29,8 @@ def build(
     preprocessing: Annotated[
         str,
         typer.Option(
-            "--preprocessing", help="facenet; or cse546, for galleries made with the course's code."
+            "--preprocessing",
+            help="facenet; or cse546, for galleries of the CSE 546 course project.",
         ),
     ] = "facenet",
     json: Json = False,

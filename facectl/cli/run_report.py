@@ -13,12 +13,12 @@ from rich.table import Table
 from facectl.console import err, out, printable, warn
 
 if TYPE_CHECKING:
-    from facectl.stream.in_flight import FrameCounts, FrameOutcome
+    from facectl.stream.outcomes import FrameCounts, FrameOutcome
     from facectl.stream.session import RunReport
 
 SYNTHETIC = (
-    "Synthetic weights: the model has learned nothing, so the names it gives mean nothing. "
-    "Real ones: facectl models build --weights vggface2, then facectl deploy"
+    "Synthetic weights: the model is untrained, so its names mean nothing. "
+    "Trained ones: facectl models build --weights vggface2, then facectl deploy"
 )
 # Others are counted; --out has them all.
 _MOST_LOST = 20
@@ -102,13 +102,13 @@ def warnings(report: RunReport) -> list[str]:
     reasons = [o for o in report.stats.lost if o.error is not None]
     lines += [f"frame {o.index} ({o.name}): {o.error}" for o in reasons[:_MOST_LOST]]
     if len(reasons) > _MOST_LOST:
-        lines.append(f"and {len(reasons) - _MOST_LOST} more of the kind: --out has them all")
+        lines.append(f"and {len(reasons) - _MOST_LOST} more errors: --out has them all")
     if report.resumable and not report.finished:
-        lines.append("The same command with --resume goes on with this run")
+        lines.append("The same command with --resume continues this run")
     if report.unclaimed:
         lines.append(
-            "The response queue holds answers of other runs that nobody takes; they were left "
-            "there, and slow this down. facectl purge removes them"
+            "The response queue contains answers of other runs that no client receives; they slow "
+            "this run down. facectl purge removes them"
         )
     return [printable(line) for line in lines]
 
@@ -152,7 +152,7 @@ def _figures(report: RunReport, *, wait: bool) -> str:
     if wait:
         parts.append(f"{counts.answered} answered")
     if counts.earlier:
-        parts.append(f"{counts.earlier} of them before it was taken up again")
+        parts.append(f"{counts.earlier} of them before the run was resumed")
     if counts.duplicates:
         parts.append(f"{counts.duplicates} duplicate answers dropped")
     parts.append(f"{report.seconds:.1f} s")

@@ -137,7 +137,7 @@ def send(
     request_options = RequestOptions(
         Encoding(max_side, quality), max_faces, detail or annotate is not None
     )
-    plan = RunOptions(
+    options = RunOptions(
         request_options,
         concurrency,
         schedule=as_taken if realtime else None,
@@ -147,7 +147,7 @@ def send(
     task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
     run_file = open_run_file(task, live=frames.live, resume=resume)
     files = OutputFiles(out_file, annotate)
-    report = run(deployment, frames, plan, files, rows=rows, run_file=run_file)
+    report = run(deployment, frames, options, files, rows=rows, run_file=run_file)
     finish(report, wait=wait, json=json)
 
 
@@ -162,7 +162,7 @@ class OutputFiles:
 def run(
     deployment: Deployment,
     source: Source,
-    plan: RunOptions,
+    options: RunOptions,
     files: OutputFiles,
     *,
     rows: int = 200,
@@ -183,17 +183,19 @@ def run(
             run_file = RunFile.temporary()
         if run_file is not None:
             stack.callback(run_file.close)
-        transport = Transport.of(Clients(deployment), connections=plan.concurrency)
-        session = Session(transport, plan, RunStats(rows), synthetic=synthetic, run_file=run_file)
+        transport = Transport.of(Clients(deployment), connections=options.concurrency)
+        session = Session(
+            transport, options, RunStats(rows), synthetic=synthetic, run_file=run_file
+        )
         # Files that can't be written are found before anything is sent.
         clip = None if files.video is None else Clip(files.video, source.rate)
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
             session.tracker.listen(results, late=results)
-        with run_bar(source.expected, wait=plan.wait) as update:
+        with run_bar(source.expected, wait=options.wait) as update:
             report = session.run(source, progress=update)
         if clip is not None and run_file is not None:
-            encoding = plan.request_options.encoding
+            encoding = options.request_options.encoding
             try:
                 with drawing_bar(report.counts.accepted) as drawn:
                     draw_all(clip, source, encoding, run_file, synthetic=synthetic, progress=drawn)

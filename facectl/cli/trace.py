@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facectl.aws import Clients
-from facectl.cli.log_lines import COLOURS
+from facectl.cli.log_lines import COLOURS, clock_time
 from facectl.cli.options import Json, reads_deployment
 from facectl.console import err, out, print_json, printable, say, warn
 from facectl.context import Deployment
@@ -58,7 +57,6 @@ def trace(
     """
     from facectl.logs import times
     from facectl.logs.request_events import gather
-    from facectl.logs.trace import as_dict
     from facectl.logs.trace import trace as traced
 
     if sum((request_id is not None, last, slowest is not None)) != 1:
@@ -69,7 +67,7 @@ def trace(
         ids = [request_id] if request_id else _ids(clients, window, slowest)
         traces = [traced(gather(clients, name, window, tell=warn)) for name in ids]
     if json:
-        print_json([as_dict(t) for t in traces] if slowest else as_dict(traces[0]))
+        print_json([each.as_dict() for each in traces] if slowest else traces[0].as_dict())
     else:
         _show_all(traces)
 
@@ -128,14 +126,13 @@ def _show(trace: Trace) -> None:
 
 
 def _row(step: Step) -> tuple[Text, Text, Text, Text]:
-    at = datetime.fromtimestamp(step.at)  # noqa: DTZ006 - local time is shown
     function = step.function or ""
     text = Text(printable(step.text), style="red" if step.bad else "")
     gaps = [f"{activity} {ms:.0f} ms" for activity, ms in step.spent.items()]
     if len(gaps) > 1 or step.since_ms >= 1000:
         text.append(f"  ({', '.join(gaps)})", style="dim")
     return (
-        Text(f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}", style="dim"),
+        Text(clock_time(step.at), style="dim"),
         Text(f"+{step.since_ms:.0f} ms"),
         Text(function.removeprefix("face-"), style=COLOURS.get(function, "")),
         text,

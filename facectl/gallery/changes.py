@@ -128,7 +128,10 @@ def bucket_of(name: str) -> int:
 
 
 class Change:
-    """Adds and removes references for one version, inside its transaction."""
+    """Adds and removes references for one version, inside its transaction.
+
+    `required_space`: the space of which references can be added; None for that of the version.
+    """
 
     def __init__(
         self,
@@ -137,19 +140,19 @@ class Change:
         settings: GallerySettings,
         space: EmbeddingSpace,
         *,
-        only: str | None = None,
+        required_space: str | None = None,
     ) -> None:
         self.number = number
         self.settings = settings
         self.space = space
         self.changed = False
         self._connection = connection
-        self._only = only
+        self._required_space = required_space
         self._rows: dict[EmbeddingSpace, int] = {}
 
     def add(self, name: str, reference: Reference) -> None:
         """Add a reference under a name; raises GalleryError after a change of space."""
-        if self._only not in (None, self.space.id):
+        if self._required_space not in (None, self.space.id):
             raise GalleryError(
                 f"another command has rebuilt the gallery for {self.space}: embeddings of the "
                 "previous model can't be added",
@@ -172,10 +175,10 @@ class Change:
         """Add a vector of an earlier version under a name."""
         self._enter([(vector, name)])
 
-    def renew(self, space: EmbeddingSpace, settings: GallerySettings) -> None:
+    def switch_space(self, space: EmbeddingSpace, settings: GallerySettings) -> None:
         """End every entry and switch to another space, which later additions belong to."""
         self._end("1")
-        self._only = None
+        self._required_space = None
         self.changed = self.changed or space.id != self.space.id
         self.space = space
         self.configure(**asdict(settings))

@@ -44,7 +44,7 @@ def keep_last(bucket: GalleryBucket, key: str, data: bytes, version: str) -> Non
         if item.key not in needed and item.modified <= limit
     ]
     # Last check: a version of another computer may need parts that these versions do not.
-    if _is(bucket, key, data):
+    if _has_bytes(bucket, key, data):
         bucket.delete([*old, *parts])
 
 
@@ -55,14 +55,14 @@ def delete_rest(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> Non
     during the deletion.
     """
     for _ in range(_ATTEMPTS):
-        rest = _rest(bucket, galleries)
+        rest = _unneeded(bucket, galleries)
         if not rest:
             break
         # Manifests first: after an interruption no manifest names a deleted part.
         bucket.delete([name for name in rest if name.endswith("/current.json")])
         bucket.delete([name for name in rest if not name.endswith("/current.json")])
     bucket.delete_replaced()
-    rest = _rest(bucket, galleries)
+    rest = _unneeded(bucket, galleries)
     if rest:
         raise CloudError(
             f"{bucket.name} has {len(rest)} object(s) of another publication, which may contain "
@@ -71,7 +71,8 @@ def delete_rest(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> Non
         )
 
 
-def _rest(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> list[str]:
+def _unneeded(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> list[str]:
+    """The keys that no gallery needs; raises CloudError if a manifest has changed."""
     listed = [item.key for item in bucket.listed(PREFIX)]
     needed: set[str] = set()
     for key, manifest in galleries.items():
@@ -83,11 +84,16 @@ def _rest(bucket: GalleryBucket, galleries: Mapping[str, Manifest]) -> list[str]
             )
         data = found[0]
         versions = [name for name in listed if name.startswith(versions_prefix(key))]
-        needed |= {key, *_named(key, data), *(name for name in versions if _is(bucket, name, data))}
+        needed |= {
+            key,
+            *_named(key, data),
+            *(name for name in versions if _has_bytes(bucket, name, data)),
+        }
     return [name for name in listed if name not in needed]
 
 
-def _is(bucket: GalleryBucket, key: str, data: bytes) -> bool:
+def _has_bytes(bucket: GalleryBucket, key: str, data: bytes) -> bool:
+    """Whether an object exists and has exactly these bytes."""
     found = bucket.read(key)
     return found is not None and found[0] == data
 

@@ -66,7 +66,7 @@ def tasks_for(name: str, images: Sequence[Path]) -> list[EnrollmentTask]:
         else:
             files.append(image)
     if not files:
-        raise InputError(f"no photographs of {name}: the folder holds no JPEG, PNG or WebP file")
+        raise InputError(f"no photographs of {name}: the folder contains no JPEG, PNG or WebP file")
     return [EnrollmentTask(name, file) for file in files]
 
 
@@ -100,7 +100,7 @@ def tasks_below(folder: Path) -> tuple[list[EnrollmentTask], list[QualityFinding
         tasks += [EnrollmentTask(name, file) for file in files]
     if not tasks and not findings:
         raise InputError(
-            f"{folder} holds no people: no folder with JPEG, PNG or WebP files in it",
+            f"{folder} contains no people: no folder with JPEG, PNG or WebP files in it",
             hint="put photographs into FOLDER/NAME/, or: facectl gallery enroll NAME IMAGE",
         )
     return tasks, findings

@@ -41,7 +41,7 @@ Origin = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ImportedGallery:
-    """Names and embeddings (N, 512) from elsewhere; `space` is None if the file does not say."""
+    """Imported names and embeddings (N, 512); `space` is None if the file does not state it."""
 
     names: list[str]
     embeddings: Embeddings
@@ -205,10 +205,8 @@ def read_pairs(file: Path) -> tuple[list[str], NDArray[np.float32]]:
             root = _root(archive)
             loaded = TensorUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load()
         return _pairs(loaded)
-    except TorchFileError as error:
+    except (TorchFileError, GalleryError) as error:
         raise GalleryError(f"{file}: {error}", hint=_PAIRS_HINT) from error
-    except GalleryError as error:
-        raise GalleryError(f"{file}: {error}", hint=error.hint) from error
     except Exception as error:
         raise GalleryError(
             f"{file} can't be read as a gallery of torch.save: {type(error).__name__}: {error}",
@@ -221,26 +219,26 @@ def _root(archive: zipfile.ZipFile) -> str:
         root, _, rest = name.partition("/")
         if rest == "data.pkl":
             return root
-    raise GalleryError("not a file of torch.save (1.6 or later)", hint=_PAIRS_HINT)
+    raise GalleryError("not a file of torch.save (1.6 or later)")
 
 
 def _pairs(loaded: Any) -> tuple[list[str], NDArray[np.float32]]:
     if not isinstance(loaded, list | tuple) or len(loaded) != 2:
-        raise GalleryError("it is not a pair of embeddings and names", hint=_PAIRS_HINT)
+        raise GalleryError("it is not a pair of embeddings and names")
     embeddings, names = loaded
     if isinstance(embeddings, np.ndarray):
         embeddings = list(embeddings)
     if not isinstance(embeddings, list | tuple) or not isinstance(names, list | tuple):
-        raise GalleryError("it is not a pair of lists of embeddings and names", hint=_PAIRS_HINT)
+        raise GalleryError("it is not a pair of lists of embeddings and names")
     if len(embeddings) != len(names):
-        raise GalleryError(f"{len(embeddings)} embeddings for {len(names)} names", hint=_PAIRS_HINT)
+        raise GalleryError(f"{len(embeddings)} embeddings for {len(names)} names")
     if not all(isinstance(name, str) for name in names):
-        raise GalleryError("a name that is not text", hint=_PAIRS_HINT)
+        raise GalleryError("a name that is not text")
     if not names or not all(isinstance(item, np.ndarray) for item in embeddings):
-        raise GalleryError("it holds no embeddings", hint=_PAIRS_HINT)
+        raise GalleryError("it contains no embeddings")
     flat = [item.reshape(-1) for item in embeddings]
     if len({len(item) for item in flat}) != 1:
-        raise GalleryError("embeddings of different dimensions", hint=_PAIRS_HINT)
+        raise GalleryError("embeddings of different dimensions")
     return [str(name) for name in names], np.stack(flat).astype(np.float32)
 
 

@@ -51,7 +51,7 @@ class Pending:
     since: str
 
     @property
-    def line(self) -> str:
+    def warning(self) -> str:
         """The warning, with the command that cleans the bucket."""
         place = self.place
         if place is None:
@@ -81,12 +81,9 @@ def request(connection: sqlite3.Connection) -> None:
 
 def begin(store: Store, bucket: GalleryBucket) -> Requests:
     """Store that the gallery is published to a bucket; returns its unfinished forget requests."""
-    deployment = bucket.deployment
     places = _places(store)
     known = places.get(bucket.name)
-    places[bucket.name] = PublishedBucket(
-        deployment.target, deployment.region, deployment.profile, known.finished if known else 0
-    )
+    places[bucket.name] = _place(bucket, known.finished if known else 0)
     _write(store, places)
     requests: Requests = {}
     with _galleries(store) as galleries:
@@ -100,14 +97,11 @@ def begin(store: Store, bucket: GalleryBucket) -> Requests:
 
 def finish(store: Store, bucket: GalleryBucket, requests: Requests) -> None:
     """Store that these forget requests are finished in a bucket."""
-    deployment = bucket.deployment
     with _galleries(store) as galleries:
         for each in galleries:
             if each.file in requests:
                 places = _places(each)
-                places[bucket.name] = PublishedBucket(
-                    deployment.target, deployment.region, deployment.profile, requests[each.file]
-                )
+                places[bucket.name] = _place(bucket, requests[each.file])
                 _write(each, places)
 
 
@@ -161,6 +155,11 @@ def _requested(store: Store) -> tuple[int, str]:
         return 0, ""
     fields = json.loads(text)
     return int(fields["count"]), str(fields["at"])
+
+
+def _place(bucket: GalleryBucket, finished: int) -> PublishedBucket:
+    deployment = bucket.deployment
+    return PublishedBucket(deployment.target, deployment.region, deployment.profile, finished)
 
 
 def _places(store: Store) -> dict[str, PublishedBucket]:

@@ -56,9 +56,9 @@ class Layout:
 class Packer:
     """Makes the parts of a store's newest version, without those that are unchanged."""
 
-    def __init__(self, store: Store, *, anew: bool = False) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._last = None if anew else Layout.load(store)
+        self._last = Layout.load(store)
         self.version = store.claim()
         self._settings = store.settings_of(self.version)
         self.people = len(people := store.people(self.version))

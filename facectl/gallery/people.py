@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from facectl.errors import GalleryError, InputError
 from facectl.gallery import forgetting
-from facectl.gallery.changes import check_name
+from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.store import Store
 from lambda_src.gallery.matching import COSINE
 
@@ -52,7 +51,7 @@ def merge(store: Store, source: str, target: str) -> int:
     """Merge the first name into the second; raises GalleryError if one is unknown."""
     if source == target:
         raise InputError("a name can't be merged into itself")
-    _known(len(store.references(target)), target)
+    references(store, target)
     with store.change("merge") as change:
         return _known(change.rename(source, target), source)
 
@@ -124,6 +123,13 @@ def compare(store: Store, first: int, second: int) -> Difference:
     )
 
 
+def references(store: Store, name: str) -> list[Reference]:
+    """The references of a person, the oldest first; raises GalleryError for an unknown name."""
+    found = store.references(name)
+    _known(len(found), name)
+    return found
+
+
 def most_similar(store: Store, name: str) -> list[dict[str, Any]]:
     """The three other people nearest to any photograph of this person, with their distances."""
     gallery = store.gallery()
@@ -148,14 +154,11 @@ def _forget(store: Store, name: str) -> int:
         "SELECT id FROM vectors WHERE id IN named OR sha256 IN "
         "(SELECT sha256 FROM vectors WHERE id IN named)"
     )
-    count = 0
-
-    def work(connection: sqlite3.Connection) -> None:
-        nonlocal count
+    with store.transaction() as connection:
         found = [(number,) for (number,) in connection.execute(vectors, {"name": name})]
         count = len(found)
         if count == 0:
-            return
+            return 0
         connection.executemany("DELETE FROM entries WHERE vector = ?", found)
         connection.executemany("DELETE FROM vectors WHERE id = ?", found)
         connection.execute("DELETE FROM entries WHERE name = ?", (name,))
@@ -167,8 +170,5 @@ def _forget(store: Store, name: str) -> int:
             "SELECT number + 1, strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'forget', settings, "
             "space FROM versions ORDER BY number DESC LIMIT 1"
         )
-
-    store.transact(work)
-    if count:
-        store.compact()
+    store.compact()
     return count

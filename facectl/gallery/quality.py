@@ -90,24 +90,29 @@ class Neighbours:
         found = []
         if not own.all():
             nearest = int(np.argmin(np.where(own, np.inf, far)))
-            limit = self._threshold * _TOO_NEAR
-            if far[nearest] < limit:
-                message = f"nearly the same face as {self._names[nearest]} (distance {{:.2f}})"
-                found.append(_finding("same_face", name, sample, message, far[nearest], limit))
+            distance, limit = far[nearest], self._threshold * _TOO_NEAR
+            if distance < limit:
+                message = f"nearly the same face as {self._names[nearest]}"
+                found.append(_finding("same_face", name, sample, message, distance, limit))
         if own.any():
-            nearest = int(np.argmin(np.where(own, far, np.inf)))
-            if far[nearest] > self._threshold:
-                message = f"another face than the other photographs of {name} (distance {{:.2f}})"
+            distance = np.min(far[own])
+            if distance > self._threshold:
+                message = f"another face than the other photographs of {name}"
                 found.append(
-                    _finding("other_face", name, sample, message, far[nearest], self._threshold)
+                    _finding("other_face", name, sample, message, distance, self._threshold)
                 )
         return found
 
 
 def _finding(
-    kind: str, name: str, sample: EncodedPhotograph, message: str, figure: np.float32, limit: float
+    kind: str,
+    name: str,
+    sample: EncodedPhotograph,
+    message: str,
+    distance: np.float32,
+    limit: float,
 ) -> QualityFinding:
-    # A name may contain braces, so only the last pair is replaced.
-    head, _, tail = message.rpartition("{:.2f}")
-    text = f"{head}{figure:.2f}{tail}"
-    return QualityFinding(kind, name, sample.photo, text, round(float(figure), 4), round(limit, 4))
+    text = f"{message} (distance {distance:.2f})"
+    return QualityFinding(
+        kind, name, sample.photo, text, round(float(distance), 4), round(limit, 4)
+    )

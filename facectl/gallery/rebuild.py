@@ -59,7 +59,7 @@ class Rebuild:
     _references: list[_Planned] = field(repr=False)
 
     @property
-    def line(self) -> str:
+    def summary(self) -> str:
         """One line for the plan of a deploy."""
         known = f", {self.known} embedded earlier" if self.known else ""
         return (
@@ -140,7 +140,7 @@ class Rebuild:
                         "embedded: nothing was rebuilt",
                         hint="run the same command again",
                     )
-                change.renew(self.new, self.settings[1])
+                change.switch_space(self.new, self.settings[1])
                 for each in self._references:
                     if each.vector is not None:
                         change.add_known(each.old.name, each.vector)

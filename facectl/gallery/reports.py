@@ -51,7 +51,7 @@ def calibrate(store: Store, far: float, html: Path) -> Calibration:
     names, embeddings = store.rows()
     if len(set(names)) < 2:
         raise GalleryError(
-            f"{len(set(names))} people are enrolled; it takes two people to calibrate",
+            f"{len(set(names))} people are enrolled; calibration needs at least two",
             hint="facectl gallery enroll NAME IMAGE",
         )
     scores = statistics.leave_one_out(names, embeddings, settings.metric, settings.matching)

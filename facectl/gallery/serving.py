@@ -7,15 +7,19 @@ import time
 from contextlib import closing
 from typing import Any
 
-from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws import Clients
 from facectl.gallery import forgetting, publish
 from facectl.gallery.forgetting import Pending
 from facectl.gallery.store import Store
-from facectl.naming import RECOGNITION_FUNCTION, Names
+from facectl.logs.source import LogSource, NoLogYetError
+from facectl.logs.times import Window
+from facectl.naming import RECOGNITION_FUNCTION
 from lambda_src.gallery.parts import Manifest
 
 # Seconds to look back, tried in turn: the log can only be read from its oldest event.
 _WINDOWS = (3600, 86_400, 14 * 86_400)
+# Seconds by which this computer's clock may be behind that of CloudWatch.
+_CLOCK_TOLERANCE = 3600.0
 
 
 def state(clients: Clients) -> dict[str, Any]:
@@ -28,7 +32,7 @@ def state(clients: Clients) -> dict[str, Any]:
     here, pending = _here(clients)
     serving, refusal = _serving(clients)
     problems = [there.problem] if there.problem else []
-    problems += [each.line for each in pending]
+    problems += [each.warning for each in pending]
     manifest = there.manifest
     # An older refusal concerns an earlier manifest.
     if refusal is not None and manifest is not None and refusal[0] >= manifest.published:
@@ -97,24 +101,13 @@ def _serving(clients: Clients) -> tuple[dict[str, Any] | None, tuple[str, str] |
 
 def _lines(clients: Clients, seconds: int) -> list[dict[str, Any]]:
     """The function's log lines about the gallery of the last `seconds`, oldest first."""
-    found: list[dict[str, Any]] = []
-    token: str | None = None
-    with cloud_errors("reading the log of face-recognition", clients.deployment):
-        while True:
-            more = {"nextToken": token} if token else {}
-            response: Any = unless_missing(
-                clients.logs.filter_log_events,
-                logGroupName=Names.log_group(RECOGNITION_FUNCTION),
-                startTime=int((time.time() - seconds) * 1000),
-                filterPattern='"gallery"',
-                **more,  # type: ignore[arg-type]
-            )
-            if response is None:
-                return found
-            found += [line for event in response["events"] if (line := _line(event["message"]))]
-            token = response.get("nextToken")
-            if token is None:
-                return found
+    now = time.time()
+    window = Window(now - seconds, now + _CLOCK_TOLERANCE)
+    events = LogSource(clients).events(RECOGNITION_FUNCTION, window, pattern='"gallery"')
+    try:
+        return [line for event in events if (line := _line(event.message)) is not None]
+    except NoLogYetError:
+        return []
 
 
 def _line(message: str) -> dict[str, Any] | None:

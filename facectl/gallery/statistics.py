@@ -21,6 +21,10 @@ from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
 
 Floats = NDArray[np.float64]
 
+# Parts of the cross-validation, each of other people.
+_FOLDS = 5
+# Points of a curve.
+_POINTS = 200
 # Probes that are compared with everybody; more do not change the rates noticeably.
 _MAX_PROBES = 2000
 _MORE_PHOTOGRAPHS = "facectl gallery enroll NAME IMAGE   (a second photograph of some people)"
@@ -130,11 +134,11 @@ def rates(scores: Scores, threshold: float) -> Rates:
     )
 
 
-def curve(scores: Scores, points: int = 200) -> tuple[Floats, Floats, Floats]:
-    """Thresholds, FAR and FRR, each (points,)."""
+def curve(scores: Scores) -> tuple[Floats, Floats, Floats]:
+    """Thresholds, FAR and FRR, each (200,)."""
     own, others = np.sort(scores.own), np.sort(scores.others)
     top = max(own[-1] if len(own) else 0.0, float(np.median(others)))
-    thresholds = np.linspace(0, top * 1.05, points)
+    thresholds = np.linspace(0, top * 1.05, _POINTS)
     far = np.searchsorted(others, thresholds, side="right") / len(others)
     frr = 1 - np.searchsorted(own, thresholds, side="right") / len(own)
     return thresholds, far, frr
@@ -167,7 +171,7 @@ def pick(scores: Scores, far: float) -> float:
     return (lower + upper) / 2
 
 
-def calibrate(scores: Scores, *, far: float, folds: int = 5, seed: int = 0) -> Calibration:
+def calibrate(scores: Scores, *, far: float) -> Calibration:
     """Pick a threshold, and measure its rates by cross-validation over people.
 
     Raises GalleryError if fewer than two people have two photographs.
@@ -179,12 +183,12 @@ def calibrate(scores: Scores, *, far: float, folds: int = 5, seed: int = 0) -> C
             "of them, to measure the distance between photographs of one person",
             hint=_MORE_PHOTOGRAPHS,
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     # Folds are of people: two photographs of one person are not independent.
     fold_of = np.full(int(scores.people.max()) + 1, -1)
     everyone = random.permutation(np.unique(scores.people))
     ordered = np.concatenate([random.permutation(pairs), np.setdiff1d(everyone, pairs)])
-    count = min(folds, len(pairs))
+    count = min(_FOLDS, len(pairs))
     fold_of[ordered] = np.arange(len(ordered)) % count
     measured: list[Rates] = []
     for fold in range(count):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -49,7 +49,7 @@ class Store:
         self.file = file
         self._connection = connection
         # The space of added embeddings, even if another command rebuilds the gallery.
-        self._only: str | None = None
+        self._required_space: str | None = None
 
     @classmethod
     def find(cls, asu_id: str) -> Store | None:
@@ -91,17 +91,17 @@ class Store:
             store._create(wanted)
             with store.change("rebuild") as change:
                 if store.space != space and not store.people():
-                    change.renew(wanted, store.settings_for(space))
+                    change.switch_space(wanted, store.settings_for(space))
             store.check_space(space)
         except BaseException:
             store.close()
             raise
-        store._only = space
+        store._required_space = space
         return store
 
     def _create(self, space: EmbeddingSpace) -> None:
         run, settings = self._connection.execute, json.dumps(asdict(GallerySettings()))
-        with self._transaction():
+        with self.transaction():
             run("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex,))
             first = (_now(), settings, space_row(self._connection, space))
             run("INSERT OR IGNORE INTO versions VALUES (0, ?, 'made', ?, ?)", first)
@@ -309,12 +309,12 @@ class Store:
 
     def put(self, key: str, value: str) -> None:
         """Store a value in the gallery's metadata."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def adopt(self, lineage: str, version: int) -> None:
         """Continue a published gallery: take its lineage and its next version number."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('lineage', ?)", (lineage,)
             )
@@ -324,7 +324,7 @@ class Store:
 
     def claim(self) -> int:
         """Freeze the newest version for publication; returns its number."""
-        with self._transaction():
+        with self.transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO meta SELECT 'claimed', max(number) FROM versions"
             )
@@ -337,12 +337,16 @@ class Store:
         `extend` adds to that version instead, if it is the newest and unpublished:
         a long enrollment saves in steps.
         """
-        with self._transaction():
+        with self.transaction():
             head = self.version
             claimed = int(self.get("claimed") or 0)
             number = head if extend == head and claimed < head else head + 1
             change = Change(
-                self._connection, number, self.settings, self.space_of(head), only=self._only
+                self._connection,
+                number,
+                self.settings,
+                self.space_of(head),
+                required_space=self._required_space,
             )
             yield change
             if change.changed:
@@ -362,13 +366,11 @@ class Store:
         with database.errors(self.file):
             self._connection.execute("VACUUM")
 
-    def transact(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `work` as one transaction."""
-        with self._transaction():
-            work(self._connection)
-
-    def _transaction(self) -> Any:
-        return database.transaction(self._connection, self.file)
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run the block as one transaction of the yielded connection; roll back if it raises."""
+        with database.transaction(self._connection, self.file):
+            yield self._connection
 
     def _version(self, version: int | None) -> int:
         return self.version if version is None else version

@@ -25,14 +25,13 @@ _WAIT_SECONDS = 1
 class DeadLetter:
     """A message of the dead-letter queue.
 
-    `sent_at` is in seconds of the epoch; `receive_count` includes peeks.
+    `sent_at` is in seconds of the epoch.
     """
 
     message_id: str
     receipt: str
     body: str
     sent_at: float
-    receive_count: int = 1
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -154,7 +153,7 @@ class DeadLetterQueue:
                 MaxNumberOfMessages=_BATCH,
                 VisibilityTimeout=_VISIBILITY_TIMEOUT,
                 WaitTimeSeconds=_WAIT_SECONDS,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageSystemAttributeNames=["SentTimestamp"],
                 MessageAttributeNames=["All"],
             )
         return [
@@ -163,9 +162,6 @@ class DeadLetterQueue:
                 receipt=message["ReceiptHandle"],
                 body=message["Body"],
                 sent_at=int(message.get("Attributes", {}).get("SentTimestamp", "0")) / 1000,
-                receive_count=int(
-                    message.get("Attributes", {}).get("ApproximateReceiveCount", "1")
-                ),
                 attributes=message.get("MessageAttributes", {}),
             )
             for message in response.get("Messages", [])

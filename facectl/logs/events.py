@@ -38,11 +38,13 @@ def event_of(function: str, fields: Any) -> LogEvent:
     )
 
 
-def function_named(name: str) -> str:
-    """The function for its name or short name; raises InputError."""
+def functions_named(name: str | None) -> tuple[str, ...]:
+    """The function with this name or short name, both functions for None; raises InputError."""
+    if name is None:
+        return FUNCTIONS
     for function in FUNCTIONS:
         if name in {function, function.removeprefix("face-")}:
-            return function
+            return (function,)
     raise InputError(
         f"No function is called {name!r}: there are {' and '.join(FUNCTIONS)}",
         hint=f"facectl logs --function {FUNCTIONS[0]}",

@@ -44,7 +44,7 @@ class LineFilter:
             return cls(name, request_id, None if grep is None else re.compile(grep))
         except re.error as error:
             raise InputError(
-                f"--grep {grep!r} is no regular expression: {error}",
+                f"--grep {grep!r} is not a regular expression: {error}",
                 hint=f"facectl logs --grep '{re.escape(str(grep))}'",
             ) from error
 
@@ -109,7 +109,7 @@ def followed(
     """The lines from the first time on, as they are logged, until the second or forever."""
     follower = Follower(
         LogConnections(
-            source=lambda: LogSource(Clients(deployment), backoff=0),
+            source=lambda: LogSource(Clients(deployment), retry_seconds=0),
             live=(lambda: LiveTail(Clients(deployment), functions)) if live else None,
         ),
         functions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from facectl import prices
@@ -57,7 +57,7 @@ class FunctionReport:
     suggested_mb: int | None
     billed_seconds: float
     cost: float
-    price_date: str = field(default=prices.DATE)
+    price_date: str = prices.DATE
 
     def as_dict(self) -> dict[str, Any]:
         fields = asdict(self)
@@ -132,15 +132,19 @@ def summarise(function: str, ended: Sequence[Invocation], architecture: str) -> 
     gb_seconds = sum((one.billed_ms or 0.0) / 1e3 * (one.memory_mb or 0.0) / 1024 for one in ended)
     used = max((one.used_mb for one in ended if one.used_mb is not None), default=None)
     configured = next((one.memory_mb for one in reversed(ended) if one.memory_mb is not None), None)
-    successful = [one for one in ended if not one.failed and one.duration_ms is not None]
+    successful = [
+        (one.duration_ms, one.cold)
+        for one in ended
+        if not one.failed and one.duration_ms is not None
+    ]
     return FunctionReport(
         function=function,
         invocations=len(ended),
         errors=sum(one.failed and not one.timeout for one in ended),
         timeouts=sum(one.timeout for one in ended),
         cold_starts=sum(one.cold for one in ended),
-        duration_ms=Summary.of([one.duration_ms or 0.0 for one in successful if not one.cold]),
-        cold_duration_ms=Summary.of([one.duration_ms or 0.0 for one in successful if one.cold]),
+        duration_ms=Summary.of([ms for ms, cold in successful if not cold]),
+        cold_duration_ms=Summary.of([ms for ms, cold in successful if cold]),
         init_ms=Summary.of([one.init_ms for one in ended if one.init_ms is not None]),
         memory_mb=None if configured is None else round(configured),
         used_mb=None if used is None else math.ceil(used),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from facectl.aws import Clients, cloud_errors
@@ -84,7 +84,7 @@ class RequestEvents:
     dead_letter: DeadLetter | None = None
     queued: int | None = None
     visibility: float | None = None
-    problems: Sequence[str] = field(default_factory=tuple)
+    problems: Sequence[str] = ()
 
     @cached_property
     def posts(self) -> list[PostAttempt]:
@@ -183,14 +183,7 @@ def gather(
     platform = search.platform_lines(source, lines, now)
     request = RequestEvents(request_id, lines, now, platform)
     if not _is_answered(request):
-        dead_letter, queued, visibility, problems = _queues(clients, request)
-        request = replace(
-            request,
-            dead_letter=dead_letter,
-            queued=queued,
-            visibility=visibility,
-            problems=problems,
-        )
+        request = _with_queues(clients, request)
     if _has_gaps(request):
         window = Window(min(lines[0].at, now), now)
         request = replace(
@@ -219,10 +212,8 @@ def _has_gaps(request: RequestEvents) -> bool:
     return not last or last[0].number < last[0].max_receives
 
 
-def _queues(
-    clients: Clients, request: RequestEvents
-) -> tuple[DeadLetter | None, int | None, float | None, tuple[str, ...]]:
-    """The request's dead letter, the size and visibility timeout of the request queue, problems."""
+def _with_queues(clients: Clients, request: RequestEvents) -> RequestEvents:
+    """The request with what the queues tell about it, or with the problem of reading them."""
     ids = {delivery.message_id for delivery in request.deliveries}
     ids |= {
         str(post.detection.fields.get("message_id")) for post in request.posts if post.detection
@@ -237,11 +228,15 @@ def _queues(
             )["Attributes"]["VisibilityTimeout"]
         dead_letters = DeadLetterQueue(clients).peek()
     except CloudError as error:
-        return None, None, None, (f"the queues can't be read: {error}",)
-    for dead_letter in dead_letters:
-        if dead_letter.message_id in ids or dead_letter.request_id == request.request_id:
-            return dead_letter, queued, float(visibility), ()
-    return None, queued, float(visibility), ()
+        return replace(request, problems=(f"the queues can't be read: {error}",))
+    own = (
+        each
+        for each in dead_letters
+        if each.message_id in ids or each.request_id == request.request_id
+    )
+    return replace(
+        request, dead_letter=next(own, None), queued=queued, visibility=float(visibility)
+    )
 
 
 def _first(lines: Sequence[Line], stage: str) -> Line | None:

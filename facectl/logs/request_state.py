@@ -46,7 +46,7 @@ def request_state(request: RequestEvents) -> RequestState:
 
 def _answered_state(request: RequestEvents, line: Line) -> RequestState:
     result = line.fields.get("result")
-    text = "answered; the logs hold no names" if result is None else f"answered {result}"
+    text = "answered; the logs contain no names" if result is None else f"answered {result}"
     if request.dead_letter is not None:
         text += "; a copy is in the dead-letter queue"
     return "answered", text, None if result is None else str(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from facectl.errors import InputError
 from facectl.logs import read
@@ -60,7 +60,12 @@ def _unknown(
     source: LogSource, request_id: str, window: Window, functions: Sequence[str]
 ) -> InputError:
     pattern = filter_pattern(request_id, prefix=True)
-    matches = ids(read.lines(source, functions, window, pattern=pattern), prefix=request_id)
+    found = (
+        line.request_id
+        for line in read.lines(source, functions, window, pattern=pattern)
+        if line.request_id is not None and line.request_id.startswith(request_id)
+    )
+    matches = list(dict.fromkeys(found))
     where = f"in the logs of {' and '.join(functions)} {window}"
     if not matches:
         return InputError(
@@ -72,17 +77,6 @@ def _unknown(
         f"No request {request_id!r} {where}. These ids begin with it:\n  {shown}"
         + (f"\n  and {more} more" if more > 0 else ""),
         hint=f"facectl trace {matches[0]}",
-    )
-
-
-def ids(lines: Iterable[Line], *, prefix: str = "") -> list[str]:
-    """The distinct request ids of the lines in their order."""
-    return list(
-        dict.fromkeys(
-            line.request_id
-            for line in lines
-            if line.request_id is not None and line.request_id.startswith(prefix)
-        )
     )
 
 

@@ -27,18 +27,18 @@ class NoLogYetError(CloudError):
 
 
 class LogSource:
-    """FilterLogEvents of a deployment; transient errors are retried for `backoff` seconds."""
+    """FilterLogEvents of a deployment; transient errors are retried for `retry_seconds`."""
 
     def __init__(
         self,
         clients: Clients,
         *,
-        backoff: float = _RETRY_SECONDS,
+        retry_seconds: float = _RETRY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._clients = clients
-        self._limit = backoff
+        self._retry_seconds = retry_seconds
         self._clock = clock
         self._sleep = sleep
 
@@ -91,7 +91,7 @@ class LogSource:
                 token, skip = next_token, 0
 
     def _page(self, function: str, request: dict[str, Any]) -> Any:
-        backoff = Backoff(limit=self._limit, clock=self._clock, sleep=self._sleep)
+        backoff = Backoff(limit=self._retry_seconds, clock=self._clock, sleep=self._sleep)
         return backoff.call(lambda: self._read(function, request))
 
     def _read(self, function: str, request: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
-"""A timeline of events, converted to steps whose gaps are attributed to activities."""
+"""The timeline of a request, as steps whose gaps are attributed to activities."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Smaller unexplained gaps come from rounding and clock differences; they are not attributed.
 _NOTICED_MS = 2.0
@@ -19,9 +19,9 @@ class Step:
     function: str | None
     event: str
     text: str
-    since_ms: float = 0.0
-    spent: dict[str, float] = field(default_factory=dict)
-    bad: bool = False
+    since_ms: float
+    spent: dict[str, float]
+    bad: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +36,46 @@ class TimelineEvent:
     event: str
     text: str
     rest: str
-    parts: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, float]
     bad: bool = False
 
 
-Timeline = list[TimelineEvent]
+class Timeline:
+    """The events of a request, in any order."""
 
+    def __init__(self) -> None:
+        self._events: list[TimelineEvent] = []
 
-def steps_of(timeline: Timeline) -> tuple[Step, ...]:
-    """The steps of a timeline in the order of time, each with the gap before it."""
-    # Sorted, because a client may retry while its first attempt is still in progress.
-    ordered = sorted(timeline, key=lambda event: event.at)
-    return tuple(
-        _step(event, previous)
-        for event, previous in zip(ordered, [*ordered[:1], *ordered], strict=False)
-    )
+    def add(
+        self,
+        at: float,
+        function: str | None,
+        event: str,
+        text: str,
+        rest: str,
+        parts: dict[str, float] | None = None,
+    ) -> None:
+        """Add an event; the arguments are the fields of `TimelineEvent`."""
+        self._events.append(TimelineEvent(at, function, event, text, rest, parts or {}))
 
+    def add_failure(
+        self, at: float, function: str | None, event: str, text: str, rest: str
+    ) -> None:
+        """Add an event that reports a failure."""
+        self._events.append(TimelineEvent(at, function, event, text, rest, {}, bad=True))
 
-def latest_time(timeline: Timeline, default: float) -> float:
-    """When the last event happened, `default` for an empty timeline."""
-    return max((event.at for event in timeline), default=default)
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in the order of time, each with the gap before it."""
+        # Sorted, because a client may retry while its first attempt is still in progress.
+        ordered = sorted(self._events, key=lambda event: event.at)
+        return tuple(
+            _step(event, previous)
+            for event, previous in zip(ordered, [*ordered[:1], *ordered], strict=False)
+        )
+
+    def latest(self, default: float) -> float:
+        """When the last event happened, `default` for an empty timeline."""
+        return max((event.at for event in self._events), default=default)
 
 
 def _step(event: TimelineEvent, previous: TimelineEvent) -> Step:

@@ -10,7 +10,7 @@ from facectl.errors import InputError
 from facectl.logs.parse import Line
 from facectl.logs.request_events import MessageDelivery, PostAttempt, RequestEvents, failure_reason
 from facectl.logs.request_state import State, request_state
-from facectl.logs.timeline import Step, Timeline, TimelineEvent, latest_time, steps_of
+from facectl.logs.timeline import Step, Timeline
 from facectl.logs.times import Window
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.contract import ERROR
@@ -24,9 +24,9 @@ class Trace:
     steps: tuple[Step, ...]
     state: State
     state_text: str
-    result: str | None = None
-    total_ms: float | None = None
-    problems: tuple[str, ...] = ()
+    result: str | None
+    total_ms: float | None
+    problems: tuple[str, ...]
 
     @property
     def spent(self) -> dict[str, float]:
@@ -37,10 +37,33 @@ class Trace:
                 sums[activity] = sums.get(activity, 0.0) + ms
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
+    def as_dict(self) -> dict[str, Any]:
+        """The trace as JSON; times in seconds of the epoch, durations in ms."""
+        return {
+            "request_id": self.request_id,
+            "state": self.state,
+            "now": self.state_text,
+            "result": self.result,
+            "total_ms": self.total_ms,
+            "spent_ms": self.spent,
+            "problems": list(self.problems),
+            "steps": [
+                {
+                    "at": round(step.at, 3),
+                    "function": step.function,
+                    "event": step.event,
+                    "text": step.text,
+                    "since_ms": step.since_ms,
+                    "spent_ms": step.spent,
+                }
+                for step in self.steps
+            ],
+        }
+
 
 def trace(request: RequestEvents) -> Trace:
     """Build the trace of a request from its events."""
-    timeline: Timeline = []
+    timeline = Timeline()
     for number, post in enumerate(request.posts, 1):
         _add_post(timeline, request, post, number if len(request.posts) > 1 else None)
     previous: MessageDelivery | None = None
@@ -50,7 +73,7 @@ def trace(request: RequestEvents) -> Trace:
         previous = delivery
     if request.dead_letter is not None:
         _add_last_deliveries(timeline, request)
-    steps = steps_of(timeline)
+    steps = timeline.steps()
     state, state_text, result = request_state(request)
     answers = [step.at for step in steps if step.event == "answered"]
     return Trace(
@@ -91,41 +114,33 @@ def _add_post(
         received = post.received
         begun = received.at - (received.number("parse_ms") or 0.0) / 1e3
         if (waited := received.number("waited_ms")) is not None:
-            timeline.append(
-                TimelineEvent(
-                    begun - waited / 1e3,
-                    None,
-                    "arrived",
-                    f"reached the Function URL{which}",
-                    "until the client sent it again",
-                )
+            timeline.add(
+                begun - waited / 1e3,
+                None,
+                "arrived",
+                f"reached the Function URL{which}",
+                "until the client sent it again",
             )
         size = received.number("bytes")
         text = "received" + (f", {size / 1000:.0f} kB" if size else "") + _cold_start_text(received)
-        timeline.append(
-            TimelineEvent(
-                begun,
-                function,
-                "received",
-                text,
-                "way to face-detection",
-                parts=_cold_start_parts(received),
-            )
+        timeline.add(
+            begun,
+            function,
+            "received",
+            text,
+            "way to face-detection",
+            parts=_cold_start_parts(received),
         )
     if post.detection is not None:
         _add_detection(timeline, post.detection, request.deliveries)
     if post.error is not None:
         text = failure_reason(post.error)
-        timeline.append(
-            TimelineEvent(post.error.at, function, "failed", text, "until it failed", bad=True)
-        )
+        timeline.add_failure(post.error.at, function, "failed", text, "until it failed")
     if post.request is not None and post.request.fields.get("status") != 200:
         fields = post.request.fields
         reason = f"{fields.get('status')} {fields.get('error')}: {fields.get('message', '')}"
-        timeline.append(
-            TimelineEvent(
-                post.request.at, function, "refused", f"refused with {reason}", "check", bad=True
-            )
+        timeline.add_failure(
+            post.request.at, function, "refused", f"refused with {reason}", "check"
         )
     if post.fault is not None:
         _add_fault(timeline, post.fault)
@@ -140,27 +155,19 @@ def _add_detection(timeline: Timeline, line: Line, deliveries: Sequence[MessageD
     detected = cropped - stages["crop"] / 1e3
     decoded = detected - stages["detect"] / 1e3
     size = f"{line.fields.get('width')}x{line.fields.get('height')}"
-    timeline.append(
-        TimelineEvent(decoded, function, "decoded", f"decoded, {size} pixels", "decode")
-    )
+    timeline.add(decoded, function, "decoded", f"decoded, {size} pixels", "decode")
     faces = int(line.number("faces") or 0)
-    timeline.append(
-        TimelineEvent(
-            detected, function, "detected", f"detected {_plural(faces, 'face')}", "detect"
-        )
-    )
+    timeline.add(detected, function, "detected", f"detected {_plural(faces, 'face')}", "detect")
     if stages["crop"]:
-        timeline.append(TimelineEvent(cropped, function, "cropped", "cropped", "crop"))
+        timeline.add(cropped, function, "cropped", "cropped", "crop")
     if (result := line.fields.get("result")) is not None:
-        timeline.append(TimelineEvent(sent, function, "answered", f"answered {result}", "enqueue"))
+        timeline.add(sent, function, "answered", f"answered {result}", "enqueue")
     else:
         # SQS may deliver a message before its response reaches face-detection.
         for delivery in deliveries:
             if delivery.message_id == line.fields.get("message_id") and delivery.number == 1:
                 sent = min(sent, max(cropped, delivery.sent_at))
-        timeline.append(
-            TimelineEvent(sent, function, "enqueued", "enqueued for face-recognition", "enqueue")
-        )
+        timeline.add(sent, function, "enqueued", "enqueued for face-recognition", "enqueue")
 
 
 def _add_delivery(
@@ -168,14 +175,12 @@ def _add_delivery(
 ) -> None:
     received = delivery.received
     if previous is not None and previous.message_id != delivery.message_id:
-        timeline.append(
-            TimelineEvent(
-                delivery.sent_at,
-                None,
-                "enqueued",
-                "sent to the request queue again: redriven, or a second POST",
-                "outside the pipeline",
-            )
+        timeline.add(
+            delivery.sent_at,
+            None,
+            "enqueued",
+            "sent to the request queue again: redriven, or a second POST",
+            "outside the pipeline",
         )
     first = delivery.number == 1
     wait = "request queue" if first else "waiting for the next delivery"
@@ -184,16 +189,14 @@ def _add_delivery(
     waited = ""
     if first and (ms := received.number("waited_ms")) is not None:
         waited = f" after {ms:.0f} ms in the queue"
-    timeline.append(
-        TimelineEvent(
-            received.at,
-            RECOGNITION_FUNCTION,
-            "delivered",
-            f"received{waited}, delivery {delivery.number} of {delivery.max_receives}{batch}"
-            + _cold_start_text(received),
-            wait,
-            parts=_cold_start_parts(received),
-        )
+    timeline.add(
+        received.at,
+        RECOGNITION_FUNCTION,
+        "delivered",
+        f"received{waited}, delivery {delivery.number} of {delivery.max_receives}{batch}"
+        + _cold_start_text(received),
+        wait,
+        parts=_cold_start_parts(received),
     )
     if delivery.answered is not None:
         _add_response(timeline, delivery.answered)
@@ -212,29 +215,25 @@ def _add_response(timeline: Timeline, line: Line) -> None:
     matched = line.at - stages["send"] / 1e3
     embedded = matched - stages["match"] / 1e3
     faces = _plural(int(line.number("faces") or 0), "face")
-    timeline.append(
-        TimelineEvent(
-            embedded,
-            function,
-            "embedded",
-            f"embedded {faces}",
-            "the batch's other frames",
-            parts={"decode crops": stages["decode_crops"], "embed": stages["embed"]},
-        )
+    timeline.add(
+        embedded,
+        function,
+        "embedded",
+        f"embedded {faces}",
+        "the batch's other frames",
+        parts={"decode crops": stages["decode_crops"], "embed": stages["embed"]},
     )
-    timeline.append(
-        TimelineEvent(matched, function, "matched", f"matched: {_matches(line)}", "match")
-    )
+    timeline.add(matched, function, "matched", f"matched: {_matches(line)}", "match")
     result = line.fields.get("result")
     text = "answered" if result is None else f"answered {result}"
-    timeline.append(TimelineEvent(line.at, function, "answered", text, "answer"))
+    timeline.add(line.at, function, "answered", text, "answer")
 
 
 def _matches(line: Line) -> str:
     names = []
     matches = line.fields.get("matches")
     for match in matches if isinstance(matches, list) else []:
-        known = "someone known" if match.get("known") else "Unknown"
+        known = "a known person" if match.get("known") else "Unknown"
         distance = match.get("distance")
         names.append(
             str(match.get("name", known))
@@ -253,29 +252,15 @@ def _add_error(timeline: Timeline, line: Line) -> None:
     else:
         after = f"delivered again in {hidden:g} s"
     event = "answered" if line.fields.get("answered") is True else "failed"
-    timeline.append(
-        TimelineEvent(
-            line.at,
-            RECOGNITION_FUNCTION,
-            event,
-            f"failed: {text}; {after}",
-            "until it failed",
-            bad=True,
-        )
+    timeline.add_failure(
+        line.at, RECOGNITION_FUNCTION, event, f"failed: {text}; {after}", "until it failed"
     )
 
 
 def _add_fault(timeline: Timeline, fault: Line) -> None:
     cause = str(fault.fields.get("cause") or fault.fields.get("status") or "failed")
-    timeline.append(
-        TimelineEvent(
-            fault.at,
-            fault.function,
-            cause,
-            failure_reason(fault),
-            "until the worker ended",
-            bad=True,
-        )
+    timeline.add_failure(
+        fault.at, fault.function, cause, failure_reason(fault), "until the worker ended"
     )
 
 
@@ -309,17 +294,15 @@ def _add_last_deliveries(timeline: Timeline, request: RequestEvents) -> None:
         _add_unreceived(timeline, request, range(1, 1 + len(request.unmatched)), between)
     else:
         text = "every delivery was throttled: no worker received the message"
-        at = latest_time(timeline, request.lines[-1].at)
-        timeline.append(TimelineEvent(at, None, "throttled", text, "throttled", bad=True))
+        at = timeline.latest(request.lines[-1].at)
+        timeline.add_failure(at, None, "throttled", text, "throttled")
 
 
 def _add_lost(timeline: Timeline, delivery: MessageDelivery) -> None:
     """Add a worker that logged that it received the message, and nothing after that."""
     text = f"delivery {delivery.number}: its worker received the message and was lost"
     at = delivery.received.at
-    timeline.append(
-        TimelineEvent(at, RECOGNITION_FUNCTION, "lost", text, "until the worker ended", bad=True)
-    )
+    timeline.add_failure(at, RECOGNITION_FUNCTION, "lost", text, "until the worker ended")
 
 
 def _add_unreceived(
@@ -335,12 +318,13 @@ def _add_unreceived(
         fault = faults.pop(0) if faults else None
         if fault is None:
             text = f"delivery {number} was throttled: no worker received the message"
-            at = latest_time(timeline, between[0])
-            timeline.append(TimelineEvent(at, None, "throttled", text, "throttled", bad=True))
+            at = timeline.latest(between[0])
+            timeline.add_failure(at, None, "throttled", text, "throttled")
         else:
             text = f"delivery {number}: {failure_reason(fault)} before it received the message"
-            lost = (RECOGNITION_FUNCTION, "lost", text)
-            timeline.append(TimelineEvent(fault.at, *lost, "until the worker ended", bad=True))
+            timeline.add_failure(
+                fault.at, RECOGNITION_FUNCTION, "lost", text, "until the worker ended"
+            )
 
 
 def _cold_start_text(line: Line) -> str:
@@ -359,27 +343,3 @@ def _cold_start_parts(line: Line) -> dict[str, float]:
 
 def _plural(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
-
-
-def as_dict(traced: Trace) -> dict[str, Any]:
-    """The trace as JSON; times in seconds of the epoch, durations in ms."""
-    return {
-        "request_id": traced.request_id,
-        "state": traced.state,
-        "now": traced.state_text,
-        "result": traced.result,
-        "total_ms": traced.total_ms,
-        "spent_ms": traced.spent,
-        "problems": list(traced.problems),
-        "steps": [
-            {
-                "at": round(step.at, 3),
-                "function": step.function,
-                "event": step.event,
-                "text": step.text,
-                "since_ms": step.since_ms,
-                "spent_ms": step.spent,
-            }
-            for step in traced.steps
-        ],
-    }

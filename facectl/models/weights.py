@@ -168,7 +168,7 @@ def _verify(release: Release, file: Path) -> None:
 def _unreachable(release: Release, error: object) -> ModelError:
     return ModelError(
         f"The {release.name} weights could not be downloaded from {release.url}: {error}. "
-        f"With the file from another computer, put it at {release.file}",
+        f"Or copy the file from another computer to {release.file}",
         hint=_OFFLINE,
     )
 
@@ -177,7 +177,7 @@ def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
     what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
     return ModelError(
         f"The {release.name} weights could not be kept at {partial.parent}: {what}. "
-        "What was downloaded stays there and is not fetched again",
+        "The downloaded part is kept and is not downloaded again",
         hint=f"make room, then: facectl models build --weights {release.name}",
     )
 

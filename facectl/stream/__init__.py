@@ -1,4 +1,4 @@
-"""Frames in, results out.
+"""Sends frames to a deployment and collects their results.
 
 sources → sender → delivery         frames to the Function URL
 responses → in_flight               answers matched to the frames they belong to

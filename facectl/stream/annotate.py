@@ -12,7 +12,7 @@ import numpy as np
 
 from facectl.errors import FacectlError, InputError
 from facectl.stream.frames import Encoding, Pixels
-from facectl.stream.in_flight import Status
+from facectl.stream.outcomes import Status
 from facectl.stream.run_file import RunFile
 from facectl.stream.sources import Source
 from lambda_src.contract import NO_FACE, UNKNOWN, FrameResult
@@ -30,7 +30,7 @@ Colour = tuple[int, int, int]
 
 
 class Clip:
-    """A video file, which gets its name when it is complete.
+    """Writes a video under a temporary name and renames the file when it is complete.
 
     The first frame sets its size; frames of another size are scaled to fit, with black
     borders. The codec is MPEG-4 part 2, which every build of OpenCV can write; VP9 took
@@ -40,10 +40,10 @@ class Clip:
     def __init__(self, path: Path, rate: float) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(
-                f"{path} is no name for a video", hint=f"names end in {', '.join(SUFFIXES)}"
+                f"{path} is not a video file name", hint=f"names end in {', '.join(SUFFIXES)}"
             )
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise InputError(f"{path.parent} is no folder that can be written to")
+            raise InputError(f"{path.parent} is not a writable folder")
         self.frames = 0
         self._path = path
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -73,7 +73,7 @@ class Clip:
         self.frames += 1
 
     def finish(self) -> None:
-        """Complete the file; without a frame there is none."""
+        """Complete and rename the file; without a frame no file is written."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None

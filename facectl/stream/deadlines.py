@@ -56,7 +56,7 @@ class Deadlines:
             entry.since = max(entry.since, at)
             self.remove(key)
 
-    def news(self, at: float) -> None:
+    def restart_all(self, at: float) -> None:
         """Restart all timeouts: a frame older than every waiting one was answered."""
         if self._first is not None:
             self._first.since = max(self._first.since, at)

@@ -16,7 +16,7 @@ import httpx
 
 from facectl.errors import CloudError, FacectlError, NotRunningError
 from facectl.retry import Backoff, exponential, jittered
-from facectl.stream.in_flight import AcceptedPost
+from facectl.stream.outcomes import AcceptedPost
 from lambda_src.contract import FrameRequest
 
 # Lambda's limit of a synchronous invocation, by AWS's documentation of quotas: 6 MB.
@@ -198,7 +198,7 @@ class FunctionUrlClient:
                 failure = error
                 stopped = failing.wait_or_raise(error)
             if stopped:
-                raise FrameUndelivered(f"stopped while trying again after: {failure}")
+                raise FrameUndelivered(f"stopped during a retry after: {failure}")
 
     def _attempt(self, body: bytes, attempts: int) -> AcceptedPost:
         with self._limiter.slot():
@@ -235,7 +235,7 @@ class FunctionUrlClient:
             return _TransientError(reason, retry_after=_retry_after(response), busy=busy)
         if status in _NOT_THE_FRAME:
             return CloudError(
-                f"{self.url} does not let frames in: {reason}",
+                f"{self.url} refuses all frames: {reason}",
                 hint="facectl deploy   or   facectl context",
             )
         return FrameRefused(reason)

@@ -22,7 +22,7 @@ DEFAULT_QUALITY = 95
 class Frame:
     """One frame: either `pixels` (H, W, 3), uint8, BGR, or the `file` it was found as.
 
-    `index` counts the frames given out from 0, `timestamp` is in seconds from
+    `index` counts the yielded frames from 0, `timestamp` is in seconds from
     the source's beginning.
     """
 
@@ -35,15 +35,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How frames become image files: longest side in pixels (None: as they are), JPEG quality."""
+    """How frames are encoded: longest side in pixels (None: unscaled), and JPEG quality."""
 
     max_side: int | None = None
     quality: int = DEFAULT_QUALITY
 
     def file_of(self, frame: Frame) -> bytes:
-        """The image file to send: a JPEG, PNG or WebP that fits goes out byte for byte.
+        """The image file to send: a JPEG, PNG or WebP that fits is sent unchanged.
 
-        Raises InputError for a file that holds no image.
+        Raises InputError for a file that contains no image.
         """
         if frame.file is not None:
             as_found = sendable(frame.file)
@@ -74,7 +74,9 @@ class Encoding:
     def _jpeg(self, pixels: Pixels) -> bytes:
         done, file = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
         if not done:
-            raise InputError(f"an image of {pixels.shape[1]}x{pixels.shape[0]} is no JPEG")
+            raise InputError(
+                f"an image of {pixels.shape[1]}x{pixels.shape[0]} can't be encoded as JPEG"
+            )
         return file.tobytes()
 
 
@@ -90,9 +92,9 @@ def decoded(file: bytes, name: str) -> Pixels:
     try:
         pixels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise InputError(f"{name} holds no image: {error.err}") from error
+        raise InputError(f"{name} contains no image: {error.err}") from error
     if pixels is None:
-        raise InputError(f"{name} holds no image that can be read")
+        raise InputError(f"{name} contains no image that can be read")
     return _bytes(pixels)
 
 

@@ -33,8 +33,6 @@ from facectl.stream.outcomes import (
 )
 from lambda_src.contract import FrameResult
 
-__all__ = ["AcceptedPost", "FrameCounts", "FrameOutcome", "InFlightTracker", "RunRecord", "Status"]
-
 # Frames whose deadline has passed are remembered, the latest of them, to know their late answers.
 _REMEMBERED = 10_000
 # The run ends after this many consecutive frames without a response.
@@ -86,7 +84,7 @@ class InFlightTracker:
         self.run = record.run if record is not None else uuid.uuid4().hex
         self.counts = FrameCounts()
         self._record = record
-        # The record first: what can't be recorded has not arrived.
+        # The record first: an outcome that can't be recorded is not reported.
         self._sinks: list[Callable[[FrameOutcome], None]] = [] if record is None else [record.done]
         self._late_sinks = list(self._sinks)
         self._listeners: list[Callable[[FrameOutcome], None]] = []
@@ -124,8 +122,9 @@ class InFlightTracker:
             self._late_sinks.append(late)
 
     def open(self, frame: Frame, due: float | None, *, stop: Callable[[], bool]) -> str | None:
-        """Register a frame and give its request id; waits for room, None if `stop` says so first.
+        """Register a frame and return its request id; waits while the window is full.
 
+        Returns None if the run is closed, or `stop` returns true, before there is room.
         `due` is the clock's reading from which latency counts, None for now.
         """
         with self._changed:
@@ -295,7 +294,7 @@ class InFlightTracker:
             self._draining = False
 
     def settle(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until no accepted frame is waited for; whether so."""
+        """Wait up to `timeout` seconds until no accepted frame waits; return whether none does."""
         with self._changed:
             self.expire()
             return self._changed.wait_for(lambda: self.counts.waiting == 0, timeout)
@@ -303,7 +302,7 @@ class InFlightTracker:
     def close(self, *, interrupted: bool) -> None:
         """Close every frame that is still in flight; nothing counts after that.
 
-        An error of one listener keeps no other from its outcomes; the first one is raised.
+        An error of one listener does not keep the outcomes from the others; the first is raised.
         """
         errors: list[Exception] = []
         with self._changed:
@@ -349,7 +348,7 @@ class InFlightTracker:
         self._expired_in_a_row = 0
         if pending.known.delivery is not None:
             # Deadlines pass in order, so it was accepted before all that are waiting.
-            self._deadlines.news(at)
+            self._deadlines.restart_all(at)
 
     def _finish(
         self,

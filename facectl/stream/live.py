@@ -51,7 +51,7 @@ class LiveSource:
         self._capture = (capture or (lambda: open_capture(target, backend)))()
         if not self._capture.isOpened():
             raise InputError(
-                f"{self.name} does not open",
+                f"{self.name} can't be opened",
                 hint="check that it is connected, not in use, and that its address is right",
             )
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))

@@ -78,15 +78,15 @@ class FrameCounts:
 
 
 class RunRecord(Protocol):
-    """Where a run records its frames as it goes on."""
+    """Records the frames of a run."""
 
     run: str
 
     def sent(self, index: int, name: str, timestamp: float) -> None:
-        """The frame is about to be sent."""
+        """Record that the frame is about to be sent."""
 
     def accepted(self, index: int, delivery: AcceptedPost) -> None:
-        """The function accepted the frame."""
+        """Record that the function accepted the frame."""
 
     def done(self, outcome: FrameOutcome) -> None:
-        """The frame has an outcome."""
+        """Record the frame's outcome."""

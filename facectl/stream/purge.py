@@ -98,8 +98,8 @@ class Purge:
 
     def _waiting_for(self, counts: QueueCounts, turn: float) -> str:
         if not counts.total:
-            return ", looking again to be sure"
+            return ", checking again"
         left = max(0, round(turn - self._clock()))
         if counts.visible or counts.delayed:
             return f"; SQS allows one purge in {PURGE_INTERVAL:g} s, next try in {left} s"
-        return "; in flight at a consumer, gone when it is done or they become visible again"
+        return "; a consumer has received them: they are deleted or become visible again"

@@ -193,9 +193,9 @@ class Collector:
         if self._thread.is_alive():
             self._thread.join(grace)
 
-    def collect(self, *, wait: int = LONG_POLL) -> int:
+    def collect(self) -> int:
         """Poll once and process the messages; returns their number. Raises CloudError."""
-        messages = self._queue.receive(wait=wait)
+        messages = self._queue.receive()
         at = self._clock()
         if self._stopping.is_set():
             self._queue.release(messages)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl.errors import FacectlError, InputError
-from facectl.stream.in_flight import FrameOutcome
+from facectl.stream.outcomes import FrameOutcome
 from facectl.summary import RunningSummary
 
 # The number of frames without a response that are listed individually.

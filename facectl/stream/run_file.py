@@ -3,8 +3,8 @@
 One SQLite database per run in the state folder; `--resume` continues from it,
 and `--annotate` draws from it. Each fact is one transaction in the write-ahead
 log: a killed process, a full disk or a power failure loses at most the last
-facts, never the earlier ones. The file is locked while the run goes on, and
-removed when nothing is left to do. A run that can't be resumed has a temporary
+facts, never the earlier ones. The file is locked while a process uses it,
+and removed when the run is finished. A run that can't be resumed has a temporary
 file if a video is drawn from it.
 """
 
@@ -84,7 +84,7 @@ class RunFile:
 
     @classmethod
     def begin(cls, task: RunTask) -> RunFile:
-        """A new run. Files of the same task, and those too old to be of use, are removed."""
+        """Begin a new run; removes files of the same task, and those too old to be resumed."""
         run = uuid.uuid4().hex
         path = _folder() / f"{task.digest}-{run}.db"
         try:
@@ -119,7 +119,7 @@ class RunFile:
                 return cls._open(path)
         source = " ".join(task.source)
         if found:
-            raise InputError(f"A run of {source} is still going on")
+            raise InputError(f"A run of {source} is still in progress")
         for path in _folder().glob(f"{task.digest}-*.jsonl"):
             raise InputError(
                 f"{path} is of an earlier version of facectl, which this one can't resume",
@@ -178,21 +178,21 @@ class RunFile:
         return True
 
     def sent(self, index: int, name: str, timestamp: float) -> None:
-        """The frame is about to be sent, perhaps again."""
+        """Record that the frame is about to be sent, perhaps again."""
         self._write(
             "INSERT INTO frame (number, name, timestamp) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             (index, json.dumps(name), timestamp),
         )
 
     def accepted(self, index: int, delivery: AcceptedPost) -> None:
-        """The function accepted the frame."""
+        """Record that the function accepted the frame."""
         self._write(
             "UPDATE frame SET faces = ?, attempts = ?, seconds = ? WHERE number = ?",
             (delivery.faces, delivery.attempts, delivery.seconds, index),
         )
 
     def done(self, outcome: FrameOutcome) -> None:
-        """The frame's outcome. A late answer is an answer: nobody waits for it again."""
+        """Record the frame's outcome; a late answer counts as an answer, so it is final."""
         status = "answered" if outcome.status == "late" else outcome.status
         answer = None if outcome.answer is None else outcome.answer.serialise()
         self._write(
@@ -235,7 +235,7 @@ class RunFile:
         self._connection.close()
 
     def remove(self) -> None:
-        """Close and delete the file: nothing is left to do."""
+        """Close and delete the file of a finished run."""
         self._connection.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
@@ -262,7 +262,7 @@ def _errors(path: Path | None) -> Iterator[None]:
         if path is not None:
             raise FacectlError(f"{path} can't be written: {error}") from error
         raise FacectlError(
-            f"What the video is drawn from can't be kept: {error}",
+            f"The frames of the video can't be stored: {error}",
             hint="TMPDIR=/another/disk facectl send, or without --annotate",
         ) from error
 
@@ -315,7 +315,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
 
 
 def _remove_old(task: RunTask) -> None:
-    """Remove the files of the task, and those too old to be of use, unless they are in use."""
+    """Remove the files of the task and those too old to be resumed, unless they are in use."""
     now = time.time()
     for path in (*_folder().glob("*.db"), *_folder().glob("*.jsonl")):
         age = now - _modified(path)
@@ -344,7 +344,7 @@ def _run_id(connection: sqlite3.Connection) -> str:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not text")
     return value
 
 

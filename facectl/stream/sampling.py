@@ -18,7 +18,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.every > 1 and self.fps is not None:
             raise InputError(
-                "--every and --fps both choose frames", hint="give one of them, not both"
+                "--every and --fps both select frames", hint="give one of them, not both"
             )
 
     def expected(self, frames: int, rate: float) -> int:

@@ -12,7 +12,8 @@ from typing import Protocol
 from facectl.errors import CloudError, FacectlError, InputError
 from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.in_flight import AcceptedPost, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost
 from lambda_src.contract import FrameRequest
 
 _TICK = 0.1
@@ -92,13 +93,13 @@ class Sender:
                     start = self._clock() - schedule(frame)
                 due = start + schedule(frame)
                 self._wait_until(due, check)
-            self._hand_over(frame, due, check)
+            self._enqueue(frame, due, check)
         self._no_more.set()
         while any(thread.is_alive() for thread in self._threads):
-            self._look(check)
+            self._raise_failures(check)
             self._join(_TICK)
         # The last thread may have ended with a failure.
-        self._look(check)
+        self._raise_failures(check)
 
     def stop(self, *, grace: float = 3.0) -> None:
         """Start no new request, and wait `grace` seconds for those in progress."""
@@ -114,19 +115,20 @@ class Sender:
                 thread.join(timeout)
                 return
 
-    def _look(self, check: Callable[[], None]) -> None:
+    def _raise_failures(self, check: Callable[[], None]) -> None:
+        """Raise the error of a thread, or that of `check`."""
         if self.failure is not None:
             raise self.failure
         check()
 
     def _wait_until(self, due: float, check: Callable[[], None]) -> None:
         while (left := due - self._clock()) > 0:
-            self._look(check)
+            self._raise_failures(check)
             self.stopping.wait(min(left, _TICK))
 
-    def _hand_over(self, frame: Frame, due: float | None, check: Callable[[], None]) -> None:
+    def _enqueue(self, frame: Frame, due: float | None, check: Callable[[], None]) -> None:
         while True:
-            self._look(check)
+            self._raise_failures(check)
             try:
                 self._jobs.put((frame, due), timeout=_TICK)
             except queue.Full:
@@ -181,7 +183,7 @@ class Sender:
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= _HOPELESS and not self.stopping.is_set():
                 raise CloudError(
-                    f"{self._lost_in_a_row} frames in a row did not get through: {error}",
+                    f"{self._lost_in_a_row} consecutive frames could not be delivered: {error}",
                     hint="facectl logs",
                 ) from error
         except FacectlError as error:

@@ -1,4 +1,4 @@
-"""One run of `facectl send`: sends frames, collects answers, accounts for every frame."""
+"""One run of `facectl send`: sends the frames, collects the answers and reports the outcomes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import FrameCounts, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import FrameCounts
 from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
 from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.run_file import RunFile
@@ -33,7 +34,7 @@ class RunOptions:
 
     `timeout`: seconds until a frame is unanswered, counted from its acceptance
     and again from each answer to a frame that was accepted before it.
-    `window`: the number of frames in flight at most; the others wait here.
+    `window`: the maximum number of frames in flight; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
     as soon as a thread is free.
     """
@@ -67,14 +68,14 @@ class RunReport:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left that a resumed run could change."""
-        open_ends = ("unanswered", "in-flight", "failed", "unsent")
-        left = sum(self.stats.statuses[status] for status in open_ends) - self.counts.late
+        """Whether a resumed run could change nothing."""
+        unfinished = ("unanswered", "in-flight", "failed", "unsent")
+        left = sum(self.stats.statuses[status] for status in unfinished) - self.counts.late
         return not self.interrupted and self.failure is None and not left
 
     @property
     def exit_code(self) -> int:
-        """0 when all is well, 1 when a frame is missing or late, 3 when the run ended early."""
+        """0 if every frame was answered, 1 if one is missing or late, 3 if the run ended early."""
         if self.interrupted or self.failure is not None:
             return IncompleteError.exit_code
         return 1 if self.stats.lost or self.problems else 0
@@ -154,7 +155,7 @@ class Transport:
 
 
 class Session:
-    """One run over a transport; latency counts from `plan.schedule`.
+    """One run over a transport; latency counts from `options.schedule`.
 
     It continues the run that the run file holds.
     """
@@ -162,7 +163,7 @@ class Session:
     def __init__(
         self,
         transport: Transport,
-        plan: RunOptions,
+        options: RunOptions,
         stats: RunStats,
         *,
         synthetic: bool = False,
@@ -172,12 +173,16 @@ class Session:
         self._transport = transport
         self._run_file = run_file
         self._senders: list[Sender] = []
-        self._plan = plan
+        self._options = options
         self._stats = stats
         self._clock = clock
         self._synthetic = synthetic
         self.tracker = InFlightTracker(
-            wait=plan.wait, window=plan.window, timeout=plan.timeout, record=run_file, clock=clock
+            wait=options.wait,
+            window=options.window,
+            timeout=options.timeout,
+            record=run_file,
+            clock=clock,
         )
         self._collector = Collector(transport.queue, self.tracker, clock=clock)
 
@@ -199,12 +204,14 @@ class Session:
             if self._run_file is not None:
                 for outcome in self._run_file.earlier():
                     self.tracker.restore(outcome)
-            if self._plan.wait:
+            if self._options.wait:
                 self._collector.start()
             self._send(self._not_sent(source), progress, keep=keep)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
-            if self._plan.wait and (self.tracker.counts.duplicates or self.tracker.counts.earlier):
+            if self._options.wait and (
+                self.tracker.counts.duplicates or self.tracker.counts.earlier
+            ):
                 self.tracker.drain_duplicates(_DRAIN_DUPLICATES)
         except KeyboardInterrupt:
             interrupted = True
@@ -214,7 +221,7 @@ class Session:
             ended = self._clock()
             for sender in self._senders:
                 sender.stop()
-            if self._plan.wait:
+            if self._options.wait:
                 self._collector.stop()
             self._transport.close()
         try:
@@ -245,14 +252,14 @@ class Session:
         sender = Sender(
             self._transport.endpoint,
             self.tracker,
-            self._plan.request_options,
-            concurrency=self._plan.concurrency,
+            self._options.request_options,
+            concurrency=self._options.concurrency,
             keep=keep,
             clock=self._clock,
         )
         self._senders.append(sender)
         sender.run(
-            frames, schedule=self._plan.schedule, check=lambda: self._check_sending(progress)
+            frames, schedule=self._options.schedule, check=lambda: self._check_sending(progress)
         )
 
     def _not_sent(self, source: FrameSource) -> Iterator[Frame]:
@@ -268,7 +275,7 @@ class Session:
 
         They are sent last, and only without an answer by then: most had arrived.
         """
-        unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._plan.wait else 0)
+        unconfirmed = self.tracker.unconfirmed(_UNCONFIRMED if self._options.wait else 0)
         if unconfirmed:
             again = (frame for frame in source if frame.index in unconfirmed)
             self._send(again, progress)
@@ -284,8 +291,8 @@ class Session:
         self.tracker.expire()
         if self.tracker.hopeless:
             raise IncompleteError(
-                f"no answer for {2 * self._plan.timeout:g} s while "
-                f"{self.tracker.counts.waiting} frames were waiting for theirs",
+                f"no answer for {2 * self._options.timeout:g} s while "
+                f"{self.tracker.counts.waiting} frames were in flight",
                 hint="facectl logs",
             )
 

@@ -184,7 +184,7 @@ def _file(path: Path, sampling: Sampling) -> Source:
 def _images(paths: list[Path], name: str, sampling: Sampling) -> Images:
     if not paths:
         raise InputError(
-            f"{name} holds no image", hint=f"images end in {', '.join(IMAGE_SUFFIXES)}"
+            f"{name} contains no image", hint=f"images end in {', '.join(IMAGE_SUFFIXES)}"
         )
     return Images(sorted(paths, key=natural_order), name, sampling)
 
@@ -195,6 +195,6 @@ def _is_text(head: bytes) -> bool:
 
 def _no_video(path: Path) -> InputError:
     return InputError(
-        f"{path} is no video or image that can be read",
+        f"{path} is not a readable video or image",
         hint="an MP4 that was cut off has lost the index at its end: copy it again",
     )

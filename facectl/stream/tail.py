@@ -38,14 +38,13 @@ class Tail:
         queue: MessageQueue,
         *,
         keep: bool,
-        backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.foreign = 0
         self._queue = queue
         self._keep = keep
-        self._backoff = backoff if backoff is not None else Backoff()
+        self._backoff = Backoff()
         self._clock = clock
         self._sleep = sleep
         self._seen: OrderedDict[str, None] = OrderedDict()

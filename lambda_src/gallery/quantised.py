@@ -10,6 +10,7 @@ benchmarks/README.md compares the alternatives.
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -95,8 +96,6 @@ def mapped(size: int) -> memoryview:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    import os  # noqa: PLC0415 - nothing else here needs it
-
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:

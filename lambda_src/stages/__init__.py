@@ -1,1 +1,1 @@
-"""What the functions do with one request or one batch, free of event shapes and of start-up."""
+"""The work of each function on a request or batch, without Lambda's events and start-up."""

@@ -13,8 +13,8 @@ from PIL import Image
 from lambda_src.vision.boxes import Face
 from lambda_src.vision.store import CSE546, crop_size
 
-# Pillow's default, which the course's code uses.
-_COURSE_QUALITY = 75
+# Pillow's default, which the CSE 546 course project uses.
+_CSE546_QUALITY = 75
 _QUALITIES = (95, 90, 85, 75, 60, 45, 30, 15)
 _MAX_CROP_BYTES = 4_000_000
 
@@ -23,8 +23,8 @@ def crop_face(image: NDArray[np.uint8], face: Face, preprocessing: str) -> NDArr
     """Cut a face out of an (H, W, 3) uint8 RGB image, scaled to (S, S, 3) of the preprocessing.
 
     The pixels equal those of facenet-pytorch's `extract_face` for a Pillow image without
-    a margin; for `cse546` they are stretched to 0..255 as in the course's code. Raises
-    ValueError for an image of another shape or dtype.
+    a margin; for `cse546` they are stretched to 0..255, as in the CSE 546 course
+    project. Raises ValueError for an image of another shape or dtype.
     """
     check_image(image)
     size = crop_size(preprocessing)
@@ -44,8 +44,8 @@ def encode_crops(
 ) -> list[bytes]:
     """Encode crops as image files of at most `max_total_bytes` in total.
 
-    As PNG if they fit, else as JPEG of the highest quality that fits; for `cse546` at
-    most of the course's quality. Raises ValueError if no quality fits.
+    As PNG if they fit, else as JPEG of the highest quality that fits; for `cse546` of
+    at most the CSE 546 course project's quality. Raises ValueError if no quality fits.
     """
     size = crop_size(preprocessing)
     for crop in crops:
@@ -92,7 +92,7 @@ def check_crop(crop: NDArray[np.uint8], size: int) -> None:
 
 
 def _stretched(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # The order of operations, the precision and the truncation are those of the course's code.
+    # The order of operations, precision and truncation are those of the CSE 546 course project.
     pixels = (crop.astype(np.float32) - np.float32(127.5)) / np.float32(128)
     pixels -= pixels.min()
     top = pixels.max()
@@ -105,8 +105,8 @@ def _stretched(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _encoders(preprocessing: str) -> list[Callable[[NDArray[np.uint8]], bytes]]:
     """Encoders, from the highest quality to the smallest files."""
     if preprocessing == CSE546:
-        qualities = [quality for quality in _QUALITIES if quality < _COURSE_QUALITY]
-        return [partial(_jpeg, quality=q, chroma="4:2:0") for q in (_COURSE_QUALITY, *qualities)]
+        qualities = [quality for quality in _QUALITIES if quality < _CSE546_QUALITY]
+        return [partial(_jpeg, quality=q, chroma="4:2:0") for q in (_CSE546_QUALITY, *qualities)]
     fine = [partial(_jpeg, quality=quality, chroma="4:4:4") for quality in _QUALITIES]
     return [_png, *fine, partial(_jpeg, quality=_QUALITIES[-1], chroma="4:2:0")]
 

@@ -21,9 +21,9 @@ RECOGNITION = (EMBEDDER, EMBEDDER_WEIGHTS)
 NETWORKS = (*DETECTION, *RECOGNITION)
 
 # From a face to the embedder's input; part of an embedding space's identity. `facenet` is
-# facenet-pytorch's: a 160-pixel crop, scaled as (x - 127.5) / 128. `cse546` is the course's:
-# a 240-pixel crop stretched to 0..255, saved as JPEG, scaled as x / 255. The embedder's
-# graph scales; crops are bytes.
+# facenet-pytorch's: a 160-pixel crop, scaled as (x - 127.5) / 128. `cse546` is that of the
+# CSE 546 course project: a 240-pixel crop stretched to 0..255, saved as JPEG, scaled as
+# x / 255. The embedder's graph scales; crops are bytes.
 FACENET, CSE546 = "facenet", "cse546"
 PREPROCESSINGS = (FACENET, CSE546)
 _CROP_SIZES = {FACENET: 160, CSE546: 240}

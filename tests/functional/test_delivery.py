@@ -129,9 +129,7 @@ def test_a_denied_request_ends_the_run(
     pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep, status: int
 ) -> None:
     script(pipeline, Reply(status, b'{"Message": "Forbidden"}'))
-    with pytest.raises(
-        CloudError, match=f"does not let frames in: {status}: .*Forbidden"
-    ) as denied:
+    with pytest.raises(CloudError, match=f"refuses all frames: {status}: .*Forbidden") as denied:
         endpoint.post(REQUEST, sleep=sleep)
     assert not isinstance(denied.value, NotRunningError)
     assert len(pipeline.requests) == 1
@@ -167,7 +165,7 @@ def test_retry_after_is_the_minimum_delay(
 
 def test_stopping_ends_the_retries(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
     script(pipeline, Reply(503))
-    with pytest.raises(FrameUndelivered, match="stopped while trying again after: 503"):
+    with pytest.raises(FrameUndelivered, match="stopped during a retry after: 503"):
         endpoint.post(REQUEST, sleep=Sleep(ended=True))
     assert len(pipeline.requests) == 1
 

@@ -106,7 +106,8 @@ def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, desired: De
     apply(context, desired)
     kept = Store.for_space(ASU_ID, "0123/facenet")
     publish.publish(context.clients, kept)
-    kept.transact(forgetting.request)
+    with kept.transaction() as connection:
+        forgetting.request(connection)
     assert len(forgetting.pending(kept)) == 1
     bucket = desired.names.bucket(desired.account.number, desired.account.region)
     s3 = context.clients.s3

@@ -58,7 +58,7 @@ def test_the_next_publication_finishes_a_forget_that_was_not_published(
                 publish.publish(clients, store)
         assert b"Ada" in everything(clients)
         assert [each.bucket for each in forgetting.pending(store)] == [BUCKET]
-        assert "facectl gallery publish --target aws" in forgetting.pending(store)[0].line
+        assert "facectl gallery publish --target aws" in forgetting.pending(store)[0].warning
     put(store, Alan=1)
     publish.publish(clients, store)
     assert b"Ada" not in everything(clients)
@@ -106,7 +106,7 @@ def test_a_forget_without_a_known_bucket_is_pending(store: Store) -> None:
     people.forget("alice", "Ada")
     [pending] = forgetting.pending(store)
     assert pending.bucket is None
-    assert pending.line.endswith("Next: facectl gallery publish")
+    assert pending.warning.endswith("Next: facectl gallery publish")
 
 
 def test_a_forget_is_not_pending_in_a_deleted_bucket(clients: Clients, store: Store) -> None:

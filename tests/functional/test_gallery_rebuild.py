@@ -76,7 +76,7 @@ def test_every_photograph_is_embedded_again_as_one_version(store: Store) -> None
     assert needed(store, OTHER.id)
     work = plan(store, OTHER)
     assert (work.photographs, work.people, work.lost, work.dropped) == (3, 2, [], [])
-    assert work.line == "gallery: re-embed 3 photographs of 2 people for model other-facenet"
+    assert work.summary == "gallery: re-embed 3 photographs of 2 people for model other-facenet"
     assert store.version == 1
     rebuilt(store)
     assert (store.version, store.space, store.synthetic) == (2, OTHER.id, False)
@@ -118,7 +118,7 @@ def test_known_embeddings_of_a_model_are_reused(store: Store, folder: Path) -> N
         (folder / file).unlink()
     work = plan(store, EmbeddingSpace(SPACE))
     assert (work.photographs, work.known, work.lost) == (1, 3, [])
-    assert work.line.endswith("re-embed 1 photographs of 2 people for model 0123/facenet, "
+    assert work.summary.endswith("re-embed 1 photographs of 2 people for model 0123/facenet, "
                               "3 embedded earlier")  # fmt: skip
     encoder = FakeFaceEncoder()
     work.embed(lambda: encoder)

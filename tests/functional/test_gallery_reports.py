@@ -59,7 +59,7 @@ def test_calibration_stores_the_threshold_and_draws_the_curves(
 
 def test_calibration_needs_two_people(store: Store, tmp_path: Path) -> None:
     put(store, Ada=3)
-    with pytest.raises(GalleryError, match="takes two people to calibrate"):
+    with pytest.raises(GalleryError, match="calibration needs at least two"):
         reports.calibrate(store, 0.001, tmp_path / "c.html")
 
 

@@ -144,7 +144,7 @@ def test_a_change_of_space_by_another_command_stops_an_enrollment() -> None:
     enrolling = made()
     put(enrolling, Ada=1)
     with Store.open("alice").change("rebuild") as change:
-        change.renew(EmbeddingSpace("other/facenet"), enrolling.settings)
+        change.switch_space(EmbeddingSpace("other/facenet"), enrolling.settings)
         change.add("Ada", Reference(unit(4)))
     with pytest.raises(GalleryError, match="another command has rebuilt the gallery"):
         put(enrolling, Grace=1)

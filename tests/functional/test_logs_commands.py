@@ -212,7 +212,7 @@ def test_an_id_with_brackets_is_printed_unchanged(
         (("--since", "2099-01-01"), "is in the future"),
         (("--until", "2099-01-01"), "is in the future"),
         (("--level", "loud"), "No level is called 'loud'"),
-        (("--grep", "("), "is no regular expression"),
+        (("--grep", "("), "is not a regular expression"),
     ],
 )
 def test_bad_arguments(cloud: Cloud, arguments: tuple[str, str], words: str) -> None:

@@ -61,7 +61,7 @@ class FakeCloudWatch:
 def source_of(logs: Any, *, backoff: float = 60, slept: list[float] | None = None) -> LogSource:
     sleeps = [] if slept is None else slept
     clients: Any = SimpleNamespace(logs=logs, deployment=Deployment("alice", "aws"))
-    return LogSource(clients, backoff=backoff, clock=lambda: sum(sleeps), sleep=sleeps.append)
+    return LogSource(clients, retry_seconds=backoff, clock=lambda: sum(sleeps), sleep=sleeps.append)
 
 
 def event(number: int, *, at: int | None = None, stream: str = "s") -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_an_unconfirmed_frame_is_sent_again(
     gone.set()
     done = run("send", folder, "--out", out, "--resume")
     assert done.exit_code == 0, done.output
-    assert "30 sent, 30 answered, 10 of them before it was taken up again" in done.stdout
+    assert "30 sent, 30 answered, 10 of them before the run was resumed" in done.stdout
     assert sorted(outcomes(out)) == list(range(30))
     counted = Counter(r["request_id"] for r in pipeline.requests)
     assert {request_id for request_id, times in counted.items() if times > 1} == swallowed_ids
@@ -151,7 +151,7 @@ def test_resume_waits_for_unanswered_frames(pipeline: Pipeline, folder: Path) ->
     pipeline.script = silent
     done = run("send", folder, "--timeout", 1)
     assert done.exit_code == 1
-    assert "The same command with --resume goes on with this run" in done.stderr
+    assert "The same command with --resume continues this run" in done.stderr
     pipeline.put(late[0])
     done = run("send", folder, "--timeout", 5, "--resume")
     assert done.exit_code == 0, done.output

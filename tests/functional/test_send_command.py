@@ -118,7 +118,7 @@ def test_another_clients_messages_stay_and_duplicates_count_once(
     assert done.exit_code == 0, done.output
     assert "20 sent, 20 answered, " in done.stdout
     assert "Bob" not in done.stdout
-    assert "holds answers of other runs that nobody takes; they were left there" in done.stderr
+    assert "contains answers of other runs that no client receives; they slow" in done.stderr
     left = pipeline.left()
     assert sorted(body for body in left if body in others) == sorted(others)
     # A duplicate that arrived after the last answer may be left; no frame's only answer is.
@@ -251,9 +251,9 @@ def test_synthetic_weights_are_reported_with_every_name(
     out = tmp_path / "r.jsonl"
     done = run("send", clip, "--max-frames", 1, "--out", out, "--no-wait")
     assert "Synthetic weights: the names mean nothing" in done.stdout
-    assert "so the names it gives mean nothing" in " ".join(done.stderr.split())
+    assert "so its names mean nothing" in " ".join(done.stderr.split())
     tail = run("tail", "--max", 1)
-    assert "so the names it gives mean nothing" in " ".join(tail.stderr.split())
+    assert "so its names mean nothing" in " ".join(tail.stderr.split())
     assert lines(out)[0]["synthetic"] is True
     run("send", clip, "--max-frames", 1, "--no-wait")
     assert json.loads(run("tail", "--max", 1, "--json").stdout)["synthetic"] is True
@@ -276,8 +276,8 @@ def test_the_readable_frames_of_a_truncated_video_are_sent(pipeline: Pipeline, c
     ("arguments", "error", "says"),
     [
         (["nowhere.mp4"], InputError, "No such file or folder: nowhere.mp4"),
-        ([__file__], InputError, "is no video or image that can be read"),
-        (["{clip}", "--annotate", "a.txt"], InputError, "a.txt is no name for a video"),
+        ([__file__], InputError, "is not a readable video or image"),
+        (["{clip}", "--annotate", "a.txt"], InputError, "a.txt is not a video file name"),
         (["{clip}", "--annotate", "a.mp4", "--no-wait"], InputError, "--annotate draws"),
         (["{clip}", "--out", "/nowhere/r.jsonl"], InputError, "/nowhere/r.jsonl can't be written"),
         (["{clip}", "--fps", "2", "--every", "2"], InputError, "--every and --fps"),

@@ -156,7 +156,7 @@ class GalleryMachine(RuleBasedStateMachine):
         def rebuild(kept: Store) -> None:
             names, _ = kept.rows()
             with kept.change("rebuild") as change:
-                change.renew(EmbeddingSpace(space), kept.settings_for(space))
+                change.switch_space(EmbeddingSpace(space), kept.settings_for(space))
                 for name in names:
                     change.add(name, Reference(self.fresh()))
 

@@ -11,8 +11,8 @@ import pytest
 from facectl.errors import InputError
 from facectl.stream.annotate import Clip, annotated, draw_all
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.in_flight import FrameOutcome, Status
 from facectl.stream.live import LiveSource
+from facectl.stream.outcomes import FrameOutcome, Status
 from facectl.stream.run_file import RunFile
 from facectl.stream.sampling import Sampling
 from facectl.stream.sources import Images, open_source
@@ -176,7 +176,7 @@ def test_an_interrupted_video_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("out.txt", "no name for a video"), ("no/o.mp4", "no folder")]
+    ("name", "says"), [("out.txt", "not a video file name"), ("no/o.mp4", "not a writable folder")]
 )
 def test_an_invalid_video_path_is_refused_before_anything_is_sent(
     tmp_path: Path, name: str, says: str

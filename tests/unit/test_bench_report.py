@@ -26,7 +26,7 @@ from facectl.cli.bench import report as bench_report
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.prices import CURRENT
-from facectl.stream.in_flight import FrameCounts
+from facectl.stream.outcomes import FrameCounts
 from facectl.stream.sender import RequestOptions
 
 

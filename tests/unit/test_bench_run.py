@@ -15,7 +15,7 @@ from facectl.bench.stages import Breakdown, stages_of
 from facectl.bench.workload import Workload
 from facectl.errors import NotRunningError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost
+from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.sender import RequestOptions
 from lambda_src.contract import FrameRequest
 

@@ -65,7 +65,7 @@ def test_scaled_pixels_are_rotated_by_exif() -> None:
 
 
 def test_the_error_names_a_file_that_is_no_image() -> None:
-    with pytest.raises(InputError, match=r"^notes\.bmp holds no image"):
+    with pytest.raises(InputError, match=r"^notes\.bmp contains no image"):
         Encoding().file_of(Frame(0, "notes.bmp", 0.0, file=b"dear diary"))
     with pytest.raises(InputError, match="empty"):
         decoded(b"", "empty")

@@ -9,7 +9,8 @@ import pytest
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker, Status
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome, Status
 from lambda_src.contract import FrameResult
 
 

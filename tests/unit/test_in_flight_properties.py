@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from facectl.errors import FacectlError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker, Status
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome, Status
 from facectl.stream.results import RunStats
 from facectl.stream.session import RunReport
 from lambda_src.contract import FrameResult

@@ -10,7 +10,7 @@ import pytest
 
 from facectl.errors import InputError
 from facectl.logs import times
-from facectl.logs.events import LogEvent, function_named
+from facectl.logs.events import LogEvent, functions_named
 from facectl.logs.parse import Line, Parser, parse
 from facectl.logs.read import LineFilter, in_order
 from facectl.logs.search import filter_pattern
@@ -75,9 +75,10 @@ def test_a_window_is_in_the_past() -> None:
 
 
 def test_functions_have_short_names() -> None:
-    assert function_named("recognition") == function_named("face-recognition")
+    assert functions_named("recognition") == functions_named("face-recognition")
+    assert functions_named(None) == ("face-detection", "face-recognition")
     with pytest.raises(InputError, match="there are face-detection and face-recognition"):
-        function_named("detector")
+        functions_named("detector")
 
 
 def test_a_line_of_a_function() -> None:
@@ -234,7 +235,7 @@ def test_a_filter_selects_by_level_request_and_text() -> None:
     assert [LineFilter.of("debug", None, "a +b")(line) for line in (error, info)] == [True, False]
     with pytest.raises(InputError, match="debug, info, warning, error"):
         LineFilter.of("loud", None, None)
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         LineFilter.of("info", None, "(")
 
 

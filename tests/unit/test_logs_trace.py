@@ -14,7 +14,7 @@ from facectl.logs.events import LogEvent
 from facectl.logs.parse import Line
 from facectl.logs.request_events import RequestEvents
 from facectl.logs.times import Window
-from facectl.logs.trace import Trace, as_dict, slowest, trace
+from facectl.logs.trace import Trace, slowest, trace
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
 T = 1_000_000.0
@@ -154,7 +154,7 @@ def test_an_answered_frame_step_by_step() -> None:
     assert next(iter(traced.spent)) == "detect"
     assert traced.spent["request queue"] == 60.0
     assert sum(traced.spent.values()) == pytest.approx(traced.total_ms)
-    json.dumps(as_dict(traced))
+    json.dumps(traced.as_dict())
 
 
 def test_cold_starts_are_part_of_the_waiting_time() -> None:
@@ -338,7 +338,7 @@ def test_a_delivery_that_no_worker_received_was_throttled() -> None:
         "delivery 1 was throttled: no worker received the message",
         "delivery 2 was throttled: no worker received the message",
     ]
-    assert "lost" not in json.dumps(as_dict(traced))
+    assert "lost" not in json.dumps(traced.as_dict())
 
 
 def test_a_worker_that_received_the_message_and_logged_no_more_was_lost() -> None:
@@ -430,8 +430,8 @@ def test_logs_without_names() -> None:
         [*post(), received, Line(end.event, "entry", end.at, "INFO", "i0.25", fields)]
     )
     assert (traced.state, traced.result) == ("answered", None)
-    assert traced.state_text == "answered; the logs hold no names"
-    assert traced.steps[-2].text == "matched: someone known (distance 0.4)"
+    assert traced.state_text == "answered; the logs contain no names"
+    assert traced.steps[-2].text == "matched: a known person (distance 0.4)"
 
 
 def test_the_slowest() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from facectl.errors import FacectlError, InputError
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.results import MOST_NAMED, ResultsFile, RunStats, ranges
 from lambda_src.contract import FrameResult, NamedFace
 

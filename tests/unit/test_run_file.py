@@ -15,7 +15,8 @@ import pytest
 
 from facectl.errors import FacectlError, InputError
 from facectl.stream.frames import Encoding
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.run_file import RunFile, RunTask, open_run_file
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
@@ -156,7 +157,7 @@ def test_other_options_or_another_file_are_another_run(isolated: Path, tmp_path:
 
 def test_a_run_file_is_locked_while_its_run_goes_on(isolated: Path) -> None:
     running = RunFile.begin(task())
-    with pytest.raises(InputError, match="A run of x is still going on"):
+    with pytest.raises(InputError, match="A run of x is still in progress"):
         RunFile.resume(task())
     # A second run of the same frames leaves the first one's file alone.
     second = RunFile.begin(task())
@@ -433,7 +434,7 @@ def test_a_temporary_file_has_outcomes_and_images_in_order(isolated: Path) -> No
 def test_a_temporary_file_without_room_is_an_error_that_says_what_to_do() -> None:
     run_file = RunFile.temporary()
     run_file._connection.execute("PRAGMA max_page_count = 5")
-    with pytest.raises(FacectlError, match="can't be kept: database or disk is full") as found:
+    with pytest.raises(FacectlError, match="can't be stored: database or disk is full") as found:
         run_file.keep_image(0, bytes(100_000))
     assert "--annotate" in (found.value.hint or "")
     run_file.close()

@@ -11,7 +11,8 @@ import pytest
 from facectl.errors import CloudError, NotRunningError
 from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.frames import Encoding, Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome, InFlightTracker
+from facectl.stream.in_flight import InFlightTracker
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.sender import RequestOptions, Sender
 from lambda_src.contract import FrameRequest
 
@@ -166,7 +167,7 @@ def test_a_run_survives_one_undelivered_frame_but_not_eight_in_a_row() -> None:
 
     lost = set(range(100))
     run = Run(Endpoint(flaky), concurrency=1)
-    with pytest.raises(CloudError, match="8 frames in a row did not get through: 503: busy"):
+    with pytest.raises(CloudError, match="8 consecutive frames could not be delivered: 503: busy"):
         run.sender.run(frames(100))
     assert set(run.statuses().values()) == {"failed"}
     assert len(run.outcomes) == 8

@@ -10,7 +10,7 @@ import pytest
 from facectl.cli.run_report import warnings
 from facectl.errors import CloudError, FacectlError, IncompleteError
 from facectl.stream.frames import Frame
-from facectl.stream.in_flight import AcceptedPost, FrameOutcome
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
 from facectl.stream.results import RunStats
 from facectl.stream.sender import RequestOptions

@@ -124,11 +124,11 @@ def test_a_limit_below_the_damage_is_no_problem(video: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("notes.txt", b"dear diary\n" * 500, "is no video or image"),
-        ("notes.mp4", b"dear diary\n" * 500, "is no video or image"),
-        ("noise.mp4", bytes(range(256)) * 100, "is no video or image"),
+        ("notes.txt", b"dear diary\n" * 500, "is not a readable video or image"),
+        ("notes.mp4", b"dear diary\n" * 500, "is not a readable video or image"),
+        ("noise.mp4", bytes(range(256)) * 100, "is not a readable video or image"),
         ("empty.mp4", b"", "is empty"),
-        ("notes.jpg", b"dear diary\n", "holds no image"),
+        ("notes.jpg", b"dear diary\n", "contains no image"),
     ],
 )
 def test_a_file_that_is_no_video_is_refused(
@@ -191,7 +191,7 @@ def test_a_file_without_an_image_is_reported_and_skipped(folder: Path) -> None:
         (1, "shot9.JPG"),
         (2, "shot10.jpg"),
     ]
-    assert source.problems == [f"{folder / 'shot5.bmp'} holds no image that can be read"]
+    assert source.problems == [f"{folder / 'shot5.bmp'} contains no image that can be read"]
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_limit_counts_the_images_that_can_be_read(
     ("words", "says"),
     [
         (["nowhere.mp4"], "No such file or folder: nowhere.mp4"),
-        (["*.nothing"], r"\*.nothing holds no image"),
+        (["*.nothing"], r"\*.nothing contains no image"),
         (["nowhere.jpg", "nobody.jpg"], "No such file: nowhere.jpg"),
-        (["rtsp://user:secret@127.0.0.1:1/x"], r"rtsp://127.0.0.1:1/x does not open"),
+        (["rtsp://user:secret@127.0.0.1:1/x"], r"rtsp://127.0.0.1:1/x can't be opened"),
     ],
 )
 def test_a_missing_source_is_named(words: list[str], says: str) -> None:
@@ -229,7 +229,7 @@ def test_a_missing_source_is_named(words: list[str], says: str) -> None:
 
 
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^{tmp_path} holds no image"):
+    with pytest.raises(InputError, match=f"^{tmp_path} contains no image"):
         open_source([str(tmp_path)], ALL)
 
 

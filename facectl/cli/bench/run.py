@@ -35,7 +35,7 @@ from facectl.context import Deployment
 
 if TYPE_CHECKING:
     from facectl.bench.run import Load
-    from facectl.stream.in_flight import FrameCounts
+    from facectl.stream.outcomes import FrameCounts
 
 
 @changes_deployment

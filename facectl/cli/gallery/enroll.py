@@ -106,7 +106,7 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
             }
         )
         return
-    _findings(outcome)
+    _print_findings(outcome)
     if len(outcome.enrolled) > 1:
         table = Table("Name", "Photographs", "Warnings", box=None)
         problems = [finding.name for finding in outcome.findings]
@@ -124,7 +124,7 @@ def _report(store: Store, outcome: EnrollmentOutcome, *, json: bool) -> None:
     shared.report(store, " ".join(parts), json=False)
 
 
-def _findings(outcome: EnrollmentOutcome) -> None:
+def _print_findings(outcome: EnrollmentOutcome) -> None:
     for finding in outcome.findings:
         colour = "red" if finding.refused else "yellow"
         word = "Not enrolled" if finding.refused else "Warning"

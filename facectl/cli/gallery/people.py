@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -30,15 +31,16 @@ def list_(deployment: Deployment, json: Json = False) -> None:
         if json:
             print_json({"people": []})
         return
-    people = store.people()
-    if json:
-        print_json({"version": store.version, **shared.facts_of(store, people)})
-        return
-    table = Table("Name", "Photographs", box=None)
-    for name, photographs in people.items():
-        table.add_row(Text(name), str(photographs))
-    out.print(table)
-    shared.warn_synthetic(store)
+    with closing(store):
+        people = store.people()
+        if json:
+            print_json({"version": store.version, **shared.facts_of(store, people)})
+            return
+        table = Table("Name", "Photographs", box=None)
+        for name, photographs in people.items():
+            table.add_row(Text(name), str(photographs))
+        out.print(table)
+        shared.warn_synthetic(store)
 
 
 @with_deployment
@@ -49,16 +51,12 @@ def show(deployment: Deployment, name: Person, json: Json = False) -> None:
 
     facectl gallery show Eileen
     """
-    from facectl.errors import GalleryError
     from facectl.gallery import people
 
     with shared.opened(deployment) as store:
-        references = store.references(name)
-        if not references:
-            raise GalleryError(f"nobody is called {name!r}", hint="facectl gallery list")
         photographs = [
             {"photograph": reference.source, "sha256": reference.sha256, **reference.figures}
-            for reference in references
+            for reference in people.references(store, name)
         ]
         similar = people.most_similar(store, name)
     if json:

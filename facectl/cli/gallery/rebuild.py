@@ -1,4 +1,4 @@
-"""`facectl gallery rebuild`, and the messages and questions of a change of model."""
+"""`facectl gallery rebuild`, and the messages and confirmations of a change of model."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def rebuild(
             work = rebuilds.plan(
                 store, EmbeddingSpace.of(chosen), folders=photographs or (), progress=progress
             )
-        tell(work, line=not dry_run or json)
+        describe(work, summary=not dry_run or json)
         if dry_run:
-            print_json(work.facts()) if json else say(work.line)
+            print_json(work.facts()) if json else say(work.summary)
             return
         embed(work, chosen, yes=yes)
         work.commit()
@@ -101,20 +101,20 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
 
     model = model_of(store.space_of(version), version)
     with err.status("Reading what is deployed"):
-        work = deployer.prepare(deployment, model, rebuilds=False)
+        plan = deployer.prepare(deployment, model, rebuilds=False)
     if not yes:
-        _ask(
+        _confirm(
             f"Version {version} is of model {model.path.name}: deploy that model too?",
             f"version {version} is of model {model.path.name}, the functions run another one",
             f"facectl gallery rollback {version} --yes",
         )
-    confirm_replacements(work.steps, yes=yes)
+    confirm_replacements(plan.steps, yes=yes)
     now = people.rollback(store, version)
     try:
-        with deploy_report.progress(work.steps) as progress:
-            deployer.apply(work, progress)
+        with deploy_report.progress(plan.steps) as progress:
+            deployer.apply(plan, progress)
         with err.status("Waiting until both functions answer"):
-            deployer.check(work, deployer.finish(work))
+            deployer.check(plan, deployer.finish(plan))
     except FacectlError:
         note(
             f"Version {now} is kept on this computer.  To finish: "
@@ -124,14 +124,14 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
     return now
 
 
-def tell(work: Rebuild | None, *, line: bool = True) -> None:
+def describe(work: Rebuild | None, *, summary: bool = True) -> None:
     """Print on stderr what a rebuild does, and the references that can't be embedded."""
     if work is None:
         return
-    if line:
-        note(work.line)
+    if summary:
+        note(work.summary)
     if work.lost:
-        _table(work.lost)
+        _print_lost(work.lost)
     before, after = work.thresholds
     if before != after:
         note(
@@ -149,23 +149,23 @@ def embed(work: Rebuild, model: Model, *, yes: bool) -> None:
     with shared.counted("Embedding", work.photographs) as progress:
         work.embed(lambda: PhotographEncoder(model), progress)
     if len(work.lost) > lost:
-        _table(work.lost)
+        _print_lost(work.lost)
     confirm_dropped(work, agreed, yes=yes)
 
 
-def embed_for_deploy(work: Plan, *, requested: bool, yes: bool) -> None:
+def embed_for_deploy(plan: Plan, *, requested: bool, yes: bool) -> None:
     """Embed the gallery of a deploy; `requested`: whether --model was given."""
-    if work.gallery is None or work.model is None:
+    if plan.gallery is None or plan.model is None:
         return
-    tell(work.gallery)
+    describe(plan.gallery)
     if not requested and not yes:
-        question = f"Deploy model {work.gallery.new} in place of {work.gallery.old}?"
-        _ask(
+        question = f"Deploy model {plan.gallery.new} in place of {plan.gallery.old}?"
+        _confirm(
             question,
-            f"the gallery is of model {work.gallery.old}, and {work.gallery.new} was not requested",
-            f"facectl deploy --model {work.gallery.new}   or   --yes",
+            f"the gallery is of model {plan.gallery.old}, and {plan.gallery.new} was not requested",
+            f"facectl deploy --model {plan.gallery.new}   or   --yes",
         )
-    embed(work.gallery, work.model, yes=yes)
+    embed(plan.gallery, plan.model, yes=yes)
 
 
 def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
@@ -187,7 +187,7 @@ def confirm_dropped(work: Rebuild, agreed: Sequence[str], *, yes: bool) -> None:
     text = f"{names} {why} for model {work.new}"
     note(f"{text}: the new version does not have them. The older versions keep them.")
     if not yes:
-        _ask(
+        _confirm(
             "Continue without them?",
             f"{text}: the gallery is unchanged",
             "put the photographs back, or name their folder: facectl gallery rebuild "
@@ -203,7 +203,7 @@ def _report_nothing(store: Store, model: Model, *, json: bool) -> None:
     shared.report(store, text, json=json, rebuilt=0, lost=[])
 
 
-def _ask(question: str, refusal: str, hint: str) -> None:
+def _confirm(question: str, refusal: str, hint: str) -> None:
     """Ask, and raise GalleryError unless the answer is yes; without a terminal it is no."""
     try:
         agreed = typer.confirm(question, err=True)
@@ -213,7 +213,7 @@ def _ask(question: str, refusal: str, hint: str) -> None:
         raise GalleryError(refusal, hint=hint)
 
 
-def _table(lost: Sequence[Lost]) -> None:
+def _print_lost(lost: Sequence[Lost]) -> None:
     table = Table("Person", "Photograph", "Why it can't be embedded again", box=None)
     for each in lost[:_SHOWN]:
         table.add_row(Text(each.name), Text(short(each.photo)), Text(each.message))

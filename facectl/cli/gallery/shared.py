@@ -55,7 +55,7 @@ def warn_pending(store: Store) -> None:
     from facectl.gallery import forgetting
 
     for each in forgetting.pending(store):
-        warn(each.line)
+        warn(each.warning)
 
 
 @contextmanager
@@ -93,4 +93,4 @@ def facts_of(store: Store, people: dict[str, int]) -> dict[str, Any]:
 def warn_synthetic(store: Store) -> None:
     """Warn if the weights are untrained, so that names mean nothing."""
     if store.synthetic:
-        warn("Synthetic weights: these names are a demonstration.")
+        warn("Synthetic weights: the model is untrained, so these names mean nothing.")
