@@ -264,7 +264,11 @@ def test_a_killed_worker_of_detection_and_the_retry(
 def test_an_invalid_message_becomes_a_dead_letter_with_its_reason(bench: Bench) -> None:
     # A test of its own lets no worker that is killed or stopped take one of its deliveries.
     bench.put(json.dumps({"request_id": "poisoned-1", "faces": 7}))
-    traced = bench.trace("poisoned-1", "dead-letter queue")
+    # The message can be in the dead-letter queue before the logs of its last delivery can be read.
+    traced = eventually(
+        lambda: bench.trace("poisoned-1", "dead-letter queue"),
+        lambda found: "delivery 5 of 5" in texts(found) and found["result"] is not None,
+    )
     assert traced["result"] == "Error"
     assert [step["text"].count("MessageError") for step in traced["steps"]].count(1) == 5
     assert "delivery 5 of 5" in texts(traced)
