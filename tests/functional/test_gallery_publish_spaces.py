@@ -78,6 +78,17 @@ def test_publishing_for_a_new_model_keeps_the_gallery_that_functions_still_read(
     assert [each.space for each in publish.others(there)] == [SPACE]
 
 
+def test_a_damaged_manifest_is_reported_although_another_model_has_a_gallery(
+    clients: Clients, store: Store
+) -> None:
+    put(store, Ada=1)
+    lay(clients, publish.publish(clients, store), "other/facenet", 1)
+    clients.s3.put_object(Bucket=BUCKET, Key=KEY, Body=b"broken")
+    found = publish.inspect(clients)
+    assert (found.key, found.manifest) == (KEY, None)
+    assert found.problem is not None
+
+
 def test_galleries_of_other_models_are_listed_newest_first(clients: Clients, store: Store) -> None:
     assert publish.others(clients) == []
     put(store, Ada=1)

@@ -615,3 +615,13 @@ def test_a_run_that_does_not_wait_holds_no_frame_that_failed(clock: Clock) -> No
 def test_pending_frames_have_no_dict(tracker: InFlightTracker) -> None:
     opened(tracker, 0)
     assert not hasattr(tracker._pending["run-000000"], "__dict__")
+
+
+def test_unconfirmed_frames_are_waited_for(clock: Clock) -> None:
+    tracker = InFlightTracker(record=Record(), clock=clock)
+    tracker.restore(sent_earlier(0))
+    answering = threading.Timer(0.05, lambda: tracker.answered(answer("run-000000"), 100.1))
+    answering.start()
+    # Far longer than the answer takes on any machine; it ends the wait.
+    assert tracker.unconfirmed(600) == frozenset()
+    answering.join()
