@@ -1,4 +1,4 @@
-"""The number of messages in an SQS queue."""
+"""The URL of an SQS queue, and the number of messages in it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class QueueCounts:
 
     def __str__(self) -> str:
         return f"{self.visible} visible, {self.in_flight} in flight, {self.delayed} delayed"
+
+
+def queue_url(clients: Clients, name: str) -> str:
+    """Return the URL of the queue with this name; raises CloudError."""
+    with cloud_errors(f"looking up {name}", clients.deployment):
+        return clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
 
 def queue_counts(clients: Clients, url: str) -> QueueCounts:

@@ -66,10 +66,10 @@ def pytest_configure() -> None:
 
 
 def read_service_models_once() -> None:
-    """Keep what sessions of boto3 and runs of the command line otherwise make again each time.
+    """Keep the files that describe AWS's services, which each session of boto3 reads again.
 
-    A third of the time of a test with moto went into reading the files that describe AWS's
-    services. moto changes SQS's, so each session gets its own copy of it.
+    A third of the time of a test with moto went there. moto changes the description of SQS, so
+    each session gets its own copy of it.
     """
     read = functools.cache(JSONFileLoader().load_file)
     pickled = functools.cache(lambda file_path: pickle.dumps(read(file_path)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.errors import CloudError
+from facectl.queues import queue_url
 from lambda_src.contract import FaceMessage, MessageError, salvaged_request_id
 
 # SQS's limits for a batch, with a margin for the request around the bodies.
@@ -75,8 +76,7 @@ class DeadLetterQueue:
         names = clients.deployment.names
         self.name = names.dead_letter_queue
         self._request_queue = names.request_queue
-        with cloud_errors(f"looking up {self.name}", clients.deployment):
-            self._url = clients.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
+        self._url = queue_url(clients, self.name)
 
     def peek(self) -> list[DeadLetter]:
         """All visible dead letters, oldest first; they are made visible again immediately."""
@@ -96,10 +96,7 @@ class DeadLetterQueue:
         interruption in between may duplicate one. `ids` are message or request
         ids, None means all. Raises CloudError.
         """
-        with cloud_errors(f"looking up {self._request_queue}", self._clients.deployment):
-            request_queue_url = self._clients.sqs.get_queue_url(QueueName=self._request_queue)[
-                "QueueUrl"
-            ]
+        request_queue_url = queue_url(self._clients, self._request_queue)
         done = 0
         failures: list[str] = []
         redriven: set[str] = set()

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
 from facectl.aws import Clients, cloud_errors
+from facectl.queues import queue_url
 from facectl.retry import Backoff
 from lambda_src.contract import FrameResult, MessageError
 
@@ -66,8 +67,7 @@ class ResponseQueue:
         self._clients = clients
         self.name = clients.deployment.names.response_queue if name is None else name
         self._doing = f"reading {self.name}"
-        with cloud_errors(f"looking up {self.name}", clients.deployment):
-            self._url = clients.sqs.get_queue_url(QueueName=self.name)["QueueUrl"]
+        self._url = queue_url(clients, self.name)
 
     def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
         """Up to ten messages, waiting up to `wait` seconds for the first; raises CloudError."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.stub import Stubber
+from fake_clock import FakeClock
 
 from facectl.aws import Clients
 from facectl.context import Deployment
@@ -185,19 +186,11 @@ NOT_YET = (
 ACTIVE = {"Configuration": {"State": "Active", "LastUpdateStatus": "Successful"}}
 
 
-class Time:
-    """A clock that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+class Time(FakeClock):
+    """A clock, and the context of a deployment that waits by it."""
 
     def context(self, clients: Clients) -> Context:
-        return Context(clients, ACCOUNT, clock=lambda: self.now, sleep=self.sleep)
+        return Context(clients, ACCOUNT, clock=self, sleep=self.sleep)
 
 
 def test_a_role_that_is_too_new_is_waited_for() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from fake_clock import FakeClock
 from moto import mock_aws
 from moto.sqs import models
 from stream_stub import Pipeline, until
@@ -127,18 +128,12 @@ def test_purge_shows_a_table(pipeline: Pipeline) -> None:
     assert [row[3] for row in rows] == ["0", "0", "2"]
 
 
-class Time:
-    """A clock that only sleeping advances, and the progress messages."""
+class Time(FakeClock):
+    """A clock, and the progress messages."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        super().__init__()
         self.told: list[str] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

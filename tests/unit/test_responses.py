@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from fake_clock import FakeClock
 
 from facectl.errors import CloudError, NotRunningError
 from facectl.retry import Backoff
@@ -152,21 +153,6 @@ def test_a_collector_that_never_started_can_be_stopped() -> None:
     Collector(FakeQueue(), RecordingMailbox()).stop()
 
 
-class Time:
-    """A clock that only sleeping advances."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
 def ids(tail: Tail, limits: Limits) -> list[str]:
     return [result.request_id for result, _ in tail.results(limits)]
 
@@ -201,7 +187,7 @@ def test_tail_with_keep_deletes_nothing_and_returns_each_result_once() -> None:
 
 
 def test_tail_waits_after_a_release() -> None:
-    clock = Time()
+    clock = FakeClock()
     queue = FakeQueue([message(1)], [message(2, "run-1")])
     tail = Tail(queue, keep=True, sleep=clock.sleep)
     assert ids(tail, Limits(most=2)) == ["run-0", "run-1"]
@@ -219,7 +205,7 @@ def test_tail_deletes_a_result_only_after_the_caller_has_processed_it() -> None:
 
 
 def test_tail_ends_after_quiet_seconds_since_the_last_result() -> None:
-    clock = Time()
+    clock = FakeClock()
     queue = FakeQueue([], [message(1)], [])
     polled = queue.receive
 

@@ -5,24 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from fake_clock import FakeClock
 
 from facectl.errors import CloudError, NotRunningError
 from facectl.retry import Backoff, exponential, jittered
-
-
-class Time:
-    """A clock that only sleeping advances."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def unreachable() -> NotRunningError:
@@ -30,11 +16,11 @@ def unreachable() -> NotRunningError:
 
 
 @pytest.fixture
-def clock() -> Time:
-    return Time()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
-def test_delays_grow_up_to_the_longest_until_the_limit_is_reached(clock: Time) -> None:
+def test_delays_grow_up_to_the_longest_until_the_limit_is_reached(clock: FakeClock) -> None:
     backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
     error = unreachable()
     failures = 0
@@ -49,7 +35,7 @@ def test_delays_grow_up_to_the_longest_until_the_limit_is_reached(clock: Time) -
     assert clock.now <= 12
 
 
-def test_without_time_there_is_one_retry(clock: Time) -> None:
+def test_without_time_there_is_one_retry(clock: FakeClock) -> None:
     backoff = Backoff(limit=0, clock=clock, sleep=clock.sleep)
     backoff.wait_or_raise(unreachable())
     with pytest.raises(NotRunningError):
@@ -57,7 +43,7 @@ def test_without_time_there_is_one_retry(clock: Time) -> None:
     assert clock.slept == [0.2]
 
 
-def test_a_success_resets_delay_and_limit(clock: Time) -> None:
+def test_a_success_resets_delay_and_limit(clock: FakeClock) -> None:
     backoff = Backoff(limit=10, clock=clock, sleep=clock.sleep)
     for _ in range(50):
         backoff.wait_or_raise(unreachable())
@@ -65,14 +51,14 @@ def test_a_success_resets_delay_and_limit(clock: Time) -> None:
     assert set(clock.slept) == {0.2}
 
 
-def test_a_permanent_error_is_raised_at_once(clock: Time) -> None:
+def test_a_permanent_error_is_raised_at_once(clock: FakeClock) -> None:
     backoff = Backoff(clock=clock, sleep=clock.sleep)
     with pytest.raises(CloudError, match="access denied"), backoff.attempt():
         raise CloudError("access denied")
     assert clock.slept == []
 
 
-def test_the_number_of_attempts_is_limited(clock: Time) -> None:
+def test_the_number_of_attempts_is_limited(clock: FakeClock) -> None:
     backoff = Backoff(attempts=3, limit=math.inf, clock=clock, sleep=clock.sleep)
     calls = 0
 
@@ -87,7 +73,7 @@ def test_the_number_of_attempts_is_limited(clock: Time) -> None:
     assert clock.slept == [0.2, 0.4]
 
 
-def test_a_call_returns_the_first_result(clock: Time) -> None:
+def test_a_call_returns_the_first_result(clock: FakeClock) -> None:
     outcomes: list[Exception | int] = [unreachable(), unreachable(), 7]
 
     def attempt() -> int:
@@ -102,7 +88,7 @@ def test_a_call_returns_the_first_result(clock: Time) -> None:
     assert clock.slept == [0.2, 0.4, 0.2]
 
 
-def test_a_block_that_failed_is_left_after_the_delay(clock: Time) -> None:
+def test_a_block_that_failed_is_left_after_the_delay(clock: FakeClock) -> None:
     backoff = Backoff(clock=clock, sleep=clock.sleep)
     with backoff.attempt():
         raise unreachable()
@@ -111,7 +97,7 @@ def test_a_block_that_failed_is_left_after_the_delay(clock: Time) -> None:
     assert clock.slept == [0.2]
 
 
-def test_the_delay_comes_on_top_of_what_the_server_asks_for(clock: Time) -> None:
+def test_the_delay_comes_on_top_of_what_the_server_asks_for(clock: FakeClock) -> None:
     Backoff(clock=clock, sleep=clock.sleep).wait_or_raise(unreachable(), at_least=3)
     assert clock.slept == [3.2]
 
