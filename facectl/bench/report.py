@@ -87,8 +87,8 @@ class Figures:
     frames whose POST needed more than one attempt. `warm`, `cold`: end-to-end latency
     of frames without and with a cold start. `post`: the accepted attempt, as the
     client measures it. `target_rate`, `actual_rate`: frames per second, requested and
-    sent. `course_average`: wall time divided by requests, the figure of the course's
-    workload generator.
+    sent. `course_average`: wall time divided by requests, the figure of the CSE 546
+    course project's workload generator.
     """
 
     statuses: Mapping[str, int]

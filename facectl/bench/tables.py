@@ -110,7 +110,7 @@ def rates(figures: Figures) -> list[tuple[str, str]]:
         found.append(("sent at", sent))
     if figures.course_average is not None:
         average = f"{figures.course_average:.3f} s"
-        found.append(("the course's average (wall time ÷ requests)", average))
+        found.append(("wall time ÷ requests", average))
     return found
 
 

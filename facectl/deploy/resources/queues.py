@@ -25,7 +25,7 @@ _DEAD_LETTER_RETENTION = 14 * _DAY
 # SQS's maximum: an empty response costs as much as a full one.
 _LONG_POLL = 20
 # A client that receives another client's response and does not delete it hides it from
-# its owner for this long (the course's workload generator does so).
+# its owner for this long (the CSE 546 course project's workload generator does so).
 _RESPONSE_VISIBILITY = 1
 # Times the function's timeout, as AWS recommends: leaves time to retry a throttled batch.
 _VISIBILITY_TIMEOUTS = 6
