@@ -36,6 +36,8 @@ _BATCH_OF_ANSWERS = 10
 LONG_POLL_TICK = 0.1
 MAPPING_PAUSE = 0.05
 MAPPING_TICK = 1.0
+# After a batch that failed the mapping takes no other for a second.
+MAPPING_BACKOFF = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,6 @@ class _Frame:
     due: float
     answered: float | None = None
     failed: bool = False
-    receives: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class _Run:
         self.threads = Gate(self.env, lambda: self.threads.inside < self.workload.threads)
         self.posts = Gate(self.env, lambda: self.posts.inside < int(self.limit))
         self.detecting = self.batches = self.expected = self.done = 0
+        self.resumes = 0.0
         self.requests: list[_Frame] = []
         self.responses: list[_Frame] = []
         self.wake, self.expecting = Flag(self.env), Flag(self.env)
@@ -225,7 +227,8 @@ class _Run:
         woken = False
         while True:
             self.wake.clear()
-            if self.requests and self.batches < self.cloud.recognition_limit:
+            free = self.batches < self.cloud.recognition_limit and self.env.now >= self.resumes
+            if self.requests and free:
                 batch = self.requests[: self.cloud.batch_size]
                 del self.requests[: len(batch)]
                 self.batches += 1
@@ -239,8 +242,6 @@ class _Run:
             woken = event.triggered
 
     def _recognise(self, batch: list[_Frame]) -> Steps:
-        for frame in batch:
-            frame.receives += 1
         yield self.env.timeout(self.times.dispatch)
         embed = self._draw(self.times.embed)
         factor = 1 + (len(batch) - 1) * self.times.further_face
@@ -249,6 +250,8 @@ class _Run:
         lost = self.cloud.lost_worker_at
         if lost is not None and began <= lost <= self.env.now:
             self.env.process(self._redeliver(batch))
+            self.resumes = self.env.now + MAPPING_BACKOFF
+            # The next batch of this worker's place starts another.
             yield self.cores.work(self.times.recognise_start)
         else:
             yield self.cores.work(self.times.respond)

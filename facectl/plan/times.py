@@ -180,7 +180,7 @@ def _times_of(data: Mapping[str, Any], file: Path) -> ServiceTimes:
             )
     conditions = data["conditions"]
     detect, embed = Duration.of(stages["detect"]), Duration.of(stages["embed"])
-    billed = _billed(data)
+    billed = billed_seconds(data)
     times = replace(
         DEFAULT,
         detect=detect,
@@ -226,7 +226,7 @@ def _one_vcpu(times: ServiceTimes, conditions: Mapping[str, Any]) -> ServiceTime
     )
 
 
-def _billed(data: Mapping[str, Any]) -> dict[str, float]:
+def billed_seconds(data: Mapping[str, Any]) -> dict[str, float]:
     """Billed seconds of one frame by function, from the report's cost; empty without a cost."""
     cost = data.get("cost")
     if cost is None:
