@@ -42,6 +42,8 @@ WITHIN = 0.20
 # Of the functions: a lost worker's messages are visible again after six of them.
 TIMEOUT = 6
 WARMUP = 10
+# Cores of other processes from which a comparison shows the load and not the model.
+BUSY = 0.1
 # Predictions are averages of this many seeds: one run has few frames.
 SEEDS = 9
 console = Console(width=110)
@@ -212,6 +214,10 @@ def calibrate(cloud: Cloud, frames: int) -> LocalTimes:
         f"detect {times.detect.mean * 1e3:.1f}, embed {times.embed.mean * 1e3:.1f}; "
         f"other processes used {long.cpu.other:.2f} cores"
     )
+    if long.cpu.other > BUSY:
+        console.print(
+            "[yellow]This machine is busy: the predictions are not to be judged.[/yellow]"
+        )
     return times
 
 

@@ -87,7 +87,7 @@ def plan(
     burst: Annotated[
         float,
         typer.Option(
-            "--burst", help="A minute with so much of the peak's rate.", rich_help_panel=_EVENTS
+            "--burst", help="A minute with this multiple of the peak.", rich_help_panel=_EVENTS
         ),
     ] = 3.0,
     outage: Annotated[

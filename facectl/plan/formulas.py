@@ -68,11 +68,6 @@ def poller_seconds(batches: float, least_pollers: int) -> float:
     return max(0.0, batches - ready) / limits.POLLER_BATCHES_PER_MINUTE * 60
 
 
-def backlog_seconds(backlog: float, rate: float, capacity: float) -> float:
-    """Seconds until a backlog is served: what the capacity leaves over serves it; else infinite."""
-    return backlog / (capacity - rate) if capacity > rate else math.inf
-
-
 @dataclass(frozen=True, slots=True)
 class Pollers:
     """How recognition is fed: `max_concurrency` of the mapping, or provisioned pollers."""
@@ -199,6 +194,11 @@ class Capacity:
         )
 
     @property
+    def needs_reservation(self) -> bool:
+        """Whether a burst of one function could leave the other too few executions."""
+        return 2 * (self.detection_peak + self.recognition_peak) > self.quota
+
+    @property
     def provisioned_pollers(self) -> int:
         """Pollers that would carry the peak instead: 1 MB/s and 10 batches at once each."""
         return pollers_needed(self.recognition_peak * MARGIN, megabytes(self.load) * MARGIN)
@@ -246,12 +246,14 @@ class Capacity:
 def _reserved(quota: int, detection_peak: int, recognition_peak: int) -> int:
     """The executions reserved for face-detection: all that recognition does not need.
 
-    If the account has too few for both, each function has its share of the need.
+    At least 100 stay unreserved, as AWS requires; an account with fewer than 200 can't
+    reserve so many, and shares its executions by the need. The same shares apply if the
+    account has too few for both.
     """
-    recognition = max(2, math.ceil(recognition_peak * MARGIN))
-    if detection_peak + recognition > quota:
+    recognition = max(limits.UNRESERVED, math.ceil(recognition_peak * MARGIN))
+    if quota < 2 * limits.UNRESERVED or detection_peak + recognition > quota:
         recognition = round(quota * recognition_peak / (detection_peak + recognition_peak))
-    return quota - max(1, recognition)
+    return quota - min(quota - 1, max(1, recognition))
 
 
 # A face's crop in base64: a 160x160 PNG of a photograph has 16 to 41 kB.

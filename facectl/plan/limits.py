@@ -18,6 +18,8 @@ MB_PER_VCPU = 1769.0
 ENVIRONMENTS_PER_SECOND = 100.0
 # Concurrent executions of an account without a request; "tens of thousands" on request [quotas].
 DEFAULT_CONCURRENCY = 1000
+# Executions that can't be reserved for a function [quotas].
+UNRESERVED = 100
 # Invocations a second per concurrent execution [scaling].
 REQUESTS_PER_EXECUTION = 10
 # An event source mapping of SQS: batches at the start, more of them per minute, and at most

@@ -42,7 +42,8 @@ def needs(plan: Plan) -> Table:
         ),
         (
             "quota of executions",
-            f"{one.quota:,}, reserve {one.reserved:,}",
+            f"{one.quota:,}"
+            + (f", {one.reserved:,} reserved for detection" if one.needs_reservation else ""),
             f"{limits.DEFAULT_CONCURRENCY:,} by default",
             "at once" if one.quota <= limits.DEFAULT_CONCURRENCY else "ask AWS, days",
         ),
@@ -61,7 +62,7 @@ def needs(plan: Plan) -> Table:
         (
             "POSTs",
             f"{one.load.peak_rate:,.0f}/s of {one.request_bytes / 1024:,.0f} kB",
-            f"{limits.REQUESTS_PER_EXECUTION * one.reserved:,}/s of 6 MB",
+            f"{limits.REQUESTS_PER_EXECUTION * one.reserved:,}/s, 6 MB",
             MISSING,
         ),
         (
@@ -97,13 +98,10 @@ def cost_parts(plan: Plan) -> Table:
     ]
     rows.append(("this pipeline", money(plan.cost.total), "100%"))
     own = len(rows) - 1
-    rows.append(
-        ("Amazon Rekognition", money(plan.rekognition), f"{plan.rekognition / plan.cost.total:.0%}")
-    )
+    beside = {"Amazon Rekognition": plan.rekognition}
     if plan.machines is not None:
-        machines = plan.machines
-        name = f"rented machines, {machines.type}"
-        rows.append((name, money(machines.cost), f"{machines.cost / plan.cost.total:.0%}"))
+        beside[f"rented machines, {plan.machines.type}"] = plan.machines.cost
+    rows += [(name, money(cost), _times(cost / plan.cost.total)) for name, cost in beside.items()]
     return Table("Cost of a month", ("", currency, "share"), rows, marked={own})
 
 
@@ -192,6 +190,11 @@ def sources(plan: Plan) -> Table:
     rows = [("service times", plan.capacity.times.source)]
     rows += [(name.replace("_", " "), text) for name, text in plan.prices.sources.items()]
     return Table("Sources", ("", ""), rows, words=True)
+
+
+def _times(ratio: float) -> str:
+    """A ratio in per cent, from two on as a multiple."""
+    return f"{ratio:.0%}" if ratio < 2 else f"{ratio:.3g} x"
 
 
 def seconds(value: float) -> str:
