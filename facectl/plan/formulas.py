@@ -133,8 +133,9 @@ class Capacity:
     """What a load needs at its peak. Rates per second, times in seconds.
 
     `detection`, `recognition`: mean executions at once at the peak of the day;
-    `*_peak`: those exceeded once in 1,000 moments; `quota`: the executions of the
-    account, of which `reserved` are for face-detection. `times` are those with the
+    `*_peak`: those exceeded once in 1,000 moments; `detection_most`: executions of a
+    limit that also allows the requests; `quota`: the executions of the account, of which
+    `reserved` are for face-detection. `times` are those with the
     settings, `one_vcpu` those without.
     """
 
@@ -144,6 +145,7 @@ class Capacity:
     one_vcpu: ServiceTimes
     detection: float
     detection_peak: int
+    detection_most: int
     recognition: float
     recognition_peak: int
     pollers: Pollers
@@ -160,11 +162,14 @@ class Capacity:
             load.peak_rate * load.with_face, times.recognition(1, load.faces_a_message)
         )
         detection_peak, peak = peak_executions(detection), peak_executions(recognition)
-        needed = (detection_peak + peak) * MARGIN
+        # A function takes at most ten requests a second per execution of its limit.
+        requests = math.ceil(load.peak_rate / limits.REQUESTS_PER_EXECUTION)
+        detection_most = max(detection_peak, requests)
+        needed = (detection_most + peak) * MARGIN
         quota = settings.concurrency_limit or max(
             limits.DEFAULT_CONCURRENCY, math.ceil(needed / 500) * 500
         )
-        reserved = _reserved(quota, detection_peak, peak)
+        reserved = _reserved(quota, detection_most, peak)
         most = min(limits.MOST_MAX_CONCURRENCY, quota - reserved)
         fed = Pollers(max_concurrency=max(2, min(most, math.ceil(peak * MARGIN))))
         return cls(
@@ -174,6 +179,7 @@ class Capacity:
             one_vcpu=one_vcpu,
             detection=detection,
             detection_peak=detection_peak,
+            detection_most=detection_most,
             recognition=recognition,
             recognition_peak=peak,
             pollers=fed if settings.pollers is None else Pollers(None, *settings.pollers),
@@ -196,7 +202,7 @@ class Capacity:
     @property
     def needs_reservation(self) -> bool:
         """Whether a burst of one function could leave the other too few executions."""
-        return 2 * (self.detection_peak + self.recognition_peak) > self.quota
+        return 2 * (self.detection_most + self.recognition_peak) > self.quota
 
     @property
     def provisioned_pollers(self) -> int:
@@ -243,7 +249,7 @@ class Capacity:
         )
 
 
-def _reserved(quota: int, detection_peak: int, recognition_peak: int) -> int:
+def _reserved(quota: int, detection_most: int, recognition_peak: int) -> int:
     """The executions reserved for face-detection: all that recognition does not need.
 
     At least 100 stay unreserved, as AWS requires; an account with fewer than 200 can't
@@ -251,8 +257,8 @@ def _reserved(quota: int, detection_peak: int, recognition_peak: int) -> int:
     account has too few for both.
     """
     recognition = max(limits.UNRESERVED, math.ceil(recognition_peak * MARGIN))
-    if quota < 2 * limits.UNRESERVED or detection_peak + recognition > quota:
-        recognition = round(quota * recognition_peak / (detection_peak + recognition_peak))
+    if quota < 2 * limits.UNRESERVED or detection_most + recognition > quota:
+        recognition = round(quota * recognition_peak / (detection_most + recognition_peak))
     return quota - min(quota - 1, max(1, recognition))
 
 

@@ -107,16 +107,14 @@ class _Draw:
     def _waited(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
         """The steps in which the messages came, and the seconds that they waited in the queue."""
         steps = self.steps
-        edges = np.arange(len(steps.served) + 1) * STEP
         came = np.concatenate([[0.0], np.cumsum(steps.messages)])
         left = np.concatenate([[0.0], np.cumsum(steps.served)])
         share = self.generator.random(len(at))
-        served_at = (at + share) * STEP
         # Served in order: this message came when as many had come.
         place = np.minimum(left[at] + share * steps.served[at], came[-1])
-        rises = np.concatenate([[True], np.diff(came) > 0])
-        came_at = np.minimum(np.interp(place, came[rises], edges[rises]), served_at)
-        arrived = np.minimum(came_at / STEP, len(steps.served) - 1).astype(np.int64)
+        arrived = (np.searchsorted(came, place, side="left") - 1).clip(0, at)
+        within = (place - came[arrived]) / np.maximum(steps.messages[arrived], 1e-9)
+        wait = (at + share - arrived - within.clip(0.0, 1.0)) * STEP
         # A step without an accepted frame can be met by rounding: take the step of the service.
         arrived = np.where(steps.accepted[arrived].sum(axis=1) > 0, arrived, at)
-        return arrived, np.maximum(0.0, served_at - came_at)
+        return arrived, np.maximum(0.0, wait)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,21 @@ class LocalTimes:
     receive: float
     client: float
     platform: float
-    detect_start: float = 0.41
     recognise_start: float = 0.56
+
+    def scaled(self, factor: float) -> LocalTimes:
+        """The times of the stages that occupy a core, multiplied."""
+        return replace(
+            self,
+            encode=self.encode.scaled(factor),
+            request=self.request * factor,
+            detect=self.detect.scaled(factor),
+            detect_end=self.detect_end * factor,
+            embed=self.embed.scaled(factor),
+            respond=self.respond * factor,
+            recognise_end=self.recognise_end * factor,
+            receive=self.receive * factor,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Plan:
                 "at most 1,000 batches at once. The simulation is of one of them, with "
                 f"{self.one.load.cameras:,} cameras"
             )
-        needed = self.one.detection_peak + self.one.recognition_peak
+        needed = self.one.detection_most + self.one.recognition_peak
         if needed > self.one.quota:
             lines.append(
                 f"{self.one.quota:,} concurrent executions are fewer than the "

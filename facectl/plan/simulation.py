@@ -59,7 +59,7 @@ class _Environments:
     def serve(self, busy: float, most: float) -> tuple[float, float]:
         """Run `busy` executions, at most `most`: the environments and the cold starts of a step."""
         ceiling = min(most, self.count + limits.ENVIRONMENTS_PER_SECOND * STEP)
-        needed = min(busy + _SPARE * math.sqrt(busy), ceiling)
+        needed = min(max(_environments(busy), self.count if busy <= 0 else 1.0), ceiling)
         started = max(0.0, needed - self.count)
         self.count += started
         return ceiling, started
@@ -71,7 +71,7 @@ class _Environments:
             self._highest.append(0.0)
         self._highest[minute] = max(self._highest[minute], busy)
         kept = max(self._highest[-_IDLE_SECONDS // 60 :])
-        self.count = min(self.count, kept + _SPARE * math.sqrt(kept))
+        self.count = min(self.count, max(_environments(kept), float(kept > 0)))
 
 
 class _Simulation:
@@ -109,8 +109,7 @@ class _Simulation:
         for environments, busy in zip(
             self.environments, (capacity.detection, capacity.recognition), strict=True
         ):
-            wanted = busy * share
-            environments.count = wanted + _SPARE * math.sqrt(wanted)
+            environments.count = max(1.0, _environments(busy * share))
         most = capacity.pollers.most_batches
         self.pollers = min(most, max(self.pollers, capacity.recognition_peak * share))
 
@@ -150,7 +149,8 @@ class _Simulation:
         most = float(self.capacity.reserved)
         environments = self.environments[0]
         ceiling, cold = environments.serve(wanted, most)
-        share = 1.0 - _overflow(wanted, ceiling)
+        requests = limits.REQUESTS_PER_EXECUTION * most * STEP
+        share = min(1.0 - _overflow(wanted, ceiling), requests / total)
         environments.expire(step, wanted)
         track["cold_detection"][step] = cold
         track["detection"][step] = min(wanted * share, most)
@@ -271,6 +271,11 @@ class _Simulation:
         self.returning[back] = (
             later if earlier is None else [a + b for a, b in zip(earlier, later, strict=True)]
         )
+
+
+def _environments(busy: float) -> float:
+    """The environments for a mean number of executions at once: some more than the mean."""
+    return busy + _SPARE * math.sqrt(busy)
 
 
 def _overflow(mean: float, servers: float) -> float:

@@ -182,6 +182,8 @@ def _recovery(result: Result) -> str:
     if result.disturbed_until is None:
         return MISSING
     recovery = result.recovery
+    if recovery == 0:
+        return "at once"
     return "not within 30 min" if recovery is None else seconds(recovery)
 
 

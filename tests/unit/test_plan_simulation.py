@@ -50,6 +50,22 @@ def test_a_quiet_hour_has_the_sum_of_the_service_times() -> None:
     assert result.recovery == 0
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.5, 3.0])
+def test_few_frames_do_not_wait_for_each_other(rate: float) -> None:
+    result = simulate(capacity(100), steady(rate, 3600))
+    assert result.percentile(99) < 0.3
+
+
+def test_a_function_takes_ten_requests_a_second_per_execution() -> None:
+    fast = replace(ROUND, detect=Duration(0.01), detect_overhead=0.0)
+    found = Capacity.of(replace(capacity(100).load, cameras=10_000), ONE_VCPU, fast)
+    assert found.detection_most == 1000 > found.detection_peak
+    limited = replace(found, reserved=200)
+    result = simulate(limited, steady(10_000, 120))
+    assert result.accepted[60:].mean() == pytest.approx(2000, rel=0.01)
+    assert simulate(found, steady(10_000, 120)).throttled.sum() == 0
+
+
 def test_executions_follow_littles_law() -> None:
     found = capacity(100)
     result = simulate(found, steady(100))
