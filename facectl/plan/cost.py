@@ -114,7 +114,15 @@ def _sqs_requests(capacity: Capacity, batch: int) -> float:
 
 
 def cost_of(capacity: Capacity, prices: PlanPrices) -> MonthCost:
-    """The cost of a month of the load."""
+    """The cost of a month of the load; each deployment has the tiers of its own region."""
+    one = capacity.one_deployment
+    ratio = capacity.load.frames_a_month / one.load.frames_a_month
+    parts = {name: cost * ratio for name, cost in _parts(one, prices).items()}
+    return MonthCost(usage_of(capacity), parts, prices.prices.currency)
+
+
+def _parts(capacity: Capacity, prices: PlanPrices) -> dict[str, float]:
+    """The cost of a month of one deployment by service."""
     usage = usage_of(capacity)
     architecture = capacity.settings.architecture
     seconds = usage.detection_gb_seconds + usage.recognition_gb_seconds
@@ -132,7 +140,7 @@ def cost_of(capacity: Capacity, prices: PlanPrices) -> MonthCost:
     }
     if usage.poller_hours:
         parts["provisioned pollers"] = usage.poller_hours * prices.poller_hour
-    return MonthCost(usage, parts, prices.prices.currency)
+    return parts
 
 
 def rekognition(frames: float, prices: PlanPrices) -> float:

@@ -49,8 +49,17 @@ def test_the_cost_is_that_of_its_usage() -> None:
 
 
 def test_the_tiers_of_the_duration_lower_the_cost_of_much() -> None:
-    little, much = (cost_of(capacity(n, hours=24), OWN) for n in (1000, 100_000))
-    assert much.parts["face-detection"] < 100 * little.parts["face-detection"] * 0.95
+    little, much = (cost_of(capacity(n, hours=24), OWN) for n in (1000, 17_000))
+    assert capacity(17_000).deployments == 1
+    assert much.parts["face-detection"] < 17 * little.parts["face-detection"] * 0.99
+
+
+def test_each_of_several_deployments_has_its_own_tiers() -> None:
+    found = capacity(100_000, hours=24)
+    count = found.deployments
+    assert count > 1
+    whole, one = cost_of(found, OWN), cost_of(found.one_deployment, OWN)
+    assert whole.total == pytest.approx(count * one.total, rel=0.001)
 
 
 def test_pollers_cost_day_and_night() -> None:
