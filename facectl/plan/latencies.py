@@ -34,36 +34,37 @@ class Steps:
 
 
 def draw_latencies(
-    capacity: Capacity, steps: Steps, first: int, generator: np.random.Generator
+    capacity: Capacity, steps: Steps, shown: range, generator: np.random.Generator
 ) -> Floats:
-    """Latencies in seconds, ascending, of 100,000 frames that were answered from step `first` on.
+    """Latencies in seconds, ascending, of 100,000 frames that were answered in the steps `shown`.
 
     Empty if none was.
     """
-    faceless = steps.accepted.sum(axis=1) * (1 - capacity.load.with_face)
-    with_face = float(steps.served[first:].sum())
-    total = float(faceless[first:].sum()) + with_face
+    places = np.arange(len(steps.served))
+    inside = (places >= shown.start) & (places < shown.stop)
+    faceless = steps.accepted.sum(axis=1) * (1 - capacity.load.with_face) * inside
+    served = steps.served * inside
+    with_face = float(served.sum())
+    total = float(faceless.sum()) + with_face
     if total <= 0:
         return np.zeros(0)
     draw = _Draw(capacity, steps, generator)
     count = round(_LATENCIES * (1 - with_face / total))
     parts = []
     if count:
-        at = _choose(faceless, first, count, generator)
+        at = _choose(faceless, count, generator)
         parts.append(draw.front(at) + capacity.times.answer.draw(generator, count))
     if count < _LATENCIES:
-        parts.append(draw.behind(_choose(steps.served, first, _LATENCIES - count, generator)))
+        parts.append(draw.behind(_choose(served, _LATENCIES - count, generator)))
     return np.sort(np.concatenate(parts))
 
 
-def _choose(
-    weights: Floats, first: int, count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Steps drawn in proportion to their weights, from `first` on."""
-    sums = np.cumsum(weights[first:])
+def _choose(weights: Floats, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Steps drawn in proportion to their weights."""
+    sums = np.cumsum(weights)
     drawn = generator.random(count) * sums[-1]
     places: NDArray[np.int64] = np.searchsorted(sums, drawn, side="right")
-    return places.clip(0, len(sums) - 1) + first
+    return places.clip(0, len(sums) - 1)
 
 
 @dataclass(frozen=True, slots=True)

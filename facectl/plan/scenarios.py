@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 # Seconds of a step.
 STEP = 1.0
+# Seconds after a burst or an outage whose latencies are reported with it.
+AFTERWARDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Scenario:
 
     `outage`: begin and end of the outage of SQS. `crashes`: the share of batches whose
     worker is lost. `warm`: whether the environments of the first step are running.
-    `shown_from`: the latencies from there on are reported.
+    `shown`: latencies are of frames answered between these times; None: of all.
     """
 
     name: str
@@ -32,7 +34,7 @@ class Scenario:
     outage: tuple[float, float] | None = None
     crashes: float = 0.0
     warm: bool = True
-    shown_from: float = 0.0
+    shown: tuple[float, float] | None = None
 
     @property
     def steps(self) -> int:
@@ -50,13 +52,14 @@ def burst(capacity: Capacity, factor: float, seconds: float = 60.0) -> Scenario:
     """At the peak of the day, `factor` times the frames for `seconds`."""
     rates = np.full(1800, capacity.load.peak_rate)
     rates[300 : 300 + round(seconds)] *= factor
-    return Scenario("burst", rates, shown_from=300)
+    return Scenario("burst", rates, shown=(300.0, 300.0 + seconds + AFTERWARDS))
 
 
 def outage(capacity: Capacity, seconds: float = 600.0) -> Scenario:
     """At the peak of the day, SQS refuses every call for `seconds`."""
     rates = np.full(300 + round(seconds) + 1800, capacity.load.peak_rate)
-    return Scenario("outage", rates, outage=(300.0, 300.0 + seconds), shown_from=300)
+    end = 300.0 + seconds
+    return Scenario("outage", rates, outage=(300.0, end), shown=(300.0, end + AFTERWARDS))
 
 
 @dataclass(frozen=True, slots=True)

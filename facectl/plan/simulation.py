@@ -299,6 +299,8 @@ def simulate(capacity: Capacity, scenario: Scenario, *, seed: int = 0) -> Result
     simulation = _Simulation(capacity, scenario, seed)
     simulation.run()
     track = simulation.track
+    begin, end = scenario.shown or (0.0, scenario.steps * STEP)
+    shown = range(round(begin / STEP), round(end / STEP))
     accepted = simulation.accepted.sum(axis=1)
     without_face = accepted * (1 - capacity.load.with_face)
     crashed = track["served"] * scenario.crashes
@@ -315,7 +317,5 @@ def simulate(capacity: Capacity, scenario: Scenario, *, seed: int = 0) -> Result
         recognition=track["recognition"],
         cold=track["cold_detection"] + track["cold_recognition"],
         dead=simulation.dead,
-        latencies=draw_latencies(
-            capacity, simulation.steps, round(scenario.shown_from / STEP), simulation.generator
-        ),
+        latencies=draw_latencies(capacity, simulation.steps, shown, simulation.generator),
     )
