@@ -25,25 +25,35 @@ def heading(plan: Plan) -> str:
 
 def needs(plan: Plan) -> Table:
     """What a deployment needs at the peak, the limit of AWS, and how long it takes to scale."""
+    count = plan.capacity.deployments
+    whose = "" if count == 1 else f" by each of {count} deployments"
+    columns = ("", "needed", "limit of AWS", "scales in")
+    rows = [*_executions(plan), *_rates(plan)]
+    return Table(f"Needed at the peak{whose}", columns, rows)
+
+
+def _executions(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """The rows of the executions and of what starts them."""
     one = plan.one
+    functions = {
+        "face-detection": (one.detection, one.detection_peak),
+        "face-recognition": (one.recognition, one.recognition_peak),
+    }
+    reserved = f", {one.reserved:,} reserved for detection" if one.needs_reservation else ""
     pollers = one.pollers
-    rows = [
-        (
-            "face-detection",
-            f"{one.detection:,.0f} at once, at most {one.detection_peak:,}",
-            "1,000 more in 10 s",
-            seconds(environments_seconds(one.detection_peak)),
-        ),
-        (
-            "face-recognition",
-            f"{one.recognition:,.0f} at once, at most {one.recognition_peak:,}",
-            "1,000 more in 10 s",
-            seconds(environments_seconds(one.recognition_peak)),
+    return [
+        *(
+            (
+                name,
+                f"{mean:,.0f} at once, at most {most:,}",
+                "1,000 more in 10 s",
+                seconds(environments_seconds(most)),
+            )
+            for name, (mean, most) in functions.items()
         ),
         (
             "quota of executions",
-            f"{one.quota:,}"
-            + (f", {one.reserved:,} reserved for detection" if one.needs_reservation else ""),
+            f"{one.quota:,}{reserved}",
             f"{limits.DEFAULT_CONCURRENCY:,} by default",
             "at once" if one.quota <= limits.DEFAULT_CONCURRENCY else "ask AWS, days",
         ),
@@ -53,6 +63,13 @@ def needs(plan: Plan) -> Table:
             _ramp(plan),
             seconds(pollers.seconds_to(min(one.recognition_peak, pollers.most_batches))),
         ),
+    ]
+
+
+def _rates(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """The rows of the messages, requests and reads."""
+    one = plan.one
+    return [
         (
             "messages in flight",
             f"{one.messages_in_flight:,.0f}",
@@ -72,10 +89,6 @@ def needs(plan: Plan) -> Table:
             MISSING,
         ),
     ]
-    count = plan.capacity.deployments
-    whose = "" if count == 1 else f" by each of {count} deployments"
-    columns = ("", "needed", "limit of AWS", "scales in")
-    return Table(f"Needed at the peak{whose}", columns, rows)
 
 
 def _ramp(plan: Plan) -> str:
