@@ -91,11 +91,20 @@ class Flag:
 
 
 class Gate:
-    """Admits waiting processes in order while `free` returns true."""
+    """Admits waiting processes while `free` returns true, the one that `choose` returns.
 
-    def __init__(self, environment: simpy.Environment, free: Callable[[], bool]) -> None:
+    `choose` gets the number of those that wait; the default is the first of them.
+    """
+
+    def __init__(
+        self,
+        environment: simpy.Environment,
+        free: Callable[[], bool],
+        choose: Callable[[int], int] = lambda _: 0,
+    ) -> None:
         self._environment = environment
         self._free = free
+        self._choose = choose
         self._waiting: list[simpy.Event] = []
         self.inside = 0
 
@@ -115,4 +124,4 @@ class Gate:
         """Admit those that wait, after `free` may have changed."""
         while self._waiting and self._free():
             self.inside += 1
-            self._waiting.pop(0).succeed()
+            self._waiting.pop(self._choose(len(self._waiting))).succeed()

@@ -158,7 +158,12 @@ class _Run:
         self.cores = Cores(self.env, self.cloud.cores)
         self.limit = float(self.workload.threads)
         self.threads = Gate(self.env, lambda: self.threads.inside < self.workload.threads)
-        self.posts = Gate(self.env, lambda: self.posts.inside < int(self.limit))
+        # The threads look again every 100 ms, each at its own time: any of them is next.
+        self.posts = Gate(
+            self.env,
+            lambda: self.posts.inside < int(self.limit),
+            lambda count: int(self.random.integers(count)),
+        )
         self.detecting = self.batches = self.expected = self.done = 0
         self.resumes = 0.0
         self.requests: list[_Frame] = []
