@@ -253,7 +253,7 @@ def _reserved(quota: int, detection_most: int, recognition_peak: int) -> int:
     """The executions reserved for face-detection: all that recognition does not need.
 
     At least 100 stay unreserved, as AWS requires; an account with fewer than 200 can't
-    reserve so many, and shares its executions by the need. The same shares apply if the
+    reserve that number, and shares its executions by the need. The same shares apply if the
     account has too few for both.
     """
     recognition = max(limits.UNRESERVED, math.ceil(recognition_peak * MARGIN))

@@ -23,7 +23,7 @@ def steady(rate: float, seconds: int = 300, **more: object) -> Scenario:
 
 
 def with_limits(executions: int, recognition: int, **more: float) -> Capacity:
-    """100 frames a second, with so many executions for each function."""
+    """100 frames a second, with these numbers of executions for the functions."""
     return replace(
         capacity(100, **more),  # type: ignore[arg-type]
         quota=executions + recognition,
