@@ -86,12 +86,23 @@ SETTINGS = (
 class Cloud:
     """A local cloud of this run, below a temporary folder."""
 
-    def __init__(self, home: Path, target_cores: float) -> None:
-        self.home, self.cores = home, target_cores
+    def __init__(self, home: Path, cores: float) -> None:
+        self.home, self.cores = home, cores
+
+    def start(self) -> None:
         self.facectl("models", "build", "--weights", "synthetic")
         self.facectl("local", "up", "--port", random.randrange(20_000, 32_000))
-        self.deploy(2)
         self.process = psutil.Process(self.json("local", "status")["pid"])
+        self.deploy(2)
+
+    def stop(self) -> None:
+        """Stop it, also if the command that does so fails."""
+        self.facectl("local", "down", "--forget", check=False)
+        process = getattr(self, "process", None)
+        if process is not None and process.is_running():
+            for each in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.Error):
+                    each.terminate()
 
     def deploy(self, detection_limit: int) -> None:
         self.facectl(
@@ -360,10 +371,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cloud = Cloud(Path(folder), options.cores)
         try:
+            cloud.start()
             times = calibrate(cloud, 40 if options.quick else 120, by_cpu=options.busy)
             rows.extend(compare(cloud, times, each, subtract=options.busy) for each in settings)
         finally:
-            cloud.facectl("local", "down", "--forget", check=False)
+            cloud.stop()
             # Also the rows until an interruption.
             if rows:
                 show(rows)
