@@ -13,6 +13,7 @@ from facectl.aws import Clients
 from facectl.cli.options import (
     FRAMES,
     REQUESTS,
+    VISITS,
     Json,
     MaxFaces,
     MaxSide,
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from facectl.stream.run_file import RunFile
     from facectl.stream.session import RunOptions, RunReport
     from facectl.stream.sources import Source
+    from facectl.visits.outputs import Recording, VisitOutputs
+
+# The faces of a frame that --visits asks for; the largest.
+VISIT_FACES = 10
 
 
 @changes_deployment
@@ -102,6 +107,41 @@ def send(
         Path | None,
         typer.Option("--annotate", help="Write a video with boxes and names; implies --detail."),
     ] = None,
+    visits: Annotated[
+        Path | None,
+        typer.Option(
+            "--visits",
+            help="Append visits to this file, one JSON per event; implies --detail and, instead "
+            f"of one face, --max-faces {VISIT_FACES}.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
+    visit_gap: Annotated[
+        float,
+        typer.Option(
+            "--visit-gap",
+            min=0.1,
+            help="Seconds without the person after which a visit ends.",
+            rich_help_panel=VISITS,
+        ),
+    ] = 10,
+    visit_frames: Annotated[
+        int,
+        typer.Option(
+            "--visit-frames",
+            min=1,
+            help="Frames that a visit needs, and that must agree on a name.",
+            rich_help_panel=VISITS,
+        ),
+    ] = 3,
+    keep_crops: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep-crops",
+            help="Write the best crop of each visit to this folder.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
     ] = 200,
@@ -121,6 +161,8 @@ def send(
 
     facectl send rtsp://camera.local/stream --realtime --annotate seen.mp4
 
+    facectl send 0 --fps 4 --visits visits.jsonl --keep-crops crops/
+
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
@@ -132,10 +174,16 @@ def send(
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
+    visit_outputs = _visit_outputs(visits, visit_gap, visit_frames, keep_crops, wait=wait)
+    if visit_outputs is not None:
+        max_faces = max_faces if max_faces > 1 else VISIT_FACES
+        note(f"--visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
     frames = open_source(source, sampling)
     request_options = RequestOptions(
-        Encoding(max_side, quality), max_faces, detail or annotate is not None
+        Encoding(max_side, quality),
+        max_faces,
+        detail or annotate is not None or visit_outputs is not None,
     )
     options = RunOptions(
         request_options,
@@ -146,17 +194,34 @@ def send(
     )
     task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
     run_file = open_run_file(task, live=frames.live, resume=resume)
-    files = OutputFiles(out_file, annotate)
+    files = OutputFiles(out_file, annotate, visit_outputs)
     report = run(deployment, frames, options, files, rows=rows, run_file=run_file)
     finish(report, wait=wait, json=json)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The requested output files: JSON lines, an annotated video."""
+    """The requested output files: JSON lines, an annotated video, visits."""
 
     results: Path | None = None
     video: Path | None = None
+    visits: VisitOutputs | None = None
+
+
+def _visit_outputs(
+    file: Path | None, gap: float, frames: int, crops: Path | None, *, wait: bool
+) -> VisitOutputs | None:
+    """What is written about visits; raises InputError where the options contradict each other."""
+    if file is None:
+        if crops is not None:
+            raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
+        return None
+    from facectl.visits.outputs import VisitOutputs
+    from facectl.visits.tracker import VisitOptions
+
+    if not wait:
+        raise InputError("--visits follows the answers, but --no-wait does not wait for any")
+    return VisitOutputs(file, VisitOptions(gap, frames, crops is not None), crops)
 
 
 def run(
@@ -176,6 +241,7 @@ def run(
     from facectl.stream.results import ResultsFile, RunStats
     from facectl.stream.run_file import RunFile
     from facectl.stream.session import Session, Transport
+    from facectl.visits.outputs import recorded
 
     synthetic = deployment.synthetic
     with ExitStack() as stack:
@@ -192,8 +258,15 @@ def run(
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
             session.tracker.listen(results, late=results)
+        recording = None
+        if files.visits is not None:
+            recording = stack.enter_context(
+                recorded(files.visits, session, source, synthetic=synthetic)
+            )
         with run_bar(source.expected, wait=options.wait) as update:
             report = session.run(source, progress=update)
+        if recording is not None:
+            report = _end_visits(recording, report)
         if clip is not None and run_file is not None:
             encoding = options.request_options.encoding
             try:
@@ -204,6 +277,16 @@ def run(
                 report = replace(report, failure=report.failure or error)
         if run_file is not None and report.finished:
             run_file.remove()
+    return report
+
+
+def _end_visits(recording: Recording, report: RunReport) -> RunReport:
+    """End the open visits and print how many there were; returns the report with its failure."""
+    try:
+        recording.finish(report)
+    except FacectlError as error:
+        return replace(report, failure=report.failure or error)
+    note(recording.counts.text())
     return report
 
 
