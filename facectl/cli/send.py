@@ -21,7 +21,7 @@ from facectl.cli.options import (
     changes_deployment,
 )
 from facectl.cli.run_report import drawing_bar, print_report, run_bar, warnings
-from facectl.console import note, print_json
+from facectl.console import note, print_json, warn
 from facectl.context import Deployment
 from facectl.errors import FacectlError, InputError
 
@@ -142,6 +142,31 @@ def send(
             rich_help_panel=VISITS,
         ),
     ] = None,
+    on_visit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-visit",
+            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST or "
+            "command:PROGRAM; can be repeated.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
+    on_visit_only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-visit-only",
+            help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
+    webhook_secret: Annotated[
+        Path | None,
+        typer.Option(
+            "--webhook-secret",
+            help="File with the secret that signs webhooks; default: $FACECTL_WEBHOOK_SECRET.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
     ] = 200,
@@ -163,6 +188,8 @@ def send(
 
     facectl send 0 --fps 4 --visits visits.jsonl --keep-crops crops/
 
+    facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
+
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
@@ -171,13 +198,25 @@ def send(
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions, as_taken
     from facectl.stream.sources import open_source
+    from facectl.visits.outputs import VisitOutputs
+    from facectl.visits.tracker import VisitOptions
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
-    visit_outputs = _visit_outputs(visits, visit_gap, visit_frames, keep_crops, wait=wait)
+    visit_outputs = _visit_outputs(
+        VisitOutputs(
+            visits,
+            VisitOptions(visit_gap, visit_frames, keep_crops is not None),
+            keep_crops,
+            tuple(on_visit or ()),
+            tuple(on_visit_only or ()),
+            webhook_secret,
+        ),
+        wait=wait,
+    )
     if visit_outputs is not None:
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
-        note(f"--visits: detail and up to {max_faces} faces are requested for each frame")
+        note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
     frames = open_source(source, sampling)
     request_options = RequestOptions(
@@ -208,20 +247,17 @@ class OutputFiles:
     visits: VisitOutputs | None = None
 
 
-def _visit_outputs(
-    file: Path | None, gap: float, frames: int, crops: Path | None, *, wait: bool
-) -> VisitOutputs | None:
-    """What is written about visits; raises InputError where the options contradict each other."""
-    if file is None:
-        if crops is not None:
+def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
+    """The outputs, None for none; raises InputError where the options contradict each other."""
+    if outputs.only and not outputs.receivers:
+        raise InputError("--on-visit-only selects what --on-visit sends", hint="add --on-visit")
+    if outputs.file is None and not outputs.receivers:
+        if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
         return None
-    from facectl.visits.outputs import VisitOutputs
-    from facectl.visits.tracker import VisitOptions
-
     if not wait:
-        raise InputError("--visits follows the answers, but --no-wait does not wait for any")
-    return VisitOutputs(file, VisitOptions(gap, frames, crops is not None), crops)
+        raise InputError("Visits are made of the answers, but --no-wait does not wait for any")
+    return outputs
 
 
 def run(
@@ -261,7 +297,7 @@ def run(
         recording = None
         if files.visits is not None:
             recording = stack.enter_context(
-                recorded(files.visits, session, source, synthetic=synthetic)
+                recorded(files.visits, session, source, synthetic=synthetic, report=warn)
             )
         with run_bar(source.expected, wait=options.wait) as update:
             report = session.run(source, progress=update)

@@ -6,5 +6,7 @@ following               which face of a frame belongs to which open visit
 identity                whose visit it is, decided over its frames
 tracker                 the open visits, and the events of their start, change and end
 recorder, file          a run's outcomes in, the events written
+event_queue, delivery   the events for a receiver, on disk until it has taken them
+receivers               webhook, mqtt and command
 outputs                 all of the above for one run
 """

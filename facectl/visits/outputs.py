@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from facectl.stream.session import RunReport, Session
 from facectl.stream.sources import Source
+from facectl.visits.delivery import Delivery, VisitFilter
+from facectl.visits.event_queue import EventQueue
 from facectl.visits.file import CropFolder, VisitsFile
-from facectl.visits.models import VisitEvent
+from facectl.visits.models import Reason, VisitEvent
 from facectl.visits.order import FrameOrder
+from facectl.visits.receivers import opened
 from facectl.visits.recorder import VisitRecorder
 from facectl.visits.tracker import VisitOptions, VisitTracker
 
 # Seconds that the frames of a camera wait for an earlier one. Those of a file wait until it is
 # answered or its deadline has passed, so that the same file gives the same visits.
 _HOLD = 2.0
+# Seconds that the end of a run waits for receivers; what is left stays for the next run.
+_LAST_WAIT = 10.0
+_LAST_WAIT_INTERRUPTED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class VisitOutputs:
-    """What a run writes about visits: the events to `file`, the best crops to `crops`."""
+    """What a run does with visits: events to `file` and to `receivers`, best crops to `crops`.
 
-    file: Path
+    `receivers` are the addresses of `--on-visit`, `only` which visits they get (see
+    `VisitFilter`), `secret` the file with the secret of webhooks.
+    """
+
+    file: Path | None
     options: VisitOptions = field(default_factory=VisitOptions)
     crops: Path | None = None
+    receivers: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    secret: Path | None = None
 
 
 class VisitCounts:
@@ -56,40 +69,87 @@ class VisitCounts:
 class Recording:
     """The visits of one run while it runs."""
 
-    def __init__(self, recorder: VisitRecorder, counts: VisitCounts) -> None:
-        self._recorder = recorder
+    def __init__(
+        self, recorder: VisitRecorder, deliveries: Sequence[Delivery], counts: VisitCounts
+    ) -> None:
         self.counts = counts
+        self._recorder = recorder
+        self._deliveries = list(deliveries)
 
     def finish(self, report: RunReport) -> None:
         """End the open visits after the run; raises FacectlError where they can't be written."""
         early = report.interrupted or report.failure is not None
-        self._recorder.close("interrupted" if early else "finished")
+        self.close(
+            "interrupted" if early else "finished",
+            finished=report.finished or not report.resumable,
+            wait=_LAST_WAIT_INTERRUPTED if report.interrupted else _LAST_WAIT,
+        )
+
+    def close(self, reason: Reason, *, finished: bool, wait: float) -> None:
+        """End the open visits, then deliver what is left; does nothing the second time."""
+        try:
+            self._recorder.close(reason)
+        finally:
+            while self._deliveries:
+                self._deliveries.pop().close(finished=finished, wait=wait)
 
 
 @contextmanager
 def recorded(
-    outputs: VisitOutputs, session: Session, source: Source, *, synthetic: bool
+    outputs: VisitOutputs,
+    session: Session,
+    source: Source,
+    *,
+    synthetic: bool,
+    report: Callable[[str], None],
 ) -> Iterator[Recording]:
     """Follow the faces of a run that is about to start; the block runs it.
 
-    Open visits end as interrupted if the block does not finish the recording. Raises
-    InputError for a file or folder that can't be written.
+    `report` gets sentences about receivers. Open visits end as interrupted if the block does
+    not finish the recording. Raises InputError for a file, folder or receiver that can't
+    be used.
     """
     run = session.tracker.run
     counts = VisitCounts()
     crops = None if outputs.crops is None else CropFolder(outputs.crops)
-    with closing(VisitsFile(outputs.file, run)) as file:
+    with ExitStack() as stack:
+        sinks: list[Callable[[VisitEvent], None]] = [counts]
+        lost: Iterable[VisitEvent] = ()
+        if outputs.file is not None:
+            file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
+            sinks.append(file)
+            lost = file.lost()
+        deliveries = _opened_deliveries(outputs, source.name, run, report)
         recorder = VisitRecorder(
             VisitTracker(run, source.name, outputs.options),
             FrameOrder(hold=_HOLD if source.live else None),
-            [file, counts],
+            [*sinks, *deliveries],
             crops=crops,
             synthetic=synthetic,
         )
-        recorder.start(file.lost())
+        recording = Recording(recorder, deliveries, counts)
+        recorder.start(lost)
         session.tracker.listen(recorder, late=recorder)
         session.listen_to_images(recorder.images.keep)
         try:
-            yield Recording(recorder, counts)
+            yield recording
         finally:
-            recorder.close("interrupted")
+            recording.close("interrupted", finished=False, wait=_LAST_WAIT_INTERRUPTED)
+
+
+def _opened_deliveries(
+    outputs: VisitOutputs, source: str, run: str, report: Callable[[str], None]
+) -> list[Delivery]:
+    """The deliveries to all receivers, started; none where one of them can't be used."""
+    with ExitStack() as opening:
+        found = []
+        for address in dict.fromkeys(outputs.receivers):
+            receiver = opened(address, source, outputs.secret)
+            opening.callback(receiver.close)
+            queue = EventQueue.open(receiver.key, run)
+            opening.callback(queue.close, finished=False)
+            found.append(Delivery(queue, receiver, VisitFilter(outputs.only), report=report))
+        opening.pop_all()
+    for delivery in found:
+        delivery.start()
+    return found

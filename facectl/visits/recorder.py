@@ -50,6 +50,7 @@ class VisitRecorder:
         self._crops = crops
         self._synthetic = synthetic
         self._now = now
+        self._lost: list[VisitEvent] = []
         self._failure: Exception | None = None
         self._reason: Reason | None = None
         self._outcomes: queue.SimpleQueue[FrameOutcome | None] = queue.SimpleQueue()
@@ -57,7 +58,7 @@ class VisitRecorder:
 
     def start(self, lost: Iterable[VisitEvent] = ()) -> None:
         """Start the thread; `lost` are the ends of visits of an earlier run, passed on first."""
-        self._pass_on(lost)
+        self._lost = list(lost)
         self._thread.start()
 
     def __call__(self, outcome: FrameOutcome) -> None:
@@ -77,6 +78,7 @@ class VisitRecorder:
 
     def _run(self) -> None:
         try:
+            self._pass_on(self._lost)
             while self._next():
                 for outcome in self._order.ready():
                     self._follow(outcome)

@@ -70,7 +70,7 @@ def test_visits_are_written_with_their_crops(
     path, crops = tmp_path / "visits.jsonl", tmp_path / "crops"
     done = run("send", clip, "--visits", path, "--keep-crops", crops)
     assert done.exit_code == 0, done.output
-    assert "--visits: detail and up to 10 faces are requested for each frame" in done.output
+    assert "Visits: detail and up to 10 faces are requested for each frame" in done.output
     assert "2 visits: Ann 1, unknown 1" in done.output
     assert all(request["detail"] and request["max_faces"] == 10 for request in pipeline.requests)
     events = lines(path)
