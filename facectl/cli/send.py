@@ -322,7 +322,7 @@ def _end_visits(recording: Recording, report: RunReport) -> RunReport:
         recording.finish(report)
     except FacectlError as error:
         return replace(report, failure=report.failure or error)
-    note(recording.counts.text())
+    note(recording.summary())
     return report
 
 

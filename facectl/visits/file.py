@@ -32,6 +32,7 @@ class VisitsFile:
 
     def __init__(self, path: Path, run: str) -> None:
         self._path = path
+        # The ids of this run's events that an earlier process wrote.
         self._known: set[str] = set()
         self._unended: dict[str, VisitEvent] = {}
         try:
@@ -71,7 +72,6 @@ class VisitsFile:
         except OSError as error:
             raise self._failure(error.strerror) from error
         self._size += len(data)
-        self._known.add(event.key)
 
     def lost(self) -> Iterator[VisitEvent]:
         """The ends of the visits that an earlier run began and did not end: it was killed."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facectl.console import printable
 from facectl.stream.session import RunReport, Session
 from facectl.stream.sources import Source
 from facectl.visits.delivery import Delivery, VisitFilter
@@ -47,23 +48,28 @@ class VisitCounts:
     """The visits of a run by person."""
 
     def __init__(self) -> None:
-        self._people: dict[str, str | None] = {}
+        self._open: dict[str, str | None] = {}
+        self._ended: Counter[str | None] = Counter()
 
     def __call__(self, event: VisitEvent) -> None:
         """Count an event; the visits of earlier runs and parts of others are left out."""
-        if event.reason == "merged":
-            self._people.pop(event.visit, None)
-        elif event.reason != "lost":
-            self._people[event.visit] = event.person
+        if event.event != "end":
+            self._open[event.visit] = event.person
+            return
+        self._open.pop(event.visit, None)
+        self._ended[event.person] += event.reason not in {"merged", "lost"}
 
     def text(self) -> str:
         """The counts as text: `3 visits: Ann 2, unknown 1`."""
-        counts = Counter("unknown" if name is None else name for name in self._people.values())
-        total = sum(counts.values())
+        counts = +(self._ended + Counter(self._open.values()))
+        total = counts.total()
         if not total:
             return "no visits"
-        each = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        return f"{total} visit{'s' if total > 1 else ''}: {each}"
+        known = sorted((name, count) for name, count in counts.items() if name is not None)
+        each = [f"{printable(name)} {count}" for name, count in known]
+        if counts[None]:
+            each.append(f"unknown {counts[None]}")
+        return f"{total} visit{'s' if total > 1 else ''}: {', '.join(each)}"
 
 
 class Recording:
@@ -72,7 +78,7 @@ class Recording:
     def __init__(
         self, recorder: VisitRecorder, deliveries: Sequence[Delivery], counts: VisitCounts
     ) -> None:
-        self.counts = counts
+        self._counts = counts
         self._recorder = recorder
         self._deliveries = list(deliveries)
 
@@ -84,6 +90,12 @@ class Recording:
             finished=report.finished or not report.resumable,
             wait=_LAST_WAIT_INTERRUPTED if report.interrupted else _LAST_WAIT,
         )
+
+    def summary(self) -> str:
+        """How many visits there were, and how many answers came too late to be a part of one."""
+        late = self._recorder.dropped
+        text = self._counts.text()
+        return f"{text}; {late} answers came too late to count" if late else text
 
     def close(self, reason: Reason, *, finished: bool, wait: float) -> None:
         """End the open visits, then deliver what is left; does nothing the second time."""

@@ -67,6 +67,11 @@ class VisitRecorder:
             raise self._failure
         self._outcomes.put(outcome)
 
+    @property
+    def dropped(self) -> int:
+        """The answers that came after their place in the order was passed over."""
+        return self._order.dropped
+
     def close(self, reason: Reason) -> None:
         """Follow what has arrived, end the open visits, and raise the error if there was one."""
         if self._reason is None:

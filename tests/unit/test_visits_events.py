@@ -397,3 +397,11 @@ def test_the_secret_comes_from_a_file_or_the_environment(
         secret(file)
     with pytest.raises(InputError, match="can't be read: No such file"):
         secret(tmp_path / "missing")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    monkeypatch.delitem(sys.modules, "facectl.visits.mqtt", raising=False)
+    with pytest.raises(InputError, match="needs the package paho-mqtt") as error:
+        receivers.opened("mqtt://localhost", "clip", None)
+    assert error.value.hint == "pip install 'facectl[events]'"

@@ -21,6 +21,7 @@ from facectl.visits.file import CropFolder, VisitsFile
 from facectl.visits.images import SentImages, crop_file, grey_of, sharpness
 from facectl.visits.models import BestFace, SeenFace, VisitEvent
 from facectl.visits.order import FrameOrder
+from facectl.visits.outputs import VisitCounts
 from facectl.visits.recorder import VisitRecorder
 from facectl.visits.tracker import VisitOptions, VisitTracker
 from lambda_src.contract import FrameResult, NamedFace
@@ -247,6 +248,19 @@ def test_every_event_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert synced[1] == path.stat().st_size
 
 
+def test_counts_of_visits() -> None:
+    counts = VisitCounts()
+    assert counts.text() == "no visits"
+    counts(event(visit="a", person=None))
+    assert counts.text() == "1 visit: unknown 1"
+    counts(event(visit="b", event="end", reason="left", person="Ann"))
+    counts(event(visit="c", event="end", reason="merged", person="Ann"))
+    counts(event(visit="d", event="end", reason="lost", person="Ann"))
+    counts(event(visit="e"))
+    counts(event(visit="e", event="end", reason="finished", person="Bob"))
+    assert counts.text() == "3 visits: Ann 1, Bob 1, unknown 1"
+
+
 # Images
 
 
@@ -330,6 +344,17 @@ def test_any_order_of_answers_gives_the_same_events() -> None:
         shuffled = list(outcomes)
         random.Random(seed).shuffle(shuffled)
         assert recorded(shuffled) == expected
+
+
+def test_answers_that_come_too_late_are_counted() -> None:
+    recorder = VisitRecorder(
+        VisitTracker("run", "clip", VisitOptions()), FrameOrder(hold=None, most=1), []
+    )
+    recorder.start()
+    for index in (1, 2, 0):
+        recorder(outcome(index))
+    recorder.close("finished")
+    assert recorder.dropped == 1
 
 
 def test_the_best_crop_is_kept_for_this_user_alone(tmp_path: Path) -> None:
