@@ -59,6 +59,8 @@ class Broker:
         self.key = self.name
         self._open: dict[str, str | None] = {}
         self._states: dict[str | None, str] = {}
+        # A reconnection must not publish a state that has just changed.
+        self._changing = threading.Lock()
         # The event that is not confirmed yet, and the id of its message.
         self._sent: tuple[str, int] | None = None
         self._confirmed: set[int] = set()
@@ -135,9 +137,10 @@ class Broker:
             self._connected.set()
             # A broker that was restarted may have lost what it retained.
             self._publish("status", "online")
-            for person, state in list(self._states.items()):
-                self._announce(person)
-                self._publish(f"{person_slug(person)}/state", state)
+            with self._changing:
+                for person, state in self._states.items():
+                    self._announce(person)
+                    self._publish(f"{person_slug(person)}/state", state)
         self._tried.set()
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
@@ -165,11 +168,12 @@ class Broker:
         if event["event"] != "end":
             self._open[visit] = person
         present = set(self._open.values())
-        for each in {before, person}:
-            if each not in self._states:
-                self._announce(each)
-            self._states[each] = "ON" if each in present else "OFF"
-            self._publish(f"{person_slug(each)}/state", self._states[each])
+        with self._changing:
+            for each in {before, person}:
+                if each not in self._states:
+                    self._announce(each)
+                self._states[each] = "ON" if each in present else "OFF"
+                self._publish(f"{person_slug(each)}/state", self._states[each])
 
     def _announce(self, person: str | None) -> None:
         """Publish a person's sensor. Source: Home Assistant, "MQTT", section "MQTT Discovery"."""
