@@ -285,5 +285,5 @@ def _build_command(space: EmbeddingSpace) -> str:
         weights = "synthetic"
     note = ""
     if weights not in (*RELEASES, "synthetic"):
-        weights, note = "FILE", f"   with the weights file of sha256 {digest}"
+        weights, note = "FILE", f"   with the weights of space {digest}"
     return f"facectl models build --weights {weights} --preprocessing {preprocessing}{note}"
