@@ -10,11 +10,22 @@ import numpy as np
 import pytest
 
 from facectl.errors import ModelError
-from facectl.models import archive, canonical, sources, spaces, synthetic, tensorflow_graph, wheels
+from facectl.models import (
+    archive,
+    builder,
+    canonical,
+    sources,
+    spaces,
+    store,
+    synthetic,
+    tensorflow_graph,
+    wheels,
+)
 from facectl.models.archive import State
 from facectl.models.sources import BuildProgress
 from facectl.models.synthetic import Synthetic
 from facectl.models.weights import RELEASES, Release, UnavailableError, fetch
+from lambda_src.vision.store import Model
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +141,34 @@ def test_a_copy_of_the_published_file_has_its_space(
     digest = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
     monkeypatch.setattr(sources, "file_digest", lambda _: digest)
     assert sources.read(str(file)).identity == digest
+
+
+@pytest.mark.parametrize(
+    ("installed", "asked_for", "found"),
+    [
+        (["casia-webface", "synthetic"], None, "casia-webface-facenet"),
+        (["casia-webface", "vggface2"], None, "vggface2-facenet"),
+        (["synthetic"], None, "built None"),
+        (["casia-webface", "vggface2"], "casia-webface", "casia-webface-facenet"),
+        (["casia-webface"], "vggface2", "built vggface2"),
+        (["own-1"], "own-1", "built own-1"),
+    ],
+)
+def test_an_installed_model_is_not_built_again(
+    installed: list[str], asked_for: str | None, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --weights, one of trained weights; a file of the user may have changed."""
+    models = [
+        Model(Path(f"{name}-facenet"), f"{name}/facenet", "facenet", name == "synthetic", name)
+        for name in installed
+    ]
+    monkeypatch.setattr(store, "installed", lambda: models)
+    monkeypatch.setattr(
+        builder,
+        "build",
+        lambda weights, *_: Model(Path(f"built {weights}"), "new", "facenet", False, "new"),
+    )
+    assert str(builder.ensure(asked_for).path) == found
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError, httpx.ConnectTimeout])

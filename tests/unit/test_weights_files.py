@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,18 @@ def test_an_old_file_with_changed_bits(bits: list[int]) -> None:
 def test_other_bytes(data: bytes) -> None:
     with pytest.raises(ModelError):
         archive.state_of(data, "weights.pt")
+
+
+def test_an_old_file_with_a_huge_memo_index_takes_no_memory() -> None:
+    """Of 16 bytes per entry: two gigabytes, if they were allocated."""
+    start = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError):
+            archive.state_of(start + b"\x80\x02}r" + (2**27).to_bytes(4, "little") + b".", "file")
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
 
 
 class Evil:
