@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from facectl.models import store
+from facectl.models import portrait, store
 from facectl.models.graph import PIXELS, STANDARDISED, Graph, folded
 from lambda_src.gallery.matching import DIMENSIONS
-from lambda_src.vision.embedder import encoded_reference
+from lambda_src.vision.embedder import REFERENCE_SIDE, reference
 from lambda_src.vision.sessions import Network
 from lambda_src.vision.store import EMBEDDER, EMBEDDER_WEIGHTS, NETWORKS, Model, crop_size
 
@@ -50,7 +51,8 @@ def install(name: str, *, seed: int = 1, reference_seed: int = 1, **facts: objec
     """Install a model; `reference_seed`: the seed of the embedder that its manifest describes."""
     with store.installation(name) as folder:
         write_embedder(folder, reference_seed)
-        reference = encoded_reference(Network(folder / EMBEDDER, threads=1), "facenet")
+        face = portrait.small_face(REFERENCE_SIDE)
+        described = asdict(reference(Network(folder / EMBEDDER, threads=1), "facenet", face))
         for file in (EMBEDDER, EMBEDDER_WEIGHTS):
             (folder / file).unlink()
         write_embedder(folder, seed)
@@ -62,7 +64,7 @@ def install(name: str, *, seed: int = 1, reference_seed: int = 1, **facts: objec
             "preprocessing": "facenet",
             "synthetic": False,
             "weights": "vggface2",
-            "reference": reference,
+            "reference": described,
         }
         store.write_manifest(folder, {**base, **facts})
     return store.find(name)

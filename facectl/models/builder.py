@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from facectl.errors import InputError
-from facectl.models import quantise, sources, store
+from facectl.models import portrait, quantise, sources, store
 from facectl.models.sources import SYNTHETIC, BuildProgress, Source
 from facectl.models.weights import RELEASES
-from lambda_src.vision.embedder import encoded_reference
+from lambda_src.vision.embedder import REFERENCE_SIDE, reference
 from lambda_src.vision.sessions import Network
 from lambda_src.vision.store import (
     EMBEDDER,
@@ -138,6 +138,7 @@ def _install(
             with progress.step("Quantising the embedder and comparing it with fp32"):
                 facts["quantised"] = wanted.quantise(model)
         network = Network(model.file(EMBEDDER), threads=1)
+        face = portrait.small_face(REFERENCE_SIDE)
         store.write_manifest(
             folder,
             {
@@ -146,7 +147,7 @@ def _install(
                 "synthetic": model.synthetic,
                 "weights": model.weights,
                 "precision": precision,
-                "reference": encoded_reference(network, preprocessing),
+                "reference": asdict(reference(network, preprocessing, face)),
                 **facts,
             },
         )

@@ -41,14 +41,24 @@ class ModelStoreError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A small picture of a face, and its embedding when the model was built; both base64.
+
+    `face`: (40, 40, 3) uint8 RGB. `embedding`: (512,) float16, little endian.
+    """
+
+    face: str
+    embedding: str
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """An installed model; the sizes of its files equal those in the manifest.
 
     `space`: the embedding space: sha256 of the weights, a slash, the preprocessing.
     `weights`: the name of their source. `synthetic`: the weights were never trained,
     so names mean nothing. `precision`: one of PRECISIONS, of the embedder. `reference`:
-    the embedding of `embedder.reference_crop` when the model was built, base64 of
-    float16; None for models of earlier versions.
+    None for models of earlier versions.
     """
 
     path: Path
@@ -57,7 +67,7 @@ class Model:
     synthetic: bool
     weights: str
     precision: str = FP32
-    reference: str | None = None
+    reference: Reference | None = None
 
     @classmethod
     def open(cls, path: Path, networks: tuple[str, ...] = NETWORKS) -> Model:
@@ -74,7 +84,7 @@ class Model:
                 manifest["synthetic"] is True,
                 str(manifest["weights"]),
                 _precision(manifest),
-                manifest.get("reference"),
+                _reference(manifest),
             )
             sizes = {name: int(manifest["files"][name]["bytes"]) for name in networks}
         except (KeyError, TypeError, ValueError) as error:
@@ -148,6 +158,11 @@ def _precision(manifest: dict[str, Any]) -> str:
     if found not in PRECISIONS:
         raise ValueError(f"precision {found!r} is not {' or '.join(PRECISIONS)}")
     return str(found)
+
+
+def _reference(manifest: dict[str, Any]) -> Reference | None:
+    found = manifest.get("reference")
+    return None if found is None else Reference(str(found["face"]), str(found["embedding"]))
 
 
 def _check_size(file: Path, size: int) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -219,11 +220,25 @@ def test_an_embedder_that_computes_something_else_is_found() -> None:
         other.verify()
 
 
-@pytest.mark.parametrize("reference", ["?", "AAAA", 3, ""])
-def test_a_damaged_reference(reference: object) -> None:
-    model = install("small-facenet", reference=reference)
-    with pytest.raises(EmbedderMismatchError, match="the manifest's reference"):
+@pytest.mark.parametrize("changed", [{"face": "?"}, {"face": "AAAA"}, {"embedding": ""}])
+def test_a_damaged_reference(changed: dict[str, str]) -> None:
+    reference = install("small-facenet").reference
+    assert reference is not None
+    model = install("small-facenet", reference={**asdict(reference), **changed})
+    with pytest.raises(EmbedderMismatchError, match="the manifest's reference is damaged"):
         Embedder(model, threads=1).verify()
+
+
+@pytest.mark.parametrize("reference", [{}, "text", 3, {"face": "AAAA"}])
+def test_a_reference_of_another_form(reference: object) -> None:
+    with pytest.raises(ModelError, match="is damaged"):
+        install("small-facenet", reference=reference)
+
+
+@pytest.mark.parametrize("precision", ["int4", None, 8])
+def test_a_manifest_with_an_unknown_precision(precision: object) -> None:
+    with pytest.raises(ModelError, match="is not fp32 or int8"):
+        install("small-facenet", precision=precision)
 
 
 def test_models_of_earlier_versions_have_no_reference() -> None:
