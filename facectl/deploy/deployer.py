@@ -103,7 +103,9 @@ def prepare(
     """
     earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
-    clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
+    clients = Clients(
+        replace(deployment, space=model.space, synthetic=model.synthetic, precision=model.precision)
+    )
     check_roles(clients, options)
     if deployment.target == "aws" and options.pollers is not None:
         check_pollers(options.pollers, concurrency_limit(clients))
