@@ -91,7 +91,7 @@ def _model(deployment: Deployment) -> CheckResult:
     models.verify(model)
     if model.synthetic:
         text = f"{model.path.name} is synthetic: its names mean nothing"
-        return CheckResult("model", "warning", text, "facectl models build --weights vggface2")
+        return CheckResult("model", "warning", text, "facectl models build")
     return CheckResult("model", "ok", f"{model.path.name}, every file matches its manifest")
 
 
