@@ -212,11 +212,11 @@ def store_for(asu_id: str, model: Model) -> Store:
     return Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
 
 
-def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
-    """Enroll a photograph unless it is enrolled; raises InputError if it is refused."""
+def ensure(asu_id: str, model: Model, tasks: Sequence[EnrollmentTask]) -> None:
+    """Enroll photographs unless they are enrolled; raises an error if one is refused."""
     with closing(store_for(asu_id, model)) as store:
         enrollment = Enrollment(store, lambda: PhotographEncoder(model))
-        check(enrollment.run([EnrollmentTask(name, photo)]), strict=False)
+        check(enrollment.run(tasks), strict=False)
 
 
 def check(outcome: EnrollmentOutcome, *, strict: bool) -> None:

@@ -1,0 +1,54 @@
+"""With learned weights every frame of the demo's clip gets the right answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from driver import isolate
+
+from facectl.demo import clip, people
+from facectl.errors import FacectlError
+from facectl.gallery.changes import GallerySettings
+from facectl.gallery.photographs import PhotographEncoder
+from facectl.models import builder
+from lambda_src.contract import NO_FACE
+from lambda_src.gallery.matching import Gallery
+from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
+from lambda_src.vision.detector import Detector
+from lambda_src.vision.embedder import Embedder
+from lambda_src.vision.store import Model
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(shared_folder: Path) -> Model:
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, shared_folder / "learned")
+        try:
+            return builder.ensure("casia-webface")
+        except FacectlError as error:
+            pytest.skip(f"learned weights can't be had here: {error}")
+
+
+def test_every_frame_is_answered_rightly(model: Model, tmp_path: Path) -> None:
+    encoder = PhotographEncoder(model)
+    files = people.write_enrolled(tmp_path)
+    references = np.stack([encoder.embed(file).embedding for file in files.values()])
+    settings = GallerySettings()
+    gallery = Gallery(model.space, settings.threshold, tuple(files), references)
+    detector, embedder = Detector(model, threads=1), Embedder(model, threads=1)
+    answers = []
+    for frame in clip.frames():
+        faces = sorted(detector.detect(frame), key=lambda face: face.box[0])
+        crops = [crop_face(frame, face, model.preprocessing) for face in faces]
+        sent = encode_crops(crops, model.preprocessing, max_total_bytes=1_000_000)
+        probes = [decode_crop(crop, model.preprocessing) for crop in sent]
+        matches = gallery.match(embedder.embed(probes)) if probes else []
+        answers.append(",".join(match.name for match in matches) or NO_FACE)
+    assert Counter(zip(answers, clip.expected(), strict=True)) == Counter(
+        (answer, answer) for answer in clip.expected()
+    )
