@@ -53,7 +53,8 @@ def demo(
     deployment = announced(demo_steps.demo_deployment(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
-    model, reason = demo_steps.model(weights)
+    with demo_steps.starting_cloud(port) as cloud:
+        model, reason = demo_steps.model(weights)
     if reason is not None:
         warn(reason)
         warn(
@@ -63,7 +64,7 @@ def demo(
     _say(2, "Gallery", f"facectl gallery enroll {folder / 'people'}")
     demo_steps.enroll(asu_id, model, folder / "people")
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    plan = demo_steps.plan(deployment, model, port, replace_others=replace)
+    plan = demo_steps.plan(deployment, model, cloud, replace_others=replace)
     confirm_removals(plan, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)

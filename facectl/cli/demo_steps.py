@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +22,16 @@ from facectl.gallery import enrollment, rebuild
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import PhotographEncoder
 from facectl.local import process
+from facectl.local.process import LocalCloud
+from facectl.local.state import Restored
 from facectl.models import builder
 from facectl.naming import DEMO_ASU_ID
 from facectl.stream.results import ranges
 from facectl.stream.session import RunReport
 from lambda_src.contract import UNKNOWN
 from lambda_src.vision.store import Model
+
+Started = tuple[LocalCloud, Restored | None]
 
 
 def model(weights: str) -> tuple[Model, str | None]:
@@ -42,12 +49,19 @@ def demo_deployment(asu_id: str) -> Deployment:
     return replace(deployment, demo=demo)
 
 
+@contextmanager
+def starting_cloud(port: int | None) -> Iterator[Future[Started]]:
+    """Start the local cloud if it is not running, beside what the block does."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(process.ensure, port)
+
+
 def plan(
-    deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
+    deployment: Deployment, chosen: Model, cloud: Future[Started], *, replace_others: bool = False
 ) -> Plan:
-    """Start the local cloud if it is not running, and plan the deployment."""
-    with err.status("Starting the local cloud") as status:
-        _, restored = process.ensure(port, progress=status.update)
+    """Wait for the local cloud, and plan the deployment; raises the errors of both."""
+    with err.status("Starting the local cloud"):
+        _, restored = cloud.result()
     for problem in restored.problems() if restored is not None else ():
         note(problem)
     with err.status("Reading what is deployed"):
