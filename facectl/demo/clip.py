@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from facectl.demo import people
 from facectl.demo.people import Photograph, Pixels
 from facectl.errors import FacectlError
+from facectl.models.portrait import portrait
 from lambda_src.contract import NO_FACE, UNKNOWN
 
 WIDTH, HEIGHT, FPS = 640, 360, 10
@@ -98,7 +99,7 @@ def _answer(scene: Scene) -> str:
 
 def portrait_file(folder: Path) -> Path:
     """Write the portrait of Eileen Collins as a JPEG into a folder; returns its path."""
-    return people.write_jpeg(people.portrait(), folder / "portrait.jpg")
+    return people.write_jpeg(portrait(), folder / "portrait.jpg")
 
 
 def frames() -> Iterator[Pixels]:

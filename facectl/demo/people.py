@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facectl import paths
-from facectl.errors import FacectlError
-from facectl.models import portrait as portraits
+from facectl.models.portrait import portrait
 
 COLLINS = "Eileen Collins"
 OBAMA = "Barack Obama"
@@ -44,17 +43,6 @@ class Photograph:
     def pixels(self) -> Pixels:
         """The photograph, (H, W, 3) uint8 RGB."""
         return self.load()
-
-
-def portrait() -> Pixels:
-    """The portrait of Eileen Collins, (512, 512, 3); raises FacectlError without scikit-image."""
-    try:
-        return portraits.portrait()
-    except ImportError as error:
-        raise FacectlError(
-            "The demo's portrait is part of scikit-image, which is not installed",
-            hint="pip install 'facectl[local,models]'",
-        ) from error
 
 
 @cache

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driver import isolate
+from driver import TEST_CACHE, casia_webface, isolate
 
 from facectl.demo import clip, people
-from facectl.errors import FacectlError
 from facectl.gallery.changes import GallerySettings
 from facectl.gallery.photographs import PhotographEncoder
 from facectl.models import builder
@@ -25,13 +24,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def model(shared_folder: Path) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    casia_webface()
+    home = tmp_path_factory.mktemp("learned")
+    (home / "cache").symlink_to(TEST_CACHE / "cache")
     with pytest.MonkeyPatch.context() as patch:
-        isolate(patch, shared_folder / "learned")
-        try:
-            return builder.ensure("casia-webface")
-        except FacectlError as error:
-            pytest.skip(f"learned weights can't be had here: {error}")
+        isolate(patch, home)
+        return builder.ensure("casia-webface")
 
 
 def test_every_frame_is_answered_rightly(model: Model, tmp_path: Path) -> None:

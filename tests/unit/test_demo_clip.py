@@ -16,8 +16,6 @@ from facectl.demo.seen import Seen, compare, wrong
 
 PORTRAITS = Path(people.__file__).with_name("portraits")
 
-pytest.importorskip("skimage", reason="the portrait of Eileen Collins is part of scikit-image")
-
 
 def test_the_clip_is_the_same_every_time_and_as_long_as_its_answers() -> None:
     frames = list(clip.frames())
