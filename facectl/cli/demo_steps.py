@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip, people, seen
 from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
+from facectl.errors import FacectlError
 from facectl.gallery import enrollment, rebuild
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import PhotographEncoder
@@ -49,9 +50,20 @@ def demo_deployment(asu_id: str) -> Deployment:
 
 @contextmanager
 def starting_cloud(port: int | None) -> Iterator[Future[Started]]:
-    """Start the local cloud if it is not running, beside what the block does."""
+    """Start the local cloud if it is not running, beside what the block does.
+
+    If the block fails, a cloud that was started for it is stopped.
+    """
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(process.ensure, port)
+        cloud = pool.submit(process.ensure, port)
+        try:
+            yield cloud
+        except BaseException:
+            with suppress(FacectlError):
+                _, restored = cloud.result()
+                if restored is not None:
+                    process.stop()
+            raise
 
 
 def plan(

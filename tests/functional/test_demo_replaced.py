@@ -71,6 +71,24 @@ def test_a_local_cloud_that_does_not_start_is_the_demos_error(
         demo_steps.plan(Deployment("demo", "local"), None, cloud)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("started", [True, False])
+def test_a_cloud_that_was_started_for_a_failed_demo_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    restored = Restored(Prepared(None), {}) if started else None
+    stopped: list[bool] = []
+    monkeypatch.setattr(demo_steps.process, "ensure", lambda port: (None, restored))
+    monkeypatch.setattr(demo_steps.process, "stop", lambda: stopped.append(True))
+
+    def fail() -> None:
+        with demo_steps.starting_cloud(None):
+            raise InputError("unknown weights")
+
+    with pytest.raises(InputError, match="unknown weights"):
+        fail()
+    assert stopped == [True] * started
+
+
 def facectl(*arguments: str, text: str | None = None) -> Result:
     return CliRunner().invoke(app, list(arguments), input=text)
 
