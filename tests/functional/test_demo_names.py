@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from driver import TEST_CACHE, casia_webface, isolate
 
 from facectl.demo import clip, people
-from facectl.gallery.changes import GallerySettings
-from facectl.gallery.photographs import PhotographEncoder
+from facectl.gallery import enrollment
+from facectl.gallery.enrollment import EnrollmentTask
+from facectl.gallery.store import Store
 from facectl.models import builder
 from lambda_src.contract import NO_FACE
-from lambda_src.gallery.matching import Gallery
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder
@@ -34,11 +34,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def test_every_frame_is_answered_rightly(model: Model, tmp_path: Path) -> None:
-    encoder = PhotographEncoder(model)
     files = people.write_enrolled(tmp_path)
-    references = np.stack([encoder.embed(file).embedding for file in files.values()])
-    settings = GallerySettings()
-    gallery = Gallery(model.space, settings.threshold, tuple(files), references)
+    enrollment.ensure("demo", model, [EnrollmentTask(*item) for item in files.items()])
+    with closing(Store.open("demo")) as store:
+        gallery = store.gallery()
     detector, embedder = Detector(model, threads=1), Embedder(model, threads=1)
     answers = []
     for frame in clip.frames():
