@@ -137,7 +137,7 @@ def load_of(
 
 
 def _demo_clip() -> str:
-    file = paths.cache_dir() / "bench" / "demo.mp4"
+    file = paths.cache_dir() / "bench" / "demo-faces.mp4"
     if not file.exists():
         clip.write(file)
     return str(file)

@@ -112,7 +112,7 @@ class PhotographEncoder:
 
     def face(self, photo: Path, preprocessing: str = FACENET) -> NDArray[np.uint8]:
         """The crop of the largest face, (S, S, 3) uint8 RGB; raises PhotographError."""
-        image = _decode(_read(photo))
+        image = decoded(photo)
         faces = self._detector.detect(image)
         if not faces:
             raise PhotographError("no_face", "no face was found", 0)
@@ -124,6 +124,11 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
         return decode_image(data, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
     except ImageError as error:
         raise PhotographError("unreadable", f"can't be read: {error}") from error
+
+
+def decoded(photo: Path) -> NDArray[np.uint8]:
+    """The photograph's pixels, (H, W, 3) uint8 RGB; raises PhotographError."""
+    return _decode(_read(photo))
 
 
 def digest(photo: Path) -> str:
