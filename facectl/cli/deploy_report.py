@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from facectl.console import err, print_json, say
@@ -153,6 +154,14 @@ def idle_cost(plan: Plan) -> str:
     if sizing.pollers is not None:
         costs.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
     return ", and ".join(costs)
+
+
+def warn_preflight(plan: Plan) -> None:
+    """Print the warnings of the preflight checks on stderr."""
+    for result in plan.warnings:
+        err.print(f"[yellow]Warning:[/yellow] {escape(result.text)}", soft_wrap=True)
+        if result.next:
+            err.print(f"  Next: {escape(result.next)}", soft_wrap=True)
 
 
 def warn_public_url(plan: Plan) -> None:

@@ -112,12 +112,35 @@ def test_what_is_no_role_is_refused(text: str) -> None:
         Options(role_arn=text)
 
 
-@pytest.mark.parametrize(("limit", "reserved"), [(1000, 10), (110, 10), (109, None), (10, None)])
+def limits(stub: Stubber, limit: int, unreserved: int, own: int | None) -> None:
+    """What AWS says of an account's concurrency; `own` is reserved for face-detection."""
+    account = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}
+    stub.add_response("get_account_settings", {"AccountLimit": account})
+    function = {"FunctionName": "face-detection"}
+    if own is None:
+        stub.add_client_error("get_function_concurrency", "ResourceNotFoundException", "no")
+    else:
+        answer = {"ReservedConcurrentExecutions": own} if own else {}
+        stub.add_response("get_function_concurrency", answer, function)
+
+
+@pytest.mark.parametrize(
+    ("limit", "unreserved", "own", "reserved"),
+    [
+        (1000, 1000, None, 10),
+        (110, 110, 0, 10),
+        (109, 109, 0, None),
+        (10, 10, None, None),
+        # Another function has reserved the rest; ours has it already.
+        (1000, 105, 0, None),
+        (1000, 100, 10, 10),
+    ],
+)
 def test_a_public_url_is_bounded_where_the_account_lets_us(
-    limit: int, reserved: int | None
+    limit: int, unreserved: int, own: int | None, reserved: int | None
 ) -> None:
     clients, stub = stubbed("functions")
-    stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+    limits(stub, limit, unreserved, own)
     with stub:
         assert reserved_for_public(clients) == reserved
 
