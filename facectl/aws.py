@@ -72,6 +72,7 @@ _COPY_CREDENTIALS = (
     "copy the credentials again into ~/.aws/credentials, with aws_session_token "
     "(learner lab: Start Lab, AWS Details, AWS CLI)   or   aws sso login"
 )
+_THROTTLED = ("Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown")
 # A signature is valid for a few minutes around its timestamp.
 _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 # The local cloud accepts any key; a numeric key would select another account.
@@ -299,10 +300,13 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, NotRunningError):
         return True
     cause = error.__cause__
-    if not isinstance(cause, boto.ClientError):
-        return False
-    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or "Throttl" in error_code(cause)
+    return isinstance(cause, boto.ClientError) and is_overloaded(cause)
+
+
+def is_overloaded(error: boto.ClientError) -> bool:
+    """Whether AWS failed (5xx) or throttled the call; Lambda and ECR say TooManyRequests."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or any(word in error_code(error) for word in _THROTTLED)
 
 
 def is_missing(error: CloudError) -> bool:

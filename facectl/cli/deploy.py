@@ -217,7 +217,10 @@ def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
     replaced = [
         f"{step.resource.kind} {step.resource.name}"
         for step in steps
-        if isinstance(step, Replace) and isinstance(step.resource, (Function, FunctionUrl))
+        if isinstance(step, Replace)
+        and isinstance(step.resource, (Function, FunctionUrl))
+        # A function that Lambda could not create has never had a URL.
+        and not (isinstance(step.actual, Function) and step.actual.failed)
     ]
     if replaced and not yes:
         question = (

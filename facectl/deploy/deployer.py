@@ -21,7 +21,7 @@ from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.preflight import CheckResult, preflight
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import read_resources
-from facectl.deploy.resources import Context, Function, FunctionUrl
+from facectl.deploy.resources import Context, Function, FunctionUrl, Trigger
 from facectl.deploy.steps import Replace, Step, Update
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, rebuild
@@ -251,7 +251,15 @@ def finish(plan: Plan) -> Deployment:
 
 
 def check(plan: Plan, deployment: Deployment) -> Probed:
-    """Send a probe to both functions; raises CloudError if one does not answer."""
+    """Wait until functions and trigger are ready, then send a probe to both functions.
+
+    Raises CloudError if one does not become ready or does not answer.
+    """
+    context = Context(plan.clients, plan.desired.account)
+    with cloud_errors("waiting for the functions and the trigger", deployment):
+        for resource in resources(plan.desired):
+            if isinstance(resource, (Function, Trigger)):
+                resource.wait(context)
     if plan.desired.cloud.target == "local" and plan.desired.cloud.packaging == "image":
         relay_for_containers(deployment)
     sign = plan.clients.sign if deployment.signs else None

@@ -94,7 +94,9 @@ def test_from_an_empty_account_to_nothing_left_to_do(built: Path) -> None:
     first = facectl(*FIRST)
     assert first.exit_code == 0, first.output
     assert first.stdout.startswith("16 steps done\nURL             https://")
-    assert "idle cost       nothing, apart from" in first.stdout
+    assert "idle cost       $0.10 per GB of images and month, and $0.26 a month for 648,000" in (
+        first.stdout
+    )
     assert "create image face-detection:" in first.stderr
     assert "300 MB" in first.stderr
     assert len(built.read_text().splitlines()) == 2
@@ -139,7 +141,8 @@ def test_warm_environments_have_a_price() -> None:
         deployer.Options(provisioned_concurrency=1, pollers=(2, 4)),
     )
     assert deploy_report.idle_cost(plan) == (
-        "$2.12 a day for warm environments, and 2 pollers at AWS's price of provisioned mode"
+        "$2.12 a day for warm environments, $0.10 per GB of images and month, "
+        "and 2 pollers at AWS's price of provisioned mode"
     )
 
 

@@ -24,6 +24,7 @@ class Role(Tagged):
     """
 
     kind: ClassVar[str] = "role"
+    set_later: ClassVar[frozenset[str]] = frozenset({"policy"})
     trust: str
     policy: str
     boundary: str = ""
@@ -45,7 +46,8 @@ class Role(Tagged):
 
     def create(self, context: Context) -> None:
         boundary: Any = {"PermissionsBoundary": self.boundary} if self.boundary else {}
-        context.clients.iam.create_role(
+        context.call(
+            context.clients.iam.create_role,
             RoleName=self.name,
             AssumeRolePolicyDocument=self.trust,
             Description="Made by facectl",
@@ -57,30 +59,37 @@ class Role(Tagged):
     def update(self, context: Context, actual: Role) -> None:
         iam = context.clients.iam
         if self.trust != actual.trust:
-            iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=self.trust)
+            context.call(
+                iam.update_assume_role_policy, RoleName=self.name, PolicyDocument=self.trust
+            )
         # Before the policy: somebody may be allowed to change the policies of bound roles only.
         if self.boundary != actual.boundary:
             self._bind(context)
         if self.policy != actual.policy:
             self._put_policy(context)
         if self.owner != actual.owner:
-            iam.tag_role(RoleName=self.name, Tags=tag_list(self.owner))
+            context.call(iam.tag_role, RoleName=self.name, Tags=tag_list(self.owner))
 
     def delete(self, context: Context) -> None:
         iam = context.clients.iam
-        unless_missing(iam.delete_role_policy, RoleName=self.name, PolicyName=_POLICY_NAME)
-        unless_missing(iam.delete_role, RoleName=self.name)
+        name = self.name
+        context.call(unless_missing, iam.delete_role_policy, RoleName=name, PolicyName=_POLICY_NAME)
+        context.call(unless_missing, iam.delete_role, RoleName=name)
 
     def _bind(self, context: Context) -> None:
         iam = context.clients.iam
         if self.boundary:
-            iam.put_role_permissions_boundary(RoleName=self.name, PermissionsBoundary=self.boundary)
+            bind = iam.put_role_permissions_boundary
+            context.call(bind, RoleName=self.name, PermissionsBoundary=self.boundary)
         else:
-            iam.delete_role_permissions_boundary(RoleName=self.name)
+            context.call(iam.delete_role_permissions_boundary, RoleName=self.name)
 
     def _put_policy(self, context: Context) -> None:
-        context.clients.iam.put_role_policy(
-            RoleName=self.name, PolicyName=_POLICY_NAME, PolicyDocument=self.policy
+        context.call(
+            context.clients.iam.put_role_policy,
+            RoleName=self.name,
+            PolicyName=_POLICY_NAME,
+            PolicyDocument=self.policy,
         )
 
 
