@@ -270,6 +270,8 @@ def check(plan: Plan, deployment: Deployment) -> Probed:
             ResponseQueue(plan.clients),
             request_queue(plan.clients, plan.desired.account),
             space=str(deployment.space),
+            clock=context.clock,
+            sleep=context.sleep,
         )
     finally:
         url.close()

@@ -25,6 +25,9 @@ _ALREADY = {
     "ResourceAlreadyExistsException",
 }
 
+# Calls that list may show a new resource after some seconds.
+_LAG_SECONDS, _LAG_INTERVAL = 30.0, 2.0
+
 
 def apply_step(step: Step, context: Context) -> None:
     """Apply the step and wait until it is complete; raises CloudError.
@@ -68,6 +71,16 @@ def _create(resource: Resource, context: Context) -> None:
         _complete(resource, context, error)
 
 
+def _seen(resource: R, context: Context) -> R | None:
+    """The actual resource as soon as AWS shows it; None if it does not for half a minute."""
+    deadline = context.clock() + _LAG_SECONDS
+    while (actual := context.call(resource.current, context)) is None:
+        if context.clock() > deadline:
+            return None
+        context.sleep(_LAG_INTERVAL)
+    return actual
+
+
 def _complete(resource: R, context: Context, error: ClientError) -> None:
     """Complete a resource that exists although the plan found none; raises CloudError.
 
@@ -75,7 +88,7 @@ def _complete(resource: R, context: Context, error: ClientError) -> None:
     whose answer was lost, and calls that list or read may lag behind. Otherwise another deploy
     has created it.
     """
-    actual = context.call(resource.current, context)
+    actual = _seen(resource, context)
     foreign = isinstance(actual, Tagged) and not actual.belongs_to(owner_of(resource))
     if actual is not None and not foreign:
         differing = {
