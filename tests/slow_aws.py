@@ -63,6 +63,7 @@ class Rules:
     # The number of the call with which the session expires; 0: it does not.
     expires_at: int = 0
     limit: int = 1000
+    learner_lab: bool = False
 
 
 @dataclass
@@ -128,6 +129,8 @@ class SlowAws:
         self._expire(service, operation)
         if not operation.startswith((*READS, *MESSAGES)):
             self._throttle(service, operation)
+        if service == "iam" and self.rules.learner_lab:
+            self._restrict(operation)
         before = getattr(self, f"_before_{xform_name(operation)}", None)
         if before is not None:
             before(arguments)
@@ -181,6 +184,24 @@ class SlowAws:
             if before is not None:
                 before(arguments)
             moto()
+
+    # A learner lab of AWS Academy.
+
+    def _after_get_caller_identity(self, _arguments: Any, answer: Any) -> Any:
+        if not self.rules.learner_lab:
+            return answer
+        arn = f"arn:aws:sts::{answer['Account']}:assumed-role/voclabs/user1=Ada"
+        return {**answer, "Arn": arn}
+
+    def _restrict(self, operation: str) -> None:
+        """Source: AWS Academy Learner Lab, "Service usage and other restrictions": roles can't be
+        created, LabRole exists. Which reads of IAM are allowed is not said; here none is."""
+        refuse(
+            operation,
+            "AccessDenied",
+            f"User is not authorized to perform: iam:{operation} with an explicit deny",
+            status=403,
+        )
 
     # IAM.
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from facectl import records
-from facectl.aws import Clients, cloud_errors
+from facectl.aws import Clients, cloud_errors, is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner
@@ -186,7 +186,14 @@ def prepare_removal(deployment: Deployment) -> Plan:
         cloud(deployment.target),
         Packages(package, package),
     )
-    actual = read(clients, desired)
+    role_arn = remembered.recall(deployment).role_arn
+    try:
+        actual = read(clients, desired)
+    except CloudError as error:
+        # Who deploys with an existing role may not be allowed to read other roles.
+        if role_arn is None or not is_denied(error):
+            raise
+        actual = read(clients, replace(desired, role_arn=role_arn))
     steps = planner.plan_removal(actual, deployment.asu_id)
     return Plan(clients, Options(), desired, actual, steps, removes=True)
 
