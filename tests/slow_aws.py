@@ -63,6 +63,8 @@ class Rules:
     # The number of the call with which the session expires; 0: it does not.
     expires_at: int = 0
     limit: int = 1000
+    # The most memory of a function, in MB.
+    memory: int = 10_240
     learner_lab: bool = False
 
 
@@ -223,9 +225,21 @@ class SlowAws:
 
     # Lambda's functions.
 
+    def _check_memory(self, operation: str, arguments: Any) -> None:
+        """Source: Lambda Developer Guide, "Lambda quotas": new accounts have reduced memory
+        quotas; the number and the words: awslabs/genai-bedrock-agent-chatbot issue 4."""
+        if arguments["MemorySize"] > self.rules.memory:
+            refuse(
+                operation,
+                "ValidationException",
+                "'MemorySize' value failed to satisfy constraint: "
+                f"Member must have value less than or equal to {self.rules.memory}",
+            )
+
     def _before_create_function(self, arguments: Any) -> None:
         name = arguments["FunctionName"]
         self._check_role("CreateFunction", arguments["Role"])
+        self._check_memory("CreateFunction", arguments)
         if ("function", name) in self.made:
             conflict("CreateFunction", f"Function already exist: {name}")
 
@@ -280,6 +294,7 @@ class SlowAws:
 
     def _before_update_function_configuration(self, arguments: Any) -> None:
         self._check_role("UpdateFunctionConfiguration", arguments["Role"])
+        self._check_memory("UpdateFunctionConfiguration", arguments)
         self._check_state("UpdateFunctionConfiguration", arguments["FunctionName"])
 
     def _after_update_function_code(self, arguments: Any, _answer: Any) -> None:

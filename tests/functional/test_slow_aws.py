@@ -267,3 +267,37 @@ def test_preflight_changes_nothing(tmp_path: Path) -> None:
         assert len(results) == 6
         reads = ("Get", "List", "Describe", "Simulate")
         assert all(call.partition(":")[2].startswith(reads) for call in aws.calls)
+
+
+def test_a_new_account_that_allows_less_memory_says_how_much(tmp_path: Path) -> None:
+    options = Options(image_uris=IMAGES, memory=4096)
+    with account(tmp_path, Rules(limit=10, memory=3008)) as (_aws, model):
+        plan = deployer.prepare(HERE, model, options)
+        assert any("3008 MB per function" in result.text for result in plan.warnings)
+        with pytest.raises(CloudError, match="at most 3008 MB per function, not 4096") as caught:
+            deployer.apply(plan)
+        assert caught.value.hint == "facectl deploy --memory 3008"
+        deploy(model, Options(image_uris=IMAGES, memory=3008))
+
+
+def test_a_function_that_somebody_deleted_is_not_waited_for_long(tmp_path: Path) -> None:
+    with account(tmp_path, Rules()) as (aws, model):
+        plan = deploy(model, Options(image_uris=IMAGES))
+        Clients(HERE).functions.delete_function(FunctionName="face-recognition")
+        before = aws.clock()
+        with pytest.raises(CloudError, match="did not become ready: it does not exist"):
+            deployer.check(plan, plan.clients.deployment)
+        assert aws.clock() - before < 60
+
+
+def test_destroy_ends_in_a_session_that_may_read_its_given_role_only(tmp_path: Path) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/LabRole"
+    with account(tmp_path, Rules(limit=10)) as (aws, model):
+        with aws.outside():
+            Clients(HERE).iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument="{}")
+        deploy(model, Options(image_uris=IMAGES, role_arn=role))
+        aws.rules = Rules(limit=10, learner_lab=True)
+        destroy()
+        with aws.outside():
+            assert Clients(HERE).functions.list_functions()["Functions"] == []
+            assert len(Clients(HERE).iam.list_roles()["Roles"]) == 1

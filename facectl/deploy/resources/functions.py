@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,6 +20,9 @@ _RUNTIME = "python3.12"
 # Lambda prepares an image for minutes at most.
 _READY_SECONDS = 600.0
 _READY_INTERVAL = 1.0
+# A read may lag behind the creation for seconds.
+_SEEN_SECONDS = 30.0
+_MISSING = {"State": "Pending", "StateReason": "it does not exist"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +85,15 @@ class Function(Tagged):
         return self.find(context, self.name)
 
     def create(self, context: Context) -> None:
-        context.call(
-            context.clients.functions.create_function,
-            **self._configuration(),
-            Code=self._code(),
-            PackageType="Zip" if self.packaging == "zip" else "Image",
-            Architectures=[self.architecture],
-            Tags=self._tags(),
-        )
+        with self._memory_errors():
+            context.call(
+                context.clients.functions.create_function,
+                **self._configuration(),
+                Code=self._code(),
+                PackageType="Zip" if self.packaging == "zip" else "Image",
+                Architectures=[self.architecture],
+                Tags=self._tags(),
+            )
         self.wait(context)
         self._reserve(context, None)
 
@@ -106,7 +111,8 @@ class Function(Tagged):
             self.wait(context)
         request = self._configuration()
         if again or request != actual._configuration():
-            context.call(functions.update_function_configuration, **request)
+            with self._memory_errors():
+                context.call(functions.update_function_configuration, **request)
             self.wait(context)
         self._reserve(context, actual.reserved_concurrency)
         arn = context.account.function_arn(self.name)
@@ -124,22 +130,37 @@ class Function(Tagged):
     def wait(self, context: Context, *, failures: bool = True) -> None:
         """Wait until the function is neither being created nor updated.
 
-        Raises CloudError after ten minutes, and with `failures` if either failed.
+        Raises CloudError after ten minutes, after half a minute without the function, and with
+        `failures` if either failed.
         """
-        deadline = context.clock() + _READY_SECONDS
+        began = context.clock()
         while True:
             answer = unless_missing(context.clients.functions.get_function, FunctionName=self.name)
-            # A read may lag behind the creation.
-            found: Any = answer["Configuration"] if answer else {"State": "Pending"}
+            found: Any = answer["Configuration"] if answer else _MISSING
             states = {found.get("State"), found.get("LastUpdateStatus")}
             if failures and "Failed" in states:
                 raise self._not_ready(found)
             if not states & {"Pending", "InProgress"}:
                 return
-            if context.clock() > deadline:
+            if context.clock() > began + (_READY_SECONDS if answer else _SEEN_SECONDS):
                 raise self._not_ready(found)
             context.tell(f"{self.name}: {', '.join(sorted(filter(None, states)))}")
             context.sleep(_READY_INTERVAL)
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """Say what to do if the account's memory quota, which no call returns, is exceeded."""
+        try:
+            yield
+        except ClientError as error:
+            if "'MemorySize' value failed" not in str(error):
+                raise
+            most = str(error).rpartition(" ")[2].strip(".")
+            raise CloudError(
+                f"{self.name}: this account allows at most {most} MB per function, "
+                f"not {self.memory}: new accounts have reduced quotas",
+                hint=f"facectl deploy --memory {most}",
+            ) from error
 
     def _not_ready(self, found: Any) -> CloudError:
         reason = found.get("StateReason") or found.get("LastUpdateStatusReason")
