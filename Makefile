@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check docs format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery bench-plan check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -87,6 +87,11 @@ bench-vision: install
 # Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install
 	@$(BIN)/python benchmarks/gallery.py
+
+# Ten settings on a local cloud against the predictions of the model; some minutes. On a quiet
+# machine.
+bench-plan: install
+	@$(BIN)/python benchmarks/plan_validation.py --out build/bench-plan.json
 
 check: install
 	@$(BIN)/ruff check .
