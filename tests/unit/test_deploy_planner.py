@@ -151,9 +151,9 @@ def test_a_zip_that_becomes_an_image_is_made_anew_with_what_hangs_on_it() -> Non
     assert [(type(step), step.resource.kind) for step in steps] == [
         (Replace, "function"),
         (Replace, "function"),
+        (Create, "permission"),
+        (Create, "permission"),
         (Create, "function URL"),
-        (Create, "permission"),
-        (Create, "permission"),
         (Replace, "trigger"),
     ]
 
