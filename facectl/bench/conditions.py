@@ -10,7 +10,7 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.bench.run import Load
-from facectl.deploy.deployer import read_account
+from facectl.deploy.access import read_account
 from facectl.deploy.resources import Context, Function
 from facectl.errors import CloudError
 from facectl.naming import FUNCTIONS
