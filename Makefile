@@ -81,8 +81,9 @@ lock:
 			--generate-hashes --strip-extras --no-emit-find-links --no-emit-index-url \
 			--output-file $$name.requirements.txt $$name.requirements.in; done
 
+# ONLY=embedding leaves out the detector and the cold starts.
 bench-vision: install
-	@$(BIN)/python benchmarks/vision.py
+	@$(BIN)/python benchmarks/vision.py $(if $(ONLY),--only $(ONLY))
 
 # Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install

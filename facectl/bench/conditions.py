@@ -38,6 +38,7 @@ def deployed(clients: Clients) -> dict[str, Any]:
         "target": place,
         "deployment": deployment.asu_id,
         "weights": ("synthetic, " if deployment.synthetic else "") + _short(deployment.space),
+        "precision": deployment.precision or "unknown",
     }
     for name, function in functions(clients).items():
         facts[name] = f"{function.memory} MB, {function.architecture}, {function.packaging}"

@@ -115,6 +115,7 @@ def deployment_facts(deployment: Deployment, plan: Plan, probed: Probed) -> dict
         },
         "space": deployment.space,
         "synthetic": deployment.synthetic,
+        "precision": deployment.precision,
         "changed": bool(steps),
         "steps": steps,
         "probe_s": {

@@ -101,7 +101,9 @@ def prepare(
     """
     earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
-    clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
+    clients = Clients(
+        replace(deployment, space=model.space, synthetic=model.synthetic, precision=model.precision)
+    )
     found = preflight(clients, options) if deployment.target == "aws" else ()
     warnings = tuple(result for result in found if result.verdict == "warning")
     desired = desired_state(clients, model, options)

@@ -66,16 +66,16 @@ def _not_deployed(_deployment: Deployment) -> CheckResult:
 
 
 def _model(deployment: Deployment) -> CheckResult:
-    model = models.find(deployment.space)
+    model = models.deployed(deployment)
     models.verify(model)
     if model.synthetic:
         text = f"{model.path.name} is synthetic: its names mean nothing"
-        return CheckResult("model", "warning", text, "facectl models build --weights vggface2")
+        return CheckResult("model", "warning", text, "facectl models build")
     return CheckResult("model", "ok", f"{model.path.name}, every file matches its manifest")
 
 
 def _gallery(deployment: Deployment) -> CheckResult:
-    space = models.find(deployment.space).space
+    space = models.deployed(deployment).space
     gallery = galleries.Store.find(deployment.asu_id)
     if gallery is None:
         text = "nobody is enrolled: every face will be Unknown"
@@ -133,7 +133,7 @@ def _queues(deployment: Deployment) -> CheckResult:
 
 
 def _probe(deployment: Deployment) -> CheckResult:
-    model = models.find(deployment.space)
+    model = models.deployed(deployment)
     clients = Clients(replace(deployment, space=model.space))
     options = remembered.recall(deployment)
     desired = desired_state(clients, model, options)

@@ -209,7 +209,7 @@ class Enrollment:
 
 def store_for(asu_id: str, model: Model) -> Store:
     """Open the gallery to enroll into with a model, created if missing; raises GalleryError."""
-    return Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
+    return Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.space_name)
 
 
 def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:

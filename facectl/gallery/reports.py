@@ -23,7 +23,7 @@ from facectl.gallery.evaluate import Answer, Evaluation
 from facectl.gallery.photographs import PhotographEncoder, PhotographError
 from facectl.gallery.statistics import Calibration, Floats, curve
 from facectl.gallery.store import Store
-from facectl.models.store import find
+from facectl.models.store import deployed
 from facectl.reports.charts import Chart, Figure, Point, linear
 from facectl.reports.page import render
 from facectl.reports.tables import MISSING, Table
@@ -93,7 +93,7 @@ def evaluate(
     progress: Progress,
 ) -> Evaluation:
     """Recognise every photograph and write the report; raises GalleryError, ModelError."""
-    model = find(deployment.space)
+    model = deployed(deployment)
     store.check_space(model.space)
     encoder = PhotographEncoder(model)
     found = evaluation.evaluate(store, tasks, encoder, progress)

@@ -73,9 +73,9 @@ def run(
     """Enroll photographs, publish the new version, report, and raise if any were refused."""
     from facectl.gallery import enrollment
     from facectl.gallery.photographs import PhotographEncoder
-    from facectl.models.store import find
+    from facectl.models.store import deployed
 
-    model = find(deployment.space)
+    model = deployed(deployment)
     with closing(enrollment.store_for(deployment.asu_id, model)) as store:
         enrolling = enrollment.Enrollment(
             store, lambda: PhotographEncoder(model), take_largest=take_largest, strict=strict
