@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check docs format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery bench-accuracy check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -87,6 +87,11 @@ bench-vision: install
 # Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install
 	@$(BIN)/python benchmarks/gallery.py
+
+# Writes the tables of docs/ACCURACY.md. Needs a model with learned weights; WEIGHTS is the file
+# that facenet-pytorch is measured with, too.
+bench-accuracy: install
+	@$(BIN)/python benchmarks/accuracy.py $(if $(WEIGHTS),--facenet-pytorch $(WEIGHTS))
 
 check: install
 	@$(BIN)/ruff check .
