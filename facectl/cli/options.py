@@ -55,11 +55,11 @@ InstalledModel = Annotated[
     typer.Argument(help="Name or embedding space of a model; default: the one built last."),
 ]
 Weights = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--weights",
-        help="vggface2, casia-webface, synthetic (untrained), "
-        "or a FILE with a state dict or a trace.",
+        help="vggface2, casia-webface, synthetic (untrained), or a FILE with a state dict or a "
+        "trace; default: the first of them that can be downloaded.",
     ),
 ]
 Person = Annotated[str, typer.Argument(help="A name in the gallery.")]
