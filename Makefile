@@ -88,10 +88,9 @@ bench-vision: install
 bench-gallery: install
 	@$(BIN)/python benchmarks/gallery.py
 
-# Writes the tables of docs/ACCURACY.md. Needs a model with learned weights; WEIGHTS is the file
-# that facenet-pytorch is measured with, too.
+# Writes the tables of docs/ACCURACY.md; needs a model with learned weights.
 bench-accuracy: install
-	@$(BIN)/python benchmarks/accuracy.py $(if $(WEIGHTS),--facenet-pytorch $(WEIGHTS))
+	@$(BIN)/python benchmarks/accuracy.py
 
 check: install
 	@$(BIN)/ruff check .

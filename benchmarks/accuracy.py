@@ -3,8 +3,9 @@
     make bench-accuracy
     python benchmarks/accuracy.py --models casia-webface-facenet ./my-model
 
-Takes every installed model with learned weights, in fp32 and int8, and facenet-pytorch where the
-weights file is given. Embeddings are kept in build/accuracy, so a second run takes less time.
+Takes the installed models with learned weights, of one embedding space, and facenet-pytorch with
+the same weights where it is installed. Embeddings and searches are kept in build/accuracy, so a
+second run takes a minute.
 Writes the tables of docs/ACCURACY.md and build/bench-accuracy.json.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 import accuracy_page as page
 import numpy as np
 from accuracy_faces import Faces, of_facenet_pytorch, of_model
-from accuracy_strangers import Strangers, nearest_strangers
+from accuracy_strangers import Strangers, kept_searches
 from accuracy_trials import ALL, Draw, draws, pairs, searches
 from numpy.typing import NDArray
 
@@ -44,7 +45,7 @@ PHOTOGRAPHS = (1, 2, 5, 10, ALL)
 # Searches by generated strangers: two of them are a thousandth.
 GENERATED = 2000
 REFERENCE = "facenet-pytorch"
-_GALLERY_SEED, _PROBE_SEED = 1, 2
+_PROBE_SEED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,6 @@ def main() -> None:
     """Measure and write; a sentence instead of a traceback."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="*", help="names or folders; default: learned weights")
-    parser.add_argument("--facenet-pytorch", type=Path, metavar="FILE", help="its weights file")
     parser.add_argument("--samples", type=Path, default=SAMPLES)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="people in the gallery")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "accuracy")
@@ -83,12 +83,14 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     skipped = ""
     try:
-        subjects += _reference(arguments)
+        tell(f"Embedding the samples with {REFERENCE}")
+        reference = of_facenet_pytorch(models[0], arguments.samples, arguments.cache, tell)
+        subjects.append(Subject(REFERENCE, reference))
     except ModelError as error:
         skipped = f"{REFERENCE} was not measured: {error}."
         tell(skipped)
     default = EmbeddingSpace.of(models[0]).default_threshold
-    facts = measure(subjects, sorted(arguments.sizes), default.distance)
+    facts = measure(subjects, sorted(arguments.sizes), default.distance, arguments.cache)
     facts |= {
         "weights": models[0].weights,
         "skipped": skipped,
@@ -126,24 +128,24 @@ def chosen(names: Sequence[str] | None) -> list[Model]:
     return sorted(models, key=lambda model: (_precision(model) != "fp32", model.path.name))
 
 
-def measure(subjects: list[Subject], sizes: Sequence[int], threshold: float) -> dict[str, Any]:
+def measure(
+    subjects: list[Subject], sizes: Sequence[int], threshold: float, cache: Path
+) -> dict[str, Any]:
     """Every figure: of the data, the generated strangers, and each subject."""
     first = subjects[0].faces
     strangers = Strangers.like(first.embeddings, first.people)
     generated = strangers.sample(GENERATED, _PROBE_SEED)
-    tell("Searching among generated strangers")
     # The labelled faces of each subject first: so are its searches.
     faces = [_in_order(subject.faces) for subject in subjects]
     people = len(set(first.people[first.labelled]))
-    nearest = nearest_strangers(
-        np.concatenate([*faces, generated]),
+    found = kept_searches(
+        [*faces, generated],
         strangers,
         [size - people for size in sizes],
-        seed=_GALLERY_SEED,
-        tell=tell,
+        cache,
+        tell,
     )
-    ends = np.cumsum([len(each) for each in faces])
-    split = {size + people: np.split(found, ends) for size, found in nearest.items()}
+    places = list(enumerate(sizes))
     return {
         "data": _data(first),
         "sizes": list(sizes),
@@ -153,7 +155,7 @@ def measure(subjects: list[Subject], sizes: Sequence[int], threshold: float) -> 
             _measured(
                 subject,
                 generated,
-                {size: np.concatenate([split[size][n], split[size][-1]]) for size in sizes},
+                {size: np.concatenate([found[n][at], found[-1][at]]) for at, size in places},
                 threshold,
             )
             | _agreement(first, subject.faces)
@@ -302,17 +304,6 @@ def _agreement(first: Faces, faces: Faces) -> dict[str, Any]:
         return {"cosine": None}
     cosines = np.einsum("ij,ij->i", first.embeddings, faces.embeddings)
     return {"cosine": {"least": float(cosines.min()), "mean": float(cosines.mean())}}
-
-
-def _reference(arguments: argparse.Namespace) -> list[Subject]:
-    """facenet-pytorch with the same weights; raises ModelError where it can't be had."""
-    file = arguments.facenet_pytorch
-    if file is None:
-        raise ModelError("its weights file is given with --facenet-pytorch FILE")
-    if not file.is_file():
-        raise InputError(f"no weights file at {file}")
-    tell(f"Embedding the samples with {REFERENCE}")
-    return [Subject(REFERENCE, of_facenet_pytorch(file, arguments.samples, arguments.cache, tell))]
 
 
 def _told(models: Sequence[Model]) -> Sequence[Model]:

@@ -18,7 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facectl.errors import ModelError
 from facectl.gallery.photographs import photographs
+from facectl.models import reference, sources
+from facectl.models.weights import RELEASES
 from lambda_src.settings import available_threads
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
@@ -61,10 +64,13 @@ def of_model(model: Model, samples: Path, cache: Path, tell: Tell) -> Faces:
     return _kept(samples, cache, key, lambda: _facectl(model), tell)
 
 
-def of_facenet_pytorch(weights: Path, samples: Path, cache: Path, tell: Tell) -> Faces:
-    """The faces as facenet-pytorch embeds them with weights; raises ModelError without it."""
-    key = ("facenet-pytorch", file_digest(weights))
-    return _kept(samples, cache, key, lambda: _facenet_pytorch(weights), tell)
+def of_facenet_pytorch(model: Model, samples: Path, cache: Path, tell: Tell) -> Faces:
+    """The faces as facenet-pytorch embeds them with a model's weights; raises ModelError."""
+    if model.weights not in RELEASES:
+        raise ModelError(f"the weights {model.weights} have no published file")
+    module = reference.facenet()
+    key = ("facenet-pytorch", model.space)
+    return _kept(samples, cache, key, lambda: _facenet_pytorch(module, model.weights), tell)
 
 
 def _kept(
@@ -154,17 +160,13 @@ def _facectl(model: Model) -> Encode:
     return encode
 
 
-def _facenet_pytorch(weights: Path) -> Encode:
-    from PIL import Image as Pillow
-
-    from facectl.models import archive, reference
-
-    module: Any = reference.facenet()
+def _facenet_pytorch(module: Any, weights: str) -> Encode:
     import torch
+    from PIL import Image as Pillow
 
     # With several threads, torch's spin while they wait: on a busy machine that takes minutes.
     torch.set_num_threads(1)
-    network = reference.embedder(archive.read_state(weights))
+    network = reference.embedder(sources.read(weights).state)
     detector = module.MTCNN(image_size=160, margin=0, keep_all=True)
 
     def encode(image: Image) -> Floats:

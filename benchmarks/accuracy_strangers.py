@@ -10,8 +10,11 @@ half-hidden faces among them: the tail of real strangers is longer, so the figur
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,7 @@ Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
 NEAREST = 5
 _BLOCK = 25_000
-_SUBSPACE_SEED = 3
+_GALLERY_SEED, _SUBSPACE_SEED = 1, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,14 @@ class Strangers:
     """The distribution: mean (512,), root of the covariance (512, 512).
 
     rest: the share of the covariance that is in the random subspace, of `dimensions` dimensions.
+    fitted: the digest of the faces that it resembles.
     """
 
     mean: Floats
     root: Floats
     rest: float
     dimensions: int
+    fitted: str
 
     @classmethod
     def like(cls, embeddings: Floats, people: NDArray[np.str_]) -> Strangers:
@@ -68,7 +73,8 @@ class Strangers:
         basis = np.linalg.qr(random.standard_normal((DIMENSIONS, dimensions)))[0]
         values, vectors = np.linalg.eigh(covariance + rest / dimensions * basis @ basis.T)
         root = (vectors * np.sqrt(np.maximum(values, 0))).T
-        return cls(mean.astype(np.float32), root.astype(np.float32), rest, dimensions)
+        fitted = hashlib.sha256(embeddings.tobytes() + people.tobytes()).hexdigest()
+        return cls(mean.astype(np.float32), root.astype(np.float32), rest, dimensions, fitted)
 
     def blocks(self, count: int, seed: int) -> Iterator[Floats]:
         """`count` embeddings in blocks, so that the memory does not grow with their number."""
@@ -105,6 +111,36 @@ def _non_negative(matrix: Wide, wanted: Wide) -> Wide:
     for _ in range(20_000):
         weights *= scaled.sum(axis=0) / (scaled.T @ (scaled @ weights))
     return weights
+
+
+def kept_searches(
+    probes: Sequence[Floats],
+    strangers: Strangers,
+    sizes: Sequence[int],
+    cache: Path,
+    tell: Callable[[str], None],
+) -> list[Floats]:
+    """For each array of probes, (sizes, P, 5) of `nearest_strangers`; each is kept in a file.
+
+    The last array is a sample of the strangers, whose last bits differ from run to run.
+    """
+    base = [strangers.fitted, sorted(sizes), _GALLERY_SEED, _BLOCK]
+    names = [hashlib.sha256(each.tobytes()).hexdigest() for each in probes[:-1]]
+    keys = [json.dumps([*base, name]).encode() for name in (*names, len(probes[-1]))]
+    files = [cache / f"search-{hashlib.sha256(key).hexdigest()[:16]}.npy" for key in keys]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        tell("Searching among generated strangers")
+        together = np.concatenate([probes[number] for number in missing])
+        found = nearest_strangers(together, strangers, sizes, seed=_GALLERY_SEED, tell=tell)
+        every = np.stack([found[size] for size in sorted(sizes)])
+        ends = np.cumsum([len(probes[number]) for number in missing])[:-1]
+        cache.mkdir(parents=True, exist_ok=True)
+        for number, part in zip(missing, np.split(every, ends, axis=1), strict=True):
+            partial = files[number].with_suffix(".part.npy")
+            np.save(partial, part)
+            partial.replace(files[number])
+    return [np.load(file) for file in files]
 
 
 def nearest_strangers(

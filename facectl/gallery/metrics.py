@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -197,13 +198,19 @@ def fnir(searches: Searches, fpir: float) -> Metric:
     ranked = searches.rank == 1
 
     limit = _limit(nearest, np.ones(len(nearest)), fpir)
+    count = _people(searches.person, searches.stranger)
+    searched = np.bincount(stranger, minlength=count).astype(np.float64)
+    # The threshold nearly always is among the nearest: the others only add to the total.
+    head = min(len(nearest), 100 + int(4 * fpir * len(nearest)))
 
     def measure(weights: Floats) -> float:
-        within = _limit(nearest, weights[stranger], fpir, otherwise=limit)
+        total = float(searched @ weights)
+        within = _limit(nearest[:head], weights[stranger[:head]], fpir, total, otherwise=limit)
+        if within == np.inf:
+            within = _limit(nearest, weights[stranger], fpir, otherwise=limit)
         missed = ~((searches.mate < within) & ranked)
         return _mean(missed.astype(np.float64), weights[searches.person])
 
-    count = _people(searches.person, searches.stranger)
     value = measure(np.ones(count))
     low, high = _interval(value, measure, count, searches.person)
     people = len(np.unique(searches.person))
@@ -310,9 +317,7 @@ def _interval(
     people = len(np.unique(owners))
     if people < 2:
         return None, None
-    random = np.random.default_rng(0)
-    draws = random.multinomial(drawn, np.full(drawn, 1 / drawn), _REPLICATES).astype(np.float64)
-    found = np.array([measure(weights) for weights in draws])
+    found = np.array([measure(weights) for weights in _draws(drawn, _REPLICATES)])
     found = found[np.isfinite(found)]
     edge = (1 - CONFIDENCE) / 2
     if value in (0.0, 1.0) and np.all(found == value):
@@ -324,17 +329,31 @@ def _interval(
     return min(float(low), value), max(float(high), value)
 
 
+@lru_cache(maxsize=4)
+def _draws(people: int, count: int) -> Floats:
+    """How often each of the people is drawn in each of `count` bootstraps, (count, people)."""
+    random = np.random.default_rng(0)
+    return random.multinomial(people, np.full(people, 1 / people), count).astype(np.float64)
+
+
 def _limit(
-    values: Floats, weights: Floats, share: float, *, otherwise: float = float("nan")
+    values: Floats,
+    weights: Floats,
+    share: float,
+    total: float | None = None,
+    *,
+    otherwise: float = float("nan"),
 ) -> float:
     """The distance below which at most `share` of the weight lies; `values` must rise.
 
-    `otherwise` if nothing has a weight: nobody was drawn to pick a threshold on.
+    total: the weight, if it is more than that of these values; infinity if they do not reach
+    the share. `otherwise` if nothing has a weight: nobody was drawn to pick a threshold on.
     """
     sums = np.cumsum(weights)
-    if sums[-1] == 0:
+    every = float(sums[-1]) if total is None else total
+    if every == 0:
         return otherwise
-    position = int(np.searchsorted(sums, share * sums[-1] * (1 + 1e-9), side="right"))
+    position = int(np.searchsorted(sums, share * every * (1 + 1e-9), side="right"))
     return float(values[position]) if position < len(values) else float("inf")
 
 

@@ -87,6 +87,31 @@ def test_a_search_in_blocks_is_the_search_of_all(
         np.testing.assert_allclose(found[size], wanted, atol=1e-6)
 
 
+def test_a_search_is_kept_for_each_array_of_probes(
+    strangers: Strangers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+    search = accuracy_strangers.nearest_strangers
+
+    def counted(probes: np.ndarray, *rest: Any, **options: Any) -> dict[int, np.ndarray]:
+        searched.append(len(probes))
+        return search(probes, *rest, **options)
+
+    monkeypatch.setattr(accuracy_strangers, "nearest_strangers", counted)
+    one, two = np.stack([axis(0), axis(1)]), np.stack([axis(5)])
+
+    def kept(*probes: np.ndarray) -> list[np.ndarray]:
+        generated = strangers.sample(4, 2)
+        return accuracy_strangers.kept_searches(
+            [*probes, generated], strangers, [3, 20], tmp_path, lambda _: None
+        )
+
+    first, both = kept(one), kept(two, one)
+    assert searched == [2 + 4, 1]
+    assert [found.shape for found in both] == [(2, 1, 5), (2, 2, 5), (2, 4, 5)]
+    np.testing.assert_array_equal(both[1], first[0])
+
+
 # Ada and Bob are labelled, Eve is a stranger who looks like Bob.
 KNOWN = Faces(
     np.stack([axis(0), axis(0, 0.1), axis(0, 0.5), axis(9), axis(9, 0.3), axis(9, 0.2)]),
@@ -161,14 +186,14 @@ def test_pairs_are_of_labelled_people_with_everybody() -> None:
 
 
 @pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The figures of a small run."""
     faces = crowd(10, 4)
     subject, other = accuracy.Subject("one", faces), accuracy.Subject("two", faces)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "_REPLICATES", 20)
         patch.setattr(accuracy, "GENERATED", 100)
-        found = accuracy.measure([subject, other], [5, 30], 1.0)
+        found = accuracy.measure([subject, other], [5, 30], 1.0, tmp_path_factory.mktemp("cache"))
     return found | {
         "weights": "w",
         "skipped": "facenet-pytorch was not measured: because.",
