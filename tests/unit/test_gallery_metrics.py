@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facectl.gallery import metrics
+from facectl.gallery import metrics, statistics
 from facectl.gallery.metrics import FIXED, Comparisons, Metric, Searches
 from facectl.gallery.statistics import Scores
 
@@ -219,6 +219,21 @@ def test_arrays_of_other_lengths_are_refused() -> None:
         Searches(one, two, two, one, two[:1])
     with pytest.raises(ValueError, match="nearest and stranger"):
         Searches(one, two[:1], two[:1], one, two)
+
+
+def test_a_large_gallery_is_compared_with_some_of_its_people(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statistics, "_MAX_COMPARISONS", 4)
+    found = Scores(
+        np.array([0.2, 0.9]),
+        np.array([[NAN, 0.8, 1.2, 1.3], [0.5, NAN, 0.7, 1.1]]),
+        np.array([0, 1]),
+    ).comparisons
+    # Every third person: the first, who is not compared with herself, and the fourth.
+    assert found.impostor.tolist() == [1.3, 0.5, 1.1]
+    assert found.first.tolist() == [0, 1, 1]
+    assert found.second.tolist() == [3, 0, 3]
 
 
 def test_the_distances_of_a_gallery_become_searches_and_comparisons() -> None:
