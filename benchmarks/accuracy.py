@@ -198,7 +198,8 @@ def _measured(
             grid.append({"size": size, "photographs": photographs, **figures})
         tell(f"  {'all' if photographs == ALL else photographs} photographs of each person")
     impostor, genuine = np.sort(compared.impostor), np.sort(compared.genuine)
-    at = np.unique(np.geomspace(1, len(impostor), 60).astype(int)) - 1
+    # The first n impostors are within the threshold that the next one bounds.
+    at = np.unique(np.geomspace(1, len(impostor) - 1, 60).astype(int))
     return {
         "name": subject.name,
         "verification": _facts(metrics.verification(compared)),
@@ -210,7 +211,7 @@ def _measured(
             "frr": float(np.mean(genuine > threshold)),
         },
         "curve": [
-            [float((n + 1) / len(impostor)), float(np.mean(genuine < impostor[n]))] for n in at
+            [float(n / len(impostor)), float(np.mean(genuine < impostor[n]))] for n in at
         ],
         "grid": grid,
     }

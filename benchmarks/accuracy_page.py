@@ -63,7 +63,7 @@ def _section(facts: dict[str, Any]) -> list[str]:
             "them generated; columns: photographs of each of the five. Rank-1:"
         ),
         _grid(facts, lambda cell: _short(cell["rank-1"])),
-        "Rank-5:",
+        "Rank-5 (one of five people always has it):",
         _grid(facts, lambda cell: _short(cell["rank-5"])),
         "FNIR at FPIR 0.01, non-mated searches by real people:",
         _grid(facts, lambda cell: _short(cell["FNIR at FPIR 0.01"])),
@@ -95,7 +95,7 @@ def _data(data: dict[str, Any]) -> str:
     rows = [
         ("photographs of people who are enrolled", data["labelled"], people),
         ("left out", data["unused"], "photographs to enroll with no face or several"),
-        ("other people, by name of the file", len(others) - 1,
+        ("other people, in no gallery", len(others) - 1,
          (f"{frames} frames of {sum(name.startswith('video') for name in others)} videos, "
          f"{sum(name.startswith('six') for name in others)} faces of one picture")),
         ("faces of a crowd", crowd, "of about ten people, blurred, counted as one person"),

@@ -19,11 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facectl.gallery.metrics import RANKS
 from lambda_src.gallery.matching import DIMENSIONS
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
-NEAREST = 5
+# As many as the largest rank needs.
+NEAREST = max(RANKS)
 _BLOCK = 25_000
 _GALLERY_SEED, _SUBSPACE_SEED = 1, 3
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from accuracy_faces import Faces
-from accuracy_strangers import NEAREST
 from numpy.typing import NDArray
 
 from facectl.gallery.metrics import Comparisons, Searches
@@ -133,6 +132,3 @@ def pairs(faces: Faces) -> Comparisons:
         numbers[first][impostor],
         numbers[second][impostor],
     )
-
-
-assert NEAREST >= 5, "rank-5 needs the five nearest strangers"

@@ -55,7 +55,8 @@ GENERAL = DefaultThreshold(1.0)
 _MEASURED = {
     # `make bench-accuracy`, docs/ACCURACY.md: photographs of five people, compared with each
     # other and with those of about twenty people more: FAR 0.1 %, FNMR 22 %. Searching the five,
-    # with one photograph each: FNIR 0.23, FPIR 0.002; with all, FNIR 0.01 and FPIR 0.06.
+    # with one photograph each: FNIR 0.27, FPIR 0.010; with five, 0.04 and 0.025; with about
+    # twenty, 0.02 and 0.075.
     ("casia-webface", FACENET): DefaultThreshold(
         1.09, "casia-webface", 0.001, "19,226 pairs of photographs"
     ),
