@@ -39,7 +39,9 @@ class ForbiddenNameError(TorchFileError):
         self.name = name
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
+# The unpickler in C allocates as many memo entries as a number in the file says: a few bytes
+# take all memory. That in Python, which is slower, keeps a dictionary.
+class _RestrictedUnpickler(pickle._Unpickler):
     """Reads tensors and plain containers; raises TorchFileError for the rest.
 
     kinds: the numpy dtype of each storage class that is accepted, by its name in torch.

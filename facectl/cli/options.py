@@ -28,6 +28,7 @@ SCHEDULE = "Schedule"
 REQUESTS = "Requests"
 TARGETS = "Baseline and targets"
 OUTPUT = "Output"
+VISITS = "Visits"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmations.")]

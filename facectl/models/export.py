@@ -25,7 +25,7 @@ _FACENET = "facenet-pytorch"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the built networks were compared with; raises nothing, it only reports.
+    """What the built networks were compared with, and how well they agree.
 
     `recorded`, `numpy`, `live`: with recorded outputs of facenet-pytorch, with NumPy, and with
     facenet-pytorch on this computer; by network the largest difference, and for the
@@ -111,6 +111,8 @@ def _live(
     """The comparison with facenet-pytorch as well, which takes the weights as they came."""
     import torch
 
+    # Its threads wait by spinning, which takes many times longer beside other work.
+    torch.set_num_threads(1)
     values = {}
     for name, network in reference.cascade(cascade).items():
         expected = reference.cascade_outputs(network, recorded.cascade_inputs(name))

