@@ -210,9 +210,7 @@ def _measured(
             "far": float(np.mean(impostor <= threshold)),
             "frr": float(np.mean(genuine > threshold)),
         },
-        "curve": [
-            [float(n / len(impostor)), float(np.mean(genuine < impostor[n]))] for n in at
-        ],
+        "curve": [[float(n / len(impostor)), float(np.mean(genuine < impostor[n]))] for n in at],
         "grid": grid,
     }
 

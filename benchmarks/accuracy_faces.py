@@ -68,9 +68,8 @@ def of_facenet_pytorch(model: Model, samples: Path, cache: Path, tell: Tell) -> 
     """The faces as facenet-pytorch embeds them with a model's weights; raises ModelError."""
     if model.weights not in RELEASES:
         raise ModelError(f"the weights {model.weights} have no published file")
-    module = reference.facenet()
     key = ("facenet-pytorch", model.space)
-    return _kept(samples, cache, key, lambda: _facenet_pytorch(module, model.weights), tell)
+    return _kept(samples, cache, key, lambda: _facenet_pytorch(model.weights), tell)
 
 
 def _kept(
@@ -160,7 +159,8 @@ def _facectl(model: Model) -> Encode:
     return encode
 
 
-def _facenet_pytorch(module: Any, weights: str) -> Encode:
+def _facenet_pytorch(weights: str) -> Encode:
+    module: Any = reference.facenet()
     import torch
     from PIL import Image as Pillow
 
