@@ -302,7 +302,13 @@ def _agreement(first: Faces, faces: Faces) -> dict[str, Any]:
     if first is faces or first.people.tolist() != faces.people.tolist():
         return {"cosine": None}
     cosines = np.einsum("ij,ij->i", first.embeddings, faces.embeddings)
-    return {"cosine": {"least": float(cosines.min()), "mean": float(cosines.mean())}}
+    return {
+        "cosine": {
+            "labelled": float(cosines[first.labelled].min()),
+            "others": float(cosines[~first.labelled].min()),
+            "mean": float(cosines.mean()),
+        }
+    }
 
 
 def _told(models: Sequence[Model]) -> Sequence[Model]:

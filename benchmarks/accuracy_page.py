@@ -171,10 +171,11 @@ def _subjects(facts: dict[str, Any]) -> str:
         if each["cosine"] is None:
             text += f"\n\n{each['name']} finds other faces than {names[0]}."
         else:
-            least, mean = each["cosine"]["least"], each["cosine"]["mean"]
+            cosine = each["cosine"]
             text += (
                 f"\n\nCosine between the embeddings of the same {facts['data']['faces']} faces by "
-                f"{each['name']} and by {names[0]}: at least {least:.4f}, mean {mean:.5f}."
+                f"{each['name']} and by {names[0]}: at least {cosine['labelled']:.4f} for the "
+                f"labelled people, {cosine['others']:.4f} for the others, mean {cosine['mean']:.5f}."
             )
     if len(names) > 1:
         text += f"\n\n{_within(facts['subjects'])}"
@@ -182,20 +183,22 @@ def _subjects(facts: dict[str, Any]) -> str:
 
 
 def _within(subjects: list[dict[str, Any]]) -> str:
-    """How many figures of the others lie within the intervals of the first."""
+    """How far the figures of the others are from those of the first."""
     first, found = _every(subjects[0]), []
     for each in subjects[1:]:
-        other = _every(each)
-        inside = [
-            first[key]["low"] <= value["value"] <= first[key]["high"]
-            for key, value in other.items()
+        pairs = [
+            (first[key], value["value"])
+            for key, value in _every(each).items()
             if value["value"] is not None and first[key]["low"] is not None
         ]
+        inside = sum(metric["low"] <= value <= metric["high"] for metric, value in pairs)
+        apart = [abs(metric["value"] - value) for metric, value in pairs]
         found.append(
-            f"{sum(inside)} of {len(inside)} figures of {each['name']} lie within the intervals of "
-            f"{subjects[0]['name']}"
+            f"{inside} of {len(pairs)} figures of {each['name']} lie within the intervals of "
+            f"{subjects[0]['name']}; they differ from its figures by {sum(apart) / len(apart):.4f} "
+            f"on average, by {max(apart):.3f} at most."
         )
-    return "; ".join(found) + "."
+    return "\n\n".join(found)
 
 
 def _every(subject: dict[str, Any]) -> dict[Any, dict[str, Any]]:
