@@ -175,7 +175,8 @@ def _subjects(facts: dict[str, Any]) -> str:
             text += (
                 f"\n\nCosine between the embeddings of the same {facts['data']['faces']} faces by "
                 f"{each['name']} and by {names[0]}: at least {cosine['labelled']:.4f} for the "
-                f"labelled people, {cosine['others']:.4f} for the others, mean {cosine['mean']:.5f}."
+                f"labelled people, {cosine['others']:.4f} for the others, "
+                f"mean {cosine['mean']:.5f}."
             )
     if len(names) > 1:
         text += f"\n\n{_within(facts['subjects'])}"
