@@ -55,7 +55,7 @@ class EmbeddingSpace:
     @classmethod
     def of(cls, model: Model) -> EmbeddingSpace:
         """The space of an installed model."""
-        return cls(model.space, model.synthetic, model.path.name)
+        return cls(model.space, model.synthetic, model.space_name)
 
     @property
     def default_threshold(self) -> DefaultThreshold:
