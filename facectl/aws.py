@@ -47,6 +47,7 @@ MISSING = frozenset(
         "ProvisionedConcurrencyConfigNotFoundException",
         "QueueDoesNotExist",
         "RepositoryNotFoundException",
+        "RepositoryPolicyNotFoundException",
         "ResourceNotFoundException",
     }
 )

@@ -23,6 +23,7 @@ from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account, DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
+from facectl.deploy.pins import resolved
 from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import read_resources
@@ -105,6 +106,7 @@ def prepare(
     options = earlier if options is None else options.over(earlier)
     clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
     check_roles(clients, options)
+    options = resolved(clients, options)
     if deployment.target == "aws" and options.pollers is not None:
         check_pollers(options.pollers, concurrency_limit(clients))
     desired = desired_state(clients, model, options)
