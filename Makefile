@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery check docs format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery bench-images check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -87,6 +87,11 @@ bench-vision: install
 # Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install
 	@$(BIN)/python benchmarks/gallery.py
+
+# Needs a Docker engine that has BASE, and Debian's docker-registry.
+BASE ?= facectl-base:bookworm
+bench-images: install
+	@$(BIN)/python benchmarks/images.py --base $(BASE)
 
 check: install
 	@$(BIN)/ruff check .

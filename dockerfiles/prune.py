@@ -8,12 +8,17 @@ import shutil
 import sys
 from pathlib import Path
 
-# By package: patterns of files and folders. A pattern that matches nothing is not an error.
+# Patterns of files and folders. A pattern that matches nothing is not an error.
 UNUSED = (
     # Commands, which are not started, and type declarations.
     "bin",
     "**/*.pyi",
     "**/py.typed",
+    # What pip notes about itself; it has paths of the computer that built the image.
+    "*.dist-info/RECORD",
+    "*.dist-info/INSTALLER",
+    "*.dist-info/REQUESTED",
+    "*.dist-info/direct_url.json",
     # Test suites, and what only they load.
     "**/tests",
     "numpy/_core/_*_tests.*.so",

@@ -10,7 +10,7 @@ from facectl.deploy.desired import cloud
 from facectl.deploy.direct import base_image
 from facectl.deploy.options import Options
 from facectl.deploy.recipe import default_base
-from facectl.errors import CloudError
+from facectl.errors import CloudError, InputError
 from facectl.images.bases import is_file
 from facectl.naming import DETECTION_FUNCTION
 
@@ -26,6 +26,12 @@ def resolved(clients: Clients, options: Options) -> Options:
     if options.image_uris:
         uris = tuple(_with_digest(clients, uri) for uri in options.image_uris)
         return replace(options, image_uris=uris)
+    if options.rebuild and options.build.builder == "docker":
+        raise InputError(
+            "--rebuild looks for a newer base image without Docker; with --builder docker "
+            "the engine has it",
+            hint="docker pull IMAGE   or   --builder direct",
+        )
     packaging = cloud(clients.deployment.target, options.packaging).packaging
     if packaging == "zip" or options.build.builder == "docker":
         return options

@@ -29,8 +29,6 @@ _GLIBC = (28, 27, 26, 24, 17, 12, 5)
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _LAST_LINES = 6
 _NO_WHEEL = re.compile(r"No matching distribution found for (\S+)")
-# pip and compileall note these; they have paths and names of this computer.
-_INSTALLER_FILES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
 
 
 def compiler(python: str) -> str | None:
@@ -72,9 +70,6 @@ def packages_layer(
             root = Path(folder)
             _install(requirements, root, platform, index)
             _run([sys.executable, str(prune), str(root)], "removing what is not loaded")
-            for file in _files(root).values():
-                if file.name in _INSTALLER_FILES and file.parent.suffix == ".dist-info":
-                    file.unlink()
             if compiled:
                 compile_all(compiled, root)
             write_tar(stream, {f"{PLACE}/{name}": file for name, file in _files(root).items()})

@@ -92,7 +92,12 @@ class Registry:
         self.backoff = backoff
         self._login = login
         self._base = f"{'http' if plain else 'https'}://{host}"
-        self._client = client or httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
+        self._client = client or httpx.Client(
+            timeout=_TIMEOUT,
+            follow_redirects=True,
+            # A proxy of the environment is not for a registry on this computer.
+            trust_env=not plain,
+        )
         # The Authorization header by repository: a token is valid for one.
         self._granted: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -192,7 +197,7 @@ class Registry:
         sent = dict(headers or {})
         granted = self._granted.get(repository)
         # The password of this registry is not for the host that it redirects to.
-        if granted is not None and urlsplit(target).netloc == self.host:
+        if granted is not None and urlsplit(target).netloc.removesuffix(":443") == self.host:
             sent["Authorization"] = granted
         try:
             request = self._client.build_request(method, target, headers=sent, content=content)

@@ -122,6 +122,12 @@ def test_no_registry_is_asked_where_nothing_is_built_directly(
     assert pins.resolved(clients, asked) == asked
 
 
+def test_a_rebuild_with_docker_is_refused(clients: Clients) -> None:
+    with pytest.raises(InputError, match="--rebuild looks for a newer base image") as caught:
+        pins.resolved(clients, Options(builder="docker", rebuild=True))
+    assert "docker pull" in str(caught.value.hint)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Model:
     folder = tmp_path / "model"
