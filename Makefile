@@ -12,7 +12,7 @@ STAMP  := $(VENV)/.installed
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery bench-images check docs format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery bench-plan bench-images check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -92,6 +92,11 @@ bench-gallery: install
 BASE ?= facectl-base:bookworm
 bench-images: install
 	@$(BIN)/python benchmarks/images.py --base $(BASE)
+
+# Ten settings on a local cloud against the predictions of the model; some minutes. On a quiet
+# machine.
+bench-plan: install
+	@$(BIN)/python benchmarks/plan_validation.py --out build/bench-plan.json
 
 check: install
 	@$(BIN)/ruff check .

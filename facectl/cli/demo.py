@@ -16,7 +16,7 @@ def demo(
     video: Annotated[
         Path | None, typer.Option("--video", help="Your own video instead of the clip.")
     ] = None,
-    weights: Weights = "vggface2",
+    weights: Weights = None,
     folder: Annotated[
         Path, typer.Option("--folder", help="Folder for the clip and the results.")
     ] = Path("facectl-demo"),
@@ -50,11 +50,10 @@ def demo(
     deployment = announced(demo_steps.demo_deployment(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
-    model, reason = demo_steps.model(weights)
-    if reason is not None:
-        warn(reason)
+    model = demo_steps.model(weights)
+    if model.synthetic:
         warn(
-            "The demo continues with synthetic weights: the pipeline is the real one, but the "
+            "The demo uses synthetic weights: the pipeline is the real one, but the "
             "model is untrained, and its names mean nothing."
         )
     _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')

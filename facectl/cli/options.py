@@ -28,6 +28,7 @@ SCHEDULE = "Schedule"
 REQUESTS = "Requests"
 TARGETS = "Baseline and targets"
 OUTPUT = "Output"
+VISITS = "Visits"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmations.")]
@@ -55,11 +56,11 @@ InstalledModel = Annotated[
     typer.Argument(help="Name or embedding space of a model; default: the one built last."),
 ]
 Weights = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--weights",
-        help="vggface2, casia-webface, synthetic (untrained), "
-        "or a FILE with a state dict or a trace.",
+        help="vggface2, casia-webface, synthetic (untrained), or a FILE with a state dict or a "
+        "trace; default: the first of them that can be downloaded.",
     ),
 ]
 Person = Annotated[str, typer.Argument(help="A name in the gallery.")]

@@ -1,6 +1,6 @@
 """Generates a clip, with and without a face, from a public-domain portrait.
 
-The portrait is NASA's of Eileen Collins, `skimage.data.astronaut()`.
+The portrait is NASA's of Eileen Collins; `facectl/models/portrait.txt` says where it is from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 
 from facectl import paths
 from facectl.errors import FacectlError
-from facectl.models import portrait as portraits
+from facectl.models.portrait import portrait
 
 NAME = "Eileen Collins"
 WIDTH, HEIGHT, FPS = 640, 360, 10
@@ -32,17 +32,6 @@ _STOPS = (
     (49, 225, 125, 340),
     (60, 222, 120, 280),
 )
-
-
-def portrait() -> NDArray[np.uint8]:
-    """The portrait, (512, 512, 3) uint8 RGB; raises FacectlError without scikit-image."""
-    try:
-        return portraits.portrait()
-    except ImportError as error:
-        raise FacectlError(
-            "The demo's portrait is part of scikit-image, which is not installed",
-            hint="pip install 'facectl[local,models]'",
-        ) from error
 
 
 def portrait_file(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from facectl.models.weights import RELEASES
 from facectl.torch_files import TensorUnpickler, TorchFileError
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, GalleryFormatError
 from lambda_src.gallery.parts import read_part
-from lambda_src.vision.store import PREPROCESSINGS, file_digest
+from lambda_src.vision.store import PREPROCESSINGS
 
 # Shorter embeddings can't be normalised.
 _MIN_LENGTH = 1e-6
@@ -62,8 +62,12 @@ def space_of(weights: str, preprocessing: str) -> tuple[str, bool]:
     if release is not None and release.sha256 is not None:
         return f"{release.sha256}/{preprocessing}", False
     file = Path(weights).expanduser()
+    from facectl.models import sources, spaces
+
     if file.is_file():
-        return f"{file_digest(file)}/{preprocessing}", False
+        return f"{sources.read(weights).identity}/{preprocessing}", False
+    if weights in spaces.RECORDED:
+        return f"{spaces.RECORDED[weights]}/{preprocessing}", False
     for name in (f"{weights}-{preprocessing}", weights):
         try:
             model = find(name)

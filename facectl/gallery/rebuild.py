@@ -276,14 +276,17 @@ def model_of(space: EmbeddingSpace, version: int) -> Model:
 
 def _build_command(space: EmbeddingSpace) -> str:
     """The command that builds the model of a space, as far as it is known."""
+    from facectl.models.spaces import RECORDED
+
     digest, _, preprocessing = space.id.partition("/")
     weights = (space.model or "").removesuffix(f"-{preprocessing}")
-    for name, release in RELEASES.items():
-        if digest == release.sha256:
-            weights = name
+    identities = {name: str(release.sha256) for name, release in RELEASES.items()} | RECORDED
+    weights = next((name for name, known in identities.items() if known == digest), weights)
     if space.synthetic:
         weights = "synthetic"
     note = ""
     if weights not in (*RELEASES, "synthetic"):
-        weights, note = "FILE", f"   with the weights file of sha256 {digest}"
+        # Earlier versions named a space by the sha256 of the weights file.
+        weights = "FILE"
+        note = f"   with the weights {digest}; then: facectl gallery rebuild --model NAME"
     return f"facectl models build --weights {weights} --preprocessing {preprocessing}{note}"

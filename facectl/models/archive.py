@@ -1,81 +1,87 @@
-"""Reads weights files without executing code in them: state dicts and TorchScript archives.
+"""Reads weights files without torch and without executing code in them.
 
-torch's restricted unpickler reads a state dict. The `data.pkl` of a TorchScript archive
-names classes of the traced code, which are replaced by a class that only holds attributes.
+State dicts of torch.save, in its present and its old format, and TorchScript archives. The
+`data.pkl` of a TorchScript archive names classes of the traced code, which are replaced by a
+class that only holds attributes.
 """
 
 from __future__ import annotations
 
+import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facectl.errors import ModelError
-from facectl.torch_files import ForbiddenNameError, TensorUnpickler
+from facectl.torch_files import ForbiddenNameError, TensorUnpickler, load_old
+
+# The tensors of a network by their names in facenet-pytorch.
+State = dict[str, NDArray[Any]]
 
 _HINT = "give a facenet-pytorch state dict (torch.save(model.state_dict(), file)) or a trace of it"
 _MAX_STRUCTURE = 50_000_000
-_KINDS = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+_KINDS = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+}
 
 
-def read_state(file: Path) -> dict[str, Any]:
+def read_state(file: Path) -> State:
     """The tensors of a weights file by name; raises ModelError for anything else."""
     if not file.is_file():
         raise ModelError(f"No weights file at {file}", hint="facectl models build --help")
     try:
-        root = _torchscript_root(file)
-        state = _state_dict(file) if root is None else _traced(file, root)
-    except ModelError:
-        raise
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file} can't be read: {error.strerror}") from error
+    return state_of(data, str(file))
+
+
+def state_of(data: bytes, name: str) -> State:
+    """The tensors in a weights file's bytes; raises ModelError, in which `name` is the file."""
+    try:
+        state = _state(data)
     except ForbiddenNameError as error:
         raise ModelError(
-            f"{file} can't be read as weights: it refers to {error.name}, which weights never "
+            f"{name} can't be read as weights: it refers to {error.name}, which weights never "
             "need; nothing in the file was executed",
             hint=_HINT,
         ) from error
     except Exception as error:
-        raise ModelError(
-            f"{file} can't be read as weights: {_first_line(error)}", hint=_HINT
-        ) from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(f"{name} can't be read as weights: {reason}", hint=_HINT) from error
     if not state:
-        raise ModelError(f"{file} contains no tensors", hint=_HINT)
+        raise ModelError(f"{name} contains no tensors", hint=_HINT)
     return state
 
 
-def _state_dict(file: Path) -> dict[str, Any]:
-    import torch
-
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise ModelError(f"{file} contains a {type(state).__name__}, not a state dict", hint=_HINT)
-    return {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _torchscript_root(file: Path) -> str | None:
-    """The top folder in a TorchScript archive; None for another file."""
-    if not zipfile.is_zipfile(file):
-        return None
-    with zipfile.ZipFile(file) as archive:
-        for name in archive.namelist():
-            root, _, rest = name.partition("/")
+def _state(data: bytes) -> State:
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return _tensors(load_old(data, _KINDS))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [name.partition("/") for name in archive.namelist()]
+        for root, _, rest in names:
             if rest == "constants.pkl":
-                return root
-    return None
+                module = _TraceUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load()
+                state: State = {}
+                _collect(module, "", state)
+                return state
+        for root, _, rest in names:
+            if rest == "data.pkl":
+                return _tensors(TensorUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load())
+    raise ValueError("neither a state dict nor a trace")
 
 
-def _traced(file: Path, root: str) -> dict[str, Any]:
-    with zipfile.ZipFile(file) as archive:
-        module = _TraceUnpickler(archive, root, _KINDS, _MAX_STRUCTURE).load()
-    state: dict[str, Any] = {}
-    _collect(module, "", state)
-    return state
-
-
-def _first_line(error: Exception) -> str:
-    """An exception in one line, without torch's advice to disable the restricted mode."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _tensors(loaded: Any) -> State:
+    if not isinstance(loaded, Mapping):
+        raise TypeError(f"a {type(loaded).__name__}, not a state dict")
+    return {str(key): value for key, value in loaded.items() if isinstance(value, np.ndarray)}
 
 
 class _Holder:
@@ -94,11 +100,9 @@ class _TraceUnpickler(TensorUnpickler):
         return super().find_class(module, name)
 
 
-def _collect(module: _Holder, prefix: str, state: dict[str, Any]) -> None:
-    import torch
-
+def _collect(module: _Holder, prefix: str, state: State) -> None:
     for name, value in vars(module).items():
         if isinstance(value, np.ndarray):
-            state[prefix + name] = torch.from_numpy(value)
+            state[prefix + name] = value
         elif isinstance(value, _Holder):
             _collect(value, f"{prefix}{name}.", state)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -112,6 +113,20 @@ class Graph:
         model.ir_version = _IR_VERSION
         onnx.checker.check_model(model)
         return model
+
+
+def run(model: onnx.ModelProto, outputs: Sequence[str], pixels: NDArray[Any]) -> list[NDArray[Any]]:
+    """These outputs of a model that is not written to a file.
+
+    On one thread: the order of additions, and so the last bits, depend on their number.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    found: list[NDArray[Any]] = session.run(list(outputs), {PIXELS: pixels})
+    return found
 
 
 def folded(

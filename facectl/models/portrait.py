@@ -1,13 +1,12 @@
 """Pictures from one public-domain portrait, with which networks are compared and calibrated.
 
-The portrait is `astronaut()` of scikit-image, whose wheel contains it.
+`portrait.txt` says where the portrait is from.
 """
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,9 @@ FACE = (181.0, 62.0, 268.0, 172.0)
 
 @cache
 def portrait() -> NDArray[np.uint8]:
-    """The portrait, (512, 512, 3) uint8 RGB; raises ImportError without scikit-image."""
-    # Slow to import, and only in the models extra.
-    data: Any = importlib.import_module("skimage.data")
-    picture: NDArray[np.uint8] = data.astronaut()
-    return picture
+    """The portrait, (512, 512, 3) uint8 RGB, not writable."""
+    with Image.open(Path(__file__).with_suffix(".webp")) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def variants(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:

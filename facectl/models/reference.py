@@ -1,4 +1,4 @@
-"""facenet-pytorch, with which every built network is compared.
+"""facenet-pytorch, with which built networks are compared where it is installed.
 
 PyPI's torchvision wheels are built for torch with CUDA. With a CPU build of torch their
 compiled part does not load, and `import torchvision` fails ("operator torchvision::nms
@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facectl.errors import ModelError
+from facectl.models.archive import State
+from lambda_src.vision.store import CSE546
 
 _INSTALL = "pip install 'facectl[models]'"
 # Kept alive: torch unregisters a library's operators when the object is deleted.
@@ -29,44 +32,74 @@ def facenet() -> Any:
         make_torchvision_importable()
         import facenet_pytorch
     except ImportError as error:
-        raise ModelError(
-            f"Building models needs torch and facenet-pytorch ({error})", hint=_INSTALL
-        ) from error
+        raise ModelError(f"facenet-pytorch can't be imported ({error})", hint=_INSTALL) from error
     return facenet_pytorch
 
 
-def cascade() -> dict[str, Any]:
-    """P-, R- and O-Net with the weights of facenet-pytorch's wheel, ready to run."""
-    import torch
+def available() -> bool:
+    """Whether torch and facenet-pytorch are installed; does not import them."""
+    return all(
+        importlib.util.find_spec(name) is not None
+        for name in ("torch", "torchvision", "facenet_pytorch")
+    )
 
+
+def cascade(states: dict[str, State]) -> dict[str, Any]:
+    """P-, R- and O-Net with these weights, ready to run."""
     module = facenet()
-    folder = Path(module.__file__).parent / "data"
+    kinds = {"pnet": module.PNet, "rnet": module.RNet, "onet": module.ONet}
     networks = {}
-    for name, kind in (("pnet", module.PNet), ("rnet", module.RNet), ("onet", module.ONet)):
+    for name, kind in kinds.items():
         network = kind(pretrained=False)
-        state = torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
+        network.load_state_dict(tensors(states[name]))
         networks[name] = network.eval()
     return networks
 
 
-def embedder(state: dict[str, Any]) -> Any:
-    """InceptionResnetV1 with these weights; raises ModelError if they do not fit.
+def cascade_outputs(network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What P-, R- or O-Net returns, side by side, last the probability of a face."""
+    import torch
+
+    with torch.inference_mode():
+        *outputs, probabilities = network((torch.from_numpy(pixels) - 127.5) / 128)
+    parts = [output.numpy() for output in (*outputs, probabilities[:, 1:2])]
+    return np.concatenate(parts, axis=1)
+
+
+def embedder(state: State) -> Any:
+    """InceptionResnetV1 with the weights of a complete state dict, ready to run.
 
     The classifier in published weights is left out: the embedding does not depend on it.
     """
     network = facenet().InceptionResnetV1(pretrained=None)
-    wanted = {key: value for key, value in state.items() if not key.startswith("logits.")}
-    try:
-        network.load_state_dict(wanted)
-    except (RuntimeError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()
-        raise ModelError(
-            "These are not the weights of facenet-pytorch's InceptionResnetV1: "
-            + " ".join(line.strip() for line in reason[:3])[:300],
-            hint="facectl models build --weights vggface2",
-        ) from error
+    network.load_state_dict(
+        tensors({key: value for key, value in state.items() if not key.startswith("logits.")})
+    )
     return network.eval()
+
+
+def embeddings(network: Any, crops: NDArray[np.uint8], preprocessing: str) -> NDArray[np.float32]:
+    """Embeddings (N, 512) of crops (N, S, S, 3) by facenet-pytorch's network."""
+    import torch
+
+    with torch.inference_mode():
+        found: NDArray[np.float32] = network(to_input(crops, preprocessing)).numpy()
+    return found
+
+
+def to_input(crops: NDArray[np.uint8], preprocessing: str) -> Any:
+    """Crops (N, S, S, 3) uint8 as facenet-pytorch's input tensor (N, 3, S, S)."""
+    import torch
+
+    pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
+    return pixels / 255 if preprocessing == CSE546 else (pixels - 127.5) / 128.0
+
+
+def tensors(state: State) -> dict[str, Any]:
+    """A state dict of torch's tensors."""
+    import torch
+
+    return {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
 
 
 @cache

@@ -86,9 +86,11 @@ def installation(name: str) -> Iterator[Path]:
         raise ModelError(f"Models can't be installed in {folder()}: {error}") from error
     try:
         yield temporary
-        _replace(temporary, folder() / name)
-        with paths.atomic_write(folder() / "current") as stream:
-            stream.write(name.encode())
+        # Of two builds of one model the later replaces the earlier.
+        with paths.locked(paths.state_dir() / "models.lock"):
+            _replace(temporary, folder() / name)
+            with paths.atomic_write(folder() / "current") as stream:
+                stream.write(name.encode())
     except OSError as error:
         raise ModelError(f"The model could not be installed in {folder()}: {error}") from error
     finally:

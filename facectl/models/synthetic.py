@@ -1,4 +1,4 @@
-"""Untrained weights, for computers that can't download the trained ones.
+"""Untrained weights, for quick tests and for computers that can't download the trained ones.
 
 With a seeded initialisation alone, embeddings hardly differ. With batch-norm statistics
 from face crops they differ enough to run and test the whole pipeline, but they do not
@@ -7,62 +7,72 @@ tell people apart.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from facectl.errors import ModelError
-from facectl.models import portrait
-from facectl.models.reference import facenet
-from lambda_src.vision.store import CSE546
+from facectl.models import canonical, portrait
+from facectl.models.archive import State
+from facectl.models.graph import folded, run
+from facectl.models.inception_resnet import (
+    FIRST,
+    LAST,
+    OnnxLayers,
+    embedder_of,
+    embeddings,
+    standardisation,
+)
 
 _SEED = 20180402
-_FACES, _PATCHES = 24, 40
+_FACES, _PATCHES = 12, 20
 _NOISE = 0.2
 
 
-def state(preprocessing: str) -> dict[str, Any]:
-    """A state dict of InceptionResnetV1, the same on every call.
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """A state dict of InceptionResnetV1 and the digest of what it was computed from.
+
+    The digest is that of the initial weights and the crops: their numbers are the same on
+    every computer, while the statistics differ in the last bits between processors.
+    """
+
+    state: State
+    digest: str
+
+
+def make(preprocessing: str) -> Synthetic:
+    """Synthetic weights, the same on every call.
 
     Raises ModelError if the embeddings of different pictures are too similar.
     """
-    import torch
-
-    network = facenet().InceptionResnetV1(pretrained=None).eval()
-    _initialise(network, np.random.default_rng(_SEED))
-    calibration = np.concatenate(
+    initial = _initial(np.random.default_rng(_SEED))
+    crops = np.concatenate(
         [
             portrait.variants(preprocessing, _FACES, _SEED),
             portrait.patches(preprocessing, _PATCHES, _SEED + 1),
         ]
     )
-    _calibrate(network, to_input(calibration, preprocessing))
-    with torch.inference_mode():
-        _check(network, preprocessing)
-    found: dict[str, Any] = network.state_dict()
-    return found
+    digest = canonical.digest({**initial, "crops": crops.astype(np.float32)})
+    state = {**initial, **_statistics(initial, crops, preprocessing)}
+    _check(state, preprocessing)
+    return Synthetic(state, digest)
 
 
-def to_input(crops: NDArray[np.uint8], preprocessing: str) -> Any:
-    """Crops (N, S, S, 3) uint8 as facenet-pytorch's input tensor (N, 3, S, S)."""
-    import torch
-
-    pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
-    return pixels / 255 if preprocessing == CSE546 else (pixels - 127.5) / 128.0
-
-
-def _initialise(network: Any, random: np.random.Generator) -> None:
-    """He's normal initialisation, with numpy's generator: torch's may differ between versions."""
-    import torch
-
-    for name, parameter in sorted(network.named_parameters()):
-        shape = tuple(parameter.shape)
-        if parameter.dim() > 1:
-            values = _kernels(shape, random) * (2 / parameter[0].numel()) ** 0.5
+def _initial(random: np.random.Generator) -> State:
+    """He's normal initialisation, before the statistics of normalisations are known."""
+    found: State = {}
+    for name, shape in sorted(canonical.expected().items()):
+        if name.endswith(("running_mean", "running_var")):
+            continue
+        if len(shape) > 1:
+            values = _kernels(shape, random) * (2 / np.prod(shape[1:])) ** 0.5
         else:
             values = random.normal(0.0 if name.endswith("bias") else 1.0, 0.1, shape)
-        parameter.data = torch.from_numpy(values.astype(np.float32))
+        found[name] = values.astype(np.float32)
+    return found
 
 
 def _kernels(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float64]:
@@ -80,33 +90,60 @@ def _kernels(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.
     return _NOISE * noise + (1 - _NOISE) * 2 * smooth
 
 
-def _calibrate(network: Any, pixels: Any) -> None:
-    """Set the statistics of every batch normalisation to those of these pictures."""
-    import torch
+class _Calibrating(OnnxLayers):
+    """Normalises by the statistics of the batch, which `statistics` names as nodes by layer."""
 
-    layers = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    threads = torch.get_num_threads()
-    # The number of threads changes the order of additions, and thus the embedding space.
-    torch.set_num_threads(1)
-    try:
-        for layer in layers:
-            layer.momentum = 1.0
-            layer.train()
-        with torch.inference_mode():
-            network(pixels)
-    finally:
-        torch.set_num_threads(threads)
-        network.eval()
+    def __init__(self, state: State, preprocessing: str) -> None:
+        super().__init__(state, standardisation(preprocessing))
+        self.statistics: dict[str, str] = {}
+
+    def unit(
+        self, x: str, layer: str, *, stride: int = 1, padding: tuple[int, int] = (0, 0)
+    ) -> str:
+        weight = self.weights[f"{layer}.conv.weight"]
+        bias = np.zeros(len(weight))
+        if layer == FIRST:
+            weight, bias = folded(weight, bias, *self.standardised)
+        y = self.graph.convolution(x, weight, bias, stride=stride, padding=padding)
+        return self.graph.add("Relu", [self._normalised(y, f"{layer}.bn", [0, 2, 3])])
+
+    def last(self, x: str) -> str:
+        weight = self.weights[f"{LAST}.weight"]
+        return self._normalised(self.graph.dense(x, weight, np.zeros(len(weight))), "last_bn", [0])
+
+    def _normalised(self, y: str, layer: str, axes: list[int]) -> str:
+        add, constant = self.graph.add, self.graph.constant
+        shape = [1, -1] + [1] * (len(axes) - 1)
+        gain, bias = (
+            constant(self.weights[f"{layer}.{kind}"].reshape(shape).astype(np.float32))
+            for kind in ("weight", "bias")
+        )
+        mean = add("ReduceMean", [y], axes=axes)
+        y = add("Sub", [y, mean])
+        variance = add("ReduceMean", [add("Mul", [y, y])], axes=axes)
+        self.statistics |= {f"{layer}.running_mean": mean, f"{layer}.running_var": variance}
+        epsilon = constant(np.array(canonical.EPSILON, np.float32))
+        deviation = add("Sqrt", [add("Add", [variance, epsilon])])
+        return add("Add", [add("Mul", [y, add("Div", [gain, deviation])]), bias])
 
 
-def _check(network: Any, preprocessing: str) -> None:
+def _statistics(initial: State, crops: NDArray[np.uint8], preprocessing: str) -> State:
+    """Mean and variance of each layer's outputs for these crops."""
+    layers = _Calibrating(initial, preprocessing)
+    model = embedder_of(layers, preprocessing)
+    for node in layers.statistics.values():
+        model.graph.output.append(helper.make_tensor_value_info(node, TensorProto.FLOAT, None))
+    values = run(model, list(layers.statistics.values()), crops)
+    return {name: value.reshape(-1) for name, value in zip(layers.statistics, values, strict=True)}
+
+
+def _check(state: State, preprocessing: str) -> None:
     """Raise ModelError if embeddings are too similar or the nearest is of another picture."""
-    faces = portrait.variants(preprocessing, 8, _SEED + 2)
     others = portrait.patches(preprocessing, 8, _SEED + 3)
     shifted = np.roll(others, (2, 2), axis=(1, 2))
-    embedded = network(to_input(np.concatenate([others, shifted, faces]), preprocessing)).numpy()
-    first, second = embedded[:8], embedded[8:16]
-    similar = first @ second.T
+    crops = np.concatenate([others, shifted])
+    embedded = embeddings(canonical.canonical(state), crops, preprocessing)
+    similar = embedded[:8] @ embedded[8:].T
     if not (similar.argmax(axis=1) == np.arange(8)).all():
         raise ModelError("The synthetic weights confuse pictures")
     apart = similar[~np.eye(8, dtype=bool)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import math
 import re
 import time
@@ -23,7 +22,17 @@ _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9
 # Downloaded without pooch, which sends no `Range` header and so can't resume a download.
 _ATTEMPTS = 4
 _BLOCK = 1 << 18
+# A server that can't be reached must not hold up the fallback to other weights.
+TIMEOUT = httpx.Timeout(30, connect=5)
 _OFFLINE = "facectl models build --weights synthetic   (untrained: names mean nothing)"
+
+
+class UnavailableError(ModelError):
+    """Weights that can't be downloaded at present; `reason` in a few words."""
+
+    def __init__(self, message: str, *, hint: str | None = None, reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ RELEASES = {
     ),
     # Neither facenet-pytorch nor its release publishes a digest of this file. The length
     # of the download is compared with the server's, its tensors must fit the network, and
-    # its digest is recorded in the manifest.
+    # `spaces` compares its embeddings with those recorded.
     "casia-webface": Release("casia-webface", f"{_RELEASE}/20180408-102900-casia-webface.pt"),
 }
 
@@ -79,16 +88,19 @@ def fetch(
     network or disk space, and for a file that is not the published one.
     """
     target = release.file
-    if target.exists():
-        _verify(release, target)
-        return target
     partial = target.with_suffix(".part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with httpx.Client(transport=transport, follow_redirects=True, timeout=30) as client:
-            _download(client, release, partial, watch, sleep)
-        _verify(release, partial)
-        partial.replace(target)
+        # Two runs would append to one partial file.
+        with paths.locked(target.with_suffix(".lock")):
+            if target.exists():
+                _verify(release, target)
+                return target
+            with httpx.Client(
+                transport=transport, follow_redirects=True, timeout=TIMEOUT
+            ) as client:
+                _download(client, release, partial, watch, sleep)
+            _verify(release, partial)
+            partial.replace(target)
     except OSError as error:
         raise _not_written(release, partial, error) from error
     return target
@@ -116,7 +128,8 @@ def _download(
 
 def _is_transient(error: Exception) -> bool:
     # A refused connection or an unknown host rarely recovers within seconds.
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
+    lasting = httpx.ConnectError | httpx.ConnectTimeout
+    return isinstance(error, httpx.TransportError) and not isinstance(error, lasting)
 
 
 def _continue(client: httpx.Client, release: Release, partial: Path, watch: DownloadWatch) -> None:
@@ -166,10 +179,11 @@ def _verify(release: Release, file: Path) -> None:
 
 
 def _unreachable(release: Release, error: object) -> ModelError:
-    return ModelError(
+    return UnavailableError(
         f"The {release.name} weights could not be downloaded from {release.url}: {error}. "
         f"Or copy the file from another computer to {release.file}",
         hint=_OFFLINE,
+        reason=str(error),
     )
 
 
@@ -180,11 +194,3 @@ def _not_written(release: Release, partial: Path, error: OSError) -> ModelError:
         "The downloaded part is kept and is not downloaded again",
         hint=f"make room, then: facectl models build --weights {release.name}",
     )
-
-
-def state_digest(state: dict[str, bytes]) -> str:
-    """The SHA-256 of named tensors' bytes, for weights without a file."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode() + b"\0" + state[name])
-    return digest.hexdigest()

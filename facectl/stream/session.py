@@ -185,6 +185,11 @@ class Session:
             clock=clock,
         )
         self._collector = Collector(transport.queue, self.tracker, clock=clock)
+        self._image_listeners: list[Callable[[int, bytes], None]] = []
+
+    def listen_to_images(self, listener: Callable[[int, bytes], None]) -> None:
+        """Pass the index and the image file of every frame to the listener before it is sent."""
+        self._image_listeners.append(listener)
 
     def run(
         self,
@@ -196,8 +201,7 @@ class Session:
         began = self._clock()
         interrupted = False
         failure: FacectlError | None = None
-        # What can't be read a second time is kept to be drawn.
-        keep = self._run_file.keep_image if source.live and self._run_file is not None else None
+        self._keep_live_images(source)
         # The last listener: an outcome that another one rejects is not counted.
         self.tracker.listen(self._stats)
         try:
@@ -206,7 +210,7 @@ class Session:
                     self.tracker.restore(outcome)
             if self._options.wait:
                 self._collector.start()
-            self._send(self._not_sent(source), progress, keep=keep)
+            self._send(self._not_sent(source), progress)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
             if self._options.wait and (
@@ -246,21 +250,28 @@ class Session:
         self,
         frames: Iterable[Frame],
         progress: Callable[[FrameCounts], None],
-        *,
-        keep: Callable[[int, bytes], None] | None = None,
     ) -> None:
         sender = Sender(
             self._transport.endpoint,
             self.tracker,
             self._options.request_options,
             concurrency=self._options.concurrency,
-            keep=keep,
+            keep=self._keep_image if self._image_listeners else None,
             clock=self._clock,
         )
         self._senders.append(sender)
         sender.run(
             frames, schedule=self._options.schedule, check=lambda: self._check_sending(progress)
         )
+
+    def _keep_live_images(self, source: FrameSource) -> None:
+        # What can't be read a second time is kept to be drawn.
+        if source.live and self._run_file is not None:
+            self.listen_to_images(self._run_file.keep_image)
+
+    def _keep_image(self, index: int, file: bytes) -> None:
+        for listener in self._image_listeners:
+            listener(index, file)
 
     def _not_sent(self, source: FrameSource) -> Iterator[Frame]:
         """The frames that no earlier process of this run has sent."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import Facectl, free_port
 
-from facectl.models import synthetic
+from facectl.models import reference, synthetic
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Weights of another seed, in a file: not known as synthetic, as learned ones are not."""
     monkeypatch.setattr(synthetic, "_SEED", synthetic._SEED + 1)
     file = tmp_path / "other.pt"
-    torch.save(synthetic.state("facenet"), file)
+    torch.save(reference.tensors(synthetic.make("facenet").state), file)
     return file
 
 

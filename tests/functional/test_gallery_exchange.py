@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from facectl.cli.app import app
 from facectl.errors import GalleryError, InputError, ModelError
 from facectl.gallery import exchange
 from facectl.gallery.exchange import read_pairs
+from facectl.models.spaces import RECORDED
 from facectl.models.weights import RELEASES
 
 COURSE = Path(__file__).parents[3] / "shared" / "samples" / "course-gallery.pt"
@@ -243,10 +243,12 @@ def test_an_export_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_the_space_comes_from_weights_and_preprocessing(tmp_path: Path) -> None:
     digest = RELEASES["vggface2"].sha256
     assert exchange.space_of("vggface2", "cse546") == (f"{digest}/cse546", False)
+    digest = RECORDED["casia-webface"]
+    assert exchange.space_of("casia-webface", "facenet") == (f"{digest}/facenet", False)
     weights = tmp_path / "own.pt"
     weights.write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    assert exchange.space_of(str(weights), "facenet") == (f"{digest}/facenet", False)
+    with pytest.raises(ModelError, match="can't be read as weights"):
+        exchange.space_of(str(weights), "facenet")
     with pytest.raises(InputError, match="--preprocessing must be"):
         exchange.space_of("vggface2", "mine")
     with pytest.raises(ModelError, match="No weights are called"):

@@ -287,6 +287,14 @@ def test_rollback_to_a_model_that_is_not_installed_is_an_error(people: Path) -> 
             False,
             "--weights vggface2 --preprocessing facenet",
         ),
+        (
+            None,
+            "c32b9570a4ae392b04701e57c37fe4da93c7ce46e85b3da03979c8992dea334c/cse546",
+            False,
+            "--weights casia-webface --preprocessing cse546",
+        ),
+        # A file's sha256, by which earlier versions named its space.
+        ("resnetV1-1-cse546", "1/cse546", False, "facectl gallery rebuild --model NAME"),
     ],
 )
 def test_the_hint_is_the_command_that_builds_the_model_of_a_version(

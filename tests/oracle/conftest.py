@@ -59,7 +59,7 @@ def embedder(built: Models, preprocessing: str) -> Embedder:
 @pytest.fixture(scope="session")
 def original(preprocessing: str) -> Any:
     """facenet-pytorch's InceptionResnetV1 with the same synthetic weights."""
-    return reference.embedder(synthetic.state(preprocessing))
+    return reference.embedder(synthetic.make(preprocessing).state)
 
 
 @pytest.fixture(scope="session")

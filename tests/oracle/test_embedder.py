@@ -14,7 +14,7 @@ from PIL import Image
 from scenes import Picture, frames, pasted, portraits
 
 from facectl.models import portrait, reference
-from facectl.models.synthetic import to_input
+from facectl.models.reference import to_input
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
 from lambda_src.vision.embedder import Embedder

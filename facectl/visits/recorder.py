@@ -1,0 +1,132 @@
+"""Follows the faces of a run in a thread of its own, and passes the events of visits on.
+
+The outcomes of frames only go into a queue here, so that neither decoding images nor a
+slow disk delays frames.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from facectl.stream.outcomes import FrameOutcome
+from facectl.visits.file import CropFolder
+from facectl.visits.images import SentImages, grey_of, sharpness
+from facectl.visits.models import Reason, SeenFace, SeenFrame, VisitEvent
+from facectl.visits.order import FrameOrder
+from facectl.visits.tracker import VisitTracker
+
+_TICK = 0.2
+
+Sink = Callable[[VisitEvent], None]
+
+
+class VisitRecorder:
+    """A listener for the outcomes of a run: `recorder(outcome)` returns at once.
+
+    `keep` takes the sent images. Each event is stamped with the time and passed to
+    every sink in turn, in the recorder's thread. An error there is raised by the next
+    call, and by `close`.
+    """
+
+    def __init__(
+        self,
+        tracker: VisitTracker,
+        order: FrameOrder,
+        sinks: Sequence[Sink],
+        *,
+        crops: CropFolder | None = None,
+        synthetic: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.images = SentImages()
+        self._tracker = tracker
+        self._order = order
+        self._sinks = list(sinks)
+        self._crops = crops
+        self._synthetic = synthetic
+        self._now = now
+        self._lost: list[VisitEvent] = []
+        self._failure: Exception | None = None
+        self._reason: Reason | None = None
+        self._outcomes: queue.SimpleQueue[FrameOutcome | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="facectl-visits", daemon=True)
+
+    def start(self, lost: Iterable[VisitEvent] = ()) -> None:
+        """Start the thread; `lost` are the ends of visits of an earlier run, passed on first."""
+        self._lost = list(lost)
+        self._thread.start()
+
+    def __call__(self, outcome: FrameOutcome) -> None:
+        """Take the outcome of a frame."""
+        if self._failure is not None:
+            raise self._failure
+        self._outcomes.put(outcome)
+
+    @property
+    def dropped(self) -> int:
+        """The answers that came after their place in the order was passed over."""
+        return self._order.dropped
+
+    def close(self, reason: Reason) -> None:
+        """Follow what has arrived, end the open visits, and raise the error if there was one."""
+        if self._reason is None:
+            self._reason = reason
+            self._outcomes.put(None)
+            self._thread.join()
+            if self._failure is not None:
+                raise self._failure
+
+    def _run(self) -> None:
+        try:
+            self._pass_on(self._lost)
+            while self._next():
+                for outcome in self._order.ready():
+                    self._follow(outcome)
+            for outcome in self._order.rest():
+                self._follow(outcome)
+            if self._reason is not None:
+                self._pass_on(self._tracker.close(self._reason))
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            self._failure = error
+
+    def _next(self) -> bool:
+        """Take the next outcome, if one comes soon; returns whether more can come."""
+        try:
+            outcome = self._outcomes.get(timeout=_TICK)
+        except queue.Empty:
+            return True
+        if outcome is not None and not self._order.add(outcome):
+            self.images.take(outcome.index)
+        return outcome is not None
+
+    def _follow(self, outcome: FrameOutcome) -> None:
+        file = self.images.take(outcome.index)
+        answer = outcome.answer
+        # `Error`, or no answer: nothing is known of who was there.
+        if answer is None or answer.faces is None:
+            return
+        grey = grey_of(file) if file is not None and answer.faces else None
+        faces = tuple(
+            SeenFace.of(face, None if grey is None else sharpness(grey, face.box))
+            for face in answer.faces
+        )
+        frame = SeenFrame(outcome.index, outcome.name, outcome.timestamp, faces, file)
+        self._pass_on(self._tracker.see(frame))
+
+    def _pass_on(self, events: Iterable[VisitEvent]) -> None:
+        for event in events:
+            now = datetime.fromtimestamp(self._now(), timezone.utc)
+            stamped = replace(
+                event,
+                time=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                synthetic=self._synthetic or event.synthetic,
+            )
+            if self._crops is not None:
+                stamped = self._crops.saved(stamped)
+            for sink in self._sinks:
+                sink(stamped)
