@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LOCAL  := $(VENV)/.local
 
 # A default install of torch on Linux includes CUDA: gigabytes that nothing here uses.
 # PyTorch's own index has the CPU build; if it does not answer within a few seconds,
@@ -24,12 +25,18 @@ $(VENV)/.torch:
 		     $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH); }
 	@touch $@
 
-$(STAMP): pyproject.toml $(VENV)/.torch
+$(STAMP): pyproject.toml install.py $(VENV)/.torch
 	@echo "Installing facectl into $(VENV) (the first time takes a few minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,models,dev]'
+	@$(PYTHON) install.py $(VENV) local,models,dev
+	@touch $(LOCAL) $@
+
+# Recognising faces needs no torch: only building models from other weights, and the tests.
+$(LOCAL): pyproject.toml install.py
+	@echo "Installing facectl into $(VENV)"
+	@$(PYTHON) install.py $(VENV) local
 	@touch $@
 
-demo: install
+demo: $(LOCAL)
 	@$(BIN)/facectl demo
 
 # The number of test processes; tests that share a local cloud run in one of them.
@@ -81,8 +88,9 @@ lock:
 			--generate-hashes --strip-extras --no-emit-find-links --no-emit-index-url \
 			--output-file $$name.requirements.txt $$name.requirements.in; done
 
+# ONLY=embedding leaves out the detector and the cold starts.
 bench-vision: install
-	@$(BIN)/python benchmarks/vision.py
+	@$(BIN)/python benchmarks/vision.py $(if $(ONLY),--only $(ONLY))
 
 # Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -85,12 +86,23 @@ SETTINGS = (
 class Cloud:
     """A local cloud of this run, below a temporary folder."""
 
-    def __init__(self, home: Path, target_cores: float) -> None:
-        self.home, self.cores = home, target_cores
+    def __init__(self, home: Path, cores: float) -> None:
+        self.home, self.cores = home, cores
+
+    def start(self) -> None:
         self.facectl("models", "build", "--weights", "synthetic")
         self.facectl("local", "up", "--port", random.randrange(20_000, 32_000))
-        self.deploy(2)
         self.process = psutil.Process(self.json("local", "status")["pid"])
+        self.deploy(2)
+
+    def stop(self) -> None:
+        """Stop it, also if the command that does so fails."""
+        self.facectl("local", "down", "--forget", check=False)
+        process = getattr(self, "process", None)
+        if process is not None and process.is_running():
+            for each in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.Error):
+                    each.terminate()
 
     def deploy(self, detection_limit: int) -> None:
         self.facectl(
@@ -342,7 +354,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cores", type=float, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--quick", action="store_true", help="a third of the frames")
-    parser.add_argument("--only", help="only settings whose name contains this")
+    parser.add_argument("--only", default="", help="regular expression of the settings' names")
     parser.add_argument(
         "--busy", action="store_true",
         help="for a machine that is never quiet: calibrate by CPU time instead of the clock, and "
@@ -350,19 +362,23 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
-    settings = [each for each in SETTINGS if options.only is None or options.only in each.name]
+    settings = [each for each in SETTINGS if re.search(options.only, each.name)]
     if options.quick:
         settings = [replace(each, frames=each.frames // 3) for each in settings]
     if not VIDEO.exists():
         raise SystemExit(f"{VIDEO} is missing")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         cloud = Cloud(Path(folder), options.cores)
         try:
+            cloud.start()
             times = calibrate(cloud, 40 if options.quick else 120, by_cpu=options.busy)
-            rows = [compare(cloud, times, each, subtract=options.busy) for each in settings]
+            rows.extend(compare(cloud, times, each, subtract=options.busy) for each in settings)
         finally:
-            cloud.facectl("local", "down", "--forget", check=False)
-    show(rows)
+            cloud.stop()
+            # Also the rows until an interruption.
+            if rows:
+                show(rows)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(rows, indent=2))

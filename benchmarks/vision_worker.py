@@ -61,7 +61,8 @@ def theirs() -> dict[str, Any]:
     for count in (1, 8):
         # Includes pixel standardisation, as facectl's measurement does.
         some = crops[:count].contiguous()
-        jobs[f"embed-{count}"] = lambda some=some: network((some.float() - 127.5) / 128.0)
+        for job in (f"embed-{count}", f"embed-int8-{count}"):
+            jobs[job] = lambda some=some: network((some.float() - 127.5) / 128.0)
     return jobs
 
 
@@ -74,9 +75,10 @@ def ours() -> dict[str, Any]:
     from lambda_src.vision.embedder import Embedder
     from lambda_src.vision.store import Model
 
-    model = Model.open(Path(FOLDER) / "model")
+    model = Model.open(Path(FOLDER) / "model-fp32")
     detector = Detector(model, threads=THREADS)
     embedder = Embedder(model, threads=THREADS)
+    int8 = Embedder(Model.open(Path(FOLDER) / "model-int8"), threads=THREADS)
     jobs: dict[str, Any] = {}
     for file in sorted(Path(FOLDER).glob("picture-*.npy")):
         picture = np.load(file)
@@ -86,7 +88,9 @@ def ours() -> dict[str, Any]:
         )
     crops = np.load(Path(FOLDER) / "crops.npy")
     for count in (1, 8):
-        jobs[f"embed-{count}"] = lambda some=list(crops[:count]): embedder.embed(some)
+        some = list(crops[:count])
+        jobs[f"embed-{count}"] = lambda some=some: embedder.embed(some)
+        jobs[f"embed-int8-{count}"] = lambda some=some: int8.embed(some)
     return jobs
 
 
@@ -111,8 +115,8 @@ def stages(detector: Any, embedder: Any, file: Any, picture: Any) -> dict[str, f
         (AreaImage, "__init__", "pyramid"),
         (AreaImage, "resized", "pyramid"),
         (AreaImage, "windows", "candidates' pixels"),
-        (boxes, "non_maximum", "NMS"),
-        (boxes, "non_maximum_of_smaller", "NMS"),
+        (boxes, "nms", "NMS"),
+        (boxes, "nms_by_smaller", "NMS"),
         (detector, "_pnet", "P-Net"),
         (detector._rnet, "in_batches", "R-Net"),
         (detector._onet, "in_batches", "O-Net"),

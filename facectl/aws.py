@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -52,9 +54,26 @@ MISSING = frozenset(
     }
 )
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+# Codes for expired, revoked and incomplete credentials. Services differ: S3 and STS say
+# ExpiredToken, services with JSON protocols ExpiredTokenException; for a key without its
+# session token, IAM and STS say InvalidClientTokenId, Lambda and ECR UnrecognizedClientException.
 _EXPIRED = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "RequestExpired",
+        "UnrecognizedClientException",
+    }
 )
+# Access keys of temporary credentials begin with the second (IAM User Guide, "IAM identifiers").
+_LASTING_KEY, _TEMPORARY_KEY = "AKIA", "ASIA"
+_COPY_CREDENTIALS = (
+    "copy the credentials again into ~/.aws/credentials, with aws_session_token "
+    "(learner lab: Start Lab, AWS Details, AWS CLI)   or   aws sso login"
+)
+_THROTTLED = ("Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown")
 # A signature is valid for a few minutes around its timestamp.
 _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 # The local cloud accepts any key; a numeric key would select another account.
@@ -182,6 +201,22 @@ class Clients:
         found = self._session.get_credentials()
         return found.get_frozen_credentials() if found else None
 
+    def credentials_expiry(self) -> datetime | None:
+        """When the credentials expire, if they can't be renewed without the user; None: unknown.
+
+        Only credentials in environment variables tell it (AWS_CREDENTIAL_EXPIRATION).
+        """
+        with cloud_errors("reading the credentials", self.deployment):
+            found = self._session.get_credentials()
+        text = os.environ.get("AWS_CREDENTIAL_EXPIRATION")
+        if found is None or found.method != "env" or not text:
+            return None
+        try:
+            expiry = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        return expiry if expiry.tzinfo else expiry.replace(tzinfo=timezone.utc)
+
     def _options(self, **for_endpoint: Any) -> dict[str, Any]:
         """The arguments of a client; `for_endpoint` configures one with an endpoint of its own."""
         endpoint = self.deployment.endpoint_url
@@ -237,13 +272,21 @@ def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
     try:
         yield
     except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
-        raise CloudError(f"{doing}: no AWS credentials", hint="aws configure") from error
-    except boto.TokenRetrievalError as error:
-        raise CloudError(f"{doing}: the session has expired", hint="aws sso login") from error
+        raise CloudError(
+            f"{doing}: no AWS credentials", hint="aws configure   or, for temporary ones: "
+            f"{_COPY_CREDENTIALS}",
+        ) from error  # fmt: skip
+    except (boto.TokenRetrievalError, boto.SSOError) as error:
+        raise CloudError(
+            f"{doing}: the session has expired or was never started",
+            hint=_credentials_hint(deployment),
+        ) from error
+    except boto.CredentialRetrievalError as error:
+        raise CloudError(f"{doing}: {error}", hint=_credentials_hint(deployment)) from error
     except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.HTTPClientError) as error:
         raise _unreachable(doing, deployment) from error
     except boto.ClientError as error:
-        raise _refused(doing, error) from error
+        raise _refused(doing, error, deployment) from error
     except boto.BotoCoreError as error:
         raise CloudError(f"{doing}: {error}") from error
 
@@ -258,10 +301,13 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, NotRunningError):
         return True
     cause = error.__cause__
-    if not isinstance(cause, boto.ClientError):
-        return False
-    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or "Throttl" in error_code(cause)
+    return isinstance(cause, boto.ClientError) and is_overloaded(cause)
+
+
+def is_overloaded(error: boto.ClientError) -> bool:
+    """Whether AWS failed (5xx) or throttled the call; Lambda and ECR say TooManyRequests."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or any(word in error_code(error) for word in _THROTTLED)
 
 
 def is_missing(error: CloudError) -> bool:
@@ -281,7 +327,7 @@ def is_expired(error: CloudError) -> bool:
     cause = error.__cause__
     if isinstance(cause, boto.ClientError):
         return error_code(cause) in _EXPIRED
-    return isinstance(cause, (boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError))
+    return isinstance(cause, (boto.TokenRetrievalError, boto.SSOError))
 
 
 def unless_missing(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -305,14 +351,33 @@ def _unreachable(doing: str, deployment: Deployment) -> NotRunningError:
     )
 
 
-def _refused(doing: str, error: boto.ClientError) -> CloudError:
+def _refused(doing: str, error: boto.ClientError, deployment: Deployment) -> CloudError:
     code = error_code(error)
     text = error.response.get("Error", {}).get("Message", "")
     hint = None
     if code in _EXPIRED:
-        hint = "aws sso login   or   aws configure"
+        hint = _credentials_hint(deployment)
     elif code in _SKEWED or "Signature expired" in text or "Signature not yet current" in text:
         hint = "set this computer's clock: it is minutes away from that of AWS"
     elif code in MISSING:
         hint = "facectl deploy"
     return CloudError(f"{doing}: {code}: {text}", hint=hint)
+
+
+def _credentials_hint(deployment: Deployment) -> str:
+    """How to renew the credentials, by where botocore found them."""
+    try:
+        found = boto3.Session(profile_name=deployment.profile).get_credentials()
+        if found is None:
+            return _COPY_CREDENTIALS
+        if found.method.startswith("sso"):
+            return "aws sso login" + (f" --profile {deployment.profile}" * bool(deployment.profile))
+        key = found.get_frozen_credentials()
+    except boto.BotoCoreError:
+        return _COPY_CREDENTIALS
+    access_key = key.access_key or ""
+    if access_key.startswith(_LASTING_KEY) and not key.token:
+        return "aws configure"
+    if access_key.startswith(_TEMPORARY_KEY) and not key.token:
+        return f"the access key is temporary and has no session token: {_COPY_CREDENTIALS}"
+    return _COPY_CREDENTIALS

@@ -120,9 +120,11 @@ class Deployment:
     profile: str | None = None
     endpoint_url: str | None = None
     function_url: str | None = None
-    # The embedding space of the deployed model, and whether its weights are synthetic.
+    # The embedding space of the deployed model, whether its weights are synthetic, and its
+    # precision, None if deployed by an earlier version.
     space: str | None = None
     synthetic: bool = False
+    precision: str | None = None
     # The authentication of the Function URL; None if not deployed from this computer.
     auth: Literal["iam", "none"] | None = None
     # The twelve digits of the AWS account; None until it is known.

@@ -197,7 +197,8 @@ class Aws:
         if self._endpoint_url:
             url, path = urllib.parse.urlsplit(self._endpoint_url), f"/{bucket}{path}"
         else:
-            url = urllib.parse.urlsplit(f"https://{bucket}.s3.{self._region}.amazonaws.com")
+            host = f"{bucket}.s3.{self._region}.{dns_suffix(self._region)}"
+            url = urllib.parse.urlsplit(f"https://{host}")
         return self._call("s3", Request(method, url, path, headers))
 
     def _sqs(self, action: str, queue_url: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -260,6 +261,14 @@ class Aws:
             self._local.connections = {}
         connections: dict[str, http.client.HTTPConnection] = self._local.connections
         return connections
+
+
+def dns_suffix(region: str) -> str:
+    """The domain of AWS's endpoints in a region: the partition of China has its own.
+
+    Source: AWS General Reference, "AWS service endpoints"; AWS GovCloud (US) has that of `aws`.
+    """
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
 
 
 def _batches(bodies: Sequence[str]) -> list[list[int]]:

@@ -30,6 +30,8 @@ def _build(model: Model, aws: Aws, settings: FunctionSettings) -> RecogniseStage
     # The gallery is downloaded while the embedder loads.
     gallery.begin()
     embedder = Embedder(model, threads=settings.threads)
+    # This is also the warm-up: a first inference takes longer than later ones.
+    embedder.verify()
     return RecogniseStage(model, embedder, gallery, aws, settings)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-from lambda_src import log
+from lambda_src import cpu, log
 from lambda_src.aws import Aws
 from lambda_src.settings import FunctionSettings
 from lambda_src.timing import Stopwatch, process_age_ms
@@ -42,20 +42,27 @@ def load(
 ) -> Stage:
     """Open the model with these networks, build a stage from it, and log the `init` line.
 
-    Raises ModelStoreError, ValueError for a wrong environment variable, KeyError
-    without credentials, and whatever `build` raises.
+    On an exception the line names it, and Lambda delivers the messages again. Raises
+    ModelStoreError, ValueError for a wrong environment variable, KeyError without
+    credentials, and whatever `build` raises.
     """
     watch = Stopwatch()
-    settings = FunctionSettings.from_environment(os.environ)
-    aws = Aws.from_environment(os.environ)
-    with watch.stage("init"):
-        model = Model.open(settings.model_dir, networks)
-        stage = build(model, aws, settings)
+    try:
+        settings = FunctionSettings.from_environment(os.environ)
+        aws = Aws.from_environment(os.environ)
+        with watch.stage("init"):
+            model = Model.open(settings.model_dir, networks)
+            stage = build(model, aws, settings)
+    except Exception as error:
+        log.error("init", None, error=type(error).__name__, message=str(error), cpu=cpu.features())
+        raise
     log.info(
         "init",
         None,
         space=model.space,
         synthetic=model.synthetic,
+        precision=model.precision,
+        cpu=cpu.features(),
         threads=settings.threads,
         duration_ms=round(watch.durations_ms["init"], 2),
         process_ms=process_age_ms(),

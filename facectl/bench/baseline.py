@@ -17,7 +17,7 @@ from types import FrameType
 
 from facectl.aws import Clients, cloud_errors
 from facectl.deploy import options as remembered
-from facectl.deploy.deployer import read_account
+from facectl.deploy.access import read_account
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account, DesiredState, Packages, Sizing

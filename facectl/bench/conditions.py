@@ -10,7 +10,7 @@ from typing import Any
 
 from facectl.aws import Clients, cloud_errors
 from facectl.bench.run import Load
-from facectl.deploy.deployer import read_account
+from facectl.deploy.access import read_account
 from facectl.deploy.resources import Context, Function
 from facectl.errors import CloudError
 from facectl.naming import FUNCTIONS
@@ -38,6 +38,7 @@ def deployed(clients: Clients) -> dict[str, Any]:
         "target": place,
         "deployment": deployment.asu_id,
         "weights": ("synthetic, " if deployment.synthetic else "") + _short(deployment.space),
+        "precision": deployment.precision or "unknown",
     }
     for name, function in functions(clients).items():
         facts[name] = f"{function.memory} MB, {function.architecture}, {function.packaging}"

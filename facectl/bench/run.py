@@ -15,7 +15,6 @@ from facectl.bench.workload import Repeated, Workload
 from facectl.demo import clip
 from facectl.errors import InputError
 from facectl.queues import count_messages
-from facectl.stream import purge
 from facectl.stream.outcomes import FrameCounts
 from facectl.stream.purge import Purge
 from facectl.stream.results import RunStats
@@ -137,7 +136,7 @@ def load_of(
 
 
 def _demo_clip() -> str:
-    file = paths.cache_dir() / "bench" / "demo.mp4"
+    file = paths.cache_dir() / "bench" / "demo-faces.mp4"
     if not file.exists():
         clip.write(file)
     return str(file)
@@ -170,6 +169,3 @@ def empty(
     if not full:
         return
     Purge(clients, tell=tell, sleep=sleep).run(full)
-    if clients.deployment.target == "aws":
-        tell(f"SQS may remove what is sent within {purge.PURGE_INTERVAL:g} s of a purge: waiting")
-        sleep(purge.PURGE_INTERVAL)

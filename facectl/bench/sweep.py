@@ -15,7 +15,7 @@ from facectl.aws import Clients, cloud_errors
 from facectl.bench.baseline import signals_ignored, termination_as_interrupt
 from facectl.bench.benchmark import BenchmarkOptions, Watch, benchmark
 from facectl.bench.report import BenchmarkReport
-from facectl.deploy.deployer import read_account
+from facectl.deploy.access import read_account
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account
 from facectl.deploy.resources import Alias, Context, Function

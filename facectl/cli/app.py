@@ -21,6 +21,7 @@ from facectl.cli import local as local_command
 from facectl.cli import logs as logs_command
 from facectl.cli import models as models_command
 from facectl.cli import plan as plan_command
+from facectl.cli import policy as policy_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
 from facectl.cli import status as status_command
@@ -41,6 +42,7 @@ app.command("deploy")(deploy_command.deploy)
 app.command("destroy")(destroy_command.destroy)
 app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)
+app.command("policy")(policy_command.policy)
 app.command("send")(send_command.send)
 app.command("tail")(tail_command.tail)
 app.command("plan")(plan_command.plan)

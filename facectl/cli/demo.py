@@ -26,7 +26,10 @@ def demo(
     replace: Replace = False,
     yes: Yes = False,
 ) -> None:
-    """Build the model, start the local cloud, deploy, enroll a portrait, send a clip, show names.
+    """Build the model, start the local cloud, deploy, enroll people, send a clip, show names.
+
+    The clip shows two people who are enrolled and a stranger, who is answered Unknown; all
+    photographs are in the public domain.
 
     The deployment is marked as a demo: `facectl deploy` with another ASU ID removes it.
 
@@ -50,16 +53,17 @@ def demo(
     deployment = announced(demo_steps.demo_deployment(asu_id))
     folder.mkdir(parents=True, exist_ok=True)
     _say(1, "Model", "facectl models build")
-    model = demo_steps.model(weights)
+    with demo_steps.starting_cloud(port) as cloud:
+        model = demo_steps.model(weights)
     if model.synthetic:
         warn(
             "The demo uses synthetic weights: the pipeline is the real one, but the "
             "model is untrained, and its names mean nothing."
         )
-    _say(2, "Gallery", f'facectl gallery enroll "{clip.NAME}" {folder / "portrait.jpg"}')
-    demo_steps.enroll_portrait(asu_id, model, folder)
+    _say(2, "Gallery", f"facectl gallery enroll {folder / 'people'}")
+    demo_steps.enroll(asu_id, model, folder / "people")
     _say(3, "Pipeline", f"facectl local up; facectl deploy --asu-id {asu_id} --target local")
-    plan = demo_steps.plan(deployment, model, port, replace_others=replace)
+    plan = demo_steps.plan(deployment, model, cloud, replace_others=replace)
     confirm_removals(plan, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
@@ -72,6 +76,8 @@ def demo(
         deployment, source, RunOptions(RequestOptions(max_faces=max_faces, detail=True)), files
     )
     send.finish(report)
+    if video is None and max_faces >= clip.MOST_FACES:
+        demo_steps.show_seen(report)
     say(f"\nBoxes and names are drawn in {files.video}")
     say("The pipeline keeps running; `facectl local down` stops it")
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from rich.table import Table
+
 from facectl import records
 from facectl.cli.models import build_progress
-from facectl.console import err, note
+from facectl.console import err, note, out, say, warn
 from facectl.context import Deployment, Overrides, resolve
-from facectl.demo import clip
+from facectl.demo import clip, people, seen
 from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
+from facectl.errors import FacectlError
 from facectl.gallery import enrollment, rebuild
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.photographs import PhotographEncoder
 from facectl.local import process
+from facectl.local.process import LocalCloud
+from facectl.local.state import Restored
 from facectl.models import builder
 from facectl.naming import DEMO_ASU_ID
+from facectl.stream.results import ranges
+from facectl.stream.session import RunReport
+from lambda_src.contract import UNKNOWN
 from lambda_src.vision.store import Model
+
+Started = tuple[LocalCloud, Restored | None]
 
 
 def model(weights: str | None) -> Model:
@@ -35,12 +48,30 @@ def demo_deployment(asu_id: str) -> Deployment:
     return replace(deployment, demo=demo)
 
 
+@contextmanager
+def starting_cloud(port: int | None) -> Iterator[Future[Started]]:
+    """Start the local cloud if it is not running, beside what the block does.
+
+    If the block fails, a cloud that was started for it is stopped.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        cloud = pool.submit(process.ensure, port)
+        try:
+            yield cloud
+        except BaseException:
+            with suppress(FacectlError):
+                _, restored = cloud.result()
+                if restored is not None:
+                    process.stop()
+            raise
+
+
 def plan(
-    deployment: Deployment, chosen: Model, port: int | None, *, replace_others: bool = False
+    deployment: Deployment, chosen: Model, cloud: Future[Started], *, replace_others: bool = False
 ) -> Plan:
-    """Start the local cloud if it is not running, and plan the deployment."""
-    with err.status("Starting the local cloud") as status:
-        _, restored = process.ensure(port, progress=status.update)
+    """Wait for the local cloud, and plan the deployment; raises the errors of both."""
+    with err.status("Starting the local cloud"):
+        _, restored = cloud.result()
     for problem in restored.problems() if restored is not None else ():
         note(problem)
     with err.status("Reading what is deployed"):
@@ -55,12 +86,13 @@ def check(plan: Plan) -> Deployment:
     return deployment
 
 
-def enroll_portrait(asu_id: str, chosen: Model, folder: Path) -> None:
-    """Enroll the clip's person from her portrait unless she is enrolled; does not publish."""
-    photo = clip.portrait_file(folder)
+def enroll(asu_id: str, chosen: Model, folder: Path) -> None:
+    """Enroll the demo's people from their photographs unless they are; does not publish."""
+    files = people.write_enrolled(folder)
     _rebuild(asu_id, chosen)
-    with err.status(f"Enrolling {clip.NAME}"):
-        enrollment.ensure(asu_id, chosen, clip.NAME, photo)
+    with err.status(f"Enrolling {' and '.join(files)}"):
+        tasks = [enrollment.EnrollmentTask(name, file) for name, file in files.items()]
+        enrollment.ensure(asu_id, chosen, tasks)
 
 
 def _rebuild(asu_id: str, chosen: Model) -> None:
@@ -73,3 +105,25 @@ def _rebuild(asu_id: str, chosen: Model) -> None:
         work.commit()
     if work.dropped:
         note(f"Only in older versions, because a photograph is missing: {', '.join(work.dropped)}")
+
+
+def show_seen(report: RunReport) -> None:
+    """Print who is in the clip and in how many of the frames the answer was right."""
+    expected = clip.expected()
+    results = {o.index: o.answer.result for o in report.stats.first if o.answer is not None}
+    table = Table("shown in the clip", "right answer", "frames", "answered so", box=None)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for each in seen.compare(clip.people_shown(), expected, results):
+        person = each.person or "no face"
+        if each.answer == UNKNOWN:
+            person += ", not enrolled"
+        table.add_row(person, each.answer, str(each.frames), str(each.right))
+    out.print()
+    out.print(table)
+    if report.synthetic:
+        warn("Only the frames without a face count here: synthetic weights know nobody.")
+    elif wrong := seen.wrong(expected, results):
+        warn(f"{len(wrong)} of {len(expected)} frames were answered otherwise: {ranges(wrong)}")
+    else:
+        say(f"All {len(expected)} frames were answered rightly.")

@@ -90,9 +90,15 @@ def deploy(
             "--role-arn", help="Existing role for both functions, instead of creating roles."
         ),
     ] = None,
+    boundary: Annotated[
+        str | None,
+        typer.Option(
+            "--boundary", metavar="ARN", help="Permissions boundary of the roles that it creates."
+        ),
+    ] = None,
     package: Annotated[
         Literal["zip", "image"] | None,
-        typer.Option("--package", help="Code package; default image on AWS, zip on local."),
+        typer.Option("--package", help="Code package; image on AWS; default zip on local."),
     ] = None,
     architecture: Annotated[
         Literal["x86_64", "arm64"] | None,
@@ -159,7 +165,7 @@ def deploy(
 
     facectl deploy --asu-id 1225754101 --target aws --dry-run
 
-    facectl deploy --auth none --reserved-concurrency 5
+    facectl deploy --auth none --max-concurrency 2
     """
     from facectl.cli import deploy_report
     from facectl.cli.gallery import rebuild as galleries
@@ -177,6 +183,7 @@ def deploy(
         pollers=None if pollers is None else parse_pollers(pollers),
         auth=auth,
         role_arn=role_arn,
+        boundary=boundary,
         packaging=package,
         architecture=architecture,
         base_image=base_image,
@@ -193,6 +200,7 @@ def deploy(
         plan = deployer.prepare(
             deployment, store.find(model), options, reset=reset, replace_others=replace
         )
+    deploy_report.warn_preflight(plan)
     deploy_report.warn_public_url(plan)
     if dry_run:
         galleries.describe(plan.gallery, summary=False)
@@ -228,7 +236,10 @@ def confirm_replacements(steps: Sequence[Step], *, yes: bool) -> None:
     replaced = [
         f"{step.resource.kind} {step.resource.name}"
         for step in steps
-        if isinstance(step, Replace) and isinstance(step.resource, (Function, FunctionUrl))
+        if isinstance(step, Replace)
+        and isinstance(step.resource, (Function, FunctionUrl))
+        # A function that Lambda could not create has never had a URL.
+        and not (isinstance(step.actual, Function) and step.actual.failed)
     ]
     if replaced and not yes:
         question = (

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from facectl.console import err, print_json, say
@@ -15,7 +16,12 @@ from facectl.deploy.deployer import Plan
 from facectl.deploy.probe import Probed
 from facectl.deploy.steps import Step, changes
 from facectl.gallery.rebuild import Rebuild
-from facectl.prices import LAMBDA_GB_SECOND, LAMBDA_PROVISIONED_GB_SECOND
+from facectl.prices import (
+    IDLE_RECEIVES,
+    LAMBDA_GB_SECOND,
+    LAMBDA_PROVISIONED_GB_SECOND,
+    SQS_MILLION_REQUESTS,
+)
 
 _SHORT = 60
 
@@ -109,6 +115,7 @@ def deployment_facts(deployment: Deployment, plan: Plan, probed: Probed) -> dict
         },
         "space": deployment.space,
         "synthetic": deployment.synthetic,
+        "precision": deployment.precision,
         "changed": bool(steps),
         "steps": steps,
         "probe_s": {
@@ -143,16 +150,30 @@ def show_deployment(
 def idle_cost(plan: Plan) -> str:
     """The idle cost of the deployment, as text."""
     sizing = plan.desired.sizing
-    costs = ["nothing, apart from $0.10 per GB of images and month"]
+    costs = ["$0.10 per GB of images and month"]
     if sizing.provisioned_concurrency is not None:
         # For both functions.
         memory = 2 * sizing.provisioned_concurrency * sizing.memory / 1024
-        costs = [
-            f"${memory * LAMBDA_PROVISIONED_GB_SECOND * 86400:.2f} a day for warm environments"
-        ]
+        costs.insert(
+            0, f"${memory * LAMBDA_PROVISIONED_GB_SECOND * 86400:.2f} a day for warm environments"
+        )
     if sizing.pollers is not None:
         costs.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
-    return ", and ".join(costs)
+    else:
+        cost = IDLE_RECEIVES / 1_000_000 * SQS_MILLION_REQUESTS
+        costs.append(
+            f"${cost:.2f} a month for {IDLE_RECEIVES:,} receives of the trigger "
+            "(SQS's first million a month is free)"
+        )
+    return ", and ".join((", ".join(costs[:-1]), costs[-1]))
+
+
+def warn_preflight(plan: Plan) -> None:
+    """Print the warnings of the preflight checks on stderr."""
+    for result in plan.warnings:
+        err.print(f"[yellow]Warning:[/yellow] {escape(result.text)}", soft_wrap=True)
+        if result.next:
+            err.print(f"  Next: {escape(result.next)}", soft_wrap=True)
 
 
 def warn_public_url(plan: Plan) -> None:

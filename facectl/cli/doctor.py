@@ -28,7 +28,8 @@ def doctor(overrides: Overrides, json: Json = False) -> None:
     facectl doctor --asu-id 1225754101 --target aws --json
     """
     from facectl.deploy import deployer
-    from facectl.deploy.doctor import CheckResult, examine
+    from facectl.deploy.doctor import examine
+    from facectl.deploy.preflight import CheckResult
 
     findings: list[CheckResult] = []
     deployment = _checked_deployment(overrides)

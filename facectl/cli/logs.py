@@ -83,6 +83,11 @@ def logs(
     line_format = line_formatter(raw=raw, json=json)
     if follow:
         end = None if until is None else window.end
+        if not poll and deployment.target == "aws":
+            note(
+                "AWS charges Live Tail by the minute (CloudWatch pricing); "
+                "--poll follows without it."
+            )
         lines = read.followed(deployment, functions, (window.start, end), live=not poll, tell=warn)
         _print(filter(selected, lines), line_format)
         return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column, Table
 
 from facectl.aws import Clients
@@ -19,12 +22,16 @@ def purge(
     timeout: Annotated[
         float, typer.Option("--timeout", min=1, help="Maximum seconds until the queues are empty.")
     ] = 180,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the queues are reported empty.")
+    ] = True,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Empty the request, dead-letter and response queues, and wait until SQS reports them empty.
 
-    Their messages are lost: frames in flight, and answers that no client has received.
+    Their messages are lost: frames in flight, and answers that no client has received. On AWS
+    a purge takes up to a minute, and the counts are reliable a minute after it.
 
     [bold]Examples[/bold]
 
@@ -42,8 +49,9 @@ def purge(
             abort=True,
             err=True,
         )
-    with err.status("Purging") as status:
-        purged = Purge(Clients(deployment), timeout=timeout, tell=status.update).run(queues)
+    with _progress() as (tell, advance):
+        work = Purge(Clients(deployment), timeout=timeout, tell=tell, progress=advance)
+        purged = work.run(queues) if wait else work.start(queues)
     if json:
         print_json({"queues": [queue.as_dict() for queue in purged]})
         return
@@ -54,5 +62,17 @@ def purge(
         numbers = (queue.before.total, now.visible, now.in_flight, now.delayed)
         table.add_row(queue.queue, *(str(number) for number in numbers))
     out.print(table)
-    if deployment.target == "aws":
+    if deployment.target == "aws" and not wait:
         note("SQS may delete messages that arrive within a minute of a purge: wait before sending.")
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[float, float], None]]]:
+    """A status line, and a bar for the time until the counts are reliable, on stderr."""
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("Purging", total=None)
+        yield (
+            lambda text: bar.update(task, description=text),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SYNTHETIC = (
     "Synthetic weights: the model is untrained, so its names mean nothing. "
-    "Trained ones: facectl models build --weights vggface2, then facectl deploy"
+    "Trained ones: facectl models build, then facectl deploy"
 )
 # Others are counted; --out has them all.
 _MOST_LOST = 20

@@ -40,10 +40,13 @@ def status(overrides: Overrides, json: Json = False) -> None:
     with err.status("Reading the deployment"):
         deployment = deployer.located(deployment, overrides.endpoint_url)
         chosen = options.recall(deployment)
-        found = inspect(Clients(deployment), store.find(deployment.space), chosen)
+        model = store.deployed(deployment)
+        found = inspect(Clients(deployment), model, chosen)
     if json:
-        print_json({"asu_id": deployment.asu_id, **found.as_dict()})
+        facts = {"name": model.path.name, "precision": model.precision, "space": model.space}
+        print_json({"asu_id": deployment.asu_id, "model": facts, **found.as_dict()})
     else:
+        say(f"Model {model.path.name}, {model.precision}")
         _show(found)
     if found.drift:
         raise typer.Exit(ExitCode.FOUND)

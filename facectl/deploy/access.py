@@ -1,26 +1,85 @@
-"""Checks the limits of the account: roles, reserved concurrency, concurrent executions."""
+"""Reads the account, and checks its limits: roles, reserved concurrency, concurrent executions."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
+from facectl.context import Deployment
+from facectl.deploy.models import Account
 from facectl.deploy.options import Options
 from facectl.errors import CloudError, InputError
+from facectl.naming import DETECTION_FUNCTION
+from lambda_src.aws import dns_suffix
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import AccountLimitTypeDef
 
 # Sessions of a learner lab have this role; functions there use LabRole.
 _LEARNER_LAB = ":assumed-role/voclabs/"
 MISSING_ROLE_HINT = "facectl deploy --role-arn arn:aws:iam::{account}:role/LabRole"
 # The reserved concurrency of a public URL, to bound its cost.
 PUBLIC_CONCURRENCY = 10
-# AWS requires this much unreserved concurrency (Lambda Developer Guide, reserved concurrency).
+# AWS keeps this much concurrency unreserved (Lambda Developer Guide, "Configuring reserved
+# concurrency"). An account with a lower limit keeps all of it: PutFunctionConcurrency then
+# says "below its minimum value of [10]".
 _UNRESERVED = 100
 # The limit of new and learner-lab accounts.
 _SMALLEST_LIMIT = 10
+# AWS General Reference, "AWS service endpoints": the partitions besides `aws`.
+_PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
 # AWS's minimum for MaximumConcurrency.
 _LEAST_CONCURRENCY = 2
 # AWS's minimum of provisioned pollers, and the batches that each has in flight at most
 # (Lambda Developer Guide, provisioned mode for SQS).
 _LEAST_POLLERS = 2
 _BATCHES_PER_POLLER = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """The account's concurrent executions in a region: the limit, and the unreserved part.
+
+    `own`: what is reserved for face-detection now, which a deploy can change.
+    """
+
+    limit: int
+    unreserved: int
+    own: int = 0
+
+    @property
+    def reservable(self) -> int:
+        """The highest concurrency that AWS reserves for face-detection."""
+        return max(0, self.unreserved + self.own - min(_UNRESERVED, self.limit))
+
+
+def read_account(clients: Clients) -> Account:
+    """The account of the credentials, with its endpoints."""
+    region, endpoint = clients.deployment.region, clients.deployment.endpoint_url
+    return Account(
+        number=clients.account,
+        region=region,
+        queue_endpoint=clients.sqs.meta.endpoint_url.rstrip("/"),
+        registry=f"{clients.account}.dkr.ecr.{region}.{dns_suffix(region)}"
+        if endpoint is None
+        else endpoint.partition("://")[2].rstrip("/"),
+        partition=clients.partition,
+    )
+
+
+def account_of(deployment: Deployment) -> Account:
+    """The account of a deployment on AWS without calling it; `*` if its number is not known."""
+    region, number = deployment.region, deployment.account or "*"
+    partition = next((name for start, name in _PARTITIONS if region.startswith(start)), "aws")
+    suffix = dns_suffix(region)
+    return Account(
+        number,
+        region,
+        f"https://sqs.{region}.{suffix}",
+        f"{number}.dkr.ecr.{region}.{suffix}",
+        partition,
+    )
 
 
 def is_learner_lab(identity: str) -> bool:
@@ -57,30 +116,79 @@ def _check_given(clients: Clients, arn: str) -> None:
         raise InputError(f"There is no role {arn}", hint="aws iam list-roles --query Roles[].Arn")
 
 
+def read_concurrency(clients: Clients) -> Concurrency | None:
+    """The account's concurrency; None if the credentials may not read it."""
+    try:
+        limits = _read_limits(clients)
+        with cloud_errors("reading face-detection's concurrency", clients.deployment):
+            own = unless_missing(
+                clients.functions.get_function_concurrency, FunctionName=DETECTION_FUNCTION
+            )
+    except CloudError as error:
+        if is_denied(error):
+            return None
+        raise
+    reserved = own.get("ReservedConcurrentExecutions", 0) if own else 0
+    limit = limits["ConcurrentExecutions"]
+    return Concurrency(limit, limits.get("UnreservedConcurrentExecutions", limit), reserved)
+
+
+def _read_limits(clients: Clients) -> AccountLimitTypeDef:
+    with cloud_errors("reading the account's concurrency limit", clients.deployment):
+        return clients.functions.get_account_settings()["AccountLimit"]
+
+
 def reserved_for_public(clients: Clients) -> int | None:
     """The reserved concurrency for a public URL.
 
-    None if the account's limit is too low to reserve concurrency: then that limit
-    is the bound.
+    None if AWS would not reserve it, or it is not known: then the account's limit is the bound.
     """
-    # Compare the whole limit, not the unreserved part, which our own reservation lowers.
-    enough = _read_limit(clients) - PUBLIC_CONCURRENCY >= _UNRESERVED
-    return PUBLIC_CONCURRENCY if enough else None
+    found = read_concurrency(clients)
+    if found is None or found.reservable < PUBLIC_CONCURRENCY:
+        return None
+    return PUBLIC_CONCURRENCY
+
+
+def check_reserved(options: Options, found: Concurrency) -> None:
+    """Check that the account can reserve what the options ask for; raises InputError."""
+    reserved, warm = options.reserved_concurrency or 0, options.provisioned_concurrency or 0
+    if reserved and warm > reserved:
+        raise InputError(
+            f"--provisioned-concurrency {warm} is more than --reserved-concurrency {reserved}, "
+            "which AWS refuses",
+            hint=f"--reserved-concurrency {warm}   or   --provisioned-concurrency {reserved}",
+        )
+    # face-detection's warm environments are part of its reservation.
+    if max(reserved, warm) + warm <= found.reservable:
+        return
+    asked = f"--provisioned-concurrency {warm}" if warm else f"--reserved-concurrency {reserved}"
+    least = min(_UNRESERVED, found.limit)
+    why = (
+        f"this account's concurrency limit is {found.limit}, and AWS keeps {least} of it unreserved"
+    )
+    if warm:
+        hint = "a higher quota: Service Quotas, AWS Lambda, Concurrent executions"
+        raise InputError(f"{asked}, for each of two functions: {why}", hint=hint)
+    public = options.auth == "none"
+    auth = " --auth none" if public else ""
+    hint = f"facectl deploy{auth} --max-concurrency {half_of(found.limit)}"
+    if found.reservable:
+        hint = f"facectl deploy{auth} --reserved-concurrency {found.reservable}"
+    text = f"{asked}: {why}, so {found.reservable or 'nothing'} can be reserved"
+    if public:
+        text += f". The limit itself bounds a public URL to {found.limit} frames at once"
+        hint += "   and a budget alarm (docs/AWS.md)"
+    raise InputError(text, hint=hint)
 
 
 def concurrency_limit(clients: Clients) -> int | None:
     """The account's limit of concurrent executions; None if the credentials may not read it."""
     try:
-        return _read_limit(clients)
+        return _read_limits(clients)["ConcurrentExecutions"]
     except CloudError as error:
         if is_denied(error):
             return None
         raise
-
-
-def _read_limit(clients: Clients) -> int:
-    with cloud_errors("reading the account's concurrency limit", clients.deployment):
-        return clients.functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
 
 
 def half_of(limit: int) -> int:
@@ -97,12 +205,17 @@ def recognition_concurrency(clients: Clients, chosen: int | None, default: int) 
     limit = concurrency_limit(clients)
     if chosen is None:
         return min(default, half_of(_SMALLEST_LIMIT if limit is None else limit))
+    check_trigger(chosen, limit)
+    return chosen
+
+
+def check_trigger(chosen: int, limit: int | None) -> None:
+    """Check the trigger's maximum concurrency; raises InputError above the account's limit."""
     if limit is not None and chosen > limit:
         raise InputError(
             f"--max-concurrency {chosen}: this account's concurrency limit is {limit}",
             hint=f"facectl deploy --max-concurrency {half_of(limit)}",
         )
-    return chosen
 
 
 def check_pollers(pollers: tuple[int, int], limit: int | None) -> None:

@@ -6,28 +6,23 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from facectl import records
-from facectl.aws import Clients, cloud_errors
+from facectl.aws import Clients, cloud_errors, is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner
-from facectl.deploy.access import (
-    check_pollers,
-    check_roles,
-    concurrency_limit,
-    recognition_concurrency,
-    reserved_for_public,
-)
+from facectl.deploy.access import read_account, recognition_concurrency, reserved_for_public
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import Account, DesiredState, Package, Packages
+from facectl.deploy.models import DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
 from facectl.deploy.pins import resolved
 from facectl.deploy.planner import ActualState, owners, without
+from facectl.deploy.preflight import CheckResult, preflight
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import read_resources
-from facectl.deploy.resources import Context, Function, FunctionUrl
+from facectl.deploy.resources import Context, Function, FunctionUrl, Trigger
 from facectl.deploy.steps import Replace, Step, Update
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, rebuild
@@ -71,6 +66,8 @@ class Plan:
     removals: tuple[Plan, ...] = ()
     model: Model | None = None
     gallery: Rebuild | None = None
+    # The results of the preflight checks that are no reason to stop.
+    warnings: tuple[CheckResult, ...] = ()
 
 
 def located(deployment: Deployment, endpoint_url: str | None = None) -> Deployment:
@@ -100,15 +97,17 @@ def prepare(
     The plan first removes another ASU ID's deployment in the same account and region if it
     is a demo or `replace_others` is true. With `rebuilds`, the plan embeds a gallery again
     that has another embedding space than the model; otherwise the caller does. Raises
-    CloudError if a resource belongs to another deployment.
+    CloudError if a resource belongs to another deployment, and the error of the first
+    preflight check that finds a problem.
     """
     earlier = Options() if reset else remembered.recall(deployment)
     options = earlier if options is None else options.over(earlier)
-    clients = Clients(replace(deployment, space=model.space, synthetic=model.synthetic))
-    check_roles(clients, options)
+    clients = Clients(
+        replace(deployment, space=model.space, synthetic=model.synthetic, precision=model.precision)
+    )
+    found = preflight(clients, options) if deployment.target == "aws" else ()
+    warnings = tuple(result for result in found if result.verdict == "warning")
     options = resolved(clients, options)
-    if deployment.target == "aws" and options.pollers is not None:
-        check_pollers(options.pollers, concurrency_limit(clients))
     desired = desired_state(clients, model, options)
     actual = read(clients, desired)
     removals = _removals(clients, actual, replace_others=replace_others)
@@ -118,7 +117,7 @@ def prepare(
     gallery = rebuild.plan_local(deployment.asu_id, space) if rebuilds else None
     return Plan(
         clients, options, desired, actual, (*removal_steps, *steps), removals=removals, model=model,
-        gallery=gallery,
+        gallery=gallery, warnings=warnings,
     )  # fmt: skip
 
 
@@ -169,6 +168,7 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
             **options.environment,
         },
         role_arn=options.role_arn,
+        boundary=options.boundary,
         auth=auth,
     )
 
@@ -190,7 +190,14 @@ def prepare_removal(deployment: Deployment) -> Plan:
         cloud(deployment.target),
         Packages(package, package),
     )
-    actual = read(clients, desired)
+    role_arn = remembered.recall(deployment).role_arn
+    try:
+        actual = read(clients, desired)
+    except CloudError as error:
+        # Who deploys with an existing role may not be allowed to read other roles.
+        if role_arn is None or not is_denied(error):
+            raise
+        actual = read(clients, replace(desired, role_arn=role_arn))
     steps = planner.plan_removal(actual, deployment.asu_id)
     return Plan(clients, Options(), desired, actual, steps, removes=True)
 
@@ -255,7 +262,15 @@ def finish(plan: Plan) -> Deployment:
 
 
 def check(plan: Plan, deployment: Deployment) -> Probed:
-    """Send a probe to both functions; raises CloudError if one does not answer."""
+    """Wait until functions and trigger are ready, then send a probe to both functions.
+
+    Raises CloudError if one does not become ready or does not answer.
+    """
+    context = Context(plan.clients, plan.desired.account)
+    with cloud_errors("waiting for the functions and the trigger", deployment):
+        for resource in resources(plan.desired):
+            if isinstance(resource, (Function, Trigger)):
+                resource.wait(context)
     if plan.desired.cloud.target == "local" and plan.desired.cloud.packaging == "image":
         relay_for_containers(deployment)
     sign = plan.clients.sign if deployment.signs else None
@@ -266,6 +281,8 @@ def check(plan: Plan, deployment: Deployment) -> Probed:
             ResponseQueue(plan.clients),
             request_queue(plan.clients, plan.desired.account),
             space=str(deployment.space),
+            clock=context.clock,
+            sleep=context.sleep,
         )
     finally:
         url.close()
@@ -277,21 +294,6 @@ def relay_for_containers(deployment: Deployment) -> None:
     running = process.find()
     if address and running is not None and running.endpoint_url == deployment.endpoint_url:
         relay.ensure(address, running.port)
-
-
-def read_account(clients: Clients) -> Account:
-    """The account of the credentials, with its endpoints."""
-    region, endpoint = clients.deployment.region, clients.deployment.endpoint_url
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return Account(
-        number=clients.account,
-        region=region,
-        queue_endpoint=clients.sqs.meta.endpoint_url.rstrip("/"),
-        registry=f"{clients.account}.dkr.ecr.{region}.{domain}"
-        if endpoint is None
-        else endpoint.partition("://")[2].rstrip("/"),
-        partition=clients.partition,
-    )
 
 
 def model_environment(model: Model) -> dict[str, str]:

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from functools import partial
 
-from facectl.aws import Clients, cloud_errors, is_denied, with_account
+from facectl.aws import Clients, cloud_errors
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy.access import (
-    MISSING_ROLE_HINT,
-    PUBLIC_CONCURRENCY,
-    check_pollers,
-    concurrency_limit,
-    half_of,
-    is_learner_lab,
-)
+from facectl.deploy import preflight
 from facectl.deploy.deployer import Plan, check, desired_state
 from facectl.deploy.docker import Docker
 from facectl.deploy.options import Options
-from facectl.deploy.permissions import actions
+from facectl.deploy.preflight import CheckResult
 from facectl.deploy.resources.queues import queue_facts
-from facectl.errors import CloudError, FacectlError, InputError
+from facectl.errors import FacectlError
 from facectl.gallery import store as galleries
 from facectl.models import store as models
 
-Verdict = Literal["ok", "warning", "problem"]
-
 # Space for two images with their layers and for building them, by builder.
 _DISK_GB = {"direct": 1.5, "docker": 5.0}
-_ASSUMED = re.compile(r"arn:([\w-]+):sts::(\d{12}):assumed-role/([^/]+)/.+")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The result of one check; `next` is the command to run."""
-
-    check: str
-    verdict: Verdict
-    text: str
-    next: str | None = None
 
 
 Check = Callable[[Deployment], CheckResult]
@@ -67,12 +46,7 @@ def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
     options = remembered.recall(deployment)
     checks: list[tuple[str, Check]] = [("model", _model), ("gallery", _gallery)]
     if deployment.target == "aws":
-        checks += [
-            ("credentials", _credentials),
-            ("region", _region),
-            ("permissions", _permissions),
-            ("quotas", _quotas),
-        ]
+        checks += [(name, partial(_preflight, each)) for name, each in preflight.checks().items()]
     else:
         checks.append(("local cloud", _local_cloud))
     if deployment.target == "aws" or options.packaging == "image":
@@ -87,21 +61,26 @@ def _checks(deployment: Deployment) -> list[tuple[str, Check]]:
     return [*checks, ("queues", _queues), ("probe", _probe)]
 
 
+def _preflight(check_one: preflight.Check, deployment: Deployment) -> CheckResult:
+    """One of the checks that a deploy runs too."""
+    return check_one(Clients(deployment), remembered.recall(deployment))
+
+
 def _not_deployed(_deployment: Deployment) -> CheckResult:
     return CheckResult("deployment", "warning", "nothing is deployed yet", "facectl deploy")
 
 
 def _model(deployment: Deployment) -> CheckResult:
-    model = models.find(deployment.space)
+    model = models.deployed(deployment)
     models.verify(model)
     if model.synthetic:
         text = f"{model.path.name} is synthetic: its names mean nothing"
-        return CheckResult("model", "warning", text, "facectl models build --weights vggface2")
+        return CheckResult("model", "warning", text, "facectl models build")
     return CheckResult("model", "ok", f"{model.path.name}, every file matches its manifest")
 
 
 def _gallery(deployment: Deployment) -> CheckResult:
-    space = models.find(deployment.space).space
+    space = models.deployed(deployment).space
     gallery = galleries.Store.find(deployment.asu_id)
     if gallery is None:
         text = "nobody is enrolled: every face will be Unknown"
@@ -109,70 +88,6 @@ def _gallery(deployment: Deployment) -> CheckResult:
     with closing(gallery):
         gallery.check_space(space)
         return CheckResult("gallery", "ok", f"{len(gallery.people())} names")
-
-
-def _credentials(deployment: Deployment) -> CheckResult:
-    clients = Clients(with_account(deployment))
-    chosen = remembered.recall(deployment)
-    if is_learner_lab(clients.identity) and chosen.role_arn is None:
-        hint = MISSING_ROLE_HINT.format(account=clients.account)
-        text = f"{clients.identity}: a learner lab can't create roles"
-        return CheckResult("credentials", "warning", text, hint)
-    return CheckResult("credentials", "ok", clients.identity)
-
-
-def _region(deployment: Deployment) -> CheckResult:
-    known = Clients(deployment).regions()
-    if deployment.region not in known:
-        raise InputError(f"Lambda has no region {deployment.region!r}", hint="--region us-east-1")
-    return CheckResult("region", "ok", deployment.region)
-
-
-def _permissions(deployment: Deployment) -> CheckResult:
-    clients = Clients(deployment)
-    principal = _principal(clients.identity)
-    if principal is None:
-        return CheckResult("permissions", "ok", "the root user is allowed everything")
-    chosen = remembered.recall(deployment)
-    needed = actions(makes_roles=chosen.role_arn is None)
-    try:
-        pages = clients.iam.get_paginator("simulate_principal_policy").paginate(
-            PolicySourceArn=principal, ActionNames=list(needed)
-        )
-        with cloud_errors("simulating permissions", deployment):
-            results: list[Any] = [each for page in pages for each in page["EvaluationResults"]]
-    except CloudError as error:
-        if is_denied(error):
-            text = "these credentials may not simulate their permissions"
-            return CheckResult("permissions", "warning", text, "facectl deploy --dry-run")
-        raise
-    denied = [each["EvalActionName"] for each in results if each["EvalDecision"] != "allowed"]
-    if denied:
-        text = f"not allowed: {', '.join(sorted(denied))}"
-        return CheckResult("permissions", "problem", text, f"allow them for {principal}")
-    return CheckResult("permissions", "ok", f"all {len(needed)} that a deploy needs")
-
-
-def _quotas(deployment: Deployment) -> CheckResult:
-    clients = Clients(deployment)
-    limit = concurrency_limit(clients)
-    if limit is None:
-        text = "these credentials may not read the concurrency limit"
-        return CheckResult("quotas", "warning", text, "allow lambda:GetAccountSettings")
-    text = f"the concurrency limit is {limit}"
-    options = remembered.recall(deployment)
-    if options.pollers is not None:
-        check_pollers(options.pollers, limit)
-    chosen = options.max_concurrency if options.pollers is None else None
-    if chosen is not None and chosen > half_of(limit):
-        text += f", and --max-concurrency {chosen} leaves face-detection fewer than half of them"
-        return CheckResult(
-            "quotas", "warning", text, f"facectl deploy --max-concurrency {half_of(limit)}"
-        )
-    if limit <= PUBLIC_CONCURRENCY:
-        hint = "request an increase: Service Quotas, AWS Lambda, Concurrent executions"
-        return CheckResult("quotas", "warning", text, hint)
-    return CheckResult("quotas", "ok", text)
 
 
 def _local_cloud(deployment: Deployment) -> CheckResult:
@@ -222,7 +137,7 @@ def _queues(deployment: Deployment) -> CheckResult:
 
 
 def _probe(deployment: Deployment) -> CheckResult:
-    model = models.find(deployment.space)
+    model = models.deployed(deployment)
     clients = Clients(replace(deployment, space=model.space))
     options = remembered.recall(deployment)
     desired = desired_state(clients, model, options)
@@ -232,14 +147,3 @@ def _probe(deployment: Deployment) -> CheckResult:
         f"face-recognition after {took.recognition:.1f} s"
     )
     return CheckResult("probe", "ok", text)
-
-
-def _principal(identity: str) -> str | None:
-    """The user or role whose policies apply to a session; None for the root user."""
-    if identity.endswith(":root"):
-        return None
-    assumed = _ASSUMED.fullmatch(identity)
-    if assumed is None:
-        return identity
-    partition, account, role = assumed.groups()
-    return f"arn:{partition}:iam::{account}:role/{role}"

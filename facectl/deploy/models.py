@@ -121,7 +121,8 @@ class DesiredState:
     """The inputs that determine the desired resources.
 
     `environment`: variables for both functions (the model's folder). `role_arn`: an
-    existing role for both functions, instead of creating roles.
+    existing role for both functions, instead of creating roles. `boundary`: the permissions
+    boundary (an ARN) of created roles.
     """
 
     names: Names
@@ -131,6 +132,7 @@ class DesiredState:
     sizing: Sizing = field(default_factory=Sizing)
     environment: Mapping[str, str] = field(default_factory=dict)
     role_arn: str | None = None
+    boundary: str | None = None
     auth: Auth | None = None
     demo: bool = False
 

@@ -13,10 +13,16 @@ from facectl.errors import InputError
 
 _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+_BOUNDARY = re.compile(r"arn:aws[\w-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
 # These apply to one deploy only.
 _NOT_REMEMBERED = {"image_uris", "adopt", "rebuild"}
 # The base image that the last deploy built on.
 _PINNED = {"base_digest", "base_python"}
+# Options that replace each other, and what to say instead of both.
+_EXCLUSIVE = {
+    ("max_concurrency", "pollers"): "--pollers 2:10",
+    ("role_arn", "boundary"): "a boundary is for the roles that a deploy creates",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Options:
     """The options of `facectl deploy`; None: the last deploy's value, or the target's default.
 
     `memory` in MB, `timeout` in seconds. `role_arn` is an existing
-    role for both functions. `image_uris` are FUNCTION=URI of existing images.
+    role for both functions; `boundary` the permissions boundary of created roles.
+    `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
     functions log the recognized names. `base_digest` and `base_python` pin the base image
     until `rebuild` looks for a newer one.
@@ -39,6 +46,7 @@ class Options:
     pollers: tuple[int, int] | None = None
     auth: Auth | None = None
     role_arn: str | None = None
+    boundary: str | None = None
     packaging: Packaging | None = None
     architecture: Architecture | None = None
     base_image: str | None = None
@@ -59,6 +67,11 @@ class Options:
             raise InputError(
                 f"--role-arn {self.role_arn!r} is not the ARN of a role",
                 hint="--role-arn arn:aws:iam::123456789012:role/LabRole",
+            )
+        if self.boundary is not None and not _BOUNDARY.fullmatch(self.boundary):
+            raise InputError(
+                f"--boundary {self.boundary!r} is not the ARN of a managed policy",
+                hint="--boundary arn:aws:iam::123456789012:policy/NAME",
             )
 
     @property
@@ -91,15 +104,19 @@ class Options:
     def over(self, earlier: Options) -> Options:
         """These options, with unset ones taken from `earlier`.
 
-        `max_concurrency` and `pollers` replace each other; raises InputError if both are set.
+        `max_concurrency` and `pollers` replace each other, as do `role_arn` and `boundary`;
+        raises InputError if both are set.
         """
-        limits = {"max_concurrency", "pollers"}
-        chosen = [name for name in limits if getattr(self, name) is not None]
-        if len(chosen) > 1:
-            raise InputError("Give --max-concurrency or --pollers, not both", hint="--pollers 2:10")
-        own = _NOT_REMEMBERED | (limits if chosen else set())
+        own = set(_NOT_REMEMBERED)
+        for pair, hint in _EXCLUSIVE.items():
+            chosen = [name for name in pair if getattr(self, name) is not None]
+            if len(chosen) > 1:
+                first, second = (f"--{name.replace('_', '-')}" for name in pair)
+                raise InputError(f"Give {first} or {second}, not both", hint=hint)
+            if chosen:
+                own.update(pair)
         if self.rebuild or self.base_image not in (None, earlier.base_image):
-            own = own | _PINNED
+            own |= _PINNED
         kept = {
             each.name: getattr(earlier, each.name)
             for each in fields(self)

@@ -1,21 +1,25 @@
-"""The IAM actions that deploying, monitoring and removing need.
+"""The IAM actions that deploying and removing, sending, and reading need.
 
-`OPERATIONS` are the calls of facectl/deploy and facectl/gallery as botocore names them;
-a test records what is called and compares. Most actions have their operation's name.
+`OPERATIONS`, `SENDING` and `READING` are the calls that the code makes, as botocore names
+them; tests record what is called and compare. Most actions have their operation's name.
 Source of the exceptions: AWS Service Authorization Reference.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 # By service, as IAM names it.
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "ecr": (
         "BatchDeleteImage",
+        "BatchGetImage",
         "CreateRepository",
         "DeleteRepository",
         "DescribeImages",
         "DescribeRepositories",
         "GetAuthorizationToken",
+        "GetDownloadUrlForLayer",
         "GetLifecyclePolicy",
         "GetRepositoryPolicy",
         "ListTagsForResource",
@@ -28,10 +32,13 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "iam": (
         "CreateRole",
         "DeleteRole",
+        "DeleteRolePermissionsBoundary",
         "DeleteRolePolicy",
         "GetRole",
         "GetRolePolicy",
+        "PutRolePermissionsBoundary",
         "PutRolePolicy",
+        "SimulatePrincipalPolicy",
         "TagRole",
         "UpdateAssumeRolePolicy",
     ),
@@ -50,6 +57,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "GetAccountSettings",
         "GetAlias",
         "GetFunction",
+        "GetFunctionConcurrency",
         "GetFunctionConfiguration",
         "GetFunctionUrlConfig",
         "GetPolicy",
@@ -109,6 +117,32 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "TagQueue",
     ),
 }
+# The calls of `facectl send`, `tail` and `purge`.
+SENDING: dict[str, tuple[str, ...]] = {
+    "lambda": ("GetFunctionUrlConfig",),
+    "sqs": (
+        "ChangeMessageVisibilityBatch",
+        "DeleteMessageBatch",
+        "GetQueueAttributes",
+        "GetQueueUrl",
+        "PurgeQueue",
+        "ReceiveMessage",
+    ),
+}
+_READS = ("Describe", "Filter", "Get", "Head", "List")
+# The calls of `facectl status`, `logs`, `trace` and `dlq list`: what a deploy reads, and more.
+READING: dict[str, tuple[str, ...]] = {
+    service: tuple(name for name in names if name.startswith(_READS))
+    for service, names in OPERATIONS.items()
+}
+READING["ecr"] = tuple(
+    name
+    for name in READING["ecr"]
+    if name not in ("GetAuthorizationToken", "GetDownloadUrlForLayer")
+)
+READING["logs"] += ("StartLiveTail",)
+# A message of a queue can only be read by receiving it.
+READING["sqs"] += ("ChangeMessageVisibilityBatch", "ReceiveMessage")
 # Operations whose actions differ from their name.
 _ACTIONS: dict[str, tuple[str, ...]] = {
     # Created with tags, and functions with a role.
@@ -143,20 +177,36 @@ _PUSH = (
     "ecr:PutImage",
     "ecr:UploadLayerPart",
 )
-# The probe frame calls the Function URL, which needs both since October 2025.
-_PROBE = ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl")
+# A request to a Function URL needs both since October 2025 (AWS Lambda Developer Guide,
+# "Control access to Lambda function URLs").
+_INVOKE = ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl")
 # For an existing role.
-_GIVEN_ROLE = frozenset({"iam:GetRole", "iam:PassRole"})
+_GIVEN_ROLE = frozenset({"iam:GetRole", "iam:PassRole", "iam:SimulatePrincipalPolicy"})
 
 
 def actions(*, makes_roles: bool = True) -> tuple[str, ...]:
-    """The IAM actions, sorted; `makes_roles` false leaves out those that create roles."""
-    found = {*_PUSH, *_PROBE}
-    for service, operations in OPERATIONS.items():
-        for operation in operations:
+    """The IAM actions of a deployer, sorted; `makes_roles` false leaves out creating roles."""
+    return tuple(
+        name
+        for name in _actions_of(OPERATIONS, *_PUSH, *_INVOKE)
+        if makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE
+    )
+
+
+def sending_actions() -> tuple[str, ...]:
+    """The IAM actions of somebody who sends frames and receives results, sorted."""
+    return _actions_of(SENDING, *_INVOKE)
+
+
+def reading_actions() -> tuple[str, ...]:
+    """The IAM actions of somebody who watches the deployment, sorted."""
+    return _actions_of(READING)
+
+
+def _actions_of(operations: Mapping[str, Iterable[str]], *more: str) -> tuple[str, ...]:
+    found = set(more)
+    for service, names in operations.items():
+        for operation in names:
             name = f"{service}:{operation}"
             found.update(_ACTIONS.get(name, (name,)))
-    kept = (
-        name for name in found if makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE
-    )
-    return tuple(sorted(kept))
+    return tuple(sorted(found))

@@ -12,6 +12,7 @@ from facectl.deploy.resources import (
     Attached,
     Function,
     Key,
+    LogGroup,
     Resource,
     Tagged,
     key,
@@ -167,6 +168,10 @@ def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:
         # A trigger can outlive its function.
         parent = actual.get(resource.parent)
         return parent is None or owner_of(parent) == owner
+    if isinstance(resource, LogGroup) and resource.owner is None:
+        # It may be the log of a function that facectl did not create.
+        function = actual.get(resource.function)
+        return function is not None and owner_of(function) == owner
     return isinstance(resource, Tagged) and resource.belongs_to(owner)
 
 

@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 from uuid import uuid4
 
@@ -19,11 +20,15 @@ from PIL import Image
 from facectl.aws import Clients, cloud_errors
 from facectl.deploy.models import Account
 from facectl.errors import CloudError, FacectlError, NotRunningError, UnansweredError
+from facectl.retry import Backoff, exponential
+from facectl.stream.delivery import FunctionUrlRefused
 from facectl.stream.responses import MessageQueue
 from lambda_src.contract import ERROR, NO_FACE, CroppedFace, FaceMessage, FrameRequest
 
 _TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 5
+_EFFECT_SECONDS = 60.0
+_TOO_NEW = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 _GREY = (127, 127, 127)
 # The input size of one preprocessing, which is not resized.
 _SIDE = 160
@@ -51,21 +56,31 @@ def probe(
     *,
     space: str,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Probed:
     """Probe both functions; `send_face` sends a body to the request queue.
 
+    A new URL, or a new permission to call it, takes effect after seconds: the frame is sent
+    again for a minute while the URL answers 403 or 404.
     Raises UnansweredError with the function that did not answer or answered an error.
     """
     began = clock()
     frame = FrameRequest(f"facectl-probe-{uuid4()}", "probe.png", _picture())
+    taking_effect = Backoff(
+        delay=exponential(1.0, 5.0),
+        limit=_EFFECT_SECONDS,
+        is_transient=_is_too_new,
+        clock=clock,
+        sleep=sleep,
+    )
     try:
-        url.post(frame)
+        taking_effect.call(lambda: url.post(frame))
     except FacectlError as error:
         kind = CloudError if isinstance(error, NotRunningError) else UnansweredError
-        raise kind(
-            f"face-detection did not accept the probe frame: {error}",
-            hint=error.hint or "facectl logs",
-        ) from error
+        hint = error.hint or "facectl logs"
+        if isinstance(error, FunctionUrlRefused) and error.status == HTTPStatus.FORBIDDEN:
+            hint = "facectl policy sender   prints what the caller of a signed URL needs"
+        raise kind(f"face-detection did not accept the probe frame: {error}", hint=hint) from error
     _expect(responses, frame.request_id, "face-detection", (NO_FACE,), clock)
     middle = clock()
     face = FaceMessage(
@@ -88,6 +103,10 @@ def request_queue(clients: Clients, account: Account) -> Callable[[str], None]:
             clients.sqs.send_message(QueueUrl=account.queue_url(name), MessageBody=body)
 
     return send
+
+
+def _is_too_new(error: Exception) -> bool:
+    return isinstance(error, FunctionUrlRefused) and error.status in _TOO_NEW
 
 
 def _expect(

@@ -63,7 +63,7 @@ class EmbeddingSpace:
     @classmethod
     def of(cls, model: Model) -> EmbeddingSpace:
         """The space of an installed model."""
-        return cls(model.space, model.synthetic, model.path.name)
+        return cls(model.space, model.synthetic, model.space_name)
 
     def __str__(self) -> str:
         digest, _, preprocessing = self.id.partition("/")

@@ -51,6 +51,11 @@ class EnrollmentOutcome:
     findings: list[QualityFinding] = field(default_factory=list)
 
     @property
+    def doubtful(self) -> set[Path]:
+        """The photographs that were enrolled in spite of a finding."""
+        return {f.photo for f in self.findings if f.photo is not None} - self.refused
+
+    @property
     def refused(self) -> set[Path]:
         """The photographs that were not enrolled."""
         return {f.photo for f in self.findings if f.refused and f.photo is not None}
@@ -189,10 +194,13 @@ class Enrollment:
                 self._neighbours.add(pending, known.embedding)
         found = of_photograph(name, sample)
         if others:
-            message = f"the same photograph is enrolled as {', '.join(sorted(others))}"
+            as_whom = ", ".join(sorted(others))
             found.append(
-                QualityFinding("same_photograph", name, sample.photo, message, refused=True)
-            )
+                QualityFinding(
+                    "same_photograph", name, sample.photo,
+                    f"the same photograph is enrolled as {as_whom}", refused=True, other=as_whom,
+                )
+            )  # fmt: skip
         return found + self._neighbours.check(name, sample)
 
     def _save(self) -> None:
@@ -209,28 +217,42 @@ class Enrollment:
 
 def store_for(asu_id: str, model: Model) -> Store:
     """Open the gallery to enroll into with a model, created if missing; raises GalleryError."""
-    return Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.path.name)
+    return Store.for_space(asu_id, model.space, synthetic=model.synthetic, model=model.space_name)
 
 
-def ensure(asu_id: str, model: Model, name: str, photo: Path) -> None:
-    """Enroll a photograph unless it is enrolled; raises InputError if it is refused."""
+def ensure(asu_id: str, model: Model, tasks: Sequence[EnrollmentTask]) -> None:
+    """Enroll photographs unless they are enrolled; raises an error if one is refused."""
     with closing(store_for(asu_id, model)) as store:
         enrollment = Enrollment(store, lambda: PhotographEncoder(model))
-        check(enrollment.run([EnrollmentTask(name, photo)]), strict=False)
+        check(enrollment.run(tasks), strict=False)
 
 
-def check(outcome: EnrollmentOutcome, *, strict: bool) -> None:
-    """Raise IncompleteError or InputError if photographs were refused."""
+def relative(photo: Path, folder: Path | None) -> Path:
+    """The path of a photograph below the enrolled folder; of any other photograph as it is."""
+    return photo.relative_to(folder) if folder and photo.is_relative_to(folder) else photo
+
+
+def counted(photographs: int) -> str:
+    """A number of photographs in words."""
+    return f"{photographs} photograph{'' if photographs == 1 else 's'}"
+
+
+def check(outcome: EnrollmentOutcome, *, strict: bool, folder: Path | None = None) -> None:
+    """Raise IncompleteError or InputError if photographs were refused.
+
+    `folder`: the paths in the message are relative to it.
+    """
     refused = [finding for finding in outcome.findings if finding.refused]
     if not refused:
         return
     first = refused[0]
-    where = f"{first.photo}: " if first.photo else ""
+    where = f"{relative(first.photo, folder)}: " if first.photo else ""
     photos = len(outcome.refused)
     text = f"{where}{first.message}"
     if outcome.enrolled or outcome.unchanged:
+        were = "was" if photos == 1 else "were"
         raise IncompleteError(
-            f"{photos} photograph(s) were not enrolled, the first of them {text}",
+            f"{counted(photos)} {were} not enrolled, the first of them {text}",
             hint=_hint(first.kind, strict=strict),
         )
     raise InputError(f"{text}: nobody was enrolled", hint=_hint(first.kind, strict=strict))

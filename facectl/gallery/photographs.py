@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facectl.errors import ModelError
 from lambda_src.settings import available_threads
 from lambda_src.vision.boxes import largest
 from lambda_src.vision.crops import crop_face, decode_crop, encode_crops
 from lambda_src.vision.detector import Detector
-from lambda_src.vision.embedder import Embedder
+from lambda_src.vision.embedder import Embedder, EmbedderMismatchError
 from lambda_src.vision.image import ImageError, decode_image
 from lambda_src.vision.store import FACENET, Model
 
@@ -63,13 +64,22 @@ class EncodedPhotograph:
 
 
 class PhotographEncoder:
-    """Finds the one face of a photograph and embeds it."""
+    """Finds the one face of a photograph and embeds it.
+
+    Raises ModelError if the model computes other embeddings here than when it was built.
+    """
 
     def __init__(self, model: Model) -> None:
         threads = available_threads({})
         self.model = model
         self._detector = Detector(model, threads=threads)
         self._embedder = Embedder(model, threads=threads)
+        try:
+            self._embedder.verify()
+        except EmbedderMismatchError as error:
+            raise ModelError(
+                f"{model.path.name}: {error}", hint="facectl models build --precision fp32"
+            ) from error
 
     def embed(self, photo: Path, *, take_largest: bool = False) -> EncodedPhotograph:
         """Embed the face; raises PhotographError, for several faces unless `take_largest`."""
@@ -100,13 +110,13 @@ class PhotographEncoder:
             sharpness=_sharpness(crop),
         )
 
-    def face(self, photo: Path) -> NDArray[np.uint8]:
-        """The crop of the largest face, (160, 160, 3) uint8 RGB; raises PhotographError."""
-        image = _decode(_read(photo))
+    def face(self, photo: Path, preprocessing: str = FACENET) -> NDArray[np.uint8]:
+        """The crop of the largest face, (S, S, 3) uint8 RGB; raises PhotographError."""
+        image = decoded(photo)
         faces = self._detector.detect(image)
         if not faces:
             raise PhotographError("no_face", "no face was found", 0)
-        return crop_face(image, largest(faces, 1)[0], FACENET)
+        return crop_face(image, largest(faces, 1)[0], preprocessing)
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
@@ -114,6 +124,11 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
         return decode_image(data, max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
     except ImageError as error:
         raise PhotographError("unreadable", f"can't be read: {error}") from error
+
+
+def decoded(photo: Path) -> NDArray[np.uint8]:
+    """The photograph's pixels, (H, W, 3) uint8 RGB; raises PhotographError."""
+    return _decode(_read(photo))
 
 
 def digest(photo: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,28 @@ MIN_SHARPNESS = 20.0
 _TOO_NEAR = 0.7
 
 
+# Each kind in a few words, and its figure.
+_WORDS = {
+    "small_face": ("small face", "{:.0f} px"),
+    "blurred": ("blurred", "sharpness {:.1f}"),
+    "low_probability": ("may not be a face", "probability {:.3f}"),
+    "several_faces": ("several faces", "{:.0f}"),
+    "no_face": ("no face", ""),
+    "same_face": ("nearly the face of {}", "distance {:.2f}"),
+    "other_face": ("another face", "distance {:.2f}"),
+    "same_photograph": ("enrolled as {}", ""),
+    "bad_name": ("not a possible name", ""),
+    "no_name": ("not in a folder of a person", ""),
+    "no_photographs": ("no photographs", ""),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class QualityFinding:
-    """One problem; `refused` means that it kept the photograph from being enrolled."""
+    """One problem; `refused` means that it kept the photograph from being enrolled.
+
+    `other`: the other person whose face or photograph it is.
+    """
 
     kind: str
     name: str
@@ -33,6 +52,20 @@ class QualityFinding:
     figure: float | None = None
     limit: float | None = None
     refused: bool = False
+    other: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The problem in a few words."""
+        words, _ = _WORDS.get(self.kind, (self.message, ""))
+        # A name may have braces: it is an argument, never part of the format.
+        return words.format(self.other)
+
+    @property
+    def measured(self) -> str:
+        """The figure with its unit; empty without one."""
+        _, figure = _WORDS.get(self.kind, ("", ""))
+        return figure.format(self.figure) if figure and self.figure is not None else ""
 
     def facts(self) -> dict[str, Any]:
         """The finding for JSON."""
@@ -92,8 +125,10 @@ class Neighbours:
             nearest = int(np.argmin(np.where(own, np.inf, far)))
             distance, limit = far[nearest], self._threshold * _TOO_NEAR
             if distance < limit:
-                message = f"nearly the same face as {self._names[nearest]}"
-                found.append(_finding("same_face", name, sample, message, distance, limit))
+                other = self._names[nearest]
+                message = f"nearly the same face as {other}"
+                finding = _finding("same_face", name, sample, message, distance, limit)
+                found.append(replace(finding, other=other))
         if own.any():
             distance = np.min(far[own])
             if distance > self._threshold:

@@ -262,10 +262,13 @@ def plan_local(asu_id: str, space: EmbeddingSpace) -> Rebuild | None:
         return plan(store, space) if needed(store, space.id) else None
 
 
-def model_of(space: EmbeddingSpace, version: int) -> Model:
-    """The installed model of a version's embedding space; raises ModelError."""
+def model_of(space: EmbeddingSpace, version: int, precision: str | None = None) -> Model:
+    """The installed model of a version's embedding space, of this precision if there is one.
+
+    Raises ModelError.
+    """
     try:
-        return find(space.id)
+        return find(space.id, precision)
     except ModelError as error:
         raise ModelError(
             f"version {version} of the gallery is of model {space}, embedding space {space.id}: "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from facectl import paths
 from facectl.context import Deployment
@@ -23,14 +21,14 @@ from facectl.gallery.evaluate import Answer, Evaluation
 from facectl.gallery.photographs import PhotographEncoder, PhotographError
 from facectl.gallery.statistics import Calibration, Floats, curve
 from facectl.gallery.store import Store
-from facectl.models.store import find
+from facectl.models.store import deployed
 from facectl.reports.charts import Chart, Figure, Point, linear
 from facectl.reports.page import render
+from facectl.reports.pictures import thumbnail
 from facectl.reports.tables import MISSING, Table
 
 MAX_CONFUSIONS = 20
 _MAX_UNUSABLE = 200
-_THUMBNAIL = 200
 _RATES = {
     "rank_1": "rank-1",
     "rank_5": "rank-5",
@@ -93,7 +91,7 @@ def evaluate(
     progress: Progress,
 ) -> Evaluation:
     """Recognise every photograph and write the report; raises GalleryError, ModelError."""
-    model = find(deployment.space)
+    model = deployed(deployment)
     store.check_space(model.space)
     encoder = PhotographEncoder(model)
     found = evaluation.evaluate(store, tasks, encoder, progress)
@@ -120,7 +118,7 @@ def calibration_page(store: Store, found: Calibration, now: datetime) -> str:
     ]
     return render(
         "calibration.html",
-        **_heading(store, now),
+        **heading(store, now),
         tiles=tiles,
         found=found,
         figures=_calibration_figures(found, store.settings.metric),
@@ -155,7 +153,7 @@ def evaluation_page(store: Store, found: Evaluation, picture: Picture, now: date
     unusable = [(str(file), reason) for file, reason in found.unusable.items()]
     return render(
         "evaluation.html",
-        **_heading(store, now),
+        **heading(store, now),
         tiles=[
             (name, MISSING if facts[key] is None else f"{facts[key]:.1%}")
             for key, name in _RATES.items()
@@ -240,8 +238,8 @@ def _outline(values: Sequence[float] | Floats, bins: Floats) -> list[Point]:
     return _points(np.repeat(bins, 2), np.concatenate([[0.0], shares, [0.0]]))
 
 
-def _heading(store: Store, now: datetime) -> dict[str, Any]:
-    """What the head of both pages says about the gallery."""
+def heading(store: Store, now: datetime) -> dict[str, Any]:
+    """What the head of a page says about the gallery."""
     return {
         "version": store.version,
         "people": store.people(),
@@ -261,21 +259,11 @@ def _confusion(store: Store, answer: Answer, picture: Picture) -> dict[str, Any]
     source = None if nearest is None else Path(str(nearest.source))
     return {
         "pictures": [
-            (answer.task.name, answer.task.photo, _thumbnail(picture(answer.task.photo))),
-            (name, source or "", _thumbnail(None if source is None else picture(source))),
+            (answer.task.name, answer.task.photo, thumbnail(picture(answer.task.photo))),
+            (name, source or "", thumbnail(None if source is None else picture(source))),
         ],
         "name": name,
         "distance": distance,
         "own": answer.own,
         "answer": answer.answer,
     }
-
-
-def _thumbnail(image: Image.Image | None) -> str | None:
-    """The picture as base64 of a JPEG."""
-    if image is None:
-        return None
-    stream = io.BytesIO()
-    small = ImageOps.fit(image.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
-    small.save(stream, "JPEG", quality=82)
-    return base64.b64encode(stream.getvalue()).decode()

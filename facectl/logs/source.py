@@ -120,7 +120,7 @@ class LiveTail:
     def __init__(self, clients: Clients, functions: Sequence[str]) -> None:
         """Open the session; raises CloudError if Live Tail is not available or not allowed."""
         deployment = clients.deployment
-        prefix = f"arn:aws:logs:{deployment.region}:{clients.account}:log-group"
+        prefix = f"arn:{clients.partition}:logs:{deployment.region}:{clients.account}:log-group"
         self._functions = {f"{prefix}:{Names.log_group(name)}": name for name in functions}
         self._arrived: queue.SimpleQueue[LogEvent] = queue.SimpleQueue()
         self._activity = "following with Live Tail"

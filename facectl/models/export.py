@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facectl.errors import ModelError
 from facectl.models import inception_resnet, mtcnn, numpy_resnet, recorded, reference, spaces
@@ -22,6 +23,8 @@ _CASCADE = {"pnet": PNET, "rnet": RNET, "onet": ONET}
 _EMBEDDER = "embedder"
 _FACENET = "facenet-pytorch"
 
+_Outputs = dict[str, NDArray[np.float32]]
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -33,8 +36,8 @@ class Comparison:
     """
 
     recorded: dict[str, float]
-    numpy: dict[str, float]
-    live: dict[str, float]
+    numpy: dict[str, float] = field(default_factory=dict)
+    live: dict[str, float] = field(default_factory=dict)
     torch: str | None = None
 
     def facts(self) -> dict[str, Any]:
@@ -77,50 +80,60 @@ def compare(
     folder: Path, cascade: dict[str, State], source: Source, preprocessing: str
 ) -> Comparison:
     """Compare the written networks; raises ModelError if one differs."""
-    built = {name: Network(folder / file, threads=1) for name, file in _CASCADE.items()}
-    found = {name: network(recorded.cascade_inputs(name)) for name, network in built.items()}
     crops = recorded.embedder_inputs(preprocessing)
-    embedded = Network(folder / EMBEDDER, threads=1)(crops)
-    known = recorded.outputs()
-    differences = {n: recorded.cascade_difference(found[n], known[n]) for n in _CASCADE}
-    comparison = Comparison(differences, {}, {})
+    built = {
+        name: Network(folder / file, threads=1)(recorded.cascade_inputs(name))
+        for name, file in _CASCADE.items()
+    }
+    built[_EMBEDDER] = Network(folder / EMBEDDER, threads=1)(crops)
+    known = dict(recorded.outputs())
     for name, digest in spaces.RECORDED.items():
         if digest == source.identity:
-            differences[_EMBEDDER] = _cosine(embedded, known[f"{name}/{preprocessing}"])
+            known[_EMBEDDER] = known[f"{name}/{preprocessing}"]
+    comparison = Comparison(recorded=_agreement(built, known))
+    _refuse(f"the recorded outputs of {_FACENET}", comparison.recorded)
     if reference.available():
-        comparison = _live(comparison, cascade, source, found, (crops, embedded, preprocessing))
-    elif _EMBEDDER not in differences:
-        expected = numpy_resnet.embeddings(source.weights, crops[::3], preprocessing)
-        comparison.numpy[_EMBEDDER] = _cosine(embedded[::3], expected)
-    for other, values in (
-        (f"the recorded outputs of {_FACENET}", comparison.recorded),
-        ("NumPy's", comparison.numpy),
-        (f"{_FACENET}'s", comparison.live),
-    ):
-        _refuse(other, values)
+        version, expected = _originals(cascade, source, crops, preprocessing)
+        comparison = replace(comparison, live=_agreement(built, expected), torch=version)
+        _refuse(f"{_FACENET}'s", comparison.live)
+    elif _EMBEDDER not in comparison.recorded:
+        some = slice(None, None, 3)
+        expected = {_EMBEDDER: numpy_resnet.embeddings(source.weights, crops[some], preprocessing)}
+        agreement = _agreement({_EMBEDDER: built[_EMBEDDER][some]}, expected)
+        comparison = replace(comparison, numpy=agreement)
+        _refuse("NumPy's", comparison.numpy)
     return comparison
 
 
-def _live(
-    comparison: Comparison,
-    cascade: dict[str, State],
-    source: Source,
-    found: dict[str, Any],
-    embedded: tuple[Any, Any, str],
-) -> Comparison:
-    """The comparison with facenet-pytorch as well, which takes the weights as they came."""
+def _originals(
+    cascade: dict[str, State], source: Source, crops: NDArray[np.uint8], preprocessing: str
+) -> tuple[str, _Outputs]:
+    """torch's version, and what facenet-pytorch computes with the weights as they came."""
+    reference.facenet()
     import torch
 
     # Its threads wait by spinning, which takes many times longer beside other work.
     torch.set_num_threads(1)
-    values = {}
-    for name, network in reference.cascade(cascade).items():
-        expected = reference.cascade_outputs(network, recorded.cascade_inputs(name))
-        values[name] = recorded.cascade_difference(found[name], expected)
-    crops, own, preprocessing = embedded
-    expected = reference.embeddings(reference.embedder(source.state), crops, preprocessing)
-    values[_EMBEDDER] = _cosine(own, expected)
-    return Comparison(comparison.recorded, comparison.numpy, values, torch.__version__)
+    found = {
+        name: reference.cascade_outputs(network, recorded.cascade_inputs(name))
+        for name, network in reference.cascade(cascade).items()
+    }
+    embedder = reference.embedder(source.state)
+    found[_EMBEDDER] = reference.embeddings(embedder, crops, preprocessing)
+    return str(torch.__version__), found
+
+
+def _agreement(built: _Outputs, expected: _Outputs) -> dict[str, float]:
+    """The largest difference of each network, of the embedder the smallest cosine."""
+    found = {}
+    for name, outputs in built.items():
+        if name not in expected:
+            continue
+        if name == _EMBEDDER:
+            found[name] = float((outputs * expected[name]).sum(axis=1).min())
+        else:
+            found[name] = recorded.cascade_difference(outputs, expected[name])
+    return found
 
 
 def _refuse(other: str, values: dict[str, float]) -> None:
@@ -136,8 +149,3 @@ def _refuse(other: str, values: dict[str, float]) -> None:
                 f"{_CASCADE[name]} differs from {other} by {value:.2g} "
                 f"(maximum {_MAX_DIFFERENCE}) and was not installed"
             )
-
-
-def _cosine(found: Any, expected: Any) -> float:
-    """The smallest cosine between embeddings of the same crop."""
-    return float(np.sum(found * expected, axis=1).min())

@@ -25,6 +25,13 @@ def portrait() -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"))
 
 
+def small_face(side: int) -> NDArray[np.uint8]:
+    """The face as a small picture, (side, side, 3)."""
+    box = (int(FACE[0]), int(FACE[1]), int(FACE[2]), int(FACE[3]))
+    face = Image.fromarray(portrait()).crop(box)
+    return np.asarray(face.resize((side, side), Image.Resampling.BOX))
+
+
 def variants(preprocessing: str, count: int, seed: int) -> NDArray[np.uint8]:
     """`count` crops (N, S, S, 3) of the face, shifted, rotated, scaled and lit at random."""
     random = np.random.default_rng(seed)

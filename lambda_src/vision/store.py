@@ -28,6 +28,11 @@ FACENET, CSE546 = "facenet", "cse546"
 PREPROCESSINGS = (FACENET, CSE546)
 _CROP_SIZES = {FACENET: 160, CSE546: 240}
 
+# The number format in which the embedder computes. Its embeddings are comparable with those
+# of the other precision: the embedding space is the same.
+FP32, INT8 = "fp32", "int8"
+PRECISIONS = (FP32, INT8)
+
 _REBUILD = "rebuild it with `facectl models build`"
 
 
@@ -36,12 +41,24 @@ class ModelStoreError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A small picture of a face, and its embedding when the model was built; both base64.
+
+    `face`: (40, 40, 3) uint8 RGB. `embedding`: (512,) float16, little endian.
+    """
+
+    face: str
+    embedding: str
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """An installed model; the sizes of its files equal those in the manifest.
 
     `space`: the embedding space: sha256 of the weights, a slash, the preprocessing.
     `weights`: the name of their source. `synthetic`: the weights were never trained,
-    so names mean nothing.
+    so names mean nothing. `precision`: one of PRECISIONS, of the embedder. `reference`:
+    None for models of earlier versions.
     """
 
     path: Path
@@ -49,6 +66,8 @@ class Model:
     preprocessing: str
     synthetic: bool
     weights: str
+    precision: str = FP32
+    reference: Reference | None = None
 
     @classmethod
     def open(cls, path: Path, networks: tuple[str, ...] = NETWORKS) -> Model:
@@ -64,6 +83,8 @@ class Model:
                 str(manifest["preprocessing"]),
                 manifest["synthetic"] is True,
                 str(manifest["weights"]),
+                _precision(manifest),
+                _reference(manifest),
             )
             sizes = {name: int(manifest["files"][name]["bytes"]) for name in networks}
         except (KeyError, TypeError, ValueError) as error:
@@ -73,6 +94,11 @@ class Model:
         for name, size in sizes.items():
             _check_size(path / name, size)
         return model
+
+    @property
+    def space_name(self) -> str:
+        """The folder's name without the precision: the same for all models of the space."""
+        return self.path.name.removesuffix(f"-{self.precision}")
 
     def file(self, name: str) -> Path:
         """The path of one of NETWORKS."""
@@ -124,6 +150,19 @@ def _manifest(path: Path) -> dict[str, Any]:
             f"{path} has format {found!r}, and this version reads {FORMAT}: {_REBUILD}"
         )
     return manifest
+
+
+def _precision(manifest: dict[str, Any]) -> str:
+    # Earlier versions built fp32 only and did not write it.
+    found = manifest.get("precision", FP32)
+    if found not in PRECISIONS:
+        raise ValueError(f"precision {found!r} is not {' or '.join(PRECISIONS)}")
+    return str(found)
+
+
+def _reference(manifest: dict[str, Any]) -> Reference | None:
+    found = manifest.get("reference")
+    return None if found is None else Reference(str(found["face"]), str(found["embedding"]))
 
 
 def _check_size(file: Path, size: int) -> None:

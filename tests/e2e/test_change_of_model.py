@@ -52,7 +52,8 @@ def test_change_of_model_and_rollback(
     own("deploy", "--asu-id", "m1", "--target", "local", "--model", FIRST)
     own("gallery", "enroll", NAME, portrait)
     own("deploy", "--model", FIRST)
-    second = own.json("models", "build", "--weights", weights)["name"]
+    built = own.json("models", "build", "--weights", weights, "--precision", "fp32")
+    second = built["name"]
 
     planned = own("deploy", "--model", second, "--dry-run")
     assert f"gallery: re-embed 1 photographs of 1 people for model {second}" in planned.stdout

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from moto.awslambda import urls
+from moto.core.responses import ActionResult
+from moto.iam.responses import IamResponse
 from moto_account import clients, context, desired
 from stream_stub import Emulator, Pipeline, answering
 
@@ -34,6 +36,18 @@ __all__ = ["clients", "context", "desired"]
 
 def _account_settings(*_: Any) -> tuple[int, dict[str, str], str]:
     return 200, {}, json.dumps({"AccountLimit": {"ConcurrentExecutions": 1000}})
+
+
+def _simulate(response: Any) -> ActionResult:
+    results = [
+        {"EvalActionName": name, "EvalDecision": "allowed"}
+        for name in response._get_param("ActionNames")
+    ]
+    return ActionResult({"EvaluationResults": results})
+
+
+# Everything is allowed: moto does not simulate policies.
+IamResponse.simulate_principal_policy = _simulate
 
 
 # moto has everything that a deployment asks Lambda for, but this.

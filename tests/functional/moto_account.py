@@ -12,7 +12,7 @@ from moto.awslambda.policy import Policy
 from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
 from facectl.context import Deployment
-from facectl.deploy import deployer
+from facectl.deploy import access, deployer
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import DesiredState, Packages, Sizing
@@ -57,7 +57,7 @@ def desired(clients: Clients) -> DesiredState:
     package = zip_package()
     return DesiredState(
         names=Names(ASU_ID),
-        account=deployer.read_account(clients),
+        account=access.read_account(clients),
         # moto takes zips alone without an engine; everything else is AWS's.
         cloud=cloud("aws", "zip"),
         packages=Packages(package, package),

@@ -16,7 +16,7 @@ from facectl.cli.app import app
 from facectl.context import LOCAL_ACCOUNT, Deployment, Key
 from facectl.deploy import deployer
 from facectl.deploy.probe import Probed
-from facectl.errors import CloudError
+from facectl.errors import CloudError, InputError
 from facectl.local.state import Prepared, Restored
 from facectl.models import store
 from lambda_src.vision.store import NETWORKS
@@ -49,12 +49,44 @@ def test_the_demo_reports_that_the_local_cloud_was_replaced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     restored = Restored(Prepared(None), {}, replaced=7)
-    monkeypatch.setattr(demo_steps.process, "ensure", lambda port, progress: (None, restored))
+    monkeypatch.setattr(demo_steps.process, "ensure", lambda port: (None, restored))
     monkeypatch.setattr(demo_steps.deployer, "located", lambda deployment: deployment)
     monkeypatch.setattr(demo_steps.deployer, "prepare", lambda *_, **__: None)
-    demo_steps.plan(Deployment("demo", "local"), None, None)  # type: ignore[arg-type]
+    with demo_steps.starting_cloud(None) as cloud:
+        demo_steps.plan(Deployment("demo", "local"), None, cloud)  # type: ignore[arg-type]
     told = " ".join(capsys.readouterr().err.split())
     assert "(process 7) did not answer: it was stopped and replaced" in told
+
+
+def test_a_local_cloud_that_does_not_start_is_the_demos_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ensure(port: int | None) -> None:
+        raise InputError(f"port {port} is taken")
+
+    monkeypatch.setattr(demo_steps.process, "ensure", ensure)
+    with demo_steps.starting_cloud(4567) as cloud:
+        pass
+    with pytest.raises(InputError, match="port 4567 is taken"):
+        demo_steps.plan(Deployment("demo", "local"), None, cloud)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_cloud_that_was_started_for_a_failed_demo_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    restored = Restored(Prepared(None), {}) if started else None
+    stopped: list[bool] = []
+    monkeypatch.setattr(demo_steps.process, "ensure", lambda port: (None, restored))
+    monkeypatch.setattr(demo_steps.process, "stop", lambda: stopped.append(True))
+
+    def fail() -> None:
+        with demo_steps.starting_cloud(None):
+            raise InputError("unknown weights")
+
+    with pytest.raises(InputError, match="unknown weights"):
+        fail()
+    assert stopped == [True] * started
 
 
 def facectl(*arguments: str, text: str | None = None) -> Result:

@@ -14,7 +14,7 @@ from facectl.deploy.desired import resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import DesiredState
 from facectl.deploy.planner import plan_removal
-from facectl.deploy.resources import Context, Permission, Queue
+from facectl.deploy.resources import Context, Permission
 from facectl.deploy.steps import Create
 from facectl.errors import CloudError
 from facectl.gallery import forgetting, publish
@@ -199,14 +199,46 @@ def test_everything_that_can_be_tagged_is(context: Context, desired: DesiredStat
     assert set(owners.values()) == {ASU_ID}
 
 
-@pytest.mark.parametrize("kind", ["queue", "log group", "role", "function"])
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "queue": {"visibility_timeout": 7},
+    "role": {"trust": "{}"},
+    "function": {"memory": 512},
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
 def test_what_another_deploy_made_meanwhile_is_named(
     context: Context, desired: DesiredState, kind: str
 ) -> None:
     apply(context, desired)
     wanted = next(each for each in resources(desired) if each.kind == kind)
-    if isinstance(wanted, Queue):
-        wanted = dataclasses.replace(wanted, visibility_timeout=7)
+    wanted = dataclasses.replace(wanted, **DIFFERENT[kind])
     with pytest.raises(CloudError, match=f"The {kind} {wanted.name} appeared while") as caught:
         apply_step(Create(wanted), context)
     assert "facectl deploy" in str(caught.value.hint)
+
+
+def test_a_create_call_whose_answer_was_lost_is_completed(
+    context: Context, desired: DesiredState
+) -> None:
+    """botocore repeats it, and AWS says that the resource exists."""
+    apply(context, desired)
+    clients = context.clients
+    clients.iam.delete_role_policy(RoleName=f"facectl-{ASU_ID}-detection", PolicyName="facectl")
+    clients.logs.delete_retention_policy(logGroupName="/aws/lambda/face-detection")
+    clients.functions.delete_function_concurrency(FunctionName="face-detection")
+    for wanted in resources(desired):
+        if wanted.kind not in ("trigger", "image"):
+            apply_step(Create(wanted), context)
+    assert apply(context, desired) == []
+
+
+def test_a_resource_of_another_deployment_is_not_completed(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
+    role = f"facectl-{ASU_ID}-detection"
+    context.clients.iam.tag_role(RoleName=role, Tags=[{"Key": "facectl:asu-id", "Value": "43"}])
+    wanted = next(each for each in resources(desired) if each.name == role)
+    with pytest.raises(CloudError, match=f"The role {role} appeared while"):
+        apply_step(Create(wanted), context)

@@ -22,7 +22,17 @@ from facectl.deploy.access import (
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import Account
 from facectl.deploy.options import Options, parse_pollers
-from facectl.deploy.resources import Alias, Context, Function, Trigger, queues, roles
+from facectl.deploy.resources import (
+    Alias,
+    Context,
+    Function,
+    FunctionUrl,
+    Permission,
+    Queue,
+    Trigger,
+    queues,
+    roles,
+)
 from facectl.deploy.steps import Create, Update
 from facectl.errors import CloudError, InputError
 from facectl.naming import Names
@@ -112,12 +122,35 @@ def test_what_is_no_role_is_refused(text: str) -> None:
         Options(role_arn=text)
 
 
-@pytest.mark.parametrize(("limit", "reserved"), [(1000, 10), (110, 10), (109, None), (10, None)])
+def limits(stub: Stubber, limit: int, unreserved: int, own: int | None) -> None:
+    """What AWS says of an account's concurrency; `own` is reserved for face-detection."""
+    account = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}
+    stub.add_response("get_account_settings", {"AccountLimit": account})
+    function = {"FunctionName": "face-detection"}
+    if own is None:
+        stub.add_client_error("get_function_concurrency", "ResourceNotFoundException", "no")
+    else:
+        answer = {"ReservedConcurrentExecutions": own} if own else {}
+        stub.add_response("get_function_concurrency", answer, function)
+
+
+@pytest.mark.parametrize(
+    ("limit", "unreserved", "own", "reserved"),
+    [
+        (1000, 1000, None, 10),
+        (110, 110, 0, 10),
+        (109, 109, 0, None),
+        (10, 10, None, None),
+        # Another function has reserved the rest; ours has it already.
+        (1000, 105, 0, None),
+        (1000, 100, 10, 10),
+    ],
+)
 def test_a_public_url_is_bounded_where_the_account_lets_us(
-    limit: int, reserved: int | None
+    limit: int, unreserved: int, own: int | None, reserved: int | None
 ) -> None:
     clients, stub = stubbed("functions")
-    stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
+    limits(stub, limit, unreserved, own)
     with stub:
         assert reserved_for_public(clients) == reserved
 
@@ -412,3 +445,129 @@ def test_pollers_and_the_maximum_concurrency_replace_each_other() -> None:
     assert Options(memory=1024).over(paid) == Options(pollers=(2, 4), memory=1024)
     with pytest.raises(InputError, match="--max-concurrency or --pollers, not both"):
         Options(pollers=(2, 4), max_concurrency=5).over(Options())
+
+
+CONFLICT = (
+    "ResourceConflictException",
+    "The operation cannot be performed at this time. An update is in progress for resource: x",
+)
+WAITING: Any = {
+    "alias": Alias("face-detection", "live", 2),
+    "URL": FunctionUrl("face-detection", "iam"),
+    "permission": Permission("face-detection", "facectl-x", "lambda:InvokeFunction", "*", "{}"),
+}
+
+
+@pytest.mark.parametrize(
+    ("resource", "operation"),
+    [
+        ("alias", "publish_version"),
+        ("URL", "create_function_url_config"),
+        ("permission", "add_permission"),
+    ],
+)
+def test_a_change_in_progress_is_waited_for(resource: str, operation: str) -> None:
+    clients, stub = stubbed("functions")
+    for _ in range(60):
+        stub.add_client_error(operation, *CONFLICT)
+    time = Time()
+    with stub, pytest.raises(CloudError, match="another deploy is running: The operation") as e:
+        apply_step(Create(WAITING[resource]), time.context(clients))
+    assert 90 <= time.now <= 94
+    assert e.value.hint == "facectl deploy, when the other has finished"
+
+
+def test_a_reservation_waits_for_a_change_in_progress() -> None:
+    clients, stub = stubbed("functions")
+    where = {"FunctionName": "face-detection"}
+    stub.add_response("get_function", ACTIVE, where)
+    stub.add_client_error("put_function_concurrency", *CONFLICT)
+    stub.add_client_error("put_function_concurrency", "TooManyRequestsException", "Rate exceeded")
+    stub.add_response("put_function_concurrency", {}, {**where, "ReservedConcurrentExecutions": 10})
+    time = Time()
+    with stub:
+        before = dataclasses.replace(FUNCTION, reserved_concurrency=None)
+        apply_step(Update(FUNCTION, before, ()), time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [2.0, 2.0]
+
+
+def test_a_function_that_is_created_or_updated_is_waited_for() -> None:
+    """An interrupted deploy, or another tool, may have left it so."""
+    clients, stub = stubbed("functions")
+    where = {"FunctionName": "face-detection"}
+    for state, update in (("Pending", "InProgress"), ("Active", "InProgress")):
+        configuration = {"State": state, "LastUpdateStatus": update}
+        stub.add_response("get_function", {"Configuration": configuration}, where)
+    stub.add_response("get_function", ACTIVE, where)
+    stub.add_response("delete_function_concurrency", {}, where)
+    time = Time()
+    with stub:
+        without = dataclasses.replace(FUNCTION, reserved_concurrency=None)
+        apply_step(Update(without, FUNCTION, ()), time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [1.0, 1.0]
+
+
+def test_a_function_that_stays_pending_is_an_error() -> None:
+    clients, stub = stubbed("functions")
+    for _ in range(700):
+        stub.add_response("get_function", {"Configuration": {"State": "Pending"}})
+    time = Time()
+    with stub, pytest.raises(CloudError, match="did not become ready: its state is Pending"):
+        FUNCTION.wait(time.context(clients))
+    assert time.now > 600
+
+
+def test_a_failed_update_is_made_again() -> None:
+    clients, stub = stubbed("functions")
+    failed = {"Configuration": {"State": "Active", "LastUpdateStatus": "Failed"}}
+    stub.add_response("get_function", failed, {"FunctionName": "face-detection"})
+    stub.add_response("update_function_code", {})
+    stub.add_response("get_function", ACTIVE)
+    stub.add_response("update_function_configuration", {})
+    stub.add_response("get_function", ACTIVE)
+    with stub:
+        actual = dataclasses.replace(FUNCTION, update_failed=True)
+        apply_step(Update(FUNCTION, actual, ()), Time().context(clients))
+        stub.assert_no_pending_responses()
+
+
+def test_a_dead_letter_queue_that_is_too_new_is_waited_for() -> None:
+    clients, stub = stubbed("sqs")
+    text = (
+        'Value {"deadLetterTargetArn":"x"} for parameter RedrivePolicy is invalid. '
+        "Reason: Dead letter target does not exist."
+    )
+    stub.add_client_error("create_queue", "InvalidParameterValue", text)
+    stub.add_response("create_queue", {"QueueUrl": "x"})
+    time = Time()
+    with stub:
+        apply_step(Create(Queue("q", "42", 30, 60, dead_letters_to="x")), time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [2.0]
+
+
+def test_a_mapping_is_waited_for_until_it_is_enabled() -> None:
+    trigger = Trigger("face-recognition", ACCOUNT.queue_arn("q"), "42", 10, 0, 10)
+    clients, stub = stubbed("functions")
+    arn = ACCOUNT.function_arn("face-recognition")
+    for state in ("Creating", "Enabling", "Enabled"):
+        mapping = {"UUID": MAPPING, "FunctionArn": arn, "State": state}
+        stub.add_response("list_event_source_mappings", {"EventSourceMappings": [mapping]})
+    time = Time()
+    with stub:
+        trigger.wait(time.context(clients))
+        stub.assert_no_pending_responses()
+    assert time.slept == [2.0, 2.0]
+
+
+def test_a_mapping_that_is_never_enabled_is_an_error() -> None:
+    trigger = Trigger("face-recognition", ACCOUNT.queue_arn("q"), "42", 10, 0, 10)
+    clients, stub = stubbed("functions")
+    arn = ACCOUNT.function_arn("face-recognition")
+    mapping = {"UUID": MAPPING, "FunctionArn": arn, "State": "Creating"}
+    for _ in range(100):
+        stub.add_response("list_event_source_mappings", {"EventSourceMappings": [mapping]})
+    with stub, pytest.raises(CloudError, match="is still Creating"):
+        trigger.wait(Time().context(clients))

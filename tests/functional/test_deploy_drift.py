@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -107,6 +108,7 @@ ANYTHING = json.dumps(
         "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
     }
 )
+BOUNDARY = "arn:aws:iam::123456789012:policy/limit"
 ROLE = f"facectl-{ASU_ID}-recognition"
 
 DRIFTS: dict[str, tuple[Drift, str]] = {
@@ -172,6 +174,12 @@ DRIFTS: dict[str, tuple[Drift, str]] = {
             RoleName=ROLE, PolicyName="facectl", PolicyDocument=ANYTHING
         ),
         f"update role {ROLE} (policy statement 1 {{",
+    ),
+    "role boundary": (
+        lambda clients: clients.iam.put_role_permissions_boundary(
+            RoleName=ROLE, PermissionsBoundary=BOUNDARY
+        ),
+        f"update role {ROLE} (boundary {BOUNDARY} → none)",
     ),
     "role policy gone": (
         lambda clients: clients.iam.delete_role_policy(RoleName=ROLE, PolicyName="facectl"),
@@ -304,3 +312,18 @@ def test_lifecycle_rules_of_others_are_kept(
     rules = rules_of(context.clients)
     assert [rule for rule in rules if rule["ID"] != "facectl-attempts"] == others
     assert len(rules) == len(others) + 1
+
+
+def test_a_permissions_boundary_is_made_changed_and_kept(
+    context: Context, desired: DesiredState
+) -> None:
+    bound = dataclasses.replace(desired, boundary=BOUNDARY)
+    apply(context, bound)
+    assert apply(context, bound) == []
+    role = context.clients.iam.get_role(RoleName=ROLE)["Role"]
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
+    context.clients.iam.delete_role_permissions_boundary(RoleName=ROLE)
+    assert apply(context, bound) == [f"update role {ROLE} (boundary none → {BOUNDARY})"]
+    other = dataclasses.replace(desired, boundary=f"{BOUNDARY}-2")
+    assert len(apply(context, other)) == 2
+    assert apply(context, other) == []

@@ -18,7 +18,7 @@ from moto import mock_aws
 
 from facectl.aws import Clients
 from facectl.context import Deployment
-from facectl.deploy import deployer
+from facectl.deploy import access
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
 from facectl.deploy.packages import given_packages, image_package
@@ -120,7 +120,7 @@ def model(tmp_path: Path) -> Model:
 def context() -> Iterator[Context]:
     with mock_aws():
         clients = Clients(Deployment(asu_id="42", target="aws"))
-        yield Context(clients, deployer.read_account(clients))
+        yield Context(clients, access.read_account(clients))
 
 
 def tag(model: Model, function: str = "face-detection", **options: Any) -> str:

@@ -20,7 +20,7 @@ from facectl import paths, records
 from facectl.aws import Clients
 from facectl.cli.app import app
 from facectl.context import LOCAL_ACCOUNT, Deployment
-from facectl.deploy import deployer
+from facectl.deploy import access
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import DesiredState, Packages, Sizing
@@ -83,7 +83,7 @@ def wanted(aws: Clients, sizing: Sizing) -> tuple[DesiredState, tuple[Resource, 
     package = zip_package()
     desired = DesiredState(
         Names(ASU_ID),
-        deployer.read_account(aws),
+        access.read_account(aws),
         cloud("local"),
         Packages(package, package),
         sizing=sizing,

@@ -297,3 +297,12 @@ def test_following_shows_each_event_once_although_it_comes_by_two_ways(
     lines = printed("logs", "--follow", "--until", until, *own).splitlines()
     stages = [json.loads(line)["fields"]["stage"] for line in lines]
     assert stages == ["received", "recognition"]
+
+
+@pytest.mark.usefixtures("frame")
+@pytest.mark.parametrize(("way", "count"), [((), 1), (("--poll",), 0)])
+def test_the_price_of_live_tail_is_said_once(way: tuple[str, ...], count: int) -> None:
+    until = datetime.fromtimestamp(time.time() + 1, timezone.utc).isoformat()
+    done = run("logs", "--follow", "--until", until, "--function", "recognition", *way)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("AWS charges Live Tail by the minute") == count

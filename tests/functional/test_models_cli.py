@@ -151,7 +151,7 @@ def test_weights_from_a_file(here: Path, made: Synthetic, tmp_path: Path) -> Non
     network = reference.embedder(made.state)
     file = tmp_path / "resnetV1.pt"
     torch.jit.trace(network, torch.zeros(1, 3, 160, 160)).save(str(file))
-    model = builder.build(file, "cse546")
+    model = builder.build(file, "cse546", precision="fp32")
     assert model.path.name == f"resnetV1-{file_digest(file)[:8]}-cse546"
     assert model.space == f"{canonical.digest(canonical.canonical(made.state))}/cse546"
     assert not model.synthetic

@@ -192,7 +192,7 @@ def test_an_unreachable_server_names_url_file_and_alternative(release: Release) 
         fetch(release, transport=httpx.MockTransport(unreachable))
     assert release.url in str(caught.value)
     assert str(release.file) in str(caught.value)
-    assert "--weights synthetic" in str(caught.value.hint)
+    assert "--weights casia-webface" in str(caught.value.hint)
 
 
 def test_an_error_response(server: Server, release: Release) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from facectl import records
@@ -18,10 +17,11 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import deployer, doctor
 from facectl.deploy.desired import resources
-from facectl.deploy.doctor import CheckResult, examine
+from facectl.deploy.doctor import examine
 from facectl.deploy.executor import apply_step
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.planner import plan, superfluous
+from facectl.deploy.preflight import CheckResult
 from facectl.deploy.probe import Probed
 from facectl.deploy.resources import Alias, Context, key
 from facectl.deploy.status import LastError, Status, inspect, last_error
@@ -30,7 +30,6 @@ from facectl.errors import CloudError, InputError
 from facectl.models import store
 from lambda_src.vision.store import DETECTION, NETWORKS, Model
 
-USER = "arn:aws:iam::123456789012:user/ada"
 OPTIONS = Options(packaging="zip", auth="iam")
 NOW = time.time()
 
@@ -169,18 +168,11 @@ def examined(deployment: Deployment) -> dict[str, CheckResult]:
 
 
 @pytest.fixture
-def unsimulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the two checks that moto can't answer, which have separate tests."""
-    monkeypatch.setattr(doctor, "_permissions", lambda _: CheckResult("permissions", "ok", ""))
-    monkeypatch.setattr(doctor, "_quotas", lambda _: CheckResult("quotas", "ok", ""))
-
-
-@pytest.fixture
 def without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+@pytest.mark.usefixtures("without_docker", "model")
 def test_before_the_first_deploy() -> None:
     with mock_aws():
         found = examined(Deployment(asu_id="42", target="aws"))
@@ -190,15 +182,17 @@ def test_before_the_first_deploy() -> None:
         "gallery": "warning",
         "credentials": "ok",
         "region": "ok",
-        "permissions": "ok",
+        "role": "ok",
+        "packaging": "ok",
         "quotas": "ok",
+        "permissions": "ok",
         "disk": "ok",
         "deployment": "warning",
     }
     assert all(each.next for each in found.values() if each.verdict == "problem")
 
 
-@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+@pytest.mark.usefixtures("without_docker", "model")
 def test_docker_is_needed_by_its_builder_alone() -> None:
     deployment = Deployment(asu_id="42", target="aws")
     remember(deployment, Options(builder="docker"))
@@ -208,15 +202,16 @@ def test_docker_is_needed_by_its_builder_alone() -> None:
     assert found["docker"].next is not None
 
 
-@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
-def test_an_unknown_region_is_a_problem() -> None:
+@pytest.mark.usefixtures("without_docker", "model")
+def test_an_unknown_region_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTO_ALLOW_NONEXISTENT_REGION", "true")
     with mock_aws():
         found = examined(Deployment(asu_id="42", target="aws", region="us-east-9"))
     assert found["region"].verdict == "problem"
     assert found["region"].next == "--region us-east-1"
 
 
-@pytest.mark.usefixtures("without_docker", "unsimulated", "model")
+@pytest.mark.usefixtures("without_docker", "model")
 def test_credentials_of_another_account_are_a_problem() -> None:
     with mock_aws():
         found = examined(Deployment(asu_id="42", target="aws", account="210987654321"))
@@ -240,117 +235,6 @@ def test_a_damaged_model_is_a_problem(model: Model) -> None:
     assert "sha256" in found["model"].text
 
 
-class _Simulated:
-    """Clients of credentials whose permissions IAM simulates, or refuses to simulate."""
-
-    def __init__(self, identity: str) -> None:
-        self.clients = Clients(Deployment(asu_id="42", target="aws"))
-        self.sts, self.iam = Stubber(self.clients.sts), Stubber(self.clients.iam)
-        self.sts.add_response(
-            "get_caller_identity", {"Arn": identity, "Account": "1", "UserId": "x"}
-        )
-        self.sts.activate()
-
-    def finding(self, monkeypatch: pytest.MonkeyPatch) -> CheckResult:
-        monkeypatch.setattr(doctor, "Clients", lambda _deployment: self.clients)
-        with self.iam:
-            return doctor._permissions(self.clients.deployment)
-
-    def decide(self, principal: str, **denied: str) -> list[str]:
-        """Make IAM decide on every action that it is asked about; returns these actions."""
-        asked: list[str] = []
-
-        def ask(params: dict[str, Any], **_: Any) -> None:
-            asked.extend(params["ActionNames"])
-            results["EvaluationResults"] = [
-                {"EvalActionName": name, "EvalDecision": denied.get(name.split(":")[1], "allowed")}
-                for name in asked
-            ]
-
-        results: dict[str, Any] = {"EvaluationResults": []}
-        events = self.clients.iam.meta.events
-        events.register("before-parameter-build.iam.SimulatePrincipalPolicy", ask)
-        self.iam.add_response(
-            "simulate_principal_policy",
-            results,
-            {"PolicySourceArn": principal, "ActionNames": ANY},
-        )
-        return asked
-
-
-def test_complete_permissions(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = _Simulated("arn:aws:sts::123456789012:assumed-role/admin/ada")
-    asked = session.decide("arn:aws:iam::123456789012:role/admin")
-    found = session.finding(monkeypatch)
-    assert (found.verdict, found.text) == ("ok", f"all {len(asked)} that a deploy needs")
-    # test_permissions.py compares them with the calls that are made.
-    assert {"iam:CreateRole", "iam:PassRole", "s3:ListBucket", "ecr:PutImage"} <= set(asked)
-    assert not {"s3:ListObjectsV2", "sts:GetCallerIdentity"} & set(asked)
-
-
-def test_a_given_role_needs_no_permission_to_create_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember(Deployment("42", "aws"), Options(role_arn="arn:aws:iam::123456789012:role/LabRole"))
-    session = _Simulated(USER)
-    asked = session.decide(USER)
-    assert session.finding(monkeypatch).verdict == "ok"
-    assert {name for name in asked if name.startswith("iam:")} == {"iam:GetRole", "iam:PassRole"}
-
-
-def test_missing_permissions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = _Simulated(USER)
-    session.decide(USER, CreateRole="implicitDeny", PutImage="explicitDeny")
-    found = session.finding(monkeypatch)
-    assert (found.verdict, found.text) == ("problem", "not allowed: ecr:PutImage, iam:CreateRole")
-
-
-def test_permissions_that_cannot_be_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = _Simulated(USER)
-    session.iam.add_client_error("simulate_principal_policy", "AccessDenied", "no")
-    found = session.finding(monkeypatch)
-    assert (found.verdict, found.next) == ("warning", "facectl deploy --dry-run")
-
-
-@pytest.mark.parametrize(("limit", "verdict"), [(10, "warning"), (1000, "ok")])
-def test_quotas(limit: int, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    clients = Clients(Deployment(asu_id="42", target="aws"))
-    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
-    with Stubber(clients.functions) as stub:
-        stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
-        assert doctor._quotas(clients.deployment).verdict == verdict
-
-
-@pytest.mark.parametrize(("limit", "next_"), [(20, "--max-concurrency 10"), (100, None)])
-def test_a_trigger_that_can_use_nearly_all_concurrency_is_reported(
-    limit: int, next_: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    remember(Deployment("42", "aws"), Options(max_concurrency=50))
-    clients = Clients(Deployment(asu_id="42", target="aws"))
-    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
-    with Stubber(clients.functions) as stub:
-        stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
-        found = doctor._quotas(clients.deployment)
-    assert found.next == (next_ and f"facectl deploy {next_}")
-
-
-def test_pollers_that_the_next_deploy_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    deployment = Deployment("42", "aws")
-    remember(deployment, Options(pollers=(2, 4)))
-    monkeypatch.setattr(doctor, "concurrency_limit", lambda _clients: 50)
-    found = doctor._run_check("quotas", doctor._quotas, deployment)
-    assert (found.verdict, found.next) == ("problem", "facectl deploy --pollers 2:2")
-    assert "4 pollers use up to 40" in found.text
-
-
-def test_a_limit_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    clients = Clients(Deployment(asu_id="42", target="aws"))
-    monkeypatch.setattr(doctor, "Clients", lambda _deployment: clients)
-    with Stubber(clients.functions) as stub:
-        stub.add_client_error("get_account_settings", "AccessDeniedException", "no")
-        found = doctor._quotas(clients.deployment)
-    assert (found.verdict, found.next) == ("warning", "allow lambda:GetAccountSettings")
-
-
-@pytest.mark.usefixtures("unsimulated")
 def test_a_deployment_that_does_not_answer_is_a_problem(
     deployed: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +250,6 @@ def test_a_deployment_that_does_not_answer_is_a_problem(
     assert found["queues"].verdict == "ok"
 
 
-@pytest.mark.usefixtures("unsimulated")
 def test_waiting_messages_are_reported(deployed: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     url = deployed.sqs.get_queue_url(QueueName="42-req-dlq")["QueueUrl"]
     deployed.sqs.send_message(QueueUrl=url, MessageBody="x")

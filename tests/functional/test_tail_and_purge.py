@@ -134,6 +134,7 @@ class Time(FakeClock):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
+        self.progress: list[tuple[float, float]] = []
 
 
 @pytest.fixture
@@ -156,7 +157,12 @@ def clock() -> Time:
 
 def purge(deployment: Deployment, clock: Time, timeout: float = 180.0) -> Purge:
     return Purge(
-        Clients(deployment), timeout=timeout, tell=clock.told.append, clock=clock, sleep=clock.sleep
+        Clients(deployment),
+        timeout=timeout,
+        tell=clock.told.append,
+        progress=lambda done, total: clock.progress.append((done, total)),
+        clock=clock,
+        sleep=clock.sleep,
     )
 
 
@@ -169,7 +175,40 @@ def send(deployment: Deployment) -> None:
 def test_an_empty_queue_is_counted_three_times(aws: Deployment, clock: Time) -> None:
     (purged,) = purge(aws, clock).run([aws.names.response_queue])
     assert purged.before.total == purged.after.total == 0
-    assert clock.now == 1.0
+    # A minute after the purge, when SQS counts reliably.
+    assert clock.now == 60.0
+    assert clock.progress[-1] == (59.5, 60.0)
+
+
+def test_a_message_that_sqs_did_not_count_yet_is_purged(
+    aws: Deployment, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR", "false")
+    name = aws.names.response_queue
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.now == 30.0:
+            send(aws)
+
+    (purged,) = Purge(Clients(aws), clock=clock, sleep=sleep).run([name])
+    assert purged.after.total == count_messages(Clients(aws), name).total == 0
+    assert clock.now >= 120.0
+
+
+def test_purge_without_waiting_says_to_wait(aws: Deployment) -> None:
+    send(aws)
+    done = run("purge", "--yes", "--no-wait")
+    assert done.exit_code == 0, done.output
+    assert "wait before sending" in done.stderr
+    again = run("purge", "--yes", "--no-wait")
+    assert isinstance(again.exception, IncompleteError)
+    assert "one has begun" in str(again.exception)
+
+
+def test_a_timeout_before_the_counts_are_reliable_is_an_error(aws: Deployment, clock: Time) -> None:
+    with pytest.raises(IncompleteError, match="only a minute after a purge"):
+        purge(aws, clock, timeout=30).run([aws.names.response_queue])
 
 
 def test_a_purge_in_progress_is_waited_for_with_a_countdown(
@@ -183,7 +222,8 @@ def test_a_purge_in_progress_is_waited_for_with_a_countdown(
     monkeypatch.setattr(models, "unix_time", lambda *a: real(*a) + clock.now)
     (purged,) = purge(aws, clock).run([name])
     assert (purged.before.visible, purged.after.total) == (1, 0)
-    assert 55 < clock.now < 75
+    # Until the purge is allowed, and until its counts are reliable.
+    assert 115 < clock.now < 135
     assert any("SQS allows one purge in 60 s, next try in 3 s" in text for text in clock.told)
 
 
@@ -232,9 +272,8 @@ def test_on_aws_purge_asks_for_confirmation(aws: Deployment) -> None:
         refused.stderr
     )
     assert count_messages(Clients(aws), aws.names.response_queue).visible == 1
-    agreed = run("purge", "--yes")
+    agreed = run("purge", "--yes", "--no-wait")
     assert agreed.exit_code == 0, agreed.output
-    assert "wait before sending" in agreed.stderr
     assert count_messages(Clients(aws), aws.names.response_queue).total == 0
 
 

@@ -77,9 +77,9 @@ def test_an_empty_account_gets_everything_with_what_is_referred_to_first() -> No
         "create role facectl-42-recognition",
         "create function face-detection",
         "create function face-recognition",
-        "create function URL face-detection",
         "create permission face-detection/facectl-public-url",
         "create permission face-detection/facectl-public-invoke",
+        "create function URL face-detection",
         "create trigger 42-req-queue → face-recognition",
     ]
 
@@ -151,9 +151,9 @@ def test_a_zip_that_becomes_an_image_is_made_anew_with_what_hangs_on_it() -> Non
     assert [(type(step), step.resource.kind) for step in steps] == [
         (Replace, "function"),
         (Replace, "function"),
+        (Create, "permission"),
+        (Create, "permission"),
         (Create, "function URL"),
-        (Create, "permission"),
-        (Create, "permission"),
         (Replace, "trigger"),
     ]
 
@@ -214,7 +214,7 @@ def test_sizing_reaches_functions_and_trigger() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [Queue, LogGroup, Role, Function])
+@pytest.mark.parametrize("kind", [Queue, Role, Function])
 def test_an_untagged_resource_is_adopted_only_when_asked(kind: type) -> None:
     resource = only(kind)
     found = {**there(WANTED), key(resource): dataclasses.replace(resource, owner=None)}
@@ -240,6 +240,47 @@ def test_a_bucket_that_was_made_but_not_yet_tagged_is_ours() -> None:
     (step,) = plan(WANTED, found)
     assert isinstance(step, Update)
     assert Delete(dataclasses.replace(bucket, owner=None)) in plan_removal(found, "42")
+
+
+def test_a_log_group_that_lambda_made_again_is_adopted() -> None:
+    group = only(LogGroup, "/aws/lambda/face-detection")
+    bare = dataclasses.replace(group, owner=None, retention_days=0)
+    found = {**there(WANTED), key(group): bare}
+    (step,) = plan(WANTED, found)
+    assert step_line(step).endswith("(owner none → 42, retention days 0 → 14)")
+    assert Delete(bare) in plan_removal(found, "42")
+
+
+@pytest.mark.parametrize("owner", ["43", None])
+def test_an_untagged_log_group_of_anothers_function_is_not_removed(owner: str | None) -> None:
+    group, function = only(LogGroup, "face-detection"), only(Function, "face-detection")
+    found = {
+        **there(WANTED),
+        key(group): dataclasses.replace(group, owner=None),
+        key(function): dataclasses.replace(function, owner=owner),
+    }
+    assert key(group) not in {key(step.resource) for step in plan_removal(found, "42")}
+    del found[key(function)]
+    assert key(group) not in {key(step.resource) for step in plan_removal(found, "42")}
+
+
+def test_a_function_that_lambda_could_not_create_is_replaced() -> None:
+    function = only(Function, "face-detection")
+    found = {**there(WANTED), key(function): dataclasses.replace(function, failed=True)}
+    assert [step_line(step) for step in plan(WANTED, found)] == [
+        "replace function face-detection (failed yes → no)",
+        "create permission face-detection/facectl-public-url",
+        "create permission face-detection/facectl-public-invoke",
+        "create function URL face-detection",
+    ]
+
+
+def test_an_update_that_failed_is_made_again() -> None:
+    function = only(Function, "face-recognition")
+    found = {**there(WANTED), key(function): dataclasses.replace(function, update_failed=True)}
+    assert [step_line(step) for step in plan(WANTED, found)] == [
+        "update function face-recognition (update failed yes → no)"
+    ]
 
 
 def test_removal_takes_callers_before_what_they_call() -> None:
@@ -283,9 +324,9 @@ def test_warm_environments_need_a_version_and_everything_leads_to_it() -> None:
     assert [step_line(step) for step in steps] == [
         "create alias face-detection:live",
         "create alias face-recognition:live",
-        "replace function URL face-detection (qualifier none → live)",
         "create permission face-detection:live/facectl-public-url-live",
         "create permission face-detection:live/facectl-public-invoke-live",
+        "replace function URL face-detection (qualifier none → live)",
         "update trigger 42-req-queue → face-recognition (qualifier none → live)",
         "delete permission face-detection/facectl-public-url",
         "delete permission face-detection/facectl-public-invoke",
@@ -294,7 +335,11 @@ def test_warm_environments_need_a_version_and_everything_leads_to_it() -> None:
 
 def test_without_warm_environments_the_alias_goes_last() -> None:
     lines = [step_line(step) for step in plan(WANTED, there(WARM))]
-    assert lines[0] == "replace function URL face-detection (qualifier live → none)"
+    assert lines[:3] == [
+        "create permission face-detection/facectl-public-url",
+        "create permission face-detection/facectl-public-invoke",
+        "replace function URL face-detection (qualifier live → none)",
+    ]
     assert lines[-2:] == ["delete alias face-detection:live", "delete alias face-recognition:live"]
 
 

@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
+from fake_clock import FakeClock
 
 from facectl.deploy.probe import Probed, probe
-from facectl.errors import CloudError
-from facectl.stream.delivery import FrameUndelivered
+from facectl.errors import CloudError, UnansweredError
+from facectl.stream.delivery import FrameUndelivered, FunctionUrlRefused
 from facectl.stream.responses import Received
 from lambda_src.contract import FaceMessage, FrameRequest, FrameResult
 
@@ -24,8 +25,13 @@ class Pipeline:
         self.refusal: Exception | None = None
         self.messages: list[Received] = []
         self.released: list[str] = []
+        self.refusals: list[Exception] = []
+        self.posts = 0
 
     def post(self, request: FrameRequest) -> None:
+        self.posts += 1
+        if self.refusals:
+            raise self.refusals.pop(0)
         if self.refusal is not None:
             raise self.refusal
         self._answer(request.request_id, self.answers["frame"])
@@ -105,3 +111,32 @@ def test_a_function_that_does_not_start_is_told_with_its_words() -> None:
     message = "did not accept the probe frame: 502: no module named cv2"
     with pytest.raises(CloudError, match=message):
         ask(pipeline)
+
+
+def refused(status: int) -> FunctionUrlRefused:
+    return FunctionUrlRefused(f"{status}: no", status=status, hint="facectl deploy")
+
+
+def test_a_url_that_is_too_new_is_asked_again() -> None:
+    pipeline, clock = Pipeline(), FakeClock()
+    pipeline.refusals = [refused(404), refused(403), refused(403)]
+    probe(pipeline, pipeline, pipeline.send_face, space=SPACE, clock=clock, sleep=clock.sleep)
+    assert pipeline.posts == 4
+    assert clock.slept == [1.0, 2.0, 4.0]
+
+
+def test_a_url_that_stays_closed_is_an_error_after_a_minute() -> None:
+    pipeline, clock = Pipeline(), FakeClock()
+    pipeline.refusal = refused(403)
+    with pytest.raises(UnansweredError, match="did not accept the probe frame: 403") as caught:
+        probe(pipeline, pipeline, pipeline.send_face, space=SPACE, clock=clock, sleep=clock.sleep)
+    assert 60 <= clock.now <= 66
+    assert "facectl policy sender" in str(caught.value.hint)
+
+
+def test_a_url_that_refuses_for_another_reason_is_asked_once() -> None:
+    pipeline = Pipeline()
+    pipeline.refusal = refused(405)
+    with pytest.raises(UnansweredError):
+        ask(pipeline)
+    assert pipeline.posts == 1

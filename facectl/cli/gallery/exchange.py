@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from facectl.cli.gallery import shared
-from facectl.cli.gallery.enroll import run
+from facectl.cli.gallery.enroll import EnrollOptions, run
 from facectl.cli.options import Json, changes_deployment, with_deployment
 from facectl.console import err
 from facectl.context import Deployment
@@ -54,7 +54,7 @@ def import_(
     from facectl.gallery.enrollment import tasks_below
 
     if source is not None and source.is_dir():
-        run(deployment, *tasks_below(source), json=json)
+        run(deployment, *tasks_below(source), EnrollOptions(folder=source), json=json)
         return
     with err.status("Reading the gallery"):
         imported, origin = exchange.read_source(

@@ -59,11 +59,11 @@ def rebuild(
     """
     from facectl.gallery import rebuild as rebuilds
     from facectl.gallery.changes import EmbeddingSpace
-    from facectl.models.store import find
+    from facectl.models.store import deployed, find
 
     if not dry_run:
         deployment = announced(deployment)
-    chosen = find(model or deployment.space)
+    chosen = find(model) if model else deployed(deployment)
     with shared.opened(deployment) as store:
         if not rebuilds.needed(store, chosen.space):
             _report_nothing(store, chosen, json=json)
@@ -99,7 +99,7 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
     from facectl.gallery import people
     from facectl.gallery.rebuild import model_of
 
-    model = model_of(store.space_of(version), version)
+    model = model_of(store.space_of(version), version, deployment.precision)
     with err.status("Reading what is deployed"):
         plan = deployer.prepare(deployment, model, rebuilds=False)
     if not yes:

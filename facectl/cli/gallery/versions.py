@@ -41,7 +41,7 @@ def history(deployment: Deployment, json: Json = False) -> None:
     if json:
         print_json([asdict(version) for version in versions])
         return
-    installed = {model.space: model.path.name for model in models.installed()}
+    installed = {model.space: model.space_name for model in models.installed()}
     table = Table("Version", "Time", "Action", "Added", "Removed", "Threshold", box=None)
     table.add_column("Model", overflow="fold")
     for version in versions:

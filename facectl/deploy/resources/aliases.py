@@ -31,6 +31,7 @@ class Alias(Attached):
 
     kind: ClassVar[str] = "alias"
     pruned: ClassVar[bool] = True
+    set_later: ClassVar[frozenset[str]] = frozenset({"provisioned", "version"})
     function: str
     alias: str
     provisioned: int
@@ -61,36 +62,55 @@ class Alias(Attached):
         provisioned = warm["RequestedProvisionedConcurrentExecutions"] if warm else 0
         return cls(function, ALIAS, provisioned, CURRENT if same else version)
 
+    def current(self, context: Context) -> Alias | None:
+        return self.find(context, self.function)
+
     def create(self, context: Context) -> None:
         functions = context.clients.functions
-        version = functions.publish_version(FunctionName=self.function)["Version"]
-        functions.create_alias(FunctionName=self.function, Name=self.alias, FunctionVersion=version)
+        version = context.call(functions.publish_version, FunctionName=self.function)["Version"]
+        context.call(
+            functions.create_alias,
+            FunctionName=self.function,
+            Name=self.alias,
+            FunctionVersion=version,
+        )
         self._provision(context)
 
     def update(self, context: Context, _actual: Alias) -> None:
         functions = context.clients.functions
         alias = functions.get_alias(FunctionName=self.function, Name=self.alias)
-        version = functions.publish_version(FunctionName=self.function)["Version"]
+        version = context.call(functions.publish_version, FunctionName=self.function)["Version"]
         if version != alias["FunctionVersion"]:
-            functions.update_alias(
-                FunctionName=self.function, Name=self.alias, FunctionVersion=version
+            context.call(
+                functions.update_alias,
+                FunctionName=self.function,
+                Name=self.alias,
+                FunctionVersion=version,
             )
         self._provision(context)
 
     def delete(self, context: Context) -> None:
         functions = context.clients.functions
-        unless_missing(
+        context.call(
+            unless_missing,
             functions.delete_provisioned_concurrency_config,
             FunctionName=self.function,
             Qualifier=self.alias,
         )
-        unless_missing(functions.delete_alias, FunctionName=self.function, Name=self.alias)
+        context.call(
+            unless_missing,
+            functions.delete_alias,
+            FunctionName=self.function,
+            Name=self.alias,
+        )
 
     def _provision(self, context: Context) -> None:
         functions = context.clients.functions
         where = {"FunctionName": self.function, "Qualifier": self.alias}
-        functions.put_provisioned_concurrency_config(
-            **where, ProvisionedConcurrentExecutions=self.provisioned
+        context.call(
+            functions.put_provisioned_concurrency_config,
+            **where,
+            ProvisionedConcurrentExecutions=self.provisioned,
         )
         deadline = context.clock() + _PROVISIONING_TIMEOUT
         while True:

@@ -7,9 +7,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
-from facectl.aws import ClientError, Clients, error_code
+from facectl.aws import ClientError, Clients, error_code, is_overloaded
 from facectl.deploy.models import Account
 from facectl.naming import TAG_KEY
 from facectl.retry import Backoff, exponential
@@ -17,6 +17,7 @@ from facectl.retry import Backoff, exponential
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+P = ParamSpec("P")
 T = TypeVar("T")
 # The kind and the name of a resource.
 Key: TypeAlias = tuple[str, str]
@@ -26,15 +27,29 @@ _RETRY_SECONDS = 90.0
 _RETRY_INTERVAL = 2.0
 # Transient errors: error code, and parts of the message if the code has other meanings too.
 _TRANSIENT: dict[str, tuple[str, ...]] = {
-    # A new role, or its policy, is not visible to Lambda yet.
-    "InvalidParameterValueException": ("cannot be assumed", "does not have permissions to call"),
-    # Another update of the function, or the deletion of an old mapping, is in progress.
-    "ResourceConflictException": ("in progress", "current state", "Pending", "existing mapping"),
+    # A new role, its policy, or a new queue is not visible to Lambda yet.
+    "InvalidParameterValueException": (
+        "cannot be assumed",
+        "does not have permissions to call",
+        "KMS key is invalid for CreateGrant",
+        "NonExistentQueue",
+    ),
+    # A queue can be used a second after it was created (SQS API Reference, CreateQueue).
+    "InvalidParameterValue": ("Dead letter target does not exist",),
     "ResourceInUseException": ("",),
+    # The name of a bucket that is being deleted or created.
+    "OperationAborted": ("",),
     # SQS allows a name again 60 s after its queue was deleted.
     "AWS.SimpleQueueService.QueueDeletedRecently": ("",),
     "QueueDeletedRecently": ("",),
 }
+
+
+# ResourceConflictException means that something exists, or that a change is in progress.
+_CONFLICT = "ResourceConflictException"
+_EXISTS = ("already exist", "exists for this")
+# An event source mapping that is being deleted still exists.
+_EXISTS_FOR_NOW = "existing mapping"
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,10 @@ class Context:
             sleep=self.sleep,
         ).call(call)
 
+    def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer of a client's method, called as `retry` does."""
+        return self.retry(lambda: method(*args, **kwargs))
+
 
 @dataclass(frozen=True, slots=True)
 class Resource(ABC):
@@ -71,6 +90,8 @@ class Resource(ABC):
     kind: ClassVar[str]
     # The fields that AWS can't change in place.
     fixed: ClassVar[frozenset[str]] = frozenset()
+    # The fields that `create` sets by later calls than the first.
+    set_later: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -80,6 +101,10 @@ class Resource(ABC):
     def read(self, _context: Context) -> Self | None:
         """The actual resource; None if there is none, or if it is read with its function."""
         return None
+
+    def current(self, context: Context) -> Self | None:
+        """The actual resource, read by itself; None if there is none."""
+        return self.read(context)
 
     @abstractmethod
     def create(self, context: Context) -> None:
@@ -160,8 +185,27 @@ def policy(*statements: dict[str, Any]) -> str:
     return canonical({"Version": "2012-10-17", "Statement": list(statements)})
 
 
+def is_existing(error: ClientError) -> bool:
+    """Whether Lambda refuses to create something because it exists."""
+    text = _message(error)
+    return error_code(error) == _CONFLICT and any(words in text for words in _EXISTS)
+
+
+def is_in_progress(error: ClientError) -> bool:
+    """Whether Lambda refuses a change because another change of the same thing is in progress."""
+    return error_code(error) == _CONFLICT and not is_existing(error)
+
+
 def _is_transient(error: Exception) -> bool:
     if not isinstance(error, ClientError):
         return False
-    text = error.response.get("Error", {}).get("Message", "")
+    if is_overloaded(error) or is_in_progress(error):
+        return True
+    text = _message(error)
+    if error_code(error) == _CONFLICT:
+        return _EXISTS_FOR_NOW in text
     return any(words in text for words in _TRANSIENT.get(error_code(error), ()))
+
+
+def _message(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Message", "")

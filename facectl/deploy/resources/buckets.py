@@ -16,6 +16,8 @@ from lambda_src.stages import attempts
 if TYPE_CHECKING:
     from mypy_boto3_s3.literals import BucketLocationConstraintType
     from mypy_boto3_s3.type_defs import (
+        CreateBucketConfigurationTypeDef,
+        DeleteTypeDef,
         LifecycleRuleOutputTypeDef,
         LifecycleRuleUnionTypeDef,
         ObjectIdentifierTypeDef,
@@ -48,6 +50,7 @@ class Bucket(Tagged):
     """
 
     kind: ClassVar[str] = "bucket"
+    set_later: ClassVar[frozenset[str]] = frozenset({"owner", "private", "attempts_expire"})
     private: bool = True
     attempts_expire: bool = True
 
@@ -70,12 +73,11 @@ class Bucket(Tagged):
     def create(self, context: Context) -> None:
         region, s3 = context.account.region, context.clients.s3
         if region == _UNNAMED_REGION:
-            s3.create_bucket(Bucket=self.name)
+            context.call(s3.create_bucket, Bucket=self.name)
         else:
             place: BucketLocationConstraintType = region  # type: ignore[assignment]
-            s3.create_bucket(
-                Bucket=self.name, CreateBucketConfiguration={"LocationConstraint": place}
-            )
+            where: CreateBucketConfigurationTypeDef = {"LocationConstraint": place}
+            context.call(s3.create_bucket, Bucket=self.name, CreateBucketConfiguration=where)
         self._configure(context)
 
     def update(self, context: Context, _actual: Bucket) -> None:
@@ -92,8 +94,9 @@ class Bucket(Tagged):
                 for item in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
             ]
             if objects:
-                s3.delete_objects(Bucket=self.name, Delete={"Objects": objects, "Quiet": True})
-        unless_missing(s3.delete_bucket, Bucket=self.name)
+                deleted: DeleteTypeDef = {"Objects": objects, "Quiet": True}
+                context.call(s3.delete_objects, Bucket=self.name, Delete=deleted)
+        context.call(unless_missing, s3.delete_bucket, Bucket=self.name)
         forgetting.bucket_gone(context.clients.deployment.asu_id, self.name)
 
     def facts(self, context: Context) -> dict[str, Any]:
@@ -105,12 +108,16 @@ class Bucket(Tagged):
         answer = unless_missing(s3.get_bucket_tagging, Bucket=self.name)
         kept = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
         tags = [*kept, *tag_list(self.owner)]
-        s3.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": tags})
-        s3.put_public_access_block(Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE)
+        context.call(s3.put_bucket_tagging, Bucket=self.name, Tagging={"TagSet": tags})
+        context.call(
+            s3.put_public_access_block, Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE
+        )
         # PutBucketLifecycleConfiguration replaces all rules too.
         others = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
-        s3.put_bucket_lifecycle_configuration(
-            Bucket=self.name, LifecycleConfiguration={"Rules": [*others, _EXPIRY]}
+        context.call(
+            s3.put_bucket_lifecycle_configuration,
+            Bucket=self.name,
+            LifecycleConfiguration={"Rules": [*others, _EXPIRY]},
         )
 
     def _lifecycle(self, context: Context) -> list[LifecycleRuleOutputTypeDef]:

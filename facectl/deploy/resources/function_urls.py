@@ -65,18 +65,17 @@ class FunctionUrl(Attached):
         return self.find(context, self.function, self.qualifier)
 
     def create(self, context: Context) -> None:
-        context.clients.functions.create_function_url_config(
-            **at(self.function, self.qualifier), AuthType=self._auth_type
-        )
+        create = context.clients.functions.create_function_url_config
+        context.call(create, **at(self.function, self.qualifier), AuthType=self._auth_type)
 
     def update(self, context: Context, _actual: FunctionUrl) -> None:
-        context.clients.functions.update_function_url_config(
-            **at(self.function, self.qualifier), AuthType=self._auth_type
-        )
+        update = context.clients.functions.update_function_url_config
+        context.call(update, **at(self.function, self.qualifier), AuthType=self._auth_type)
 
     def delete(self, context: Context) -> None:
-        functions = context.clients.functions
-        unless_missing(functions.delete_function_url_config, **at(self.function, self.qualifier))
+        delete = context.clients.functions.delete_function_url_config
+        where = at(self.function, self.qualifier)
+        context.retry(lambda: unless_missing(delete, **where))
 
     def facts(self, context: Context) -> dict[str, Any]:
         url = self.address(context, self.function)
@@ -128,6 +127,10 @@ class Permission(Attached):
             if qualifier_in(statement.get("Resource", "")) == qualifier
         ]
 
+    def current(self, context: Context) -> Permission | None:
+        found = self.find_all(context, self.function, self.qualifier)
+        return next((each for each in found if each.name == self.name), None)
+
     def create(self, context: Context) -> None:
         condition = json.loads(self.condition)
         conditions: Any = {}
@@ -136,7 +139,8 @@ class Permission(Attached):
             conditions["FunctionUrlAuthType"] = auth_type
         if "Bool" in condition:
             conditions["InvokedViaFunctionUrl"] = True
-        context.clients.functions.add_permission(
+        context.call(
+            context.clients.functions.add_permission,
             **at(self.function, self.qualifier),
             StatementId=self.statement,
             Action=self.action,
@@ -150,22 +154,24 @@ class Permission(Attached):
         self.create(context)
 
     def delete(self, context: Context) -> None:
-        unless_missing(
-            context.clients.functions.remove_permission,
-            **at(self.function, self.qualifier),
-            StatementId=self.statement,
-        )
+        remove = context.clients.functions.remove_permission
+        where = at(self.function, self.qualifier)
+        context.retry(lambda: unless_missing(remove, **where, StatementId=self.statement))
 
 
 def desired(state: DesiredState) -> Iterator[FunctionUrl | Permission]:
-    """The URL; without authentication also both statements that it needs since October 2025.
+    """The URL; without authentication first both statements that it needs since October 2025.
 
+    They take seconds to have an effect, so they precede the URL.
     Source: AWS Lambda Developer Guide, "Control access to Lambda function URLs".
     """
     qualifier = state.qualifier
+    if state.url_auth == "none":
+        yield from _public(qualifier)
     yield FunctionUrl(DETECTION_FUNCTION, state.url_auth, qualifier)
-    if state.url_auth != "none":
-        return
+
+
+def _public(qualifier: str) -> Iterator[Permission]:
     # MiniStack keeps one policy per function, AWS one per function and alias.
     suffix = f"-{qualifier}" if qualifier else ""
     yield Permission(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from facectl.aws import ClientError, WaiterError, unless_missing
+from facectl.aws import ClientError, unless_missing
 from facectl.deploy.models import DesiredState, Package, Packaging
 from facectl.deploy.recipe import Architecture
 from facectl.deploy.resources.base import Context, Tagged, tags
@@ -16,6 +17,12 @@ from facectl.naming import DEMO_TAG_KEY, DETECTION_FUNCTION, RECOGNITION_FUNCTIO
 
 # Only zips have a runtime; MiniStack runs every Python runtime with its own interpreter.
 _RUNTIME = "python3.12"
+# Lambda prepares an image for minutes at most.
+_READY_SECONDS = 600.0
+_READY_INTERVAL = 1.0
+# A read may lag behind the creation for seconds.
+_SEEN_SECONDS = 30.0
+_MISSING = {"State": "Pending", "StateReason": "it does not exist"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,15 @@ class Function(Tagged):
 
     `code` is the base64 sha256 of a zip, or the URI of an image. `memory` in
     MB, `timeout` in seconds. `reserved_concurrency` None: the account's limit.
-    `archive` is the zip to upload. `demo`: another deployment may replace it.
+    `archive` is the zip to upload. `demo`: another deployment may replace it. `failed`: Lambda
+    could not create it, so it must be replaced; `update_failed`: its last update.
+    Source: AWS Lambda Developer Guide, "Lambda function states".
     """
 
     kind: ClassVar[str] = "function"
     shared: ClassVar[bool] = True
-    fixed: ClassVar[frozenset[str]] = frozenset({"packaging"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"packaging", "failed"})
+    set_later: ClassVar[frozenset[str]] = frozenset({"reserved_concurrency"})
     packaging: Packaging
     code: str
     handler: str
@@ -41,6 +51,8 @@ class Function(Tagged):
     environment: Mapping[str, str]
     reserved_concurrency: int | None = None
     demo: bool = False
+    failed: bool = False
+    update_failed: bool = False
     archive: bytes = field(default=b"", repr=False, compare=False)
 
     @classmethod
@@ -65,50 +77,97 @@ class Function(Tagged):
             architecture="arm64" if "arm64" in configuration["Architectures"] else "x86_64",
             environment=configuration.get("Environment", {}).get("Variables", {}),
             reserved_concurrency=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
+            failed=configuration.get("State") == "Failed",
+            update_failed=configuration.get("LastUpdateStatus") == "Failed",
         )
 
     def read(self, context: Context) -> Function | None:
         return self.find(context, self.name)
 
     def create(self, context: Context) -> None:
-        functions = context.clients.functions
-        context.retry(
-            lambda: functions.create_function(
+        with self._memory_errors():
+            context.call(
+                context.clients.functions.create_function,
                 **self._configuration(),
                 Code=self._code(),
                 PackageType="Zip" if self.packaging == "zip" else "Image",
                 Architectures=[self.architecture],
                 Tags=self._tags(),
             )
-        )
-        self._wait(context, "function_active_v2")
+        self.wait(context)
         self._reserve(context, None)
 
     def update(self, context: Context, actual: Function) -> None:
         functions = context.clients.functions
-        if self.code != actual.code or self.architecture != actual.architecture:
-            context.retry(
-                lambda: functions.update_function_code(
-                    FunctionName=self.name, Architectures=[self.architecture], **self._code()
-                )
+        again = actual.update_failed
+        self.wait(context, failures=False)
+        if again or self.code != actual.code or self.architecture != actual.architecture:
+            context.call(
+                functions.update_function_code,
+                FunctionName=self.name,
+                Architectures=[self.architecture],
+                **self._code(),
             )
-            self._wait(context, "function_updated_v2")
+            self.wait(context)
         request = self._configuration()
-        if request != actual._configuration():
-            context.retry(lambda: functions.update_function_configuration(**request))
-            self._wait(context, "function_updated_v2")
+        if again or request != actual._configuration():
+            with self._memory_errors():
+                context.call(functions.update_function_configuration, **request)
+            self.wait(context)
         self._reserve(context, actual.reserved_concurrency)
         arn = context.account.function_arn(self.name)
         if self._tags() != actual._tags():
-            functions.tag_resource(Resource=arn, Tags=self._tags())
+            context.call(functions.tag_resource, Resource=arn, Tags=self._tags())
         if actual.demo and not self.demo:
-            functions.untag_resource(Resource=arn, TagKeys=[DEMO_TAG_KEY])
+            context.call(functions.untag_resource, Resource=arn, TagKeys=[DEMO_TAG_KEY])
 
     def delete(self, context: Context) -> None:
         functions = context.clients.functions
         # AWS deletes the URL with its function, MiniStack does not.
-        unless_missing(functions.delete_function_url_config, FunctionName=self.name)
-        unless_missing(functions.delete_function, FunctionName=self.name)
+        for call in (functions.delete_function_url_config, functions.delete_function):
+            context.call(unless_missing, call, FunctionName=self.name)
+
+    def wait(self, context: Context, *, failures: bool = True) -> None:
+        """Wait until the function is neither being created nor updated.
+
+        Raises CloudError after ten minutes, after half a minute without the function, and with
+        `failures` if either failed.
+        """
+        began = context.clock()
+        while True:
+            answer = unless_missing(context.clients.functions.get_function, FunctionName=self.name)
+            found: Any = answer["Configuration"] if answer else _MISSING
+            states = {found.get("State"), found.get("LastUpdateStatus")}
+            if failures and "Failed" in states:
+                raise self._not_ready(found)
+            if not states & {"Pending", "InProgress"}:
+                return
+            if context.clock() > began + (_READY_SECONDS if answer else _SEEN_SECONDS):
+                raise self._not_ready(found)
+            context.tell(f"{self.name}: {', '.join(sorted(filter(None, states)))}")
+            context.sleep(_READY_INTERVAL)
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """Say what to do if the account's memory quota, which no call returns, is exceeded."""
+        try:
+            yield
+        except ClientError as error:
+            if "'MemorySize' value failed" not in str(error):
+                raise
+            most = str(error).rpartition(" ")[2].strip(".")
+            raise CloudError(
+                f"{self.name}: this account allows at most {most} MB per function, "
+                f"not {self.memory}: new accounts have reduced quotas",
+                hint=f"facectl deploy --memory {most}",
+            ) from error
+
+    def _not_ready(self, found: Any) -> CloudError:
+        reason = found.get("StateReason") or found.get("LastUpdateStatusReason")
+        reason = reason or f"its state is {found.get('State')}"
+        return CloudError(
+            f"{self.name} did not become ready: {reason}", hint="facectl deploy   creates it again"
+        )
 
     def facts(self, context: Context) -> dict[str, Any]:
         answer = unless_missing(context.clients.functions.get_function, FunctionName=self.name)
@@ -147,11 +206,13 @@ class Function(Tagged):
         if count == before:
             return
         if count is None:
-            functions.delete_function_concurrency(FunctionName=self.name)
+            context.call(functions.delete_function_concurrency, FunctionName=self.name)
             return
         try:
-            functions.put_function_concurrency(
-                FunctionName=self.name, ReservedConcurrentExecutions=count
+            context.call(
+                functions.put_function_concurrency,
+                FunctionName=self.name,
+                ReservedConcurrentExecutions=count,
             )
         except ClientError as error:
             if "UnreservedConcurrentExecution" not in str(error):
@@ -160,17 +221,6 @@ class Function(Tagged):
                 f"Can't reserve a concurrency of {count} for {self.name}: "
                 "the account's concurrency limit is too low",
                 hint="a lower --reserved-concurrency, or a higher quota: facectl doctor",
-            ) from error
-
-    def _wait(self, context: Context, waiter: Any) -> None:
-        try:
-            context.clients.functions.get_waiter(waiter).wait(FunctionName=self.name)
-        except WaiterError as error:
-            answer: Any = error.last_response
-            actual = answer.get("Configuration", answer)
-            reason = actual.get("StateReason") or actual.get("LastUpdateStatusReason") or error
-            raise CloudError(
-                f"{self.name} did not become ready: {reason}", hint="facectl status"
             ) from error
 
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from facectl.aws import unless_missing
 from facectl.deploy.models import DesiredState
-from facectl.deploy.resources.base import Context, Tagged, tags
+from facectl.deploy.resources.base import Context, Key, Tagged, tags
+from facectl.deploy.resources.functions import Function
 from facectl.naming import FUNCTIONS, TAG_KEY, Names
 
 _RETENTION_DAYS = 14
@@ -20,7 +21,13 @@ class LogGroup(Tagged):
 
     kind: ClassVar[str] = "log group"
     shared: ClassVar[bool] = True
+    set_later: ClassVar[frozenset[str]] = frozenset({"owner", "retention_days"})
     retention_days: int
+
+    @property
+    def function(self) -> Key:
+        """The key of the function that logs to the group."""
+        return Function.kind, self.name.removeprefix(Names.log_group(""))
 
     def read(self, context: Context) -> LogGroup | None:
         logs = context.clients.logs
@@ -32,20 +39,30 @@ class LogGroup(Tagged):
         found = logs.list_tags_for_resource(resourceArn=arn)["tags"]
         return LogGroup(self.name, found.get(TAG_KEY), group.get("retentionInDays", 0))
 
+    def belongs_to(self, asu_id: str | None) -> bool:
+        # Lambda creates a missing log group without tags when its function logs, so a group
+        # that was deleted comes back like that.
+        return self.owner in (asu_id, None)
+
     def create(self, context: Context) -> None:
-        logs = context.clients.logs
-        logs.create_log_group(logGroupName=self.name, tags=tags(self.owner))
-        logs.put_retention_policy(logGroupName=self.name, retentionInDays=self.retention_days)
+        create = context.clients.logs.create_log_group
+        context.call(create, logGroupName=self.name, tags=tags(self.owner))
+        self._retain(context)
 
     def update(self, context: Context, actual: LogGroup) -> None:
-        logs = context.clients.logs
-        logs.put_retention_policy(logGroupName=self.name, retentionInDays=self.retention_days)
+        self._retain(context)
         if self.owner != actual.owner:
             arn = context.account.log_group_arn(self.name)
-            logs.tag_resource(resourceArn=arn, tags=tags(self.owner))
+            tag = context.clients.logs.tag_resource
+            context.call(tag, resourceArn=arn, tags=tags(self.owner))
 
     def delete(self, context: Context) -> None:
-        unless_missing(context.clients.logs.delete_log_group, logGroupName=self.name)
+        delete = context.clients.logs.delete_log_group
+        context.call(unless_missing, delete, logGroupName=self.name)
+
+    def _retain(self, context: Context) -> None:
+        put = context.clients.logs.put_retention_policy
+        context.call(put, logGroupName=self.name, retentionInDays=self.retention_days)
 
 
 def desired(state: DesiredState) -> Iterator[LogGroup]:

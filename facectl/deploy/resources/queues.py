@@ -66,12 +66,11 @@ class Queue(Tagged):
         )
 
     def create(self, context: Context) -> None:
-        context.retry(
-            lambda: context.clients.sqs.create_queue(
-                QueueName=self.name,
-                Attributes={name: value for name, value in self._attributes().items() if value},
-                tags=tags(self.owner),
-            )
+        context.call(
+            context.clients.sqs.create_queue,
+            QueueName=self.name,
+            Attributes={name: value for name, value in self._attributes().items() if value},
+            tags=tags(self.owner),
         )
 
     def update(self, context: Context, actual: Queue) -> None:
@@ -81,13 +80,13 @@ class Queue(Tagged):
         if after != before:
             # An empty string removes an attribute; omit it if the attribute is not set.
             changed = {name: value for name, value in after.items() if value or before[name]}
-            sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
+            context.call(sqs.set_queue_attributes, QueueUrl=url, Attributes=changed)
         if self.owner != actual.owner:
-            sqs.tag_queue(QueueUrl=url, Tags=tags(self.owner))
+            context.call(sqs.tag_queue, QueueUrl=url, Tags=tags(self.owner))
 
     def delete(self, context: Context) -> None:
         url = context.account.queue_url(self.name)
-        unless_missing(context.clients.sqs.delete_queue, QueueUrl=url)
+        context.call(unless_missing, context.clients.sqs.delete_queue, QueueUrl=url)
 
     def facts(self, context: Context) -> dict[str, Any]:
         return queue_facts(context.clients, context.account.queue_url(self.name))

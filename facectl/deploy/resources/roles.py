@@ -18,11 +18,16 @@ _POLICY_NAME = "facectl"
 
 @dataclass(frozen=True, slots=True)
 class Role(Tagged):
-    """A function's execution role: trust policy and inline policy, JSON with sorted keys."""
+    """A function's execution role: trust policy and inline policy, JSON with sorted keys.
+
+    `boundary`: the ARN of its permissions boundary, or empty.
+    """
 
     kind: ClassVar[str] = "role"
+    set_later: ClassVar[frozenset[str]] = frozenset({"policy"})
     trust: str
     policy: str
+    boundary: str = ""
 
     def read(self, context: Context) -> Role | None:
         iam = context.clients.iam
@@ -36,34 +41,55 @@ class Role(Tagged):
             owner=owner_tag(role.get("Tags", [])),
             trust=canonical(role["AssumeRolePolicyDocument"]),
             policy=canonical(inline["PolicyDocument"]) if inline else "",
+            boundary=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
         )
 
     def create(self, context: Context) -> None:
-        context.clients.iam.create_role(
+        boundary: Any = {"PermissionsBoundary": self.boundary} if self.boundary else {}
+        context.call(
+            context.clients.iam.create_role,
             RoleName=self.name,
             AssumeRolePolicyDocument=self.trust,
             Description="Made by facectl",
             Tags=tag_list(self.owner),
+            **boundary,
         )
         self._put_policy(context)
 
     def update(self, context: Context, actual: Role) -> None:
         iam = context.clients.iam
         if self.trust != actual.trust:
-            iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=self.trust)
+            context.call(
+                iam.update_assume_role_policy, RoleName=self.name, PolicyDocument=self.trust
+            )
+        # Before the policy: somebody may be allowed to change the policies of bound roles only.
+        if self.boundary != actual.boundary:
+            self._bind(context)
         if self.policy != actual.policy:
             self._put_policy(context)
         if self.owner != actual.owner:
-            iam.tag_role(RoleName=self.name, Tags=tag_list(self.owner))
+            context.call(iam.tag_role, RoleName=self.name, Tags=tag_list(self.owner))
 
     def delete(self, context: Context) -> None:
         iam = context.clients.iam
-        unless_missing(iam.delete_role_policy, RoleName=self.name, PolicyName=_POLICY_NAME)
-        unless_missing(iam.delete_role, RoleName=self.name)
+        name = self.name
+        context.call(unless_missing, iam.delete_role_policy, RoleName=name, PolicyName=_POLICY_NAME)
+        context.call(unless_missing, iam.delete_role, RoleName=name)
+
+    def _bind(self, context: Context) -> None:
+        iam = context.clients.iam
+        if self.boundary:
+            bind = iam.put_role_permissions_boundary
+            context.call(bind, RoleName=self.name, PermissionsBoundary=self.boundary)
+        else:
+            context.call(iam.delete_role_permissions_boundary, RoleName=self.name)
 
     def _put_policy(self, context: Context) -> None:
-        context.clients.iam.put_role_policy(
-            RoleName=self.name, PolicyName=_POLICY_NAME, PolicyDocument=self.policy
+        context.call(
+            context.clients.iam.put_role_policy,
+            RoleName=self.name,
+            PolicyName=_POLICY_NAME,
+            PolicyDocument=self.policy,
         )
 
 
@@ -74,8 +100,9 @@ def desired(state: DesiredState) -> Iterator[Role]:
     names, account, trust = state.names, state.account, lambda_trust()
     detection = detection_policy(names, account)
     recognition = recognition_policy(names, account, batches_by_name=state.cloud.batches_by_name)
-    yield Role(names.detection_role, names.asu_id, trust, detection)
-    yield Role(names.recognition_role, names.asu_id, trust, recognition)
+    boundary = state.boundary or ""
+    yield Role(names.detection_role, names.asu_id, trust, detection, boundary)
+    yield Role(names.recognition_role, names.asu_id, trust, recognition, boundary)
 
 
 def lambda_trust() -> str:

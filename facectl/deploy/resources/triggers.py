@@ -16,6 +16,12 @@ from facectl.naming import RECOGNITION_FUNCTION, TAG_KEY
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import EventSourceMappingConfigurationTypeDef
 
+# States of a mapping that is not ready yet, and how long it may have them.
+# Source: Lambda API Reference, EventSourceMappingConfiguration.
+_CHANGING = frozenset({"Creating", "Enabling", "Updating"})
+_CHANGING_SECONDS = 180.0
+_CHANGING_INTERVAL = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Trigger(Attached):
@@ -73,10 +79,12 @@ class Trigger(Attached):
     def create(self, context: Context) -> None:
         functions = context.clients.functions
         limits = {name: value for name, value in self._limits().items() if value}
-        context.retry(
-            lambda: functions.create_event_source_mapping(
-                EventSourceArn=self.queue, Tags=tags(self.owner), **self._settings(), **limits
-            )
+        context.call(
+            functions.create_event_source_mapping,
+            EventSourceArn=self.queue,
+            Tags=tags(self.owner),
+            **self._settings(),
+            **limits,
         )
 
     def update(self, context: Context, actual: Trigger) -> None:
@@ -89,22 +97,35 @@ class Trigger(Attached):
         # An empty object removes a limit; omit it if no limit is set.
         before = actual._limits()
         limits = {name: value for name, value in self._limits().items() if value or before[name]}
-        context.retry(
-            lambda: functions.update_event_source_mapping(
-                UUID=mapping["UUID"], **self._settings(), **limits
-            )
+        context.call(
+            functions.update_event_source_mapping,
+            UUID=mapping["UUID"],
+            **self._settings(),
+            **limits,
         )
         if self.owner != actual.owner:
             arn = context.account.mapping_arn(mapping["UUID"])
-            functions.tag_resource(Resource=arn, Tags=tags(self.owner))
+            context.call(functions.tag_resource, Resource=arn, Tags=tags(self.owner))
 
     def delete(self, context: Context) -> None:
         functions = context.clients.functions
         mapping = _mapping(context, self.queue, self.function)
         if mapping is not None:
-            context.retry(
-                lambda: unless_missing(functions.delete_event_source_mapping, UUID=mapping["UUID"])
-            )
+            delete = functions.delete_event_source_mapping
+            context.call(unless_missing, delete, UUID=mapping["UUID"])
+
+    def wait(self, context: Context) -> None:
+        """Wait until the mapping is no longer being created or changed; raises CloudError."""
+        deadline = context.clock() + _CHANGING_SECONDS
+        while True:
+            mapping = _mapping(context, self.queue, self.function)
+            state = mapping.get("State", "") if mapping else "missing"
+            if state not in _CHANGING:
+                return
+            if context.clock() > deadline:
+                raise CloudError(f"The trigger {self.name} is still {state}", hint="facectl status")
+            context.tell(f"the trigger is {state}")
+            context.sleep(_CHANGING_INTERVAL)
 
     def facts(self, context: Context) -> dict[str, Any]:
         mapping = _mapping(context, self.queue, self.function)

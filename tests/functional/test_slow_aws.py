@@ -1,0 +1,303 @@
+"""Deploy, deploy again and destroy, from an empty account, in an AWS as its documentation says."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driver import isolate
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+from moto_account import keep_conditions
+from slow_aws import Rules, SlowAws
+
+from facectl import records
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.deploy import deployer
+from facectl.deploy.desired import resources
+from facectl.deploy.options import Options
+from facectl.deploy.preflight import preflight
+from facectl.deploy.resources import Context
+from facectl.errors import CloudError, InputError
+from facectl.models import store
+from facectl.stream.delivery import FunctionUrlRefused
+from lambda_src.contract import FaceMessage, FrameRequest, FrameResult
+from lambda_src.vision.store import NETWORKS, Model
+
+ACCOUNT = "123456789012"
+HERE = Deployment("42", "aws", account=ACCOUNT)
+REGISTRY = "210987654321.dkr.ecr.us-east-1.amazonaws.com"
+IMAGES = tuple(f"{name}={REGISTRY}/{name}:1" for name in ("face-detection", "face-recognition"))
+# An interruption that an expired session or a failed function is: the next deploy goes on.
+ATTEMPTS = 8
+
+
+class Url:
+    """The Function URL of a slow account; what it accepts is answered at once."""
+
+    def __init__(self, aws: SlowAws, clients: Clients) -> None:
+        self._aws = aws
+        self._clients = clients
+
+    def post(self, request: FrameRequest) -> None:
+        status = self._aws.url_status()
+        if status != 200:
+            raise FunctionUrlRefused(f"{status}: Forbidden", status=status, hint="facectl deploy")
+        self.answer(FrameResult(request.request_id, "No-Face"))
+
+    def send_face(self, body: str) -> None:
+        self.answer(FrameResult(FaceMessage.parse(body).request_id, "Unknown"))
+
+    def answer(self, result: FrameResult) -> None:
+        name, sqs = self._clients.deployment.names.response_queue, self._clients.sqs
+        with self._aws.outside():
+            url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            sqs.send_message(QueueUrl=url, MessageBody=result.serialise())
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def tiny_model() -> Model:
+    """An installed model whose networks are never loaded."""
+    with store.installation("tiny") as folder:
+        for name in NETWORKS:
+            (folder / name).write_text(name)
+        facts = {"preprocessing": "facenet", "synthetic": False, "weights": "vggface2"}
+        store.write_manifest(folder, {"space": "abc/facenet", **facts})
+    return store.find("tiny")
+
+
+homes = itertools.count()
+
+
+@contextmanager
+def account(folder: Path, rules: Rules) -> Iterator[tuple[SlowAws, Model]]:
+    """An empty account with these rules, and a home without a deployment."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        isolate(patch, folder / f"home-{next(homes)}")
+        keep_conditions(patch)
+        aws = SlowAws(rules)
+        aws.install(patch)
+        there = functools.partial(Context, clock=aws.clock, sleep=aws.clock.sleep)
+        patch.setattr(deployer, "Context", there)
+        url = Url(aws, Clients(HERE))
+        patch.setattr(deployer, "FunctionUrlClient", lambda *_, **__: url)
+        patch.setattr(deployer, "request_queue", lambda *_: url.send_face)
+        yield aws, tiny_model()
+
+
+def deploy(model: Model, options: Options) -> deployer.Plan:
+    plan = deployer.prepare(HERE, model, options)
+    deployer.apply(plan)
+    deployer.check(plan, deployer.finish(plan))
+    return plan
+
+
+def deploy_with_patience(aws: SlowAws, model: Model, options: Options) -> list[str]:
+    """Deploy, and again after each error, with new credentials; returns the errors."""
+    errors: list[str] = []
+    while (error := failure(model, options)) is not None:
+        assert error.hint, error
+        errors.append(str(error))
+        assert len(errors) < ATTEMPTS, errors
+        aws.renew()
+    return errors
+
+
+def failure(model: Model, options: Options) -> CloudError | None:
+    """The error with which a deploy ends; None if it succeeds."""
+    try:
+        deploy(model, options)
+    except CloudError as error:
+        return error
+    return None
+
+
+def times(*values: float) -> st.SearchStrategy[float]:
+    return st.sampled_from([0.0, *values])
+
+
+RULES = st.builds(
+    Rules,
+    role_seconds=times(15),
+    policy_seconds=times(10),
+    pending_seconds=times(30, 120),
+    update_seconds=times(8),
+    fails_once=st.booleans(),
+    url_seconds=times(20, 50),
+    queue_seconds=times(1, 5),
+    mapping_seconds=times(25),
+    lag_seconds=times(6, 20),
+    throttle_every=st.sampled_from([0, 2, 5]),
+    lose_answers=st.booleans(),
+    expires_at=st.one_of(st.just(0), st.integers(5, 90)),
+    limit=st.sampled_from([10, 1000]),
+)
+SLOWEST = Rules(
+    role_seconds=15, policy_seconds=10, pending_seconds=120, update_seconds=8, fails_once=True,
+    url_seconds=50, queue_seconds=5, mapping_seconds=25, lag_seconds=20, throttle_every=2,
+    lose_answers=True, expires_at=60, limit=10,
+)  # fmt: skip
+
+
+@settings(max_examples=8)
+@example(SLOWEST, "none", True)
+@example(Rules(), "iam", False)
+@given(RULES, st.sampled_from(["iam", "none"]), st.booleans())
+def test_a_deployments_life_in_a_slow_and_strict_account(
+    tmp_path_factory: pytest.TempPathFactory, rules: Rules, auth: Any, again: bool
+) -> None:
+    options = Options(image_uris=IMAGES, auth=auth)
+    with account(tmp_path_factory.mktemp("slow"), rules) as (aws, model):
+        errors = deploy_with_patience(aws, model, options)
+        # Only an expired session and a function that Lambda could not create end a deploy.
+        assert len(errors) <= rules.fails_once + bool(rules.expires_at)
+        assert all("xpired" in text or "did not become ready" in text for text in errors)
+        aws.clock.sleep(rules.lag_seconds)
+
+        second = deploy(model, options)
+        assert second.steps == ()
+        assert found(second) == wanted(second)
+
+        larger = Options(image_uris=IMAGES, auth=auth, memory=2048, timeout=30)
+        assert {step.verb for step in deploy(model, larger).steps} == {"update"}
+
+        destroy()
+        assert_nothing_left()
+        if again:
+            # At once: the names of queues are not free for a minute.
+            deploy(model, options)
+            destroy()
+            assert_nothing_left()
+
+
+def found(plan: deployer.Plan) -> dict[Any, Any]:
+    return dict(deployer.read(plan.clients, plan.desired))
+
+
+def wanted(plan: deployer.Plan) -> dict[Any, Any]:
+    return {(each.kind, each.name): each for each in resources(plan.desired)}
+
+
+def destroy() -> None:
+    deployer.apply(deployer.prepare_removal(HERE))
+    records.forget(HERE.key)
+
+
+def assert_nothing_left() -> None:
+    clients = Clients(HERE)
+    assert clients.sqs.list_queues().get("QueueUrls", []) == []
+    assert clients.functions.list_functions()["Functions"] == []
+    assert clients.functions.list_event_source_mappings()["EventSourceMappings"] == []
+    assert clients.iam.list_roles()["Roles"] == []
+    assert clients.s3.list_buckets()["Buckets"] == []
+    assert clients.logs.describe_log_groups()["logGroups"] == []
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(role_seconds=15),
+        Rules(policy_seconds=10),
+        Rules(pending_seconds=120),
+        Rules(queue_seconds=1),
+        Rules(url_seconds=50),
+        Rules(mapping_seconds=25),
+        Rules(throttle_every=2),
+        Rules(lose_answers=True),
+        Rules(limit=10),
+    ],
+    ids=lambda rules: ",".join(k for k, v in vars(rules).items() if v != vars(Rules())[k]),
+)
+def test_one_deploy_is_enough(tmp_path: Path, rules: Rules) -> None:
+    with account(tmp_path, rules) as (aws, model):
+        deploy(model, Options(image_uris=IMAGES, auth="none"))
+        assert aws.clock() < 600
+
+
+@pytest.mark.parametrize(
+    ("rules", "operation"),
+    [
+        (Rules(role_seconds=15), "lambda:CreateFunction"),
+        (Rules(queue_seconds=5), "sqs:CreateQueue"),
+        (Rules(policy_seconds=30), "lambda:CreateEventSourceMapping"),
+        (Rules(url_seconds=20, mapping_seconds=25), "lambda:ListEventSourceMappings"),
+    ],
+)
+def test_a_rule_refuses_what_a_deploy_repeats(tmp_path: Path, rules: Rules, operation: str) -> None:
+    """A rule that refused nothing would prove nothing."""
+    counts = []
+    for each in (Rules(), rules):
+        with account(tmp_path, each) as (aws, model):
+            deploy(model, Options(image_uris=IMAGES))
+            counts.append(aws.calls.count(operation))
+    assert counts[1] > counts[0]
+
+
+def test_a_reservation_that_the_account_can_not_have_changes_nothing(tmp_path: Path) -> None:
+    options = Options(image_uris=IMAGES, auth="none", reserved_concurrency=5)
+    with account(tmp_path, Rules(limit=10)) as (aws, model):
+        with pytest.raises(InputError, match="so nothing can be reserved") as caught:
+            deploy(model, options)
+        assert "--max-concurrency 5" in str(caught.value.hint)
+        assert [call for call in aws.calls if ":Create" in call or ":Put" in call] == []
+        assert records.known() == []
+        # What the hint says works there.
+        deploy(model, Options(image_uris=IMAGES, auth="none", max_concurrency=5))
+
+
+def test_a_public_url_of_a_small_account_is_not_reserved(tmp_path: Path) -> None:
+    with account(tmp_path, Rules(limit=10)) as (aws, model):
+        plan = deploy(model, Options(image_uris=IMAGES, auth="none"))
+        assert aws.reserved == {}
+        assert [r.verdict for r in plan.warnings] == ["warning", "warning"]
+
+
+def test_preflight_changes_nothing(tmp_path: Path) -> None:
+    with account(tmp_path, Rules()) as (aws, _model):
+        results = list(preflight(Clients(HERE), Options(image_uris=IMAGES)))
+        assert len(results) == 6
+        reads = ("Get", "List", "Describe", "Simulate")
+        assert all(call.partition(":")[2].startswith(reads) for call in aws.calls)
+
+
+def test_a_new_account_that_allows_less_memory_says_how_much(tmp_path: Path) -> None:
+    options = Options(image_uris=IMAGES, memory=4096)
+    with account(tmp_path, Rules(limit=10, memory=3008)) as (_aws, model):
+        plan = deployer.prepare(HERE, model, options)
+        assert any("3008 MB per function" in result.text for result in plan.warnings)
+        with pytest.raises(CloudError, match="at most 3008 MB per function, not 4096") as caught:
+            deployer.apply(plan)
+        assert caught.value.hint == "facectl deploy --memory 3008"
+        deploy(model, Options(image_uris=IMAGES, memory=3008))
+
+
+def test_a_function_that_somebody_deleted_is_not_waited_for_long(tmp_path: Path) -> None:
+    with account(tmp_path, Rules()) as (aws, model):
+        plan = deploy(model, Options(image_uris=IMAGES))
+        Clients(HERE).functions.delete_function(FunctionName="face-recognition")
+        before = aws.clock()
+        with pytest.raises(CloudError, match="did not become ready: it does not exist"):
+            deployer.check(plan, plan.clients.deployment)
+        assert aws.clock() - before < 60
+
+
+def test_destroy_ends_in_a_session_that_may_read_its_given_role_only(tmp_path: Path) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/LabRole"
+    with account(tmp_path, Rules(limit=10)) as (aws, model):
+        with aws.outside():
+            Clients(HERE).iam.create_role(RoleName="LabRole", AssumeRolePolicyDocument="{}")
+        deploy(model, Options(image_uris=IMAGES, role_arn=role))
+        aws.rules = Rules(limit=10, learner_lab=True)
+        destroy()
+        with aws.outside():
+            assert Clients(HERE).functions.list_functions()["Functions"] == []
+            assert len(Clients(HERE).iam.list_roles()["Roles"]) == 1
