@@ -1,5 +1,5 @@
-# The image of face-detection. `facectl deploy` makes the build context: requirements.txt,
-# entrypoint.sh, lambda_src/ and model/, the verified files of `facectl models build`.
+# The image of face-detection. `facectl deploy --builder docker` makes the build context:
+# requirements.txt, prune.py, entrypoint.sh, lambda_src/ and model/, the verified files of `facectl models build`.
 ARG BASE_IMAGE=public.ecr.aws/docker/library/python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS packages
@@ -9,15 +9,11 @@ COPY requirements.txt ./
 RUN python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-compile \
         --root-user-action ignore --only-binary :all: --require-hashes \
         --target python -r requirements.txt
-# What inference does not load goes: test suites, converters, training tools, the pretrained cascades,
-# and ONNX Runtime's second copy of itself, for C++ programs. Compiled here, since a
-# function can't write where its code is; unchecked, since the times of files do not
-# survive the way into a function.
-RUN cd python \
-    && rm -rf onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
-        onnxruntime/capi/libonnxruntime.so.* bin cv2/data \
-    && find . -type d -name tests -prune -exec rm -rf {} + \
-    && find . -name '*.pyi' -delete \
+# Compiled here, since a function can't write where its code is; unchecked, since the times of
+# files do not survive the way into a function.
+COPY prune.py ./
+RUN python prune.py python \
+    && cd python \
     && python -m compileall -q --invalidation-mode unchecked-hash .
 COPY lambda_src task/lambda_src
 RUN python -m compileall -q --invalidation-mode unchecked-hash task

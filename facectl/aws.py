@@ -49,6 +49,7 @@ MISSING = frozenset(
         "ProvisionedConcurrencyConfigNotFoundException",
         "QueueDoesNotExist",
         "RepositoryNotFoundException",
+        "RepositoryPolicyNotFoundException",
         "ResourceNotFoundException",
     }
 )

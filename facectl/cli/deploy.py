@@ -110,10 +110,27 @@ def deploy(
             "--image-uri", help="Existing image, FUNCTION=URI, once per function; builds none."
         ),
     ] = None,
+    builder: Annotated[
+        Literal["direct", "docker"] | None,
+        typer.Option(
+            "--builder",
+            envvar="FACECTL_BUILDER",
+            help="Builds the images; default direct, which needs no Docker engine.",
+        ),
+    ] = None,
     base_image: Annotated[
         str | None,
-        typer.Option("--base-image", envvar="FACECTL_BASE_IMAGE", help="Base image of the build."),
+        typer.Option(
+            "--base-image",
+            envvar="FACECTL_BASE_IMAGE",
+            help="Base image of the build: of a registry, an OCI layout, or an archive of "
+            "`docker save`.",
+        ),
     ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Build on the newest version of the base image."),
+    ] = False,
     package_index: Annotated[
         str | None,
         typer.Option(
@@ -151,7 +168,7 @@ def deploy(
     facectl deploy --auth none --max-concurrency 2
     """
     from facectl.cli import deploy_report
-    from facectl.cli.gallery import rebuild
+    from facectl.cli.gallery import rebuild as galleries
     from facectl.deploy import deployer
     from facectl.deploy.options import Options, parse_pollers
     from facectl.models import store
@@ -174,6 +191,8 @@ def deploy(
         image_uris=tuple(image_uri or ()),
         adopt=adopt,
         log_names=names,
+        builder=builder,
+        rebuild=rebuild,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):
@@ -184,12 +203,12 @@ def deploy(
     deploy_report.warn_preflight(plan)
     deploy_report.warn_public_url(plan)
     if dry_run:
-        rebuild.describe(plan.gallery, summary=False)
+        galleries.describe(plan.gallery, summary=False)
         deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)
         return
     confirm_removals(plan, yes=yes)
     confirm_replacements(plan.steps, yes=yes)
-    rebuild.embed_for_deploy(plan, requested=model is not None, yes=yes)
+    galleries.embed_for_deploy(plan, requested=model is not None, yes=yes)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
     with err.status("Waiting for both functions to answer"):

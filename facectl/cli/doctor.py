@@ -17,7 +17,7 @@ _MARKS = {"ok": "[green]ok[/green]", "warning": "[yellow]warning[/yellow]"}
 
 @with_overrides
 def doctor(overrides: Overrides, json: Json = False) -> None:
-    """Check credentials, permissions, Docker, quotas, queues, and send a probe frame.
+    """Check credentials, permissions, quotas, queues, and send a probe frame.
 
     The exit code is 1 if a check found a problem.
 

@@ -17,6 +17,7 @@ from facectl.deploy.executor import apply_step
 from facectl.deploy.models import DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
+from facectl.deploy.pins import resolved
 from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.preflight import CheckResult, preflight
 from facectl.deploy.probe import Probed, probe, request_queue
@@ -106,6 +107,7 @@ def prepare(
     )
     found = preflight(clients, options) if deployment.target == "aws" else ()
     warnings = tuple(result for result in found if result.verdict == "warning")
+    options = resolved(clients, options)
     desired = desired_state(clients, model, options)
     actual = read(clients, desired)
     removals = _removals(clients, actual, replace_others=replace_others)

@@ -32,7 +32,7 @@ _PLATFORMS = {
     "aarch64": "linux/arm64",
     "arm64": "linux/arm64",
 }
-_INSTALL = "install Docker (docs.docker.com/engine/install), or pass --image-uri"
+_INSTALL = "--builder direct, --image-uri, or install Docker (docs.docker.com/engine/install)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from facectl import records
 from facectl.context import Deployment
 from facectl.deploy.models import Auth, Packaging, Sizing
-from facectl.deploy.recipe import Architecture, BuildOptions
+from facectl.deploy.recipe import Architecture, Builder, BuildOptions
 from facectl.errors import InputError
 
 _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _BOUNDARY = re.compile(r"arn:aws[\w-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
 # These apply to one deploy only.
-_NOT_REMEMBERED = {"image_uris", "adopt"}
+_NOT_REMEMBERED = {"image_uris", "adopt", "rebuild"}
+# The base image that the last deploy built on.
+_PINNED = {"base_digest", "base_python"}
 # Options that replace each other, and what to say instead of both.
 _EXCLUSIVE = {
     ("max_concurrency", "pollers"): "--pollers 2:10",
@@ -31,7 +33,8 @@ class Options:
     role for both functions; `boundary` the permissions boundary of created roles.
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
-    functions log the recognized names.
+    functions log the recognized names. `base_digest` and `base_python` pin the base image
+    until `rebuild` looks for a newer one.
     """
 
     memory: int | None = None
@@ -51,6 +54,10 @@ class Options:
     image_uris: tuple[str, ...] = ()
     adopt: bool = False
     log_names: bool | None = None
+    builder: Builder | None = None
+    rebuild: bool = False
+    base_digest: str | None = None
+    base_python: str | None = None
 
     def __post_init__(self) -> None:
         if self.pollers is not None:
@@ -85,7 +92,14 @@ class Options:
     @property
     def build(self) -> BuildOptions:
         """The options of image builds."""
-        return BuildOptions(self.sizing.architecture, self.base_image, self.package_index)
+        return BuildOptions(
+            self.sizing.architecture,
+            self.base_image,
+            self.package_index,
+            self.builder or "direct",
+            self.base_digest or "",
+            self.base_python or "",
+        )
 
     def over(self, earlier: Options) -> Options:
         """These options, with unset ones taken from `earlier`.
@@ -101,6 +115,8 @@ class Options:
                 raise InputError(f"Give {first} or {second}, not both", hint=hint)
             if chosen:
                 own.update(pair)
+        if self.rebuild or self.base_image not in (None, earlier.base_image):
+            own |= _PINNED
         kept = {
             each.name: getattr(earlier, each.name)
             for each in fields(self)

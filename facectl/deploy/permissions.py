@@ -21,9 +21,12 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "GetAuthorizationToken",
         "GetDownloadUrlForLayer",
         "GetLifecyclePolicy",
+        "GetRepositoryPolicy",
         "ListTagsForResource",
+        "PutImageScanningConfiguration",
         "PutImageTagMutability",
         "PutLifecyclePolicy",
+        "SetRepositoryPolicy",
         "TagResource",
     ),
     "iam": (
@@ -163,7 +166,7 @@ _ACTIONS: dict[str, tuple[str, ...]] = {
     "sqs:DeleteMessageBatch": ("sqs:DeleteMessage",),
     "sqs:SendMessageBatch": ("sqs:SendMessage",),
 }
-# The actions with which the Docker engine pushes an image and Lambda pulls it.
+# The actions with which an image is pushed and Lambda pulls it.
 # Source: Amazon ECR User Guide, "IAM permissions for pushing an image".
 _PUSH = (
     "ecr:BatchCheckLayerAvailability",

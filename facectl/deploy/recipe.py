@@ -1,6 +1,6 @@
-"""The build context of an image, and its tag: a hash of the whole context.
+"""The inputs of an image, and its tag: a hash of all of them.
 
-The build context comes from the installed packages and the installed model, so
+The inputs come from the installed packages and the installed model, so
 an installed wheel and a clone deploy the same image.
 """
 
@@ -19,12 +19,17 @@ from typing import Literal
 import facectl
 import lambda_src
 from facectl.errors import InputError
+from facectl.images.build import Parts
+from facectl.images.packages import compiler
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.vision.store import DETECTION, MANIFEST, RECOGNITION, Model
 
 Architecture = Literal["x86_64", "arm64"]
+Builder = Literal["direct", "docker"]
 NETWORKS = {DETECTION_FUNCTION: DETECTION, RECOGNITION_FUNCTION: RECOGNITION}
 PLATFORMS: dict[Architecture, str] = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+# As images name them.
+IMAGE_ARCHITECTURES: dict[Architecture, str] = {"x86_64": "amd64", "arm64": "arm64"}
 # Lambda's limit for an uncompressed image (Lambda Developer Guide, quotas).
 LARGEST = 10 * 1024**3
 _BLOCK = 1 << 20
@@ -34,17 +39,37 @@ _TAG_DIGITS = 16
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """The options of a build; None keeps the Dockerfile's default."""
+    """The options of a build; None keeps the Dockerfile's default.
+
+    `builder`: `direct` needs no Docker engine. It builds on the base image of `base_digest`,
+    whose Python is `base_python`, as `3.12`.
+    """
 
     architecture: Architecture = "x86_64"
     base_image: str | None = None
     package_index: str | None = None
+    builder: Builder = "direct"
+    base_digest: str = ""
+    base_python: str = ""
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The build arguments that were chosen."""
+        """The arguments of a Docker build that were chosen."""
         chosen = {"BASE_IMAGE": self.base_image, "PIP_INDEX_URL": self.package_index}
         return {name: value for name, value in chosen.items() if value is not None}
+
+    @property
+    def compiled(self) -> bool:
+        """Whether this computer has the Python that byte code for the image needs."""
+        return self.builder == "docker" or compiler(self.base_python) is not None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What an image depends on, apart from its files."""
+        if self.builder == "docker":
+            return (self.architecture, self.base_image or "")
+        compiled = "compiled" if self.compiled else ""
+        return ("direct", self.architecture, self.base_digest, self.base_python, compiled)
 
 
 @dataclass(frozen=True)
@@ -62,7 +87,7 @@ class Recipe:
         The package index is not part of it: the requirements pin the packages' hashes.
         """
         digest = hashlib.sha256()
-        for word in (self.options.architecture, self.options.base_image or ""):
+        for word in self.options.words:
             digest.update(f"{word}\0".encode())
         for name, file in self.files():
             digest.update(f"{name}\0{file.stat().st_size}\0".encode())
@@ -74,17 +99,32 @@ class Recipe:
     @property
     def base_image(self) -> str:
         """The base image: the chosen one, or the Dockerfile's default."""
-        if self.options.base_image is not None:
-            return self.options.base_image
-        dockerfile = (dockerfiles() / f"{self.function}.Dockerfile").read_text()
-        found = _BASE.search(dockerfile)
-        return found.group(1) if found else ""
+        return self.options.base_image or default_base(self.function)
+
+    @property
+    def parts(self) -> Parts:
+        """The inputs of a direct build."""
+        files = dict(self.files())
+        code, model = (
+            {f"{place}/{name}": file for name, file in files.items() if name.startswith(start)}
+            for place, start in (("/var/task", "lambda_src/"), ("/opt/facectl", "model/"))
+        )
+        return Parts(
+            code={**code, "/opt/facectl/entrypoint.sh": files["entrypoint.sh"]},
+            model=model,
+            requirements=files["requirements.txt"],
+            prune=files["prune.py"],
+            handler=f"lambda_src.{self.function.removeprefix('face-')}.handler",
+            package_index=self.options.package_index,
+        )
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """Every file of the build context: its path there, and its source."""
+        """Every file of the build: its path in a build context, and its source."""
         folder = dockerfiles()
-        yield "Dockerfile", folder / f"{self.function}.Dockerfile"
+        if self.options.builder == "docker":
+            yield "Dockerfile", folder / f"{self.function}.Dockerfile"
         yield "requirements.txt", folder / f"{self.function}.requirements.txt"
+        yield "prune.py", folder / "prune.py"
         yield "entrypoint.sh", folder / "entrypoint.sh"
         sources = Path(lambda_src.__file__).parent
         for file in sorted(sources.rglob("*.py")):
@@ -93,7 +133,7 @@ class Recipe:
             yield f"model/{name}", self.model.file(name)
 
     def write(self, folder: Path) -> None:
-        """Copy the build context to `folder`, with fixed modes and times."""
+        """Copy the build context of Docker to `folder`, with fixed modes and times."""
         for name, source in self.files():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +145,12 @@ class Recipe:
         for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             place.chmod(0o755)
             os.utime(place, (0, 0))
+
+
+def default_base(function: str) -> str:
+    """The base image that the function's Dockerfile names."""
+    found = _BASE.search((dockerfiles() / f"{function}.Dockerfile").read_text())
+    return found.group(1) if found else ""
 
 
 def dockerfiles() -> Path:

@@ -51,6 +51,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     command.write_text(STAND_IN.format(python=sys.executable))
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FACECTL_BUILDER", "docker")
     return folder / "built"
 
 
@@ -138,7 +139,7 @@ def test_warm_environments_have_a_price() -> None:
     plan = deployer.prepare(
         Deployment(asu_id="42", target="aws"),
         store.find(),
-        deployer.Options(provisioned_concurrency=1, pollers=(2, 4)),
+        deployer.Options(provisioned_concurrency=1, pollers=(2, 4), builder="docker"),
     )
     assert deploy_report.idle_cost(plan) == (
         "$2.12 a day for warm environments, $0.10 per GB of images and month, "

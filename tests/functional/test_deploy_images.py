@@ -25,7 +25,7 @@ from facectl.deploy.packages import given_packages, image_package
 from facectl.deploy.planner import plan
 from facectl.deploy.recipe import BuildOptions, Recipe
 from facectl.deploy.resources import Context, Image, Repository
-from facectl.deploy.steps import Create, Delete
+from facectl.deploy.steps import Create, Delete, changes
 from facectl.errors import CloudError, InputError
 from lambda_src.vision.store import DETECTION, MANIFEST, NETWORKS, RECOGNITION, Model
 
@@ -124,7 +124,11 @@ def context() -> Iterator[Context]:
 
 
 def tag(model: Model, function: str = "face-detection", **options: Any) -> str:
-    return Recipe(function, model, BuildOptions(**options)).tag
+    return recipe(model, function, **options).tag
+
+
+def recipe(model: Model, function: str = "face-detection", **options: Any) -> Recipe:
+    return Recipe(function, model, BuildOptions(builder="docker", **options))
 
 
 def test_the_tag_is_of_the_content_alone(model: Model) -> None:
@@ -152,7 +156,7 @@ def test_each_image_holds_its_own_networks(model: Model, tmp_path: Path) -> None
     for function in FUNCTIONS:
         folder = tmp_path / function
         folder.mkdir()
-        Recipe(function, model, BuildOptions()).write(folder)
+        recipe(model, function).write(folder)
         held[function] = {path.name for path in (folder / "model").iterdir()}
         assert (folder / "lambda_src" / "contract.py").exists()
         assert not list(folder.rglob("*.pyc"))
@@ -164,7 +168,7 @@ def test_each_image_holds_its_own_networks(model: Model, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_files_of_an_image_are_locked_and_without_torch(model: Model, function: str) -> None:
-    files = dict(Recipe(function, model, BuildOptions()).files())
+    files = dict(recipe(model, function).files())
     locked = files["requirements.txt"].read_text()
     assert "torch" not in locked
     assert "awslambdaric==" in locked
@@ -178,7 +182,9 @@ def test_the_files_of_an_image_are_locked_and_without_torch(model: Model, functi
 
 def make(docker: StandIn, context: Context, model: Model, **options: Any) -> Image:
     account = context.account
-    package = image_package("face-detection", model, BuildOptions(**options), account)
+    package = image_package(
+        "face-detection", model, BuildOptions(builder="docker", **options), account
+    )
     assert package.digest == account.image_uri(f"face-detection:{package.tag}")
     image = Image("face-detection", package.tag, package.recipe)
     apply_step(Create(Repository("face-detection", "42")), context)
@@ -315,6 +321,7 @@ def test_a_refused_login_names_what_was_tried(
     with Stubber(context.clients.ecr) as stub:
         stub.add_response("create_repository", {})
         stub.add_response("put_lifecycle_policy", {})
+        stub.add_response("set_repository_policy", {})
         stub.add_client_error("get_authorization_token", "AccessDeniedException", "not you")
         with pytest.raises(CloudError, match=r"create image face-detection:\w+: AccessDenied"):
             make(docker, context, model)
@@ -348,11 +355,31 @@ def test_repositories_drift_is_repaired(context: Context) -> None:
     ecr = context.clients.ecr
     ecr.put_image_tag_mutability(repositoryName="face-detection", imageTagMutability="MUTABLE")
     ecr.delete_lifecycle_policy(repositoryName="face-detection")
+    ecr.put_image_scanning_configuration(
+        repositoryName="face-detection", imageScanningConfiguration={"scanOnPush": False}
+    )
+    other = {"Sid": "Mine", "Effect": "Allow", "Principal": "*", "Action": "ecr:ListImages"}
+    mine = json.dumps({"Version": "2012-10-17", "Statement": [other]})
+    ecr.set_repository_policy(repositoryName="face-detection", policyText=mine)
     drifted = wanted.read(context)
     assert drifted is not None
     (step,) = plan([wanted], {(drifted.kind, drifted.name): drifted})
+    assert {change.attribute for change in changes(step)} == {
+        "immutable", "kept", "scan on push", "lambda pulls",
+    }  # fmt: skip
     apply_step(step, context)
     assert wanted.read(context) == wanted
+    found = json.loads(ecr.get_repository_policy(repositoryName="face-detection")["policyText"])
+    assert found["Statement"][0] == other
+    assert found["Statement"][1] == {
+        "Sid": "LambdaECRImageRetrievalPolicy",
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        "Condition": {
+            "StringLike": {"aws:sourceArn": "arn:aws:lambda:us-east-1:123456789012:function:*"}
+        },
+    }
 
 
 @pytest.mark.parametrize(

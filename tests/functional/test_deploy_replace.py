@@ -172,6 +172,6 @@ def test_the_region_of_the_shell_is_used_and_printed(monkeypatch: pytest.MonkeyP
 def _deploy_demo() -> Deployment:
     """As `facectl demo` deploys, but to AWS."""
     demo = Deployment("demo", "aws", account=ACCOUNT, demo=True)
-    work = deployer.prepare(demo, store.find())
+    work = deployer.prepare(demo, store.find(), deployer.Options(builder="docker"))
     deployer.apply(work)
     return deployer.finish(work)

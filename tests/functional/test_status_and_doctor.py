@@ -186,11 +186,20 @@ def test_before_the_first_deploy() -> None:
         "packaging": "ok",
         "quotas": "ok",
         "permissions": "ok",
-        "docker": "problem",
         "disk": "ok",
         "deployment": "warning",
     }
     assert all(each.next for each in found.values() if each.verdict == "problem")
+
+
+@pytest.mark.usefixtures("without_docker", "model")
+def test_docker_is_needed_by_its_builder_alone() -> None:
+    deployment = Deployment(asu_id="42", target="aws")
+    remember(deployment, Options(builder="docker"))
+    with mock_aws():
+        found = examined(deployment)
+    assert found["docker"].verdict == "problem"
+    assert found["docker"].next is not None
 
 
 @pytest.mark.usefixtures("without_docker", "model")

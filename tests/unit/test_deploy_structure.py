@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Names of packages, where they are not those of their modules.
-PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "faiss": "faiss-cpu"}
+PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless"}
 
 
 def imported(function: str) -> set[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 
@@ -24,7 +22,7 @@ from lambda_src.gallery.parts import (
     read_part,
     write_part,
 )
-from lambda_src.gallery.quantised import QuantisedGallery, mapped
+from lambda_src.gallery.quantised import QuantisedGallery, mapped, nearest, signs
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
@@ -242,22 +240,20 @@ def test_memory_is_used_if_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(view) == 1 << 16
 
 
-def test_without_faiss_only_a_large_gallery_is_rejected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    small, large = part(people(3)), part(people(3), encoding=INT8)
-    assert len(load(manifest(ref(small, 3)), Shelf(small))[0].names) == 3
-    with pytest.raises(GalleryFormatError, match="faiss"):
-        load(manifest(ref(large, 3), encoding=INT8), Shelf(large))
+@pytest.mark.parametrize("wanted", [1, 7, 1000])
+def test_the_rows_with_the_fewest_other_bits_are_found(wanted: int) -> None:
+    # More than one block, the last one partly filled; rows 3 and 40,000 are the same.
+    vectors = people(40_001)
+    vectors[40_000] = vectors[3]
+    codes = signs(vectors)
+    bits = np.unpackbits(codes.view(np.uint8), axis=1)
+    for row in (0, 3, 32_767, 32_768, 40_000):
+        apart = np.sum(bits != bits[row], axis=1)
+        found = nearest(np.ascontiguousarray(codes.T), codes[row], wanted)
+        assert np.array_equal(found, np.flatnonzero(apart <= np.sort(apart)[wanted - 1]))
+        assert len(found) >= wanted
 
 
-def test_faiss_is_not_imported_with_the_gallery() -> None:
-    code = "import sys, lambda_src.gallery.source; print('faiss' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "False"
+def test_fewer_rows_than_candidates_are_all_compared() -> None:
+    codes = signs(people(5))
+    assert list(nearest(np.ascontiguousarray(codes.T), codes[0], 5)) == [0, 1, 2, 3, 4]

@@ -11,10 +11,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from facectl.aws import unless_missing
+from facectl.deploy.direct import Destination, Reports, send
 from facectl.deploy.docker import Docker
-from facectl.deploy.models import DesiredState
-from facectl.deploy.recipe import LARGEST, PLATFORMS, Recipe
-from facectl.deploy.resources.base import Attached, Context, Key, Tagged, owner_tag, tag_list
+from facectl.deploy.models import Account, DesiredState
+from facectl.deploy.recipe import LARGEST, NETWORKS, PLATFORMS, Recipe
+from facectl.deploy.resources.base import (
+    Attached,
+    Context,
+    Key,
+    Tagged,
+    owner_tag,
+    policy,
+    tag_list,
+)
 from facectl.errors import CloudError, FacectlError, InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 
@@ -27,12 +36,16 @@ class Repository(Tagged):
     """The ECR repository of a function's images.
 
     `immutable`: tags can't be overwritten. `kept`: the number of newest images to keep.
+    `scan_on_push`: ECR looks for published vulnerabilities. `lambda_pulls`: its policy
+    lets this account's functions pull images; Lambda adds that itself only if the caller may.
     """
 
     kind: ClassVar[str] = "repository"
     shared: ClassVar[bool] = True
     immutable: bool = True
     kept: int = 10
+    scan_on_push: bool = True
+    lambda_pulls: bool = True
 
     def read(self, context: Context) -> Repository | None:
         ecr = context.clients.ecr
@@ -42,20 +55,28 @@ class Repository(Tagged):
         arn = context.account.repository_arn(self.name)
         expiry = unless_missing(ecr.get_lifecycle_policy, repositoryName=self.name)
         rules = json.loads(expiry["lifecyclePolicyText"])["rules"] if expiry else []
+        found = answer["repositories"][0]
         return Repository(
             name=self.name,
             owner=owner_tag(ecr.list_tags_for_resource(resourceArn=arn)["tags"]),
-            immutable=answer["repositories"][0].get("imageTagMutability") == "IMMUTABLE",
+            immutable=found.get("imageTagMutability") == "IMMUTABLE",
             kept=rules[0]["selection"].get("countNumber", 0) if rules else 0,
+            scan_on_push=found.get("imageScanningConfiguration", {}).get("scanOnPush", False),
+            lambda_pulls=any(
+                _allows_lambda(statement, context.account)
+                for statement in self._statements(context)
+            ),
         )
 
     def create(self, context: Context) -> None:
         context.clients.ecr.create_repository(
             repositoryName=self.name,
             imageTagMutability=self._mutability,
+            imageScanningConfiguration={"scanOnPush": self.scan_on_push},
             tags=tag_list(self.owner),
         )
         self._expire_images(context)
+        self._let_lambda_pull(context, [])
 
     def update(self, context: Context, actual: Repository) -> None:
         ecr = context.clients.ecr
@@ -65,6 +86,13 @@ class Repository(Tagged):
             )
         if self.kept != actual.kept:
             self._expire_images(context)
+        if self.scan_on_push != actual.scan_on_push:
+            ecr.put_image_scanning_configuration(
+                repositoryName=self.name,
+                imageScanningConfiguration={"scanOnPush": self.scan_on_push},
+            )
+        if self.lambda_pulls != actual.lambda_pulls:
+            self._let_lambda_pull(context, self._statements(context))
         if self.owner != actual.owner:
             arn = context.account.repository_arn(self.name)
             ecr.tag_resource(resourceArn=arn, tags=tag_list(self.owner))
@@ -76,6 +104,20 @@ class Repository(Tagged):
         except FacectlError as error:
             # Without a Docker engine there are no local images to remove.
             context.tell(str(error))
+
+    def _statements(self, context: Context) -> list[dict[str, Any]]:
+        """The statements of the repository's policy."""
+        found = unless_missing(context.clients.ecr.get_repository_policy, repositoryName=self.name)
+        statements = json.loads(found["policyText"]).get("Statement", []) if found else []
+        return statements if isinstance(statements, list) else [statements]
+
+    def _let_lambda_pull(self, context: Context, statements: list[dict[str, Any]]) -> None:
+        """Put the statement for Lambda into the policy, beside those of others."""
+        own = _lambda_statement(context.account)
+        others = [each for each in statements if each.get("Sid") != own["Sid"]]
+        context.clients.ecr.set_repository_policy(
+            repositoryName=self.name, policyText=policy(*others, own)
+        )
 
     @property
     def _mutability(self) -> Literal["IMMUTABLE", "MUTABLE"]:
@@ -122,11 +164,18 @@ class Image(Attached):
         return Image(self.repository, self.tag) if self._details(context) else None
 
     def create(self, context: Context) -> None:
-        """Build the image if the Docker engine does not have it, and push it."""
+        """Build the image and push it; Docker builds only what its engine does not have."""
         if self.recipe is None:
             raise CloudError(
                 f"The image {self.name} is missing from the registry", hint="facectl deploy"
             )
+        if self.recipe.options.builder == "direct":
+            other = next(name for name in NETWORKS if name != self.repository)
+            to = Destination(
+                context.account.registry, self.repository, self.tag, other, _plain(context)
+            )
+            send(self.recipe, to, lambda: _login(context), Reports(context.tell, context.note))
+            return
         docker = Docker.find()
         uri = context.account.image_uri(self.name)
         if not docker.has(uri):
@@ -202,6 +251,34 @@ def _login(context: Context) -> tuple[str, str]:
     granted = context.clients.ecr.get_authorization_token()["authorizationData"]
     user, _, password = base64.b64decode(granted[0]["authorizationToken"]).decode().partition(":")
     return user, password
+
+
+def _plain(context: Context) -> bool:
+    """Whether the registry speaks HTTP, as the local cloud's does."""
+    deployment = context.clients.deployment
+    return deployment.target == "local" and str(deployment.endpoint_url).startswith("http://")
+
+
+def _lambda_statement(account: Account) -> dict[str, Any]:
+    """The statement that Lambda adds itself. Source: Lambda Developer Guide, "Amazon ECR
+    permissions".
+    """
+    return {
+        "Sid": "LambdaECRImageRetrievalPolicy",
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        "Condition": {"StringLike": {"aws:sourceArn": account.function_arn("*")}},
+    }
+
+
+def _allows_lambda(statement: dict[str, Any], account: Account) -> bool:
+    wanted = _lambda_statement(account)
+    given = statement.get("Action", [])
+    actions = {given} if isinstance(given, str) else set(given)
+    return actions >= set(wanted["Action"]) and all(
+        statement.get(part) == wanted[part] for part in ("Effect", "Principal", "Condition")
+    )
 
 
 def _over_base(docker: Docker, recipe: Recipe, size: int) -> str:

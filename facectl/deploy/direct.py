@@ -1,0 +1,85 @@
+"""Builds the image of a function without a Docker engine, and sends it to the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from facectl.deploy.recipe import IMAGE_ARCHITECTURES, LARGEST, BuildOptions, Recipe
+from facectl.errors import InputError
+from facectl.images.bases import BaseImage, is_file, open_base
+from facectl.images.build import BuiltImage, build
+from facectl.images.registries import Login, Registry
+from facectl.images.uploads import Target, send_image
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A tag in a repository. `other`: the repository that has the same base image."""
+
+    registry: str
+    repository: str
+    tag: str
+    other: str
+    plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """`tell` receives transient progress, `note` lines to keep."""
+
+    tell: Callable[[str], None]
+    note: Callable[[str], None]
+
+
+def base_image(name: str, options: BuildOptions) -> BaseImage:
+    """The base image of that name: of the pinned digest, if the options have one.
+
+    Raises InputError, CloudError.
+    """
+    architecture = IMAGE_ARCHITECTURES[options.architecture]
+    base = open_base(name, architecture, "" if is_file(name) else options.base_digest)
+    if options.base_digest not in ("", base.digest):
+        raise InputError(f"The base image {name} has changed", hint="facectl deploy --rebuild")
+    return base
+
+
+def built(recipe: Recipe) -> BuiltImage:
+    """The image of a recipe; raises InputError, CloudError."""
+    base = base_image(recipe.base_image, recipe.options)
+    return build(base, IMAGE_ARCHITECTURES[recipe.options.architecture], recipe.parts)
+
+
+def send(recipe: Recipe, to: Destination, login: Login, reports: Reports) -> None:
+    """Build the image of a recipe and send what the registry lacks of it.
+
+    Raises InputError, CloudError.
+    """
+    reports.tell(f"building on {recipe.base_image}")
+    image = built(recipe)
+    if image.size > LARGEST:
+        raise InputError(
+            f"The image of {to.repository} is {image.size / 1e9:.1f} GB, Lambda takes "
+            f"{LARGEST / 1e9:.1f}",
+            hint="choose a smaller --base-image",
+        )
+    if not recipe.options.compiled:
+        reports.note(
+            f"Cold starts take longer: the packages are not compiled, because this computer "
+            f"has no Python {recipe.options.base_python}, which the base image has"
+        )
+    registry = Registry(to.registry, login=login, plain=to.plain)
+    try:
+        sent = send_image(
+            Target(registry, to.repository, to.other),
+            to.tag,
+            image.manifest,
+            image.blobs,
+            lambda done, total: reports.tell(f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"),
+        )
+    finally:
+        registry.close()
+    reports.note(
+        f"{to.repository}:{to.tag}: {image.added / 1e6:.0f} MB over {recipe.base_image}, "
+        f"{sent / 1e6:.1f} of {image.size / 1e6:.1f} MB sent"
+    )
