@@ -46,10 +46,14 @@ MISSING = frozenset(
         "NoSuchLifecycleConfiguration",
         "NoSuchPublicAccessBlockConfiguration",
         "NoSuchTagSet",
+        # SNS, and below NotFoundException of Budgets and ResourceNotFound of CloudWatch.
+        "NotFound",
+        "NotFoundException",
         "ProvisionedConcurrencyConfigNotFoundException",
         "QueueDoesNotExist",
         "RepositoryNotFoundException",
         "RepositoryPolicyNotFoundException",
+        "ResourceNotFound",
         "ResourceNotFoundException",
     }
 )
@@ -171,6 +175,18 @@ class Clients:
     def logs(self) -> CloudWatchLogsClient:
         # Only AWS has the host prefix of StartLiveTail (streaming-logs...).
         return self._session.client("logs", **self._options(inject_host_prefix=False))
+
+    @_Once
+    def cloudwatch(self) -> Any:
+        return self._session.client("cloudwatch", **self._options())
+
+    @_Once
+    def sns(self) -> Any:
+        return self._session.client("sns", **self._options())
+
+    @_Once
+    def budgets(self) -> Any:
+        return self._session.client("budgets", **self._options())
 
     @_Once
     def sts(self) -> STSClient:

@@ -141,6 +141,15 @@ def deploy(
         bool | None,
         typer.Option("--names/--no-names", help="Log recognized names; default --names."),
     ] = None,
+    alarms: Annotated[
+        str | None,
+        typer.Option(
+            "--alarms",
+            metavar="EMAIL",
+            help="Mail alarms to EMAIL, with a dashboard, and a budget for --auth none (AWS); "
+            "off removes them.",
+        ),
+    ] = None,
     adopt: Annotated[
         bool,
         typer.Option("--adopt", help="Take over existing resources that facectl did not create."),
@@ -193,6 +202,7 @@ def deploy(
         log_names=names,
         builder=builder,
         rebuild=rebuild,
+        alarms=alarms,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):

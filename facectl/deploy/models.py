@@ -18,6 +18,8 @@ Auth = Literal["iam", "none"]
 
 # The alias of a function with provisioned concurrency.
 ALIAS = "live"
+# The value of `--alarms` that removes them.
+NO_ALARMS = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,18 @@ class Account:
 
     def log_group_arn(self, name: str) -> str:
         return f"arn:{self.partition}:logs:{self.region}:{self.number}:log-group:{name}"
+
+    def topic_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:sns:{self.region}:{self.number}:{name}"
+
+    def alarm_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:cloudwatch:{self.region}:{self.number}:alarm:{name}"
+
+    def dashboard_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:cloudwatch::{self.number}:dashboard/{name}"
+
+    def budget_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:budgets::{self.number}:budget/{name}"
 
     def image_uri(self, name: str) -> str:
         return f"{self.registry}/{name}"
@@ -122,7 +136,8 @@ class DesiredState:
 
     `environment`: variables for both functions (the model's folder). `role_arn`: an
     existing role for both functions, instead of creating roles. `boundary`: the permissions
-    boundary (an ARN) of created roles.
+    boundary (an ARN) of created roles. `alarms`: the e-mail address that alarms are sent to;
+    `off`: there may be alarms of an earlier deploy, which are removed; None: there never were.
     """
 
     names: Names
@@ -135,6 +150,12 @@ class DesiredState:
     boundary: str | None = None
     auth: Auth | None = None
     demo: bool = False
+    alarms: str | None = None
+
+    @property
+    def alarms_email(self) -> str | None:
+        """The e-mail address that alarms are sent to; None without alarms."""
+        return None if self.alarms == NO_ALARMS else self.alarms
 
     @property
     def qualifier(self) -> str:

@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from facectl import records
 from facectl.context import Deployment
-from facectl.deploy.models import Auth, Packaging, Sizing
+from facectl.deploy.models import NO_ALARMS, Auth, Packaging, Sizing
 from facectl.deploy.recipe import Architecture, Builder, BuildOptions
 from facectl.errors import InputError
 
 _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _BOUNDARY = re.compile(r"arn:aws[\w-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
+# SNS takes ASCII addresses; these characters may be in a tag too, which records the address.
+_EMAIL = re.compile(r"[\w.+=/-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
 # These apply to one deploy only.
 _NOT_REMEMBERED = {"image_uris", "adopt", "rebuild"}
 # The base image that the last deploy built on.
@@ -34,7 +36,7 @@ class Options:
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
     functions log the recognized names. `base_digest` and `base_python` pin the base image
-    until `rebuild` looks for a newer one.
+    until `rebuild` looks for a newer one. `alarms`: an e-mail address, or `off`.
     """
 
     memory: int | None = None
@@ -58,6 +60,7 @@ class Options:
     rebuild: bool = False
     base_digest: str | None = None
     base_python: str | None = None
+    alarms: str | None = None
 
     def __post_init__(self) -> None:
         if self.pollers is not None:
@@ -72,6 +75,12 @@ class Options:
             raise InputError(
                 f"--boundary {self.boundary!r} is not the ARN of a managed policy",
                 hint="--boundary arn:aws:iam::123456789012:policy/NAME",
+            )
+
+        if self.alarms not in (None, NO_ALARMS) and not _EMAIL.fullmatch(self.alarms):
+            raise InputError(
+                f"--alarms {self.alarms!r} is neither an e-mail address nor {NO_ALARMS!r}",
+                hint="--alarms you@example.com",
             )
 
     @property

@@ -11,6 +11,23 @@ from collections.abc import Iterable, Mapping
 
 # By service, as IAM names it.
 OPERATIONS: dict[str, tuple[str, ...]] = {
+    "budgets": (
+        "CreateBudget",
+        "DeleteBudget",
+        "DescribeBudget",
+        "DescribeNotificationsForBudget",
+        "DescribeSubscribersForNotification",
+    ),
+    "cloudwatch": (
+        "DeleteAlarms",
+        "DeleteDashboards",
+        "DescribeAlarms",
+        "GetDashboard",
+        "ListTagsForResource",
+        "PutDashboard",
+        "PutMetricAlarm",
+        "TagResource",
+    ),
     "ecr": (
         "BatchDeleteImage",
         "BatchGetImage",
@@ -103,6 +120,15 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "PutObject",
         "PutPublicAccessBlock",
     ),
+    "sns": (
+        "CreateTopic",
+        "DeleteTopic",
+        "ListSubscriptionsByTopic",
+        "ListTagsForResource",
+        "Subscribe",
+        "TagResource",
+        "Unsubscribe",
+    ),
     "sqs": (
         "ChangeMessageVisibilityBatch",
         "CreateQueue",
@@ -146,13 +172,21 @@ READING["sqs"] += ("ChangeMessageVisibilityBatch", "ReceiveMessage")
 # Operations whose actions differ from their name.
 _ACTIONS: dict[str, tuple[str, ...]] = {
     # Created with tags, and functions with a role.
+    "cloudwatch:PutMetricAlarm": ("cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"),
     "ecr:CreateRepository": ("ecr:CreateRepository", "ecr:TagResource"),
     "iam:CreateRole": ("iam:CreateRole", "iam:TagRole"),
     "lambda:CreateFunction": ("lambda:CreateFunction", "lambda:TagResource", "iam:PassRole"),
     "lambda:UpdateFunctionConfiguration": ("lambda:UpdateFunctionConfiguration", "iam:PassRole"),
     "lambda:CreateEventSourceMapping": ("lambda:CreateEventSourceMapping", "lambda:TagResource"),
     "logs:CreateLogGroup": ("logs:CreateLogGroup", "logs:TagResource"),
+    "sns:CreateTopic": ("sns:CreateTopic", "sns:TagResource"),
     "sqs:CreateQueue": ("sqs:CreateQueue", "sqs:TagQueue"),
+    **{f"budgets:{name}": ("budgets:ModifyBudget",) for name in ("CreateBudget", "DeleteBudget")},
+    **{
+        f"budgets:{name}": ("budgets:ViewBudget",)
+        for name in OPERATIONS["budgets"]
+        if name.startswith("Describe")
+    },
     "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
     "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
@@ -180,16 +214,19 @@ _PUSH = (
 # A request to a Function URL needs both since October 2025 (AWS Lambda Developer Guide,
 # "Control access to Lambda function URLs").
 _INVOKE = ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl")
+# The services of `--alarms`.
+_ALARMS = ("budgets:", "cloudwatch:", "sns:")
 # For an existing role.
 _GIVEN_ROLE = frozenset({"iam:GetRole", "iam:PassRole", "iam:SimulatePrincipalPolicy"})
 
 
-def actions(*, makes_roles: bool = True) -> tuple[str, ...]:
-    """The IAM actions of a deployer, sorted; `makes_roles` false leaves out creating roles."""
+def actions(*, makes_roles: bool = True, makes_alarms: bool = True) -> tuple[str, ...]:
+    """The IAM actions of a deployer, sorted, with or without creating roles and alarms."""
     return tuple(
         name
         for name in _actions_of(OPERATIONS, *_PUSH, *_INVOKE)
-        if makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE
+        if (makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE)
+        and (makes_alarms or not name.startswith(_ALARMS))
     )
 
 

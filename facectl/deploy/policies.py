@@ -23,11 +23,14 @@ _ALL = ("*",)
 _UNBIND = "iam:DeleteRolePermissionsBoundary"
 _OBJECT_ACTIONS = ("GetObject", "PutObject", "DeleteObject", "DeleteObjectVersion")
 _ACCOUNT_WIDE = {
+    # Not on one alarm: the answer is a list.
+    "cloudwatch:DescribeAlarms",
     "ecr:GetAuthorizationToken",
     "iam:SimulatePrincipalPolicy",
     "lambda:GetAccountSettings",
     "lambda:ListEventSourceMappings",
     "logs:DescribeLogGroups",
+    "sns:Unsubscribe",
 }
 _TAGGING = {"lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"}
 
@@ -37,13 +40,14 @@ class Scope:
     """The deployment that a policy is for.
 
     `role_arn`: the existing role of the functions; None if roles are created, with the
-    permissions boundary `boundary`, if any.
+    permissions boundary `boundary`, if any. `alarms`: whether the policy includes `--alarms`.
     """
 
     names: Names
     account: Account
     role_arn: str | None = None
     boundary: str | None = None
+    alarms: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def policy_of(person: Person, scope: Scope) -> dict[str, Any]:
 def grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     """What a person needs, grouped by resources."""
     if person == "deployer":
-        names = actions(makes_roles=scope.role_arn is None)
+        names = actions(makes_roles=scope.role_arn is None, makes_alarms=scope.alarms)
         # Who may remove the boundary is not bound by it.
         kept = [name for name in names if not (scope.boundary and name == _UNBIND)]
         return _grouped(kept, scope, _deployer)
@@ -107,6 +111,8 @@ def _deployer(action: str, scope: Scope) -> Grant:
         return _lambda(action, scope)
     if service == "iam":
         return _iam(name, scope)
+    if service in ("budgets", "cloudwatch", "sns"):
+        return _alarms(service, name, scope)
     return _of_service(service, name, scope)
 
 
@@ -166,6 +172,18 @@ def _of_service(service: str, name: str, scope: Scope) -> Grant:
     if name in _OBJECT_ACTIONS:
         return Grant("Gallery", (f"{_bucket(scope)}/*",))
     return Grant("Bucket", (_bucket(scope),))
+
+
+def _alarms(service: str, name: str, scope: Scope) -> Grant:
+    names, account = scope.names, scope.account
+    if service == "sns":
+        return Grant("Topic", (account.topic_arn(names.alarm_topic),))
+    title = names.of_region(account.region)
+    if service == "budgets":
+        return Grant("Budget", (account.budget_arn(title),))
+    if "Dashboard" in name:
+        return Grant("Dashboard", (account.dashboard_arn(title),))
+    return Grant("Alarms", (account.alarm_arn(names.alarm("*")),))
 
 
 def _functions(scope: Scope) -> tuple[str, ...]:

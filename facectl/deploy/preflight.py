@@ -198,7 +198,11 @@ def check_permissions(clients: Clients, options: Options) -> CheckResult:
     if identity.endswith(":root"):
         return CheckResult("permissions", "ok", "the root user is allowed everything")
     scope = Scope(
-        clients.deployment.names, read_account(clients), options.role_arn, options.boundary
+        clients.deployment.names,
+        read_account(clients),
+        options.role_arn,
+        options.boundary,
+        alarms=options.alarms is not None,
     )
     needed = grants("deployer", scope)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from moto.awslambda import urls
+from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
 from moto.iam.responses import IamResponse
 from moto_account import clients, context, desired
@@ -45,6 +46,17 @@ def _simulate(response: Any) -> ActionResult:
     ]
     return ActionResult({"EvaluationResults": results})
 
+
+def _subscribers(response: Any) -> str:
+    budgets = response.backend.budgets[response._get_param("AccountId")]
+    budget = budgets[response._get_param("BudgetName")]
+    wanted = response._get_param("Notification")
+    [found] = [each for each in budget.notifications if each.details == wanted]
+    return json.dumps({"Subscribers": found.subscribers})
+
+
+# moto has every other call of a budget.
+BudgetsResponse.describe_subscribers_for_notification = _subscribers
 
 # Everything is allowed: moto does not simulate policies.
 IamResponse.simulate_principal_policy = _simulate

@@ -90,6 +90,8 @@ class Resource(ABC):
     kind: ClassVar[str]
     # The fields that AWS can't change in place.
     fixed: ClassVar[frozenset[str]] = frozenset()
+    # Whether it is read even if it is not desired, and is then deleted.
+    pruned: ClassVar[bool] = False
     # The fields that `create` sets by later calls than the first.
     set_later: ClassVar[frozenset[str]] = frozenset()
 
@@ -145,8 +147,6 @@ class Attached(Resource):
 
     # Whether AWS keeps it when its parent is deleted.
     outlives_parent: ClassVar[bool] = False
-    # Whether it is read with its function even if it is not desired, and is then deleted.
-    pruned: ClassVar[bool] = False
 
     @property
     @abstractmethod
