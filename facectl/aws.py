@@ -42,6 +42,7 @@ MISSING = frozenset(
         "ImageNotFoundException",
         "LifecyclePolicyNotFoundException",
         "NoSuchBucket",
+        "NoSuchBucketPolicy",
         "NoSuchEntity",
         "NoSuchLifecycleConfiguration",
         "NoSuchPublicAccessBlockConfiguration",

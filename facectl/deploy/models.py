@@ -79,7 +79,7 @@ class TargetCloud:
 
     `detection_concurrency`: reserved for face-detection. `recognition_concurrency`:
     batches in flight (at least 2 on AWS). `threads` None: one per vCPU of the
-    memory size. `https_only`: queue policies deny plain HTTP. `batches_by_name`: a
+    memory size. `https_only`: policies of queues and bucket deny plain HTTP. `batches_by_name`: a
     policy must name SendMessageBatch beside SendMessage.
     """
 

@@ -10,7 +10,9 @@ import pytest
 from moto.awslambda import urls
 from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
+from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
+from moto.s3.models import FakeBucket
 from moto_account import clients, context, desired
 from stream_stub import Emulator, Pipeline, answering
 
@@ -57,6 +59,9 @@ def _subscribers(response: Any) -> str:
 
 # moto has every other call of a budget.
 BudgetsResponse.describe_subscribers_for_notification = _subscribers
+
+# moto ignores the condition of a bucket's policy: what denies plain HTTP would deny everything.
+FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
 
 # Everything is allowed: moto does not simulate policies.
 IamResponse.simulate_principal_policy = _simulate

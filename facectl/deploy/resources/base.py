@@ -185,6 +185,18 @@ def policy(*statements: dict[str, Any]) -> str:
     return canonical({"Version": "2012-10-17", "Statement": list(statements)})
 
 
+def refuse_plain_http(actions: str, *resources: str) -> dict[str, Any]:
+    """The statement with which a resource's policy denies calls without TLS."""
+    return {
+        "Sid": "RefusePlainHttp",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": actions,
+        "Resource": resources[0] if len(resources) == 1 else list(resources),
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
 def is_existing(error: ClientError) -> bool:
     """Whether Lambda refuses to create something because it exists."""
     text = _message(error)

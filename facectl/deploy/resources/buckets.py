@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from facectl.aws import unless_missing
 from facectl.deploy.models import DesiredState
-from facectl.deploy.resources.base import Context, Tagged, owner_tag, tag_list
+from facectl.deploy.resources.base import (
+    Context,
+    Tagged,
+    owner_tag,
+    policy,
+    refuse_plain_http,
+    tag_list,
+)
 from facectl.gallery import forgetting, publish
 from facectl.naming import TAG_KEY
 from lambda_src.stages import attempts
@@ -46,13 +54,17 @@ _EXPIRY: LifecycleRuleUnionTypeDef = {
 class Bucket(Tagged):
     """The bucket of the gallery; never public.
 
+    `https_only`: its policy denies plain HTTP.
     `attempts_expire`: S3 deletes the objects of `lambda_src.stages.attempts` after a day.
     """
 
     kind: ClassVar[str] = "bucket"
-    set_later: ClassVar[frozenset[str]] = frozenset({"owner", "private", "attempts_expire"})
+    set_later: ClassVar[frozenset[str]] = frozenset(
+        {"owner", "private", "attempts_expire", "https_only"}
+    )
     private: bool = True
     attempts_expire: bool = True
+    https_only: bool = True
 
     def belongs_to(self, asu_id: str | None) -> bool:
         # S3 tags a bucket in a second call, which an interruption can skip. The bucket's name
@@ -68,7 +80,13 @@ class Bucket(Tagged):
         rules = block["PublicAccessBlockConfiguration"] if block else {}
         private = all(rules.get(rule) is True for rule in _PRIVATE)
         owner = owner_tag(tags["TagSet"] if tags else ())
-        return Bucket(self.name, owner, private, _EXPIRY in self._lifecycle(context))
+        return Bucket(
+            name=self.name,
+            owner=owner,
+            private=private,
+            attempts_expire=_EXPIRY in self._lifecycle(context),
+            https_only=self._refusal(context) in self._statements(context),
+        )
 
     def create(self, context: Context) -> None:
         region, s3 = context.account.region, context.clients.s3
@@ -106,19 +124,35 @@ class Bucket(Tagged):
         s3 = context.clients.s3
         # PutBucketTagging replaces all tags, so pass the other tags too.
         answer = unless_missing(s3.get_bucket_tagging, Bucket=self.name)
-        kept = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
-        tags = [*kept, *tag_list(self.owner)]
+        others = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
+        tags = [*others, *tag_list(self.owner)]
         context.call(s3.put_bucket_tagging, Bucket=self.name, Tagging={"TagSet": tags})
         context.call(
             s3.put_public_access_block, Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE
         )
         # PutBucketLifecycleConfiguration replaces all rules too.
-        others = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
+        rules = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
         context.call(
             s3.put_bucket_lifecycle_configuration,
             Bucket=self.name,
-            LifecycleConfiguration={"Rules": [*others, _EXPIRY]},
+            LifecycleConfiguration={"Rules": [*rules, _EXPIRY]},
         )
+        if self.https_only:
+            refusal = self._refusal(context)
+            kept = [each for each in self._statements(context) if each.get("Sid") != refusal["Sid"]]
+            document = policy(*kept, refusal)
+            context.call(s3.put_bucket_policy, Bucket=self.name, Policy=document)
+
+    def _refusal(self, context: Context) -> dict[str, Any]:
+        """The statement that denies calls without TLS."""
+        arn = context.account.bucket_arn(self.name)
+        return refuse_plain_http("s3:*", arn, f"{arn}/*")
+
+    def _statements(self, context: Context) -> list[dict[str, Any]]:
+        """The statements of the bucket's policy."""
+        answer = unless_missing(context.clients.s3.get_bucket_policy, Bucket=self.name)
+        found = json.loads(answer["Policy"])["Statement"] if answer else []
+        return found if isinstance(found, list) else [found]
 
     def _lifecycle(self, context: Context) -> list[LifecycleRuleOutputTypeDef]:
         """The lifecycle rules of the bucket."""
@@ -130,4 +164,5 @@ class Bucket(Tagged):
 def desired(state: DesiredState) -> Iterator[Bucket]:
     """One bucket."""
     names, account = state.names, state.account
-    yield Bucket(names.bucket(account.number, account.region), names.asu_id)
+    name = names.bucket(account.number, account.region)
+    yield Bucket(name, names.asu_id, https_only=state.cloud.https_only)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from facectl.aws import Clients, unless_missing
 from facectl.deploy.models import Account, DesiredState
-from facectl.deploy.resources.base import Context, Tagged, canonical, policy, tags
+from facectl.deploy.resources.base import (
+    Context,
+    Tagged,
+    canonical,
+    policy,
+    refuse_plain_http,
+    tags,
+)
 from facectl.naming import TAG_KEY
 from facectl.queues import queue_counts
 
@@ -147,16 +154,7 @@ def visibility_timeout(state: DesiredState) -> int:
 
 def https_only(queue: str, account: Account) -> str:
     """A queue policy that denies calls without TLS."""
-    return policy(
-        {
-            "Sid": "RefusePlainHttp",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "sqs:*",
-            "Resource": account.queue_arn(queue),
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
-    )
+    return policy(refuse_plain_http("sqs:*", account.queue_arn(queue)))
 
 
 def queue_facts(clients: Clients, url: str) -> dict[str, int]:
