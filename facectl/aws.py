@@ -44,6 +44,7 @@ MISSING = frozenset(
         "NoSuchBucket",
         "NoSuchBucketPolicy",
         "NoSuchEntity",
+        "NoSuchKey",
         "NoSuchLifecycleConfiguration",
         "NoSuchPublicAccessBlockConfiguration",
         "NoSuchTagSet",
@@ -56,6 +57,7 @@ MISSING = frozenset(
         "RepositoryPolicyNotFoundException",
         "ResourceNotFound",
         "ResourceNotFoundException",
+        "ServerSideEncryptionConfigurationNotFoundError",
     }
 )
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})

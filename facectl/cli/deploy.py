@@ -150,6 +150,14 @@ def deploy(
             "off removes them.",
         ),
     ] = None,
+    kms_key: Annotated[
+        str | None,
+        typer.Option(
+            "--kms-key",
+            metavar="ARN",
+            help="Encrypt queues, bucket and logs with this KMS key (AWS); off removes it.",
+        ),
+    ] = None,
     adopt: Annotated[
         bool,
         typer.Option("--adopt", help="Take over existing resources that facectl did not create."),
@@ -203,6 +211,7 @@ def deploy(
         builder=builder,
         rebuild=rebuild,
         alarms=alarms,
+        kms_key=kms_key,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):

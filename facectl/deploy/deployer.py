@@ -14,7 +14,7 @@ from facectl.deploy.access import read_account, recognition_concurrency, reserve
 from facectl.deploy.desired import cloud, readable, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import NO_ALARMS, DesiredState, Package, Packages
+from facectl.deploy.models import OFF, DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
 from facectl.deploy.pins import resolved
@@ -103,7 +103,7 @@ def prepare(
     earlier = remembered.recall(deployment)
     if reset:
         # The alarms of an earlier deploy are removed.
-        earlier = Options(alarms=None if earlier.alarms is None else NO_ALARMS)
+        earlier = Options(alarms=None if earlier.alarms is None else OFF)
     options = earlier if options is None else options.over(earlier)
     clients = Clients(
         replace(deployment, space=model.space, synthetic=model.synthetic, precision=model.precision)
@@ -175,6 +175,7 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
         boundary=options.boundary,
         auth=auth,
         alarms=options.alarms,
+        kms_key=options.key_in(account),
     )
 
 
@@ -182,8 +183,10 @@ def _check_local(options: Options) -> None:
     """Check that the local cloud has what the options ask for; raises InputError."""
     if options.pollers is not None:
         raise InputError("The local cloud has no provisioned pollers", hint="--max-concurrency")
-    if options.alarms not in (None, NO_ALARMS):
+    if options.alarms not in (None, OFF):
         raise InputError("The local cloud has no alarms: it sends no mail", hint="--target aws")
+    if options.kms_key not in (None, OFF):
+        raise InputError("The local cloud encrypts nothing", hint="--target aws")
 
 
 def read(clients: Clients, desired: DesiredState) -> ActualState:
@@ -202,7 +205,7 @@ def prepare_removal(deployment: Deployment) -> Plan:
         read_account(clients),
         cloud(deployment.target),
         Packages(package, package),
-        alarms=NO_ALARMS,
+        alarms=OFF,
     )
     options = remembered.recall(deployment)
     try:

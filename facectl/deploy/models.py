@@ -18,8 +18,8 @@ Auth = Literal["iam", "none"]
 
 # The alias of a function with provisioned concurrency.
 ALIAS = "live"
-# The value of `--alarms` that removes them.
-NO_ALARMS = "off"
+# The value of `--alarms` and of `--kms-key` that removes them.
+OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,7 @@ class DesiredState:
     existing role for both functions, instead of creating roles. `boundary`: the permissions
     boundary (an ARN) of created roles. `alarms`: the e-mail address that alarms are sent to;
     `off`: there may be alarms of an earlier deploy, which are removed; None: there never were.
+    `kms_key`: the ARN of the key that encrypts queues, bucket and log groups; empty: AWS's own.
     """
 
     names: Names
@@ -151,11 +152,12 @@ class DesiredState:
     auth: Auth | None = None
     demo: bool = False
     alarms: str | None = None
+    kms_key: str = ""
 
     @property
     def alarms_email(self) -> str | None:
         """The e-mail address that alarms are sent to; None without alarms."""
-        return None if self.alarms == NO_ALARMS else self.alarms
+        return None if self.alarms == OFF else self.alarms
 
     @property
     def qualifier(self) -> str:

@@ -41,6 +41,7 @@ class Scope:
 
     `role_arn`: the existing role of the functions; None if roles are created, with the
     permissions boundary `boundary`, if any. `alarms`: whether the policy includes `--alarms`.
+    `kms_key`: the ARN of the key of queues, bucket and log groups, or empty.
     """
 
     names: Names
@@ -48,6 +49,7 @@ class Scope:
     role_arn: str | None = None
     boundary: str | None = None
     alarms: bool = True
+    kms_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,15 @@ def policy_of(person: Person, scope: Scope) -> dict[str, Any]:
 
 def grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     """What a person needs, grouped by resources."""
+    found = _grants(person, scope)
+    if not scope.kms_key:
+        return found
+    # Who receives a message or reads an object decrypts it, who writes one needs a data key.
+    writing = ("kms:GenerateDataKey",) if person == "deployer" else ()
+    return (*found, Grant("Key", (scope.kms_key,), actions=("kms:Decrypt", *writing)))
+
+
+def _grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     if person == "deployer":
         names = actions(makes_roles=scope.role_arn is None, makes_alarms=scope.alarms)
         # Who may remove the boundary is not bound by it.

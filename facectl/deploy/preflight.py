@@ -197,12 +197,14 @@ def check_permissions(clients: Clients, options: Options) -> CheckResult:
     identity = clients.identity
     if identity.endswith(":root"):
         return CheckResult("permissions", "ok", "the root user is allowed everything")
+    account = read_account(clients)
     scope = Scope(
         clients.deployment.names,
-        read_account(clients),
+        account,
         options.role_arn,
         options.boundary,
         alarms=options.alarms is not None,
+        kms_key=options.key_in(account),
     )
     needed = grants("deployer", scope)
     try:

@@ -12,6 +12,7 @@ from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
 from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
+from moto.logs.responses import LogsResponse
 from moto.s3.models import FakeBucket
 from moto_account import clients, context, desired
 from stream_stub import Emulator, Pipeline, answering
@@ -59,6 +60,16 @@ def _subscribers(response: Any) -> str:
 
 # moto has every other call of a budget.
 BudgetsResponse.describe_subscribers_for_notification = _subscribers
+
+
+def _set_key(response: Any) -> str:
+    group = response.logs_backend.groups[response._get_param("logGroupName")]
+    group.kms_key_id = response._get_param("kmsKeyId")
+    return ""
+
+
+# moto takes a key of a new log group only.
+LogsResponse.associate_kms_key = LogsResponse.disassociate_kms_key = _set_key
 
 # moto ignores the condition of a bucket's policy: what denies plain HTTP would deny everything.
 FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL

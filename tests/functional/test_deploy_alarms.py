@@ -24,7 +24,7 @@ from facectl.deploy import options as remembered
 from facectl.deploy.desired import cloud as target_cloud
 from facectl.deploy.desired import readable, resources
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import NO_ALARMS, DesiredState
+from facectl.deploy.models import OFF, DesiredState
 from facectl.deploy.options import Options
 from facectl.deploy.permissions import actions
 from facectl.deploy.planner import plan_removal
@@ -58,7 +58,7 @@ def alarmed(desired: DesiredState) -> DesiredState:
 
 def ours(context: Context, desired: DesiredState) -> list[str]:
     """The kinds and names of the alarm resources that exist."""
-    widest = dataclasses.replace(desired, alarms=NO_ALARMS)
+    widest = dataclasses.replace(desired, alarms=OFF)
     actual = found(context, widest).values()
     return sorted(f"{each.kind} {each.name}" for each in actual if isinstance(each, KINDS))
 
@@ -242,7 +242,7 @@ def test_only_a_public_url_has_a_budget(context: Context, alarmed: DesiredState)
 
 def test_off_removes_alarms_and_nothing_else(context: Context, alarmed: DesiredState) -> None:
     apply(context, alarmed)
-    off = dataclasses.replace(alarmed, alarms=NO_ALARMS)
+    off = dataclasses.replace(alarmed, alarms=OFF)
     lines = apply(context, off)
     assert [line.split()[:2] for line in lines] == [
         ["delete", kind] for kind in ("budget", "dashboard", *["alarm"] * 7, "topic")
@@ -254,7 +254,7 @@ def test_off_removes_alarms_and_nothing_else(context: Context, alarmed: DesiredS
 def test_what_somebody_else_named_so_is_left_alone(context: Context, desired: DesiredState) -> None:
     apply(context, desired)
     context.clients.sns.create_topic(Name=TOPIC)
-    assert apply(context, dataclasses.replace(desired, alarms=NO_ALARMS)) == []
+    assert apply(context, dataclasses.replace(desired, alarms=OFF)) == []
     with pytest.raises(CloudError, match=f"a topic {TOPIC} already"):
         apply(context, dataclasses.replace(desired, alarms=EMAIL))
 
@@ -404,7 +404,7 @@ def test_the_local_target_has_no_alarms(
     with pytest.raises(InputError, match="The local cloud has no alarms") as error:
         deployer.desired_state(Clients(here), model, Options(alarms=EMAIL))
     assert error.value.hint == "--target aws"
-    local = dataclasses.replace(desired, cloud=target_cloud("local"), alarms=NO_ALARMS)
+    local = dataclasses.replace(desired, cloud=target_cloud("local"), alarms=OFF)
     assert readable(local) == resources(local)
 
 

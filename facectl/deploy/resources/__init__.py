@@ -50,10 +50,11 @@ __all__ = [
 
 # A resource is created after the resources it refers to.
 CREATION_ORDER: tuple[Callable[[DesiredState], Iterable[Resource]], ...] = (
+    # Before what they may use: another key is allowed before it encrypts.
+    roles.desired,
     buckets.desired,
     queues.desired,
     log_groups.desired,
-    roles.desired,
     images.desired,
     functions.desired,
     aliases.desired,

@@ -55,16 +55,18 @@ class Bucket(Tagged):
     """The bucket of the gallery; never public.
 
     `https_only`: its policy denies plain HTTP.
+    `kms_key`: the key of new objects, empty for a key of S3.
     `attempts_expire`: S3 deletes the objects of `lambda_src.stages.attempts` after a day.
     """
 
     kind: ClassVar[str] = "bucket"
     set_later: ClassVar[frozenset[str]] = frozenset(
-        {"owner", "private", "attempts_expire", "https_only"}
+        {"owner", "private", "attempts_expire", "https_only", "kms_key"}
     )
     private: bool = True
     attempts_expire: bool = True
     https_only: bool = True
+    kms_key: str = ""
 
     def belongs_to(self, asu_id: str | None) -> bool:
         # S3 tags a bucket in a second call, which an interruption can skip. The bucket's name
@@ -86,6 +88,7 @@ class Bucket(Tagged):
             private=private,
             attempts_expire=_EXPIRY in self._lifecycle(context),
             https_only=self._refusal(context) in self._statements(context),
+            kms_key=self._key(context),
         )
 
     def create(self, context: Context) -> None:
@@ -97,9 +100,13 @@ class Bucket(Tagged):
             where: CreateBucketConfigurationTypeDef = {"LocationConstraint": place}
             context.call(s3.create_bucket, Bucket=self.name, CreateBucketConfiguration=where)
         self._configure(context)
+        if self.kms_key:
+            self._encrypt(context)
 
-    def update(self, context: Context, _actual: Bucket) -> None:
+    def update(self, context: Context, actual: Bucket) -> None:
         self._configure(context)
+        if self.kms_key != actual.kms_key:
+            self._encrypt(context)
 
     def delete(self, context: Context) -> None:
         s3 = context.clients.s3
@@ -143,6 +150,40 @@ class Bucket(Tagged):
             document = policy(*kept, refusal)
             context.call(s3.put_bucket_policy, Bucket=self.name, Policy=document)
 
+    def _encrypt(self, context: Context) -> None:
+        """Encrypt the objects with this key, and those that will be written."""
+        s3 = context.clients.s3
+        algorithm: Any = {"ServerSideEncryption": "aws:kms" if self.kms_key else "AES256"}
+        if self.kms_key:
+            algorithm |= {"SSEKMSKeyId": self.kms_key, "BucketKeyEnabled": True}
+        # The functions may use the new key only. The default changes last, so that the next
+        # deploy continues after an interruption.
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+            for item in page.get("Contents", []):
+                place = {"Bucket": self.name, "Key": item["Key"]}
+                copy: Any = {**place, **algorithm, "CopySource": place}
+                context.retry(lambda copy=copy: unless_missing(s3.copy_object, **copy))
+        default: Any = {"SSEAlgorithm": algorithm["ServerSideEncryption"]}
+        if self.kms_key:
+            default["KMSMasterKeyID"] = self.kms_key
+        rule: Any = {
+            "ApplyServerSideEncryptionByDefault": default,
+            # Fewer calls of KMS: one key for many objects.
+            "BucketKeyEnabled": bool(self.kms_key),
+        }
+        context.call(
+            s3.put_bucket_encryption,
+            Bucket=self.name,
+            ServerSideEncryptionConfiguration={"Rules": [rule]},
+        )
+
+    def _key(self, context: Context) -> str:
+        """The ARN of the key that encrypts new objects; empty for a key of S3."""
+        answer = unless_missing(context.clients.s3.get_bucket_encryption, Bucket=self.name)
+        rules = answer["ServerSideEncryptionConfiguration"]["Rules"] if answer else []
+        defaults = [rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in rules]
+        return next((each.get("KMSMasterKeyID", "") for each in defaults), "")
+
     def _refusal(self, context: Context) -> dict[str, Any]:
         """The statement that denies calls without TLS."""
         arn = context.account.bucket_arn(self.name)
@@ -165,4 +206,4 @@ def desired(state: DesiredState) -> Iterator[Bucket]:
     """One bucket."""
     names, account = state.names, state.account
     name = names.bucket(account.number, account.region)
-    yield Bucket(name, names.asu_id, https_only=state.cloud.https_only)
+    yield Bucket(name, names.asu_id, https_only=state.cloud.https_only, kms_key=state.kms_key)
