@@ -16,10 +16,11 @@ from facectl.context import Overrides, resolve
 def policy(
     overrides: Overrides,
     person: Annotated[
-        Literal["deployer", "sender", "reader"],
+        Literal["deployer", "sender", "reader", "alarms"],
         typer.Argument(
             help="deployer: deploy and destroy. sender: send, tail, purge. "
-            "reader: status, logs, trace, dlq list."
+            "reader: status, logs, trace, dlq list. "
+            "alarms: deploy --alarms, besides deployer."
         ),
     ],
     role_arn: Annotated[

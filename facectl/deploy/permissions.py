@@ -230,14 +230,19 @@ _ALARMS = ("budgets:", "cloudwatch:", "sns:")
 _GIVEN_ROLE = frozenset({"iam:GetRole", "iam:PassRole", "iam:SimulatePrincipalPolicy"})
 
 
-def actions(*, makes_roles: bool = True, makes_alarms: bool = True) -> tuple[str, ...]:
-    """The IAM actions of a deployer, sorted, with or without creating roles and alarms."""
+def actions(*, makes_roles: bool = True) -> tuple[str, ...]:
+    """The IAM actions of a deployer, sorted; `makes_roles` false leaves out creating roles."""
     return tuple(
         name
         for name in _actions_of(OPERATIONS, *_PUSH, *_INVOKE)
         if (makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE)
-        and (makes_alarms or not name.startswith(_ALARMS))
+        and not name.startswith(_ALARMS)
     )
+
+
+def alarm_actions() -> tuple[str, ...]:
+    """The IAM actions that a deployer needs for `--alarms` besides the others, sorted."""
+    return tuple(name for name in _actions_of(OPERATIONS) if name.startswith(_ALARMS))
 
 
 def sending_actions() -> tuple[str, ...]:

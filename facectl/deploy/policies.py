@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from facectl.deploy.models import Account
-from facectl.deploy.permissions import actions, reading_actions, sending_actions
+from facectl.deploy.permissions import actions, alarm_actions, reading_actions, sending_actions
 from facectl.naming import DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import ROOT
 
-Person = Literal["deployer", "sender", "reader"]
+# `alarms`: what a deployer needs for `--alarms` besides. One policy would be too long for IAM.
+Person = Literal["deployer", "sender", "reader", "alarms"]
 PEOPLE: tuple[Person, ...] = get_args(Person)
 
 _ALL = ("*",)
@@ -40,7 +41,7 @@ class Scope:
     """The deployment that a policy is for.
 
     `role_arn`: the existing role of the functions; None if roles are created, with the
-    permissions boundary `boundary`, if any. `alarms`: whether the policy includes `--alarms`.
+    permissions boundary `boundary`, if any.
     `kms_key`: the ARN of the key of queues, bucket and log groups, or empty.
     """
 
@@ -48,7 +49,6 @@ class Scope:
     account: Account
     role_arn: str | None = None
     boundary: str | None = None
-    alarms: bool = True
     kms_key: str = ""
 
 
@@ -86,7 +86,7 @@ def policy_of(person: Person, scope: Scope) -> dict[str, Any]:
 def grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     """What a person needs, grouped by resources."""
     found = _grants(person, scope)
-    if not scope.kms_key:
+    if not scope.kms_key or person == "alarms":
         return found
     # Who receives a message or reads an object decrypts it, who writes one needs a data key.
     writing = ("kms:GenerateDataKey",) if person == "deployer" else ()
@@ -95,10 +95,12 @@ def grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
 
 def _grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     if person == "deployer":
-        names = actions(makes_roles=scope.role_arn is None, makes_alarms=scope.alarms)
+        names = actions(makes_roles=scope.role_arn is None)
         # Who may remove the boundary is not bound by it.
         kept = [name for name in names if not (scope.boundary and name == _UNBIND)]
         return _grouped(kept, scope, _deployer)
+    if person == "alarms":
+        return _grouped(alarm_actions(), scope, _deployer)
     if person == "sender":
         return _grouped(sending_actions(), scope, _sender)
     return _grouped(reading_actions(), scope, _reader)

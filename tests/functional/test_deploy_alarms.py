@@ -19,15 +19,19 @@ from test_status_and_doctor import model
 
 from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
+from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy import options as remembered
+from facectl.deploy.access import account_of
 from facectl.deploy.desired import cloud as target_cloud
 from facectl.deploy.desired import readable, resources
 from facectl.deploy.executor import apply_step
 from facectl.deploy.models import OFF, DesiredState
 from facectl.deploy.options import Options
-from facectl.deploy.permissions import actions
+from facectl.deploy.permissions import actions, alarm_actions
 from facectl.deploy.planner import plan_removal
+from facectl.deploy.policies import Scope, grants
+from facectl.deploy.preflight import check_permissions
 from facectl.deploy.resources import (
     Alarm,
     Budget,
@@ -38,6 +42,7 @@ from facectl.deploy.resources import (
 )
 from facectl.deploy.steps import Create
 from facectl.errors import CloudError, InputError
+from facectl.naming import Names
 from lambda_src.vision.store import Model
 
 __all__ = ["built", "cloud", "model", "recorded"]
@@ -370,13 +375,30 @@ def test_without_alarms_no_permission_for_them_is_needed(
         deployer.prepare_removal(context.clients.deployment)
 
 
-def test_the_actions_of_alarms_can_be_left_out() -> None:
-    with_them, without = set(actions()), set(actions(makes_alarms=False))
-    assert {name.partition(":")[0] for name in with_them - without} == {
-        "budgets", "cloudwatch", "sns",
-    }  # fmt: skip
-    assert {"budgets:ModifyBudget", "budgets:ViewBudget"} <= with_them
-    assert {"sns:TagResource", "cloudwatch:TagResource"} <= with_them
+def test_alarms_have_a_policy_of_their_own() -> None:
+    account = account_of(Deployment("42", "aws", account=NUMBER))
+    found_grants = {each.sid: each for each in grants("alarms", Scope(Names("42"), account))}
+    allowed = {action for each in found_grants.values() for action in each.actions}
+    assert allowed == set(alarm_actions())
+    assert allowed & set(actions()) == set()
+    assert {"budgets:ModifyBudget", "budgets:ViewBudget"} <= allowed
+    assert {"sns:TagResource", "cloudwatch:TagResource"} <= allowed
+    assert {sid: each.resources for sid, each in found_grants.items()} == {
+        "Account": ("*",),
+        "Alarms": (f"arn:aws:cloudwatch:us-east-1:{NUMBER}:alarm:facectl-42-*",),
+        "Budget": (f"arn:aws:budgets::{NUMBER}:budget/facectl-42-us-east-1",),
+        "Dashboard": (f"arn:aws:cloudwatch::{NUMBER}:dashboard/facectl-42-us-east-1",),
+        "Topic": (f"arn:aws:sns:us-east-1:{NUMBER}:facectl-42-alarms",),
+    }
+
+
+@pytest.mark.parametrize("alarms", [None, EMAIL, OFF])
+def test_the_permissions_of_alarms_are_checked_if_they_are_used(
+    clients: Clients, alarms: str | None
+) -> None:
+    count = len(actions()) + (0 if alarms is None else len(alarm_actions()))
+    found_text = check_permissions(clients, Options(alarms=alarms)).text
+    assert found_text == f"all {count} that a deploy needs"
 
 
 @pytest.mark.parametrize(

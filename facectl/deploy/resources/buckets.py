@@ -162,7 +162,7 @@ class Bucket(Tagged):
             for item in page.get("Contents", []):
                 place = {"Bucket": self.name, "Key": item["Key"]}
                 copy: Any = {**place, **algorithm, "CopySource": place}
-                context.retry(lambda copy=copy: unless_missing(s3.copy_object, **copy))
+                unless_missing(context.call, s3.copy_object, **copy)
         default: Any = {"SSEAlgorithm": algorithm["ServerSideEncryption"]}
         if self.kms_key:
             default["KMSMasterKeyID"] = self.kms_key
