@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import GalleryError, InputError
+from facectl.gallery import thresholds
+from facectl.gallery.thresholds import GENERAL, DefaultThreshold
 from lambda_src.contract import ERROR, NO_FACE, UNKNOWN
-from lambda_src.gallery.matching import COSINE, EUCLIDEAN
+from lambda_src.gallery.matching import EUCLIDEAN
 from lambda_src.vision.store import Model
 
 BEST, CENTROID = "best", "centroid"
 BUCKET_BITS = 16
-# Euclidean distance of L2-normalised embeddings. FaceNet's authors report 1.242
-# for the squared distance on LFW (Schroff et al. 2015, section 5.6), which is a distance
-# of 1.11; 1.0 has fewer false accepts and more false rejects.
-_THRESHOLD = 1.0
 _MAX_NAME = 100
 # Invisible characters that emoji and several scripts need.
 _JOINERS = {"\u200c", "\u200d"}
@@ -36,15 +34,9 @@ class GallerySettings:
     matching: `best` compares with every photograph, `centroid` with each person's mean.
     """
 
-    threshold: float = _THRESHOLD
+    threshold: float = GENERAL.distance
     metric: str = EUCLIDEAN
     matching: str = BEST
-
-
-def default_threshold(metric: str) -> float:
-    """The threshold of a space that has none of its own."""
-    # Of L2-normalised embeddings: d² = 2 (1 - cosine).
-    return _THRESHOLD**2 / 2 if metric == COSINE else _THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,11 @@ class EmbeddingSpace:
     def of(cls, model: Model) -> EmbeddingSpace:
         """The space of an installed model."""
         return cls(model.space, model.synthetic, model.space_name)
+
+    @property
+    def default_threshold(self) -> DefaultThreshold:
+        """The threshold of a gallery of this space that nobody has calibrated."""
+        return thresholds.default(self.id, self.model)
 
     def __str__(self) -> str:
         digest, _, preprocessing = self.id.partition("/")

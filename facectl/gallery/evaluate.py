@@ -10,24 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facectl.errors import GalleryError
+from facectl.errors import GalleryError, InputError
+from facectl.gallery import metrics
 from facectl.gallery.enrollment import EnrollmentTask, FaceEncoder, Progress
+from facectl.gallery.metrics import FIXED, Comparisons, Metric, Searches
 from facectl.gallery.photographs import PhotographError, digest
 from facectl.gallery.statistics import Floats
 from facectl.gallery.store import Store
 from lambda_src.contract import UNKNOWN
 from lambda_src.gallery.matching import Gallery, distances
 
-_RANKS = 5
+# People whose distances to each probe are kept for the rates of comparisons.
+_MAX_COMPARED = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The gallery's answer for one photograph.
 
-    rank: rank of the right person among the five nearest, else None. own: the
-    distance to the right person, None for a stranger. other: the nearest wrong
-    person and the distance.
+    rank: rank of the right person, None for a stranger. own: the distance to the
+    right person, None for a stranger. other: the nearest wrong person and the
+    distance. others: distances to wrong people, a sample in a large gallery.
     """
 
     task: EnrollmentTask
@@ -36,6 +39,7 @@ class Answer:
     rank: int | None
     own: float | None
     other: tuple[str, float] | None
+    others: Floats = field(repr=False)
     embedding: NDArray[np.float32] = field(repr=False)
 
 
@@ -58,8 +62,48 @@ class Evaluation:
         """Photographs of people who are not enrolled."""
         return [answer for answer in self.answers if not answer.known]
 
+    def searches(self) -> Searches:
+        """Mated searches of enrolled people; non-mated ones of all, without the own person."""
+        people, mated = self._people(), self.known
+        searched = [answer for answer in self.answers if answer.other is not None]
+        return Searches(
+            np.array([answer.own for answer in mated], np.float64),
+            np.array([answer.rank for answer in mated], np.int64),
+            np.array([people[answer.task.name] for answer in mated], np.int64),
+            np.array([answer.other[1] for answer in searched if answer.other], np.float64),
+            np.array([people[answer.task.name] for answer in searched], np.int64),
+        )
+
+    def comparisons(self) -> Comparisons:
+        """Every photograph's comparisons with its own person and with the others."""
+        people, mated = self._people(), self.known
+        others = [answer.others for answer in self.answers]
+        owners = [people[answer.task.name] for answer in self.answers]
+        impostor = np.concatenate([np.zeros(0), *others])
+        return Comparisons(
+            np.array([answer.own for answer in mated], np.float64),
+            np.array([people[answer.task.name] for answer in mated], np.int64),
+            impostor,
+            np.repeat(np.array(owners, np.int64), [len(each) for each in others]),
+            np.full(len(impostor), FIXED),
+        )
+
+    def metrics(self) -> list[Metric]:
+        """FRTE's metrics, and FNIR and FPIR at the gallery's threshold."""
+        searches = self.searches()
+        return [
+            *metrics.identification(searches),
+            *metrics.verification(self.comparisons()),
+            metrics.fnir_within(searches, self.threshold),
+            metrics.fpir_within(searches, self.threshold),
+        ]
+
+    def _people(self) -> dict[str, int]:
+        names = sorted({answer.task.name for answer in self.answers})
+        return {name: number for number, name in enumerate(names)}
+
     def facts(self) -> dict[str, Any]:
-        """The results for JSON; a rate without photographs is None."""
+        """The answers for JSON; a share without photographs is None."""
         known, strangers = self.known, self.strangers
         return {
             "photographs": len(self.answers),
@@ -68,8 +112,6 @@ class Evaluation:
             "unusable": len(self.unusable),
             "enrolled_themselves": self.enrolled,
             "threshold": self.threshold,
-            "rank_1": _share(known, lambda a: a.rank == 1),
-            "rank_5": _share(known, lambda a: a.rank is not None),
             "named_rightly": _share(known, lambda a: a.answer == a.task.name),
             "unknown_rate": _share(known, lambda a: a.answer == UNKNOWN),
             "misnamed": _share(known, lambda a: a.answer not in (UNKNOWN, a.task.name)),
@@ -110,42 +152,63 @@ def evaluate(
 ) -> Evaluation:
     """Match every photograph; raises GalleryError for an empty gallery.
 
-    Skips enrolled photographs, because they would match themselves.
+    Skips enrolled photographs, because they would match themselves. Raises InputError
+    if no photograph is left.
     """
     gallery = store.gallery()
     if not gallery.names:
         raise GalleryError("nobody is enrolled", hint="facectl gallery enroll NAME IMAGE")
     found = Evaluation(gallery.threshold)
-    names = np.asarray(gallery.names)
+    # The rows of a person are adjacent, because the gallery's names are sorted.
+    names, first = np.unique(np.asarray(gallery.names), return_index=True)
     for task in tasks:
         try:
             if store.names_of(digest(task.photo)):
                 found.enrolled += 1
             else:
                 sample = encoder.embed(task.photo, take_largest=True)
-                found.answers.append(_answer(gallery, names, task, sample.embedding))
+                cosines = np.maximum.reduceat(gallery.embeddings @ sample.embedding, first)
+                found.answers.append(_answer(gallery, names, cosines, task, sample.embedding))
         except PhotographError as error:
             found.unusable[task.photo] = str(error)
         progress()
+    if not found.answers:
+        raise InputError(_nothing(found), hint="facectl gallery evaluate FOLDER   (FOLDER/NAME/…)")
     return found
 
 
+def _nothing(found: Evaluation) -> str:
+    """Why there is no answer."""
+    if not found.unusable:
+        reason = f"all {found.enrolled} photographs are enrolled themselves"
+        return f"{reason}, and would match themselves" if found.enrolled else "no photographs"
+    file, reason = next(iter(found.unusable.items()))
+    enrolled = f", {found.enrolled} are enrolled themselves" if found.enrolled else ""
+    return f"{len(found.unusable)} photographs can't be used{enrolled}; {file}: {reason}"
+
+
 def _answer(
-    gallery: Gallery, names: NDArray[np.str_], task: EnrollmentTask, embedding: NDArray[np.float32]
+    gallery: Gallery,
+    names: NDArray[np.str_],
+    cosines: NDArray[np.float32],
+    task: EnrollmentTask,
+    embedding: NDArray[np.float32],
 ) -> Answer:
-    answer = gallery.match(embedding[None])[0].name
-    nearest = gallery.nearest(embedding, _RANKS)
-    order = [match.name for match in nearest]
-    mine = names == task.name
-    far = distances(gallery.embeddings @ embedding, gallery.metric)
-    other = next((m for m in nearest if m.name != task.name), None)
+    far = distances(cosines, gallery.metric).astype(np.float64)
+    mine = np.flatnonzero(names == task.name)
+    known = len(mine) > 0
+    others = np.delete(np.arange(len(names)), mine)
+    nearest = others[np.argmin(far[others])] if len(others) else None
+    own = float(far[mine[0]]) if known else None
+    step = max(1, -(-len(others) // _MAX_COMPARED))
     return Answer(
         task=task,
-        answer=answer,
-        known=bool(mine.any()),
-        rank=order.index(task.name) + 1 if task.name in order else None,
-        own=float(far[mine].min()) if mine.any() else None,
-        other=None if other is None or other.distance is None else (other.name, other.distance),
+        answer=gallery.match(embedding[None])[0].name,
+        known=known,
+        rank=None if own is None else 1 + int(np.sum(far[others] < own)),
+        own=own,
+        other=None if nearest is None else (str(names[nearest]), float(far[nearest])),
+        others=far[others[::step]],
         embedding=embedding,
     )
 

@@ -190,7 +190,7 @@ def plan(
         references.append(planned := _Planned(old))
         _locate(store, space, planned, finder)
         progress()
-    settings = store.settings, store.settings_for(space.id)
+    settings = store.settings, store.settings_for(space)
     return Rebuild(store.file, version, store.space_of(version), space, settings, references)
 
 

@@ -18,6 +18,7 @@ from facectl.gallery import evaluate as evaluation
 from facectl.gallery import statistics
 from facectl.gallery.enrollment import EnrollmentTask, Progress
 from facectl.gallery.evaluate import Answer, Evaluation
+from facectl.gallery.metrics import Metric
 from facectl.gallery.photographs import PhotographEncoder, PhotographError
 from facectl.gallery.statistics import Calibration, Floats, curve
 from facectl.gallery.store import Store
@@ -29,9 +30,8 @@ from facectl.reports.tables import MISSING, Table
 
 MAX_CONFUSIONS = 20
 _MAX_UNUSABLE = 200
+# The shares of photographs by answer, at the gallery's threshold.
 _RATES = {
-    "rank_1": "rank-1",
-    "rank_5": "rank-5",
     "named_rightly": "named correctly",
     "unknown_rate": "enrolled people answered Unknown",
     "misnamed": "enrolled people given another's name",
@@ -72,13 +72,20 @@ def facts(found: Calibration, html: Path) -> dict[str, Any]:
         "threshold": found.chosen.threshold,
         "far": found.validated.far,
         "frr": found.validated.frr,
-        "stranger_named": found.validated.stranger_named,
-        "fitted": {"far": found.chosen.far, "frr": found.chosen.frr},
+        "fpir": found.validated.fpir,
+        "fitted": {"far": found.chosen.far, "frr": found.chosen.frr, "fpir": found.chosen.fpir},
+        "expected_fpir": {
+            "far": found.far,
+            "people": found.people,
+            "fpir": found.expected_fpir,
+        },
+        "far_resolved": found.resolved,
         "eer": found.eer,
         "eer_threshold": found.eer_threshold,
         "folds": list(found.folds),
         "genuine": found.genuine,
         "impostor": found.impostor,
+        "metrics": metric_facts(found.metrics),
         "html": str(html),
     }
 
@@ -107,6 +114,29 @@ def evaluate(
     return found
 
 
+def metric_facts(metrics: Sequence[Metric]) -> dict[str, Any]:
+    """The metrics for JSON, by name: `rank_1`, `fnir_at_fpir_0.01`."""
+    return {
+        metric.name.lower().replace(" ", "_").replace("-", "_"): metric.facts()
+        for metric in metrics
+    }
+
+
+def metrics_table(metrics: Sequence[Metric]) -> Table:
+    """The metrics with their intervals, and what they were measured on."""
+    rows = [
+        (
+            metric.name,
+            MISSING if metric.value is None else f"{metric.value:.3f}",
+            metric.interval or MISSING,
+            metric.why or metric.basis,
+        )
+        for metric in metrics
+    ]
+    columns = ("metric", "value", "95 % interval", "measured on")
+    return Table("Metrics of NIST FRTE", columns, rows, words=True)
+
+
 def calibration_page(store: Store, found: Calibration, now: datetime) -> str:
     """The report of `gallery calibrate`."""
     tiles = [
@@ -114,13 +144,15 @@ def calibration_page(store: Store, found: Calibration, now: datetime) -> str:
         ("FAR, cross-validated", f"{found.validated.far:.3%}"),
         ("FRR, cross-validated", f"{found.validated.frr:.2%}"),
         ("EER", f"{found.eer:.2%}"),
-        ("strangers named, cross-validated", f"{found.validated.stranger_named:.2%}"),
+        ("FPIR, cross-validated", f"{found.validated.fpir:.2%}"),
+        (f"FPIR of FAR {found.far:.3g}", f"{found.expected_fpir:.2%}"),
     ]
     return render(
         "calibration.html",
         **heading(store, now),
         tiles=tiles,
         found=found,
+        metrics=metrics_table(found.metrics),
         figures=_calibration_figures(found, store.settings.metric),
     )
 
@@ -159,6 +191,7 @@ def evaluation_page(store: Store, found: Evaluation, picture: Picture, now: date
             for key, name in _RATES.items()
         ],
         facts=facts,
+        metrics=metrics_table(found.metrics()),
         figures=list(_evaluation_figures(found, store.settings.metric)),
         confusions=[
             _confusion(store, answer, picture) for answer in found.confusions(MAX_CONFUSIONS)

@@ -4,7 +4,8 @@ A genuine distance is between photographs of one person, an impostor distance
 between photographs of two people. FAR is the share of impostor distances within
 a threshold, FRR the share of genuine distances beyond it, EER the rate at which
 the two are equal (ISO/IEC 19795-1's false match
-rate, false non-match rate, equal error rate).
+rate, false non-match rate, equal error rate). `facectl/gallery/metrics.py` has the
+metrics of searches, and intervals.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import GalleryError
+from facectl.gallery import metrics
 from facectl.gallery.changes import CENTROID
+from facectl.gallery.metrics import Comparisons, Metric, Searches
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
 
 Floats = NDArray[np.float64]
@@ -27,6 +30,8 @@ _FOLDS = 5
 _POINTS = 200
 # Probes that are compared with everybody; more do not change the rates noticeably.
 _MAX_PROBES = 2000
+# Comparisons that the metrics are measured on, for the same reason.
+_MAX_COMPARISONS = 4_000_000
 _MORE_PHOTOGRAPHS = "facectl gallery enroll NAME IMAGE   (a second photograph of some people)"
 
 
@@ -62,20 +67,45 @@ class Scores:
         found: Floats = np.nanmin(self.impostor, axis=1)
         return found
 
+    @property
+    def searches(self) -> Searches:
+        """Each probe's search of the gallery without this photograph, and without its person."""
+        mated = np.isfinite(self.genuine)
+        own = self.genuine[mated]
+        # A comparison with NaN is false.
+        rank = 1 + np.sum(self.impostor[mated] < own[:, None], axis=1, dtype=np.int64)
+        return Searches(own, rank, self.people[mated], self.nearest_other, self.people)
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """Each probe's comparisons with its own person and with everybody else.
+
+        In a large gallery with some of them, evenly by name.
+        """
+        mated, step = np.isfinite(self.genuine), 1 + self.impostor.size // _MAX_COMPARISONS
+        others = self.impostor[:, ::step]
+        rows, columns = np.nonzero(np.isfinite(others))
+        impostor, first = others[rows, columns], self.people[rows]
+        return Comparisons(self.own, self.people[mated], impostor, first, columns * step)
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Error rates at a threshold; `stranger_named`: share of probes within it of another person."""
+    """Error rates at a threshold; `fpir`: of searches of the gallery without the probe's person."""
 
     threshold: float
     far: float
     frr: float
-    stranger_named: float
+    fpir: float
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold, its rates on people it was not fitted to, and the numbers of distances."""
+    """A threshold, its rates on people it was not fitted to, and the numbers of distances.
+
+    far: the allowed rate; expected_fpir: what it becomes in a gallery of this size (`fpir_of`).
+    metrics: at the thresholds of FRTE's metrics, and at the chosen one, which was fitted.
+    """
 
     chosen: Rates
     validated: Rates
@@ -85,6 +115,15 @@ class Calibration:
     genuine: int
     impostor: int
     scores: Scores
+    far: float
+    people: int
+    expected_fpir: float
+    metrics: tuple[Metric, ...]
+
+    @property
+    def resolved(self) -> bool:
+        """Whether one impostor comparison is not a larger share than the allowed FAR."""
+        return self.impostor * self.far >= 1
 
 
 def leave_one_out(
@@ -130,7 +169,7 @@ def rates(scores: Scores, threshold: float) -> Rates:
         threshold=float(threshold),
         far=float(np.mean(others <= threshold)) if len(others) else float("nan"),
         frr=float(np.mean(own > threshold)) if len(own) else float("nan"),
-        stranger_named=float(np.mean(scores.nearest_other <= threshold)),
+        fpir=float(np.mean(scores.nearest_other <= threshold)),
     )
 
 
@@ -195,13 +234,15 @@ def calibrate(scores: Scores, *, far: float) -> Calibration:
         out = fold_of[scores.people] == fold
         measured.append(rates(scores.of(out), pick(scores.of(~out), far)))
     eer, eer_threshold = equal_error(scores)
+    chosen = rates(scores, pick(scores, far))
+    people = scores.impostor.shape[1]
     return Calibration(
-        chosen=rates(scores, pick(scores, far)),
+        chosen=chosen,
         validated=Rates(
             float(np.mean([rate.threshold for rate in measured])),
             float(np.nanmean([rate.far for rate in measured])),
             float(np.nanmean([rate.frr for rate in measured])),
-            float(np.nanmean([rate.stranger_named for rate in measured])),
+            float(np.nanmean([rate.fpir for rate in measured])),
         ),
         eer=eer,
         eer_threshold=eer_threshold,
@@ -209,7 +250,21 @@ def calibrate(scores: Scores, *, far: float) -> Calibration:
         genuine=len(scores.own),
         impostor=len(scores.others),
         scores=scores,
+        far=far,
+        people=people,
+        expected_fpir=metrics.fpir_of(far, people),
+        metrics=tuple(_measured(scores, chosen.threshold)),
     )
+
+
+def _measured(scores: Scores, threshold: float) -> list[Metric]:
+    searches = scores.searches
+    return [
+        *metrics.identification(searches),
+        *metrics.verification(scores.comparisons),
+        metrics.fnir_within(searches, threshold),
+        metrics.fpir_within(searches, threshold),
+    ]
 
 
 def centroids(names: Sequence[str], embeddings: Embeddings) -> tuple[list[str], Embeddings]:

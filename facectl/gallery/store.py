@@ -26,11 +26,10 @@ from facectl.gallery.changes import (
     GallerySettings,
     Reference,
     Version,
-    default_threshold,
     space_row,
 )
 from facectl.gallery.statistics import centroids
-from lambda_src.gallery.matching import DIMENSIONS, Embeddings, Gallery
+from lambda_src.gallery.matching import DIMENSIONS, EUCLIDEAN, Embeddings, Gallery
 
 _ENROLL = "facectl gallery enroll NAME IMAGE"
 # Whether an entry is valid at version :v.
@@ -91,7 +90,7 @@ class Store:
             store._create(wanted)
             with store.change("rebuild") as change:
                 if store.space != space and not store.people():
-                    change.switch_space(wanted, store.settings_for(space))
+                    change.switch_space(wanted, store.settings_for(wanted))
             store.check_space(space)
         except BaseException:
             store.close()
@@ -100,7 +99,9 @@ class Store:
         return store
 
     def _create(self, space: EmbeddingSpace) -> None:
-        run, settings = self._connection.execute, json.dumps(asdict(GallerySettings()))
+        threshold = space.default_threshold.of(EUCLIDEAN)
+        settings = json.dumps(asdict(GallerySettings(threshold)))
+        run = self._connection.execute
         with self.transaction():
             run("INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (uuid.uuid4().hex,))
             first = (_now(), settings, space_row(self._connection, space))
@@ -153,16 +154,16 @@ class Store:
             raise _unknown(version)
         return GallerySettings(**json.loads(str(text)))
 
-    def settings_for(self, space: str) -> GallerySettings:
+    def settings_for(self, space: EmbeddingSpace) -> GallerySettings:
         """The newest settings, with the last threshold and metric of a space, if it had any."""
         now = self.settings
         text = self._one(
             "SELECT settings FROM versions JOIN spaces ON spaces.id = versions.space "
             "WHERE spaces.space = :space ORDER BY number DESC LIMIT 1",
-            space=space,
+            space=space.id,
         )
         if text is None:
-            return replace(now, threshold=default_threshold(now.metric))
+            return replace(now, threshold=space.default_threshold.of(now.metric))
         then = GallerySettings(**json.loads(str(text)))
         return replace(now, threshold=then.threshold, metric=then.metric)
 

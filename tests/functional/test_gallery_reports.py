@@ -90,12 +90,95 @@ def test_evaluation_counts_enrolled_people_and_strangers(store: Store, tmp_path:
     facts = found.facts()
     assert (facts["photographs"], facts["known"], facts["strangers"]) == (5, 3, 2)
     assert (facts["unusable"], facts["enrolled_themselves"]) == (1, 1)
-    assert facts["rank_1"] == pytest.approx(2 / 3)
-    assert facts["rank_5"] == 1
     assert facts["named_rightly"] == pytest.approx(1 / 3)
     assert facts["unknown_rate"] == pytest.approx(1 / 3)
     assert facts["misnamed"] == pytest.approx(1 / 3)
     assert facts["strangers_named"] == pytest.approx(1 / 2)
+    metrics = reports.metric_facts(found.metrics())
+    assert metrics["rank_1"]["value"] == pytest.approx(2 / 3)
+    assert metrics["rank_5"]["value"] == 1
+    assert (metrics["rank_1"]["count"], metrics["rank_1"]["people"]) == (3, 1)
+    # Without Ada, a3 is still Bob's; Eve's e1 is Bob's: two of five searches name somebody.
+    assert metrics["fpir_at_the_threshold"]["value"] == pytest.approx(2 / 5)
+    assert metrics["fnir_at_the_threshold"]["value"] == pytest.approx(2 / 3)
+    assert "n too small" in metrics["fnir_at_fpir_0.001"]["why"]
+
+
+def test_evaluation_and_calibration_have_the_same_metrics(store: Store, tmp_path: Path) -> None:
+    found = labelled(store, tmp_path)
+    other = made("bob")
+    crowd(other)
+    calibrated = reports.calibrate(other, 0.001, tmp_path / "c.html")
+    other.close()
+    names = [metric.name for metric in found.metrics()]
+    assert names == [metric.name for metric in calibrated.metrics]
+    for page in (
+        reports.evaluation_page(store, found, picture, NOW),
+        (tmp_path / "c.html").read_text(),
+    ):
+        assert all(f">{name}<" in page for name in names)
+    facts = reports.facts(calibrated, tmp_path)
+    assert facts["expected_fpir"] == {
+        "far": 0.001, "people": 12, "fpir": pytest.approx(1 - 0.999**12),
+    }  # fmt: skip
+    # 36 photographs and 11 other people each are 396 comparisons.
+    assert (facts["impostor"], facts["far_resolved"]) == (396, False)
+    assert "too few to measure a FAR that small" in (tmp_path / "c.html").read_text()
+
+
+def test_people_who_are_not_enrolled_have_no_mated_searches(store: Store, tmp_path: Path) -> None:
+    put(store, Ada=2, Bob=2)
+    tasks = [EnrollmentTask(name, photo(tmp_path / f"{name}.jpg", axis))
+             for name, axis in (("Eve", 3), ("Mallory", 9))]  # fmt: skip
+    found = evaluate(store, tasks, FakeFaceEncoder())
+    metrics = reports.metric_facts(found.metrics())
+    assert metrics["rank_1"]["why"] == "not measured: no mated searches"
+    assert metrics["fpir_at_the_threshold"]["value"] == 0
+    assert metrics["fpir_at_the_threshold"]["count"] == 2
+    assert "no mated searches" in reports.evaluation_page(store, found, picture, NOW)
+
+
+def test_one_person_in_the_gallery_has_no_non_mated_searches_of_herself(
+    store: Store, tmp_path: Path
+) -> None:
+    put(store, Ada=1)
+    tasks = [EnrollmentTask("Ada", photo(tmp_path / "a.jpg", 0))]
+    found = evaluate(store, tasks, FakeFaceEncoder())
+    metrics = reports.metric_facts(found.metrics())
+    assert metrics["rank_1"]["value"] == 1
+    assert metrics["fpir_at_the_threshold"]["why"] == "not measured: no non-mated searches"
+    assert reports.evaluation_page(store, found, picture, NOW)
+
+
+def test_a_rank_counts_everybody_who_is_nearer(store: Store, tmp_path: Path) -> None:
+    with store.change("enroll") as change:
+        for person in range(9):
+            lean = np.zeros(512, np.float32)
+            lean[0], lean[person + 1] = 1, 0.1 * (person + 1)
+            change.add(f"p{person}", Reference(lean / np.linalg.norm(lean)))
+    found = evaluate(store, [EnrollmentTask("p6", photo(tmp_path / "p.jpg", 0))], FakeFaceEncoder())
+    assert found.answers[0].rank == 7
+    assert reports.metric_facts(found.metrics())["rank_5"]["value"] == 0
+
+
+def test_nothing_to_evaluate_is_said_in_a_sentence(store: Store, tmp_path: Path) -> None:
+    put(store, Ada=1)
+    own = photo(tmp_path / "own.jpg", 0)
+    sample = FakeFaceEncoder().embed(own)
+    with store.change("enroll") as change:
+        change.add("Bob", Reference(sample.embedding, sample.sha256, str(own)))
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("broken")
+    encoder = FakeFaceEncoder()
+    with pytest.raises(InputError, match="all 1 photographs are enrolled themselves"):
+        evaluate(store, [EnrollmentTask("Bob", own)], encoder)
+    with pytest.raises(InputError, match=r"1 photographs can't be used; .*broken.jpg: can't be"):
+        evaluate(store, [EnrollmentTask("Bob", broken)], encoder)
+    both = [EnrollmentTask("Bob", own), EnrollmentTask("Bob", broken)]
+    with pytest.raises(InputError, match="1 are enrolled themselves"):
+        evaluate(store, both, encoder)
+    with pytest.raises(InputError, match="no photographs"):
+        evaluate(store, [], encoder)
 
 
 def test_the_worst_confusions_come_first(store: Store, tmp_path: Path) -> None:
@@ -111,7 +194,7 @@ def test_the_roc_curve_rises(store: Store, tmp_path: Path) -> None:
     assert np.all(np.diff(false) >= 0)
     assert np.all(np.diff(true) >= 0)
     assert Evaluation(1.0).roc()[0].size == 0
-    assert Evaluation(1.0).facts()["rank_1"] is None
+    assert Evaluation(1.0).facts()["named_rightly"] is None
 
 
 def test_an_empty_gallery_cannot_be_evaluated(store: Store) -> None:

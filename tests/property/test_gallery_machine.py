@@ -156,7 +156,8 @@ class GalleryMachine(RuleBasedStateMachine):
         def rebuild(kept: Store) -> None:
             names, _ = kept.rows()
             with kept.change("rebuild") as change:
-                change.switch_space(EmbeddingSpace(space), kept.settings_for(space))
+                wanted = EmbeddingSpace(space)
+                change.switch_space(wanted, kept.settings_for(wanted))
                 for name in names:
                     change.add(name, Reference(self.fresh()))
 

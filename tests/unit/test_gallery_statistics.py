@@ -35,7 +35,7 @@ def test_rates_are_shares() -> None:
     assert found.far == pytest.approx(2 / 8)
     assert found.frr == pytest.approx(1 / 3)
     # Two of the four probes have somebody else within the threshold.
-    assert found.stranger_named == pytest.approx(2 / 4)
+    assert found.fpir == pytest.approx(2 / 4)
 
 
 def test_a_distance_equal_to_the_threshold_is_accepted() -> None:

@@ -9,8 +9,9 @@ import typer
 
 from facectl.cli.gallery import shared
 from facectl.cli.options import DryRun, HtmlReport, Json, announced, with_deployment
-from facectl.console import err, print_fields, print_json, say
+from facectl.console import err, note, print_fields, print_json, say, warn
 from facectl.context import Deployment
+from facectl.errors import InputError
 
 
 @with_deployment
@@ -50,11 +51,14 @@ def settings(
     with shared.opened(deployment) as store:
         if people.configure(store, threshold=threshold, metric=metric, matching=matching):
             shared.publish_change(deployment, store)
-        now = store.settings
+        now, default = store.settings, store.space_of(store.version).default_threshold
         if json:
-            print_json({"version": store.version, **shared.facts_of(store, {})})
+            facts = {"version": store.version, **shared.facts_of(store, {})}
+            print_json({**facts, "default_threshold": default.facts(now.metric)})
             return
         say(f"threshold {now.threshold:.4g}, {now.metric} distance, {now.matching} matching")
+        if now.threshold == default.of(now.metric):
+            say(f"{now.threshold:.4g} is the {default}")
 
 
 @with_deployment
@@ -94,11 +98,21 @@ def calibrate(
                 "FAR, cross-validated": f"{facts['far']:.4%}",
                 "FRR, cross-validated": f"{facts['frr']:.2%}",
                 "EER": f"{facts['eer']:.2%} at {facts['eer_threshold']:.4f}",
-                "Strangers named": f"{facts['stranger_named']:.2%}",
+                "FPIR, cross-validated": f"{facts['fpir']:.2%}",
+                f"FPIR of FAR {found.far:.3g}": (
+                    f"{found.expected_fpir:.2%} for {found.people} people, "
+                    "as if comparisons were independent: 1 - (1 - FAR)^N"
+                ),
                 "Based on": f"{facts['genuine']} genuine, {facts['impostor']} impostor distances",
+                **{metric.name: metric for metric in found.metrics},
                 "Curves": html,
             }.items()
         )
+        if not found.resolved:
+            note(
+                f"n too small: {found.impostor} impostor comparisons resolve FAR "
+                f"{1 / found.impostor:.2g} and more, so the threshold accepts none of them"
+            )
         shared.warn_synthetic(store)
 
 
@@ -117,17 +131,26 @@ def evaluate(
     """
     from facectl.gallery import enrollment, reports
 
-    tasks, _ = enrollment.tasks_below(folder)
+    tasks, findings = enrollment.tasks_below(folder)
+    if findings:
+        first = f"{findings[0].photo or findings[0].name}: {findings[0].message}"
+        if not tasks:
+            raise InputError(
+                f"{folder} has no photographs of people; {first}",
+                hint="put photographs into FOLDER/NAME/",
+            )
+        warn(f"{len(findings)} left out; {first}")
     with shared.opened(deployment) as store:
         with shared.counted("Matching", len(tasks)) as progress:
             found = reports.evaluate(deployment, store, tasks, html, progress)
-        facts = found.facts()
+        facts, metrics = found.facts(), found.metrics()
         if json:
-            print_json({**facts, "html": str(html)})
+            print_json({**facts, "metrics": reports.metric_facts(metrics), "html": str(html)})
             return
         words = {"unusable": "without a usable face"}
         rows = {words.get(key, key): _shown(value) for key, value in facts.items()}
-        print_fields({**rows, "report": html}.items())
+        by_name = {metric.name: metric for metric in metrics}
+        print_fields({**rows, **by_name, "report": html}.items())
         shared.warn_synthetic(store)
 
 
