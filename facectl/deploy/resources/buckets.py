@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -158,11 +158,12 @@ class Bucket(Tagged):
             algorithm |= {"SSEKMSKeyId": self.kms_key, "BucketKeyEnabled": True}
         # The functions may use the new key only. The default changes last, so that the next
         # deploy continues after an interruption.
+        copy: Callable[..., Any] = s3.copy_object
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.name):
             for item in page.get("Contents", []):
                 place = {"Bucket": self.name, "Key": item["Key"]}
-                copy: Any = {**place, **algorithm, "CopySource": place}
-                unless_missing(context.call, s3.copy_object, **copy)
+                options: Any = {**place, **algorithm, "CopySource": place}
+                context.call(unless_missing, copy, **options)
         default: Any = {"SSEAlgorithm": algorithm["ServerSideEncryption"]}
         if self.kms_key:
             default["KMSMasterKeyID"] = self.kms_key
