@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from facectl import records
 from facectl.context import Deployment
@@ -159,13 +159,24 @@ def recorded(options: Options) -> dict[str, Any]:
 def of_record(data: Mapping[str, Any]) -> Options:
     """The options that `recorded` returned.
 
-    Raises InputError, TypeError, and ValueError for options that this facectl does not know.
+    Raises InputError, and ValueError for options or values that this facectl does not know.
     """
-    known = {each.name for each in fields(Options)} - _NOT_REMEMBERED - _NOT_RECORDED
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise ValueError(f"this version of facectl does not know {', '.join(unknown)}")
+    kinds = get_type_hints(Options)
+    for name, value in data.items():
+        if name not in kinds or name in _NOT_REMEMBERED | _NOT_RECORDED:
+            raise ValueError(f"this version of facectl does not know {name}")
+        if not any(_is_of(value, kind) for kind in get_args(kinds[name])):
+            raise ValueError(f"{name} can't be {value!r}")
     return Options(**data)
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    """Whether a value of JSON is one of a type: a class, a Literal, or a pair of integers."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and [type(each) for each in value] == [int, int]
+    return type(value) is kind
 
 
 def _lasting(options: Options) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _options(clients: Clients, version: Version) -> Options:
     """The options of a version, with its packages; raises InputError, CloudError."""
     try:
         options = remembered.of_record(version.content.options)
-    except (TypeError, ValueError, InputError) as error:
+    except (ValueError, InputError) as error:
         raise InputError(
             f"The options of version {version.number} can't be used: {error}", hint=_OTHERS
         ) from error

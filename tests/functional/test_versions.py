@@ -281,7 +281,17 @@ def test_a_damaged_record_is_listed_and_not_deployed(
 
 
 @pytest.mark.parametrize(
-    "options", [{"alarm": "a@example.com"}, {"role_arn": "no"}, {"pollers": 7}, {"restored": 1}]
+    "options",
+    [
+        {"alarm": "a@example.com"},
+        {"role_arn": "no"},
+        {"pollers": 7},
+        {"pollers": [2]},
+        {"memory": "4096"},
+        {"memory": True},
+        {"auth": "open"},
+        {"restored": 1},
+    ],
 )
 def test_options_of_another_facectl_are_refused(cloud: Clients, options: dict[str, Any]) -> None:
     done(*FIRST)
