@@ -109,7 +109,7 @@ def _row(each: Version | Damaged, found: list[Version | Damaged]) -> tuple[str, 
 
     if isinstance(each, Damaged):
         return "-", "-", "-", each.problem
-    changes = ", ".join(_changes(each, found)) or "none"
+    changes = ", ".join(_changes(each, found)) or "-"
     if each.rollback_to is not None:
         changes = f"back to version {each.rollback_to}: {changes}"
     return _time(each), _model(each), _code(each), changes

@@ -289,4 +289,6 @@ def _name(model: RecordedModel) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ":".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -69,7 +69,7 @@ def test_each_deploy_is_recorded_in_the_account(
     cloud: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done(*FIRST, "--package-index", "https://user:secret@index.example/simple")
-    done("deploy", "--memory", "4096", "--pollers", "2:10")
+    done("deploy", "--memory", "4096", "--pollers", "2:10", "--no-names")
     done("deploy")
     second, first = listed()
     assert (first["version"], second["version"]) == (1, 2)
@@ -81,7 +81,11 @@ def test_each_deploy_is_recorded_in_the_account(
     }
     assert set(first["digests"]) == set(REPOSITORIES)
     assert all(digest.startswith("sha256:") for digest in first["digests"].values())
-    assert second["changes"] == ["memory default → 4096", "pollers default → 2:10"]
+    assert second["changes"] == [
+        "log names default → no",
+        "memory default → 4096",
+        "pollers default → 2:10",
+    ]
     assert second["options"]["pollers"] == [2, 10]
     assert "secret" not in json.dumps(record_of(cloud, 1))
 
@@ -232,6 +236,9 @@ def test_going_back_to_another_space_embeds_the_gallery_again(people: Path) -> N
     assert state() == (3, OLD, {"Ada": 2, "Grace": 1})
     assert published() == (3, OLD)
     assert listed()[0]["changes"][-1] == "model other, fp32 → tiny, fp32"
+    # A rollback of the gallery to a version of another model deploys that model.
+    done("gallery", "rollback", "2", "--yes")
+    assert [each["model"]["name"] for each in listed()] == ["other", "tiny", "other", "tiny"]
 
 
 def test_a_computer_without_gallery_and_model_says_what_the_functions_read(
