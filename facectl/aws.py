@@ -42,15 +42,22 @@ MISSING = frozenset(
         "ImageNotFoundException",
         "LifecyclePolicyNotFoundException",
         "NoSuchBucket",
+        "NoSuchBucketPolicy",
         "NoSuchEntity",
+        "NoSuchKey",
         "NoSuchLifecycleConfiguration",
         "NoSuchPublicAccessBlockConfiguration",
         "NoSuchTagSet",
+        # SNS, and below NotFoundException of Budgets and ResourceNotFound of CloudWatch.
+        "NotFound",
+        "NotFoundException",
         "ProvisionedConcurrencyConfigNotFoundException",
         "QueueDoesNotExist",
         "RepositoryNotFoundException",
         "RepositoryPolicyNotFoundException",
+        "ResourceNotFound",
         "ResourceNotFoundException",
+        "ServerSideEncryptionConfigurationNotFoundError",
     }
 )
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
@@ -171,6 +178,18 @@ class Clients:
     def logs(self) -> CloudWatchLogsClient:
         # Only AWS has the host prefix of StartLiveTail (streaming-logs...).
         return self._session.client("logs", **self._options(inject_host_prefix=False))
+
+    @_Once
+    def cloudwatch(self) -> Any:
+        return self._session.client("cloudwatch", **self._options())
+
+    @_Once
+    def sns(self) -> Any:
+        return self._session.client("sns", **self._options())
+
+    @_Once
+    def budgets(self) -> Any:
+        return self._session.client("budgets", **self._options())
 
     @_Once
     def sts(self) -> STSClient:

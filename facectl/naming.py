@@ -66,6 +66,18 @@ class Names:
     def recognition_role(self) -> str:
         return f"facectl-{self.stem}-recognition"
 
+    @property
+    def alarm_topic(self) -> str:
+        return f"facectl-{self.stem}-alarms"
+
+    def alarm(self, what: str) -> str:
+        """The name of a CloudWatch alarm, such as `facectl-<ID>-dead-letters`."""
+        return f"facectl-{self.stem}-{what}"
+
+    def of_region(self, region: str) -> str:
+        """The dashboard's and the budget's name: unique in an account, not only in a region."""
+        return f"facectl-{self.stem}-{region}"
+
     def bucket(self, account: str, region: str) -> str:
         """The gallery's bucket; bucket names are global, so it contains account and region."""
         return f"facectl-{self.asu_id.lower().replace('_', '-')}-{account}-{region}".replace(

@@ -173,6 +173,8 @@ LAMBDA_REQUEST = CURRENT.lambda_million_requests / 1_000_000
 # because a benchmark is not charged with it.
 LAMBDA_PROVISIONED_GB_SECOND = 0.0000041667
 SQS_MILLION_REQUESTS = CURRENT.sqs_million_requests
+# A month of an alarm of one metric. Source: Amazon CloudWatch pricing, "Alarms".
+ALARM_MONTH = 0.10
 # Receives in 30 days: Lambda polls an idle queue with five long polls of 20 s at a time.
 # Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", polling behaviour.
 IDLE_RECEIVES = 5 * 30 * 86400 // 20

@@ -143,6 +143,23 @@ def deploy(
         bool | None,
         typer.Option("--names/--no-names", help="Log recognized names; default --names."),
     ] = None,
+    alarms: Annotated[
+        str | None,
+        typer.Option(
+            "--alarms",
+            metavar="EMAIL",
+            help="Mail alarms to EMAIL, with a dashboard, and a budget for --auth none (AWS); "
+            "off removes them.",
+        ),
+    ] = None,
+    kms_key: Annotated[
+        str | None,
+        typer.Option(
+            "--kms-key",
+            metavar="ARN",
+            help="Encrypt queues, bucket and logs with this KMS key (AWS); off removes it.",
+        ),
+    ] = None,
     adopt: Annotated[
         bool,
         typer.Option("--adopt", help="Take over existing resources that facectl did not create."),
@@ -195,6 +212,8 @@ def deploy(
         log_names=names,
         builder=builder,
         rebuild=rebuild,
+        alarms=alarms,
+        kms_key=kms_key,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):

@@ -13,10 +13,13 @@ from facectl.console import err, print_json, say
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
+from facectl.deploy.desired import resources
 from facectl.deploy.probe import Probed
+from facectl.deploy.resources import Alarm
 from facectl.deploy.steps import Step, changes
 from facectl.gallery.rebuild import Rebuild
 from facectl.prices import (
+    ALARM_MONTH,
     IDLE_RECEIVES,
     LAMBDA_GB_SECOND,
     LAMBDA_PROVISIONED_GB_SECOND,
@@ -165,6 +168,8 @@ def idle_cost(plan: Plan) -> str:
             f"${cost:.2f} a month for {IDLE_RECEIVES:,} receives of the trigger "
             "(SQS's first million a month is free)"
         )
+    if alarms := sum(isinstance(each, Alarm) for each in resources(plan.desired)):
+        costs.append(f"${alarms * ALARM_MONTH:.2f} a month for {alarms} alarms")
     return ", and ".join((", ".join(costs[:-1]), costs[-1]))
 
 

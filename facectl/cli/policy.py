@@ -16,10 +16,11 @@ from facectl.context import Overrides, resolve
 def policy(
     overrides: Overrides,
     person: Annotated[
-        Literal["deployer", "sender", "reader"],
+        Literal["deployer", "sender", "reader", "alarms"],
         typer.Argument(
             help="deployer: deploy and destroy. sender: send, tail, purge. "
-            "reader: status, logs, trace, dlq list."
+            "reader: status, logs, trace, dlq list. "
+            "alarms: deploy --alarms, besides deployer."
         ),
     ],
     role_arn: Annotated[
@@ -31,6 +32,10 @@ def policy(
         typer.Option(
             "--boundary", metavar="ARN", help="For deploys whose roles have this boundary."
         ),
+    ] = None,
+    kms_key: Annotated[
+        str | None,
+        typer.Option("--kms-key", metavar="ARN", help="For deploys with this key."),
     ] = None,
 ) -> None:
     """Print the least-privilege IAM policy of a person, as JSON.
@@ -49,9 +54,14 @@ def policy(
     from facectl.deploy.access import account_of
     from facectl.deploy.options import Options
 
-    options = Options(role_arn=role_arn, boundary=boundary).over(Options())
+    options = Options(role_arn=role_arn, boundary=boundary, kms_key=kms_key).over(Options())
     deployment = replace(resolve(replace(overrides, target="aws"), new=True), endpoint_url=None)
+    account = account_of(deployment)
     scope = policies.Scope(
-        deployment.names, account_of(deployment), options.role_arn, options.boundary
+        deployment.names,
+        account,
+        options.role_arn,
+        options.boundary,
+        kms_key=options.key_in(account),
     )
     print_json(policies.policy_of(person, scope))

@@ -177,7 +177,7 @@ def check_reserved(options: Options, found: Concurrency) -> None:
     text = f"{asked}: {why}, so {found.reservable or 'nothing'} can be reserved"
     if public:
         text += f". The limit itself bounds a public URL to {found.limit} frames at once"
-        hint += "   and a budget alarm (docs/AWS.md)"
+        hint += "   and --alarms EMAIL, which adds a budget"
     raise InputError(text, hint=hint)
 
 

@@ -11,10 +11,10 @@ from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner, versions
 from facectl.deploy.access import read_account, recognition_concurrency, reserved_for_public
-from facectl.deploy.desired import cloud, resources
+from facectl.deploy.desired import cloud, readable, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
-from facectl.deploy.models import DesiredState, Package, Packages
+from facectl.deploy.models import OFF, DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
 from facectl.deploy.pins import resolved
@@ -100,7 +100,10 @@ def prepare(
     CloudError if a resource belongs to another deployment, and the error of the first
     preflight check that finds a problem.
     """
-    earlier = Options() if reset else remembered.recall(deployment)
+    earlier = remembered.recall(deployment)
+    if reset:
+        # The alarms of an earlier deploy are removed.
+        earlier = Options(alarms=None if earlier.alarms is None else OFF)
     options = earlier if options is None else options.over(earlier)
     clients = Clients(
         replace(deployment, space=model.space, synthetic=model.synthetic, precision=model.precision)
@@ -144,11 +147,12 @@ def _removals(clients: Clients, actual: ActualState, *, replace_others: bool) ->
 
 def desired_state(clients: Clients, model: Model, options: Options) -> DesiredState:
     """The desired state for the options and the model."""
-    deployment, account = clients.deployment, read_account(clients)
+    deployment = clients.deployment
     target = cloud(deployment.target, options.packaging)
     sizing = options.sizing
-    if target.target == "local" and sizing.pollers is not None:
-        raise InputError("The local cloud has no provisioned pollers", hint="--max-concurrency")
+    if target.target == "local":
+        _check_local(options)
+    account = read_account(clients)
     auth = options.auth or target.auth
     if target.target == "aws" and auth == "none" and sizing.reserved_concurrency is None:
         sizing = replace(sizing, reserved_concurrency=reserved_for_public(clients))
@@ -170,13 +174,25 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
         role_arn=options.role_arn,
         boundary=options.boundary,
         auth=auth,
+        alarms=options.alarms,
+        kms_key=options.key_in(account),
     )
+
+
+def _check_local(options: Options) -> None:
+    """Check that the local cloud has what the options ask for; raises InputError."""
+    if options.pollers is not None:
+        raise InputError("The local cloud has no provisioned pollers", hint="--max-concurrency")
+    if options.alarms not in (None, OFF):
+        raise InputError("The local cloud has no alarms: it sends no mail", hint="--target aws")
+    if options.kms_key not in (None, OFF):
+        raise InputError("The local cloud encrypts nothing", hint="--target aws")
 
 
 def read(clients: Clients, desired: DesiredState) -> ActualState:
     """The actual state of the desired resources."""
     with cloud_errors("reading what is deployed", clients.deployment):
-        return read_resources(Context(clients, desired.account), resources(desired))
+        return read_resources(Context(clients, desired.account), readable(desired))
 
 
 def prepare_removal(deployment: Deployment) -> Plan:
@@ -189,15 +205,18 @@ def prepare_removal(deployment: Deployment) -> Plan:
         read_account(clients),
         cloud(deployment.target),
         Packages(package, package),
+        alarms=OFF,
     )
-    role_arn = remembered.recall(deployment).role_arn
+    options = remembered.recall(deployment)
     try:
         actual = read(clients, desired)
     except CloudError as error:
-        # Who deploys with an existing role may not be allowed to read other roles.
-        if role_arn is None or not is_denied(error):
+        # Who deploys with an existing role may not be allowed to read other roles, and who
+        # deploys without alarms may not be allowed to read alarms.
+        known = replace(desired, role_arn=options.role_arn, alarms=options.alarms)
+        if not is_denied(error) or readable(known) == readable(desired):
             raise
-        actual = read(clients, replace(desired, role_arn=role_arn))
+        actual = read(clients, known)
     steps = planner.plan_removal(actual, deployment.asu_id)
     return Plan(clients, Options(), desired, actual, steps, removes=True)
 

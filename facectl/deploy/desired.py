@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from facectl.context import Target
 from facectl.deploy.models import DesiredState, Packaging, TargetCloud
-from facectl.deploy.resources import CREATION_ORDER, Resource
+from facectl.deploy.resources import CREATION_ORDER, Resource, key
 from lambda_src.settings import usable_cores
 
 
@@ -33,6 +35,22 @@ def cloud(target: Target, packaging: Packaging | None = None) -> TargetCloud:
         https_only=False,
         batches_by_name=True,
     )
+
+
+def readable(state: DesiredState) -> tuple[Resource, ...]:
+    """The desired resources, and the alarms that an earlier deploy may have made.
+
+    Without `state.alarms` there never were any: somebody who does not use them needs no
+    permission to read them.
+    """
+    if state.alarms is None or state.cloud.target != "aws":
+        return resources(state)
+    desired = resources(state)
+    email = state.alarms_email or "anybody"
+    # With every option that adds one.
+    widest = resources(replace(state, alarms=email, auth="none"))
+    names = {key(resource) for resource in desired}
+    return (*desired, *(each for each in widest if each.pruned and key(each) not in names))
 
 
 def resources(state: DesiredState) -> tuple[Resource, ...]:

@@ -17,6 +17,7 @@ R = TypeVar("R", bound=Resource)
 # Error codes for a resource that already exists.
 _ALREADY = {
     "BucketAlreadyOwnedByYou",
+    "DuplicateRecordException",
     "EntityAlreadyExists",
     "ImageAlreadyExistsException",
     "QueueAlreadyExists",

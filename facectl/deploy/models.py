@@ -20,6 +20,8 @@ Auth = Literal["iam", "none"]
 
 # The alias of a function with provisioned concurrency.
 ALIAS = "live"
+# The value of `--alarms` and of `--kms-key` that removes them.
+OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,18 @@ class Account:
     def log_group_arn(self, name: str) -> str:
         return f"arn:{self.partition}:logs:{self.region}:{self.number}:log-group:{name}"
 
+    def topic_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:sns:{self.region}:{self.number}:{name}"
+
+    def alarm_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:cloudwatch:{self.region}:{self.number}:alarm:{name}"
+
+    def dashboard_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:cloudwatch::{self.number}:dashboard/{name}"
+
+    def budget_arn(self, name: str) -> str:
+        return f"arn:{self.partition}:budgets::{self.number}:budget/{name}"
+
     def image_uri(self, name: str) -> str:
         return f"{self.registry}/{name}"
 
@@ -67,7 +81,7 @@ class TargetCloud:
 
     `detection_concurrency`: reserved for face-detection. `recognition_concurrency`:
     batches in flight (at least 2 on AWS). `threads` None: one per vCPU of the
-    memory size. `https_only`: queue policies deny plain HTTP. `batches_by_name`: a
+    memory size. `https_only`: policies of queues and bucket deny plain HTTP. `batches_by_name`: a
     policy must name SendMessageBatch beside SendMessage.
     """
 
@@ -138,7 +152,9 @@ class DesiredState:
 
     `environment`: variables for both functions (the model's folder). `role_arn`: an
     existing role for both functions, instead of creating roles. `boundary`: the permissions
-    boundary (an ARN) of created roles.
+    boundary (an ARN) of created roles. `alarms`: the e-mail address that alarms are sent to;
+    `off`: there may be alarms of an earlier deploy, which are removed; None: there never were.
+    `kms_key`: the ARN of the key that encrypts queues, bucket and log groups; empty: AWS's own.
     """
 
     names: Names
@@ -151,6 +167,13 @@ class DesiredState:
     boundary: str | None = None
     auth: Auth | None = None
     demo: bool = False
+    alarms: str | None = None
+    kms_key: str = ""
+
+    @property
+    def alarms_email(self) -> str | None:
+        """The e-mail address that alarms are sent to; None without alarms."""
+        return None if self.alarms == OFF else self.alarms
 
     @property
     def qualifier(self) -> str:

@@ -9,13 +9,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from facectl import records
 from facectl.context import Deployment
-from facectl.deploy.models import Auth, Packaging, Restored, Sizing
+from facectl.deploy.models import OFF, Account, Auth, Packaging, Restored, Sizing
 from facectl.deploy.recipe import Architecture, Builder, BuildOptions
 from facectl.errors import InputError
 
 _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _BOUNDARY = re.compile(r"arn:aws[\w-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
+# Not an alias: IAM policies name keys by their ARN.
+_KEY = re.compile(r"arn:(aws[\w-]*):kms:([\w-]+):(\d{12}):key/[\w-]+", re.ASCII)
+# SNS takes ASCII addresses; these characters may be in a tag too, which records the address.
+_EMAIL = re.compile(r"[\w.+=/-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
 # These apply to one deploy only.
 _NOT_REMEMBERED = {"image_uris", "adopt", "rebuild", "restored"}
 # This is of the computer, and its URL may contain a password.
@@ -38,7 +42,8 @@ class Options:
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
     functions log the recognized names. `base_digest` and `base_python` pin the base image
-    until `rebuild` looks for a newer one. `restored`: what a rollback deploys.
+    until `rebuild` looks for a newer one. `alarms`: an e-mail address, or `off`.
+    `kms_key`: the ARN of a key, or `off`. `restored`: what a rollback deploys.
     """
 
     memory: int | None = None
@@ -62,6 +67,8 @@ class Options:
     rebuild: bool = False
     base_digest: str | None = None
     base_python: str | None = None
+    alarms: str | None = None
+    kms_key: str | None = None
     restored: Restored | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +86,17 @@ class Options:
                 hint="--boundary arn:aws:iam::123456789012:policy/NAME",
             )
 
+        if self.alarms not in (None, OFF) and not _EMAIL.fullmatch(self.alarms):
+            raise InputError(
+                f"--alarms {self.alarms!r} is neither an e-mail address nor {OFF!r}",
+                hint="--alarms you@example.com",
+            )
+        if self.kms_key not in (None, OFF) and not _KEY.fullmatch(self.kms_key):
+            raise InputError(
+                f"--kms-key {self.kms_key!r} is neither the ARN of a key nor {OFF!r}",
+                hint="aws kms describe-key --key-id alias/NAME --query KeyMetadata.Arn",
+            )
+
     @property
     def sizing(self) -> Sizing:
         """The sizing of the functions, with defaults for unset options."""
@@ -88,6 +106,22 @@ class Options:
             if (value := getattr(self, each.name)) is not None
         }
         return Sizing(**chosen)
+
+    def key_in(self, account: Account) -> str:
+        """The ARN of the KMS key, empty without one; raises InputError for one of elsewhere."""
+        found = _KEY.fullmatch(self.kms_key or "")
+        if found is None:
+            return ""
+        partition, region, number = found.groups()
+        # A policy can be printed for any account.
+        number = account.number if account.number == "*" else number
+        if (partition, region, number) != (account.partition, account.region, account.number):
+            raise InputError(
+                f"--kms-key {self.kms_key} is not of this account and region: "
+                f"{account.number}, {account.region}",
+                hint=f"aws kms list-keys --region {account.region}",
+            )
+        return str(self.kms_key)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -11,6 +11,23 @@ from collections.abc import Iterable, Mapping
 
 # By service, as IAM names it.
 OPERATIONS: dict[str, tuple[str, ...]] = {
+    "budgets": (
+        "CreateBudget",
+        "DeleteBudget",
+        "DescribeBudget",
+        "DescribeNotificationsForBudget",
+        "DescribeSubscribersForNotification",
+    ),
+    "cloudwatch": (
+        "DeleteAlarms",
+        "DeleteDashboards",
+        "DescribeAlarms",
+        "GetDashboard",
+        "ListTagsForResource",
+        "PutDashboard",
+        "PutMetricAlarm",
+        "TagResource",
+    ),
     "ecr": (
         "BatchDeleteImage",
         "BatchGetImage",
@@ -77,20 +94,25 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "UpdateFunctionUrlConfig",
     ),
     "logs": (
+        "AssociateKmsKey",
         "CreateLogGroup",
         "DeleteLogGroup",
         "DescribeLogGroups",
+        "DisassociateKmsKey",
         "FilterLogEvents",
         "ListTagsForResource",
         "PutRetentionPolicy",
         "TagResource",
     ),
     "s3": (
+        "CopyObject",
         "CreateBucket",
         "DeleteBucket",
         "DeleteObjects",
+        "GetBucketEncryption",
         "GetBucketLifecycleConfiguration",
         "GetBucketLocation",
+        "GetBucketPolicy",
         "GetBucketTagging",
         "GetBucketVersioning",
         "GetObject",
@@ -98,10 +120,21 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "HeadObject",
         "ListObjectVersions",
         "ListObjectsV2",
+        "PutBucketEncryption",
         "PutBucketLifecycleConfiguration",
+        "PutBucketPolicy",
         "PutBucketTagging",
         "PutObject",
         "PutPublicAccessBlock",
+    ),
+    "sns": (
+        "CreateTopic",
+        "DeleteTopic",
+        "ListSubscriptionsByTopic",
+        "ListTagsForResource",
+        "Subscribe",
+        "TagResource",
+        "Unsubscribe",
     ),
     "sqs": (
         "ChangeMessageVisibilityBatch",
@@ -146,13 +179,24 @@ READING["sqs"] += ("ChangeMessageVisibilityBatch", "ReceiveMessage")
 # Operations whose actions differ from their name.
 _ACTIONS: dict[str, tuple[str, ...]] = {
     # Created with tags, and functions with a role.
+    "cloudwatch:PutMetricAlarm": ("cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"),
     "ecr:CreateRepository": ("ecr:CreateRepository", "ecr:TagResource"),
     "iam:CreateRole": ("iam:CreateRole", "iam:TagRole"),
     "lambda:CreateFunction": ("lambda:CreateFunction", "lambda:TagResource", "iam:PassRole"),
     "lambda:UpdateFunctionConfiguration": ("lambda:UpdateFunctionConfiguration", "iam:PassRole"),
     "lambda:CreateEventSourceMapping": ("lambda:CreateEventSourceMapping", "lambda:TagResource"),
     "logs:CreateLogGroup": ("logs:CreateLogGroup", "logs:TagResource"),
+    "sns:CreateTopic": ("sns:CreateTopic", "sns:TagResource"),
     "sqs:CreateQueue": ("sqs:CreateQueue", "sqs:TagQueue"),
+    **{f"budgets:{name}": ("budgets:ModifyBudget",) for name in ("CreateBudget", "DeleteBudget")},
+    **{
+        f"budgets:{name}": ("budgets:ViewBudget",)
+        for name in OPERATIONS["budgets"]
+        if name.startswith("Describe")
+    },
+    "s3:CopyObject": ("s3:GetObject", "s3:PutObject"),
+    "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
+    "s3:PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
     "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "s3:GetBucketLifecycleConfiguration": ("s3:GetLifecycleConfiguration",),
     "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
@@ -180,6 +224,8 @@ _PUSH = (
 # A request to a Function URL needs both since October 2025 (AWS Lambda Developer Guide,
 # "Control access to Lambda function URLs").
 _INVOKE = ("lambda:InvokeFunction", "lambda:InvokeFunctionUrl")
+# The services of `--alarms`.
+_ALARMS = ("budgets:", "cloudwatch:", "sns:")
 # For an existing role.
 _GIVEN_ROLE = frozenset({"iam:GetRole", "iam:PassRole", "iam:SimulatePrincipalPolicy"})
 
@@ -189,8 +235,14 @@ def actions(*, makes_roles: bool = True) -> tuple[str, ...]:
     return tuple(
         name
         for name in _actions_of(OPERATIONS, *_PUSH, *_INVOKE)
-        if makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE
+        if (makes_roles or not name.startswith("iam:") or name in _GIVEN_ROLE)
+        and not name.startswith(_ALARMS)
     )
+
+
+def alarm_actions() -> tuple[str, ...]:
+    """The IAM actions that a deployer needs for `--alarms` besides the others, sorted."""
+    return tuple(name for name in _actions_of(OPERATIONS) if name.startswith(_ALARMS))
 
 
 def sending_actions() -> tuple[str, ...]:

@@ -52,20 +52,24 @@ def plan(
     left = (
         resource
         for resource in superfluous(desired, actual)
-        if not isinstance(changed.get(resource.parent), Replace)
+        if not isinstance(resource, Attached)
+        or not isinstance(changed.get(resource.parent), Replace)
     )
     # An alias is deleted after the statements of its policy.
-    last = sorted(left, key=lambda resource: isinstance(resource, Alias))
+    last = sorted(left, key=_removal_rank)
     return (*steps, *(Delete(resource) for resource in last))
 
 
-def superfluous(desired: Sequence[Resource], actual: ActualState) -> tuple[Attached, ...]:
-    """The resources attached to functions that a deploy deletes: they are not desired."""
+def superfluous(desired: Sequence[Resource], actual: ActualState) -> tuple[Resource, ...]:
+    """The resources of this deployment that a deploy deletes: they are not desired."""
     names = {key(resource) for resource in desired}
+    owners = {owner_of(resource) for resource in desired if isinstance(resource, Tagged)}
     return tuple(
         resource
         for place, resource in actual.items()
-        if isinstance(resource, Attached) and resource.pruned and place not in names
+        if resource.pruned
+        and place not in names
+        and (not isinstance(resource, Tagged) or resource.owner in owners)
     )
 
 
@@ -160,6 +164,12 @@ def _move_alias(desired: Alias, actual: ActualState) -> Step:
         return Create(desired)
     older = replace(current, version="older") if current.version == CURRENT else current
     return Update(desired, current, differences(desired, older))
+
+
+def _removal_rank(resource: Resource) -> int:
+    """The place of a resource in the order of removal; those without one come first."""
+    kind = type(resource)
+    return REMOVAL_ORDER.index(kind) if kind in REMOVAL_ORDER else -1
 
 
 def _belongs(resource: Resource, actual: ActualState, owner: str) -> bool:

@@ -12,22 +12,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from facectl.deploy.models import Account
-from facectl.deploy.permissions import actions, reading_actions, sending_actions
+from facectl.deploy.permissions import actions, alarm_actions, reading_actions, sending_actions
 from facectl.naming import DEPLOYMENTS, DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import ROOT
 
-Person = Literal["deployer", "sender", "reader"]
+# `alarms`: what a deployer needs for `--alarms` besides. One policy would be too long for IAM.
+Person = Literal["deployer", "sender", "reader", "alarms"]
 PEOPLE: tuple[Person, ...] = get_args(Person)
 
 _ALL = ("*",)
 _UNBIND = "iam:DeleteRolePermissionsBoundary"
 _OBJECT_ACTIONS = ("GetObject", "PutObject", "DeleteObject", "DeleteObjectVersion")
 _ACCOUNT_WIDE = {
+    # Not on one alarm: the answer is a list.
+    "cloudwatch:DescribeAlarms",
     "ecr:GetAuthorizationToken",
     "iam:SimulatePrincipalPolicy",
     "lambda:GetAccountSettings",
     "lambda:ListEventSourceMappings",
     "logs:DescribeLogGroups",
+    "sns:Unsubscribe",
 }
 _TAGGING = {"lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"}
 
@@ -38,12 +42,14 @@ class Scope:
 
     `role_arn`: the existing role of the functions; None if roles are created, with the
     permissions boundary `boundary`, if any.
+    `kms_key`: the ARN of the key of queues, bucket and log groups, or empty.
     """
 
     names: Names
     account: Account
     role_arn: str | None = None
     boundary: str | None = None
+    kms_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,22 @@ def policy_of(person: Person, scope: Scope) -> dict[str, Any]:
 
 def grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     """What a person needs, grouped by resources."""
+    found = _grants(person, scope)
+    if not scope.kms_key or person == "alarms":
+        return found
+    # Who receives a message or reads an object decrypts it, who writes one needs a data key.
+    writing = ("kms:GenerateDataKey",) if person == "deployer" else ()
+    return (*found, Grant("Key", (scope.kms_key,), actions=("kms:Decrypt", *writing)))
+
+
+def _grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     if person == "deployer":
         names = actions(makes_roles=scope.role_arn is None)
         # Who may remove the boundary is not bound by it.
         kept = [name for name in names if not (scope.boundary and name == _UNBIND)]
         return _grouped(kept, scope, _deployer)
+    if person == "alarms":
+        return _grouped(alarm_actions(), scope, _deployer)
     if person == "sender":
         return _grouped(sending_actions(), scope, _sender)
     return _grouped(reading_actions(), scope, _reader)
@@ -107,6 +124,8 @@ def _deployer(action: str, scope: Scope) -> Grant:
         return _lambda(action, scope)
     if service == "iam":
         return _iam(name, scope)
+    if service in ("budgets", "cloudwatch", "sns"):
+        return _alarms(service, name, scope)
     return _of_service(service, name, scope)
 
 
@@ -168,6 +187,18 @@ def _of_service(service: str, name: str, scope: Scope) -> Grant:
     if name in _OBJECT_ACTIONS:
         return Grant("Gallery", (f"{_bucket(scope)}/*",))
     return Grant("Bucket", (_bucket(scope),))
+
+
+def _alarms(service: str, name: str, scope: Scope) -> Grant:
+    names, account = scope.names, scope.account
+    if service == "sns":
+        return Grant("Topic", (account.topic_arn(names.alarm_topic),))
+    title = names.of_region(account.region)
+    if service == "budgets":
+        return Grant("Budget", (account.budget_arn(title),))
+    if "Dashboard" in name:
+        return Grant("Dashboard", (account.dashboard_arn(title),))
+    return Grant("Alarms", (account.alarm_arn(names.alarm("*")),))
 
 
 def _functions(scope: Scope) -> tuple[str, ...]:

@@ -197,10 +197,21 @@ def check_permissions(clients: Clients, options: Options) -> CheckResult:
     identity = clients.identity
     if identity.endswith(":root"):
         return CheckResult("permissions", "ok", "the root user is allowed everything")
+    account = read_account(clients)
     scope = Scope(
-        clients.deployment.names, read_account(clients), options.role_arn, options.boundary
+        clients.deployment.names,
+        account,
+        options.role_arn,
+        options.boundary,
+        kms_key=options.key_in(account),
     )
     needed = grants("deployer", scope)
+    command = "facectl policy deployer"
+    if options.alarms is not None:
+        needed, command = (
+            (*needed, *grants("alarms", scope)),
+            f"{command}   and   facectl policy alarms",
+        )
     try:
         principal = _principal(clients)
         denied = [action for grant in needed for action in _denied(clients, principal, grant)]
@@ -209,12 +220,12 @@ def check_permissions(clients: Clients, options: Options) -> CheckResult:
         if not (is_denied(error) or is_missing(error)):
             raise
         text = "these credentials may not simulate their permissions"
-        hint = "facectl policy deployer   prints what a deploy needs"
+        hint = f"{command}   prints what a deploy needs"
         return CheckResult("permissions", "warning", text, hint)
     if denied:
         raise CloudError(
             f"{principal} is not allowed: {', '.join(sorted(denied))}",
-            hint="facectl policy deployer   prints a policy that allows them",
+            hint=f"{command}   prints a policy that allows them",
         )
     count = sum(len(grant.actions) for grant in needed)
     return CheckResult("permissions", "ok", f"all {count} that a deploy needs")

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 from moto.awslambda import urls
+from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
+from moto.iam.access_control import PermissionResult
 from moto.iam.responses import IamResponse
+from moto.logs.responses import LogsResponse
+from moto.s3.models import FakeBucket
 from moto_account import clients, context, desired
 from stream_stub import Emulator, Pipeline, answering
 
@@ -45,6 +49,30 @@ def _simulate(response: Any) -> ActionResult:
     ]
     return ActionResult({"EvaluationResults": results})
 
+
+def _subscribers(response: Any) -> str:
+    budgets = response.backend.budgets[response._get_param("AccountId")]
+    budget = budgets[response._get_param("BudgetName")]
+    wanted = response._get_param("Notification")
+    [found] = [each for each in budget.notifications if each.details == wanted]
+    return json.dumps({"Subscribers": found.subscribers})
+
+
+# moto has every other call of a budget.
+BudgetsResponse.describe_subscribers_for_notification = _subscribers
+
+
+def _set_key(response: Any) -> str:
+    group = response.logs_backend.groups[response._get_param("logGroupName")]
+    group.kms_key_id = response._get_param("kmsKeyId")
+    return ""
+
+
+# moto takes a key of a new log group only.
+LogsResponse.associate_kms_key = LogsResponse.disassociate_kms_key = _set_key
+
+# moto ignores the condition of a bucket's policy: what denies plain HTTP would deny everything.
+FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
 
 # Everything is allowed: moto does not simulate policies.
 IamResponse.simulate_principal_policy = _simulate

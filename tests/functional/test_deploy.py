@@ -52,7 +52,7 @@ def calls_made(clients: Clients, monkeypatch: pytest.MonkeyPatch, fail_at: int |
     return made
 
 
-CHANGING_CALLS = 22
+CHANGING_CALLS = 23
 
 
 def test_the_number_of_changing_calls_is_known(

@@ -91,6 +91,34 @@ def delete_lifecycle(clients: Clients) -> None:
     clients.s3.delete_bucket_lifecycle(Bucket=name)
 
 
+def bucket_policy(clients: Clients) -> Any:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    return json.loads(clients.s3.get_bucket_policy(Bucket=name)["Policy"])
+
+
+# As somebody else adds it.
+OTHER_STATEMENT = {
+    "Sid": "Backup",
+    "Effect": "Allow",
+    "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
+    "Action": "s3:GetObject",
+    "Resource": f"arn:aws:s3:::facectl-{ASU_ID}-123456789012-us-east-1/*",
+}
+
+
+def allow_plain_http(clients: Clients) -> None:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    document = {**bucket_policy(clients), "Statement": OTHER_STATEMENT}
+    clients.s3.put_bucket_policy(Bucket=name, Policy=json.dumps(document))
+
+
+def weaken_bucket_policy(clients: Clients) -> None:
+    name = clients.s3.list_buckets()["Buckets"][0]["Name"]
+    document = bucket_policy(clients)
+    document["Statement"][0]["Action"] = "s3:PutObject"
+    clients.s3.put_bucket_policy(Bucket=name, Policy=json.dumps(document))
+
+
 def untag_bucket(clients: Clients) -> None:
     name = clients.s3.list_buckets()["Buckets"][0]["Name"]
     clients.s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
@@ -257,6 +285,14 @@ DRIFTS: dict[str, tuple[Drift, str]] = {
     ),
     "trigger gone": (delete_trigger, f"create trigger {REQUESTS} → face-recognition"),
     "public bucket": (open_bucket, "(private no → yes)"),
+    "bucket policy gone": (
+        lambda clients: clients.s3.delete_bucket_policy(
+            Bucket=clients.s3.list_buckets()["Buckets"][0]["Name"]
+        ),
+        "(https only no → yes)",
+    ),
+    "bucket policy of others": (allow_plain_http, "(https only no → yes)"),
+    "bucket policy weaker": (weaken_bucket_policy, "(https only no → yes)"),
     "lifecycle gone": (delete_lifecycle, "(attempts expire no → yes)"),
     "lifecycle days": (set_lifecycle(Expiration={"Days": 7}), "(attempts expire no → yes)"),
     "lifecycle disabled": (set_lifecycle(Status="Disabled"), "(attempts expire no → yes)"),
@@ -312,6 +348,30 @@ def test_lifecycle_rules_of_others_are_kept(
     rules = rules_of(context.clients)
     assert [rule for rule in rules if rule["ID"] != "facectl-attempts"] == others
     assert len(rules) == len(others) + 1
+
+
+def test_the_bucket_refuses_plain_http(context: Context, desired: DesiredState) -> None:
+    apply(context, desired)
+    arn = f"arn:aws:s3:::facectl-{ASU_ID}-123456789012-us-east-1"
+    [statement] = bucket_policy(context.clients)["Statement"]
+    assert statement == {
+        "Sid": "RefusePlainHttp",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def test_statements_of_others_are_kept_in_the_buckets_policy(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
+    allow_plain_http(context.clients)
+    apply(context, desired)
+    sids = [each["Sid"] for each in bucket_policy(context.clients)["Statement"]]
+    assert sids == ["Backup", "RefusePlainHttp"]
 
 
 def test_a_permissions_boundary_is_made_changed_and_kept(

@@ -34,9 +34,17 @@ FACECTL = Path(facectl.__file__).parent
 NOT_OF_A_DEPLOY = {"sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy", "sqs:ListQueues"}
 # Of other services, under the same Python name.
 NAMESAKES = {
+    "budgets:ListTagsForResource",
+    "budgets:TagResource",
+    "budgets:UntagResource",
+    "cloudwatch:UntagResource",
     "ecr:UntagResource",
     "iam:GetPolicy",
     "logs:UntagResource",
+    "sns:AddPermission",
+    "sns:Publish",
+    "sns:RemovePermission",
+    "sns:UntagResource",
     "sqs:AddPermission",
     "sqs:RemovePermission",
 }
@@ -52,7 +60,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         frame = sys._getframe(1)
         while frame is not None:
             if Path(frame.f_code.co_filename).is_relative_to(FACECTL):
-                calls.add(f"{self.meta.service_model.signing_name}:{operation}")
+                calls.add(f"{self.meta.service_model.service_name}:{operation}")
                 break
             if "/tests/" in frame.f_code.co_filename:
                 break

@@ -115,7 +115,7 @@ def test_a_reader_may_call_what_the_sources_of_logs_name() -> None:
 
 def test_a_reader_changes_nothing_and_reads_no_face() -> None:
     reading = grants("reader", scope())
-    verbs = ("Get", "List", "Describe", "Filter", "StartLiveTail")
+    verbs = ("Get", "List", "Describe", "Filter", "StartLiveTail", "View")
     others = [a for g in reading for a in g.actions if not a.partition(":")[2].startswith(verbs)]
     # A dead letter can only be read by receiving it.
     assert others == ["sqs:ChangeMessageVisibility", "sqs:ReceiveMessage"]

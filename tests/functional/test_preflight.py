@@ -190,7 +190,9 @@ PUBLIC = (
     "unreserved, so nothing can be reserved. The limit itself bounds a public URL to 10 frames "
     "at once"
 )
-PUBLIC_HINT = "facectl deploy --auth none --max-concurrency 5   and a budget alarm (docs/AWS.md)"
+PUBLIC_HINT = (
+    "facectl deploy --auth none --max-concurrency 5   and --alarms EMAIL, which adds a budget"
+)
 TOO_MANY = (
     "--reserved-concurrency 950: this account's concurrency limit is 1000, and AWS keeps 100 of "
     "it unreserved, so 900 can be reserved"

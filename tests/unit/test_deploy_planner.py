@@ -67,14 +67,14 @@ def test_an_empty_account_gets_everything_with_what_is_referred_to_first() -> No
     steps = plan(WANTED, {})
     assert [type(step) for step in steps] == [Create] * 14
     assert [step_line(step) for step in steps] == [
+        "create role facectl-42-detection",
+        "create role facectl-42-recognition",
         "create bucket facectl-42-123456789012-us-east-1",
         "create queue 42-req-dlq",
         "create queue 42-req-queue",
         "create queue 42-resp-queue",
         "create log group /aws/lambda/face-detection",
         "create log group /aws/lambda/face-recognition",
-        "create role facectl-42-detection",
-        "create role facectl-42-recognition",
         "create function face-detection",
         "create function face-recognition",
         "create permission face-detection/facectl-public-url",

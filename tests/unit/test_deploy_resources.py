@@ -18,6 +18,7 @@ from facectl.deploy.resources import (
     Image,
     Permission,
     Resource,
+    Subscription,
     Tagged,
 )
 
@@ -75,7 +76,7 @@ def test_every_module_of_a_kind_has_its_place_in_the_order_of_creation() -> None
 
 
 def test_every_kind_is_removed_or_goes_with_its_parent() -> None:
-    with_their_parent = {Image, Permission}
+    with_their_parent = {Image, Permission, Subscription}
     assert all(issubclass(kind, Attached) for kind in with_their_parent)
     assert {*REMOVAL_ORDER, *with_their_parent} == set(kinds())
     assert len(REMOVAL_ORDER) == len(set(REMOVAL_ORDER))

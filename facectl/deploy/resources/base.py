@@ -90,6 +90,8 @@ class Resource(ABC):
     kind: ClassVar[str]
     # The fields that AWS can't change in place.
     fixed: ClassVar[frozenset[str]] = frozenset()
+    # Whether it is read even if it is not desired, and is then deleted.
+    pruned: ClassVar[bool] = False
     # The fields that `create` sets by later calls than the first.
     set_later: ClassVar[frozenset[str]] = frozenset()
 
@@ -145,8 +147,6 @@ class Attached(Resource):
 
     # Whether AWS keeps it when its parent is deleted.
     outlives_parent: ClassVar[bool] = False
-    # Whether it is read with its function even if it is not desired, and is then deleted.
-    pruned: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -183,6 +183,18 @@ def canonical(document: str | Mapping[str, object]) -> str:
 def policy(*statements: dict[str, Any]) -> str:
     """A canonical policy of these statements."""
     return canonical({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def refuse_plain_http(actions: str, *resources: str) -> dict[str, Any]:
+    """The statement with which a resource's policy denies calls without TLS."""
+    return {
+        "Sid": "RefusePlainHttp",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": actions,
+        "Resource": resources[0] if len(resources) == 1 else list(resources),
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
 
 
 def is_existing(error: ClientError) -> bool:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from facectl.aws import unless_missing
 from facectl.deploy.models import DesiredState
-from facectl.deploy.resources.base import Context, Tagged, owner_tag, tag_list
+from facectl.deploy.resources.base import (
+    Context,
+    Tagged,
+    owner_tag,
+    policy,
+    refuse_plain_http,
+    tag_list,
+)
 from facectl.gallery import forgetting, publish
 from facectl.naming import TAG_KEY
 from lambda_src.stages import attempts
@@ -46,13 +54,19 @@ _EXPIRY: LifecycleRuleUnionTypeDef = {
 class Bucket(Tagged):
     """The bucket of the gallery; never public.
 
+    `https_only`: its policy denies plain HTTP.
+    `kms_key`: the key of new objects, empty for a key of S3.
     `attempts_expire`: S3 deletes the objects of `lambda_src.stages.attempts` after a day.
     """
 
     kind: ClassVar[str] = "bucket"
-    set_later: ClassVar[frozenset[str]] = frozenset({"owner", "private", "attempts_expire"})
+    set_later: ClassVar[frozenset[str]] = frozenset(
+        {"owner", "private", "attempts_expire", "https_only", "kms_key"}
+    )
     private: bool = True
     attempts_expire: bool = True
+    https_only: bool = True
+    kms_key: str = ""
 
     def belongs_to(self, asu_id: str | None) -> bool:
         # S3 tags a bucket in a second call, which an interruption can skip. The bucket's name
@@ -68,7 +82,14 @@ class Bucket(Tagged):
         rules = block["PublicAccessBlockConfiguration"] if block else {}
         private = all(rules.get(rule) is True for rule in _PRIVATE)
         owner = owner_tag(tags["TagSet"] if tags else ())
-        return Bucket(self.name, owner, private, _EXPIRY in self._lifecycle(context))
+        return Bucket(
+            name=self.name,
+            owner=owner,
+            private=private,
+            attempts_expire=_EXPIRY in self._lifecycle(context),
+            https_only=self._refusal(context) in self._statements(context),
+            kms_key=self._key(context),
+        )
 
     def create(self, context: Context) -> None:
         region, s3 = context.account.region, context.clients.s3
@@ -79,9 +100,13 @@ class Bucket(Tagged):
             where: CreateBucketConfigurationTypeDef = {"LocationConstraint": place}
             context.call(s3.create_bucket, Bucket=self.name, CreateBucketConfiguration=where)
         self._configure(context)
+        if self.kms_key:
+            self._encrypt(context)
 
-    def update(self, context: Context, _actual: Bucket) -> None:
+    def update(self, context: Context, actual: Bucket) -> None:
         self._configure(context)
+        if self.kms_key != actual.kms_key:
+            self._encrypt(context)
 
     def delete(self, context: Context) -> None:
         s3 = context.clients.s3
@@ -106,19 +131,70 @@ class Bucket(Tagged):
         s3 = context.clients.s3
         # PutBucketTagging replaces all tags, so pass the other tags too.
         answer = unless_missing(s3.get_bucket_tagging, Bucket=self.name)
-        kept = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
-        tags = [*kept, *tag_list(self.owner)]
+        others = [tag for tag in answer["TagSet"] if tag["Key"] != TAG_KEY] if answer else []
+        tags = [*others, *tag_list(self.owner)]
         context.call(s3.put_bucket_tagging, Bucket=self.name, Tagging={"TagSet": tags})
         context.call(
             s3.put_public_access_block, Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE
         )
         # PutBucketLifecycleConfiguration replaces all rules too.
-        others = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
+        rules = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
         context.call(
             s3.put_bucket_lifecycle_configuration,
             Bucket=self.name,
-            LifecycleConfiguration={"Rules": [*others, _EXPIRY]},
+            LifecycleConfiguration={"Rules": [*rules, _EXPIRY]},
         )
+        if self.https_only:
+            refusal = self._refusal(context)
+            kept = [each for each in self._statements(context) if each.get("Sid") != refusal["Sid"]]
+            document = policy(*kept, refusal)
+            context.call(s3.put_bucket_policy, Bucket=self.name, Policy=document)
+
+    def _encrypt(self, context: Context) -> None:
+        """Encrypt the objects with this key, and those that will be written."""
+        s3 = context.clients.s3
+        algorithm: Any = {"ServerSideEncryption": "aws:kms" if self.kms_key else "AES256"}
+        if self.kms_key:
+            algorithm |= {"SSEKMSKeyId": self.kms_key, "BucketKeyEnabled": True}
+        # The functions may use the new key only. The default changes last, so that the next
+        # deploy continues after an interruption.
+        copy: Callable[..., Any] = s3.copy_object
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+            for item in page.get("Contents", []):
+                place = {"Bucket": self.name, "Key": item["Key"]}
+                options: Any = {**place, **algorithm, "CopySource": place}
+                context.call(unless_missing, copy, **options)
+        default: Any = {"SSEAlgorithm": algorithm["ServerSideEncryption"]}
+        if self.kms_key:
+            default["KMSMasterKeyID"] = self.kms_key
+        rule: Any = {
+            "ApplyServerSideEncryptionByDefault": default,
+            # Fewer calls of KMS: one key for many objects.
+            "BucketKeyEnabled": bool(self.kms_key),
+        }
+        context.call(
+            s3.put_bucket_encryption,
+            Bucket=self.name,
+            ServerSideEncryptionConfiguration={"Rules": [rule]},
+        )
+
+    def _key(self, context: Context) -> str:
+        """The ARN of the key that encrypts new objects; empty for a key of S3."""
+        answer = unless_missing(context.clients.s3.get_bucket_encryption, Bucket=self.name)
+        rules = answer["ServerSideEncryptionConfiguration"]["Rules"] if answer else []
+        defaults = [rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in rules]
+        return next((each.get("KMSMasterKeyID", "") for each in defaults), "")
+
+    def _refusal(self, context: Context) -> dict[str, Any]:
+        """The statement that denies calls without TLS."""
+        arn = context.account.bucket_arn(self.name)
+        return refuse_plain_http("s3:*", arn, f"{arn}/*")
+
+    def _statements(self, context: Context) -> list[dict[str, Any]]:
+        """The statements of the bucket's policy."""
+        answer = unless_missing(context.clients.s3.get_bucket_policy, Bucket=self.name)
+        found = json.loads(answer["Policy"])["Statement"] if answer else []
+        return found if isinstance(found, list) else [found]
 
     def _lifecycle(self, context: Context) -> list[LifecycleRuleOutputTypeDef]:
         """The lifecycle rules of the bucket."""
@@ -130,4 +206,5 @@ class Bucket(Tagged):
 def desired(state: DesiredState) -> Iterator[Bucket]:
     """One bucket."""
     names, account = state.names, state.account
-    yield Bucket(names.bucket(account.number, account.region), names.asu_id)
+    name = names.bucket(account.number, account.region)
+    yield Bucket(name, names.asu_id, https_only=state.cloud.https_only, kms_key=state.kms_key)

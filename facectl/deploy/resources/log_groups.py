@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from facectl.aws import unless_missing
 from facectl.deploy.models import DesiredState
@@ -17,12 +17,13 @@ _RETENTION_DAYS = 14
 
 @dataclass(frozen=True, slots=True)
 class LogGroup(Tagged):
-    """A function's log group; 0 days: kept forever."""
+    """A function's log group; 0 days: kept forever. `kms_key`: empty for AWS's own key."""
 
     kind: ClassVar[str] = "log group"
     shared: ClassVar[bool] = True
-    set_later: ClassVar[frozenset[str]] = frozenset({"owner", "retention_days"})
+    set_later: ClassVar[frozenset[str]] = frozenset({"owner", "retention_days", "kms_key"})
     retention_days: int
+    kms_key: str = ""
 
     @property
     def function(self) -> Key:
@@ -37,7 +38,12 @@ class LogGroup(Tagged):
             return None
         arn = context.account.log_group_arn(self.name)
         found = logs.list_tags_for_resource(resourceArn=arn)["tags"]
-        return LogGroup(self.name, found.get(TAG_KEY), group.get("retentionInDays", 0))
+        return LogGroup(
+            self.name,
+            found.get(TAG_KEY),
+            group.get("retentionInDays", 0),
+            group.get("kmsKeyId", ""),
+        )
 
     def belongs_to(self, asu_id: str | None) -> bool:
         # Lambda creates a missing log group without tags when its function logs, so a group
@@ -46,15 +52,20 @@ class LogGroup(Tagged):
 
     def create(self, context: Context) -> None:
         create = context.clients.logs.create_log_group
-        context.call(create, logGroupName=self.name, tags=tags(self.owner))
+        key: Any = {"kmsKeyId": self.kms_key} if self.kms_key else {}
+        context.call(create, logGroupName=self.name, tags=tags(self.owner), **key)
         self._retain(context)
 
     def update(self, context: Context, actual: LogGroup) -> None:
+        logs = context.clients.logs
         self._retain(context)
+        if self.kms_key and self.kms_key != actual.kms_key:
+            context.call(logs.associate_kms_key, logGroupName=self.name, kmsKeyId=self.kms_key)
+        elif actual.kms_key and not self.kms_key:
+            context.call(logs.disassociate_kms_key, logGroupName=self.name)
         if self.owner != actual.owner:
             arn = context.account.log_group_arn(self.name)
-            tag = context.clients.logs.tag_resource
-            context.call(tag, resourceArn=arn, tags=tags(self.owner))
+            context.call(logs.tag_resource, resourceArn=arn, tags=tags(self.owner))
 
     def delete(self, context: Context) -> None:
         delete = context.clients.logs.delete_log_group
@@ -68,4 +79,6 @@ class LogGroup(Tagged):
 def desired(state: DesiredState) -> Iterator[LogGroup]:
     """One log group for each function."""
     for function in FUNCTIONS:
-        yield LogGroup(Names.log_group(function), state.names.asu_id, _RETENTION_DAYS)
+        yield LogGroup(
+            Names.log_group(function), state.names.asu_id, _RETENTION_DAYS, state.kms_key
+        )

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from facectl.aws import Clients, unless_missing
 from facectl.deploy.models import Account, DesiredState
-from facectl.deploy.resources.base import Context, Tagged, canonical, policy, tags
+from facectl.deploy.resources.base import (
+    Context,
+    Tagged,
+    canonical,
+    policy,
+    refuse_plain_http,
+    tags,
+)
 from facectl.naming import TAG_KEY
 from facectl.queues import queue_counts
 
@@ -33,7 +40,10 @@ _VISIBILITY_TIMEOUTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Queue(Tagged):
-    """An SQS queue. Times in seconds; `policy` is a JSON document with sorted keys, or empty."""
+    """An SQS queue. Times in seconds; `policy` is a JSON document with sorted keys, or empty.
+
+    It is `encrypted` with `kms_key`, or with a key of SQS if that is empty.
+    """
 
     kind: ClassVar[str] = "queue"
     visibility_timeout: int
@@ -43,6 +53,7 @@ class Queue(Tagged):
     dead_letters_to: str = ""
     max_receives: int = 0
     policy: str = ""
+    kms_key: str = ""
 
     def read(self, context: Context) -> Queue | None:
         sqs = context.clients.sqs
@@ -53,16 +64,19 @@ class Queue(Tagged):
         attributes = answer["Attributes"]
         redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
         policy = attributes.get("Policy")
+        key = attributes.get("KmsMasterKeyId", "")
         return Queue(
             name=self.name,
             owner=sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(TAG_KEY),
             visibility_timeout=int(attributes["VisibilityTimeout"]),
             retention=int(attributes["MessageRetentionPeriod"]),
             receive_wait=int(attributes.get("ReceiveMessageWaitTimeSeconds", 0)),
-            encrypted=attributes.get("SqsManagedSseEnabled", "false").lower() == "true",
+            encrypted=bool(key)
+            or attributes.get("SqsManagedSseEnabled", "false").lower() == "true",
             dead_letters_to=redrive.get("deadLetterTargetArn", ""),
             max_receives=int(redrive.get("maxReceiveCount", 0)),
             policy=canonical(policy) if policy else "",
+            kms_key=key,
         )
 
     def create(self, context: Context) -> None:
@@ -79,7 +93,7 @@ class Queue(Tagged):
         before, after = actual._attributes(), self._attributes()
         if after != before:
             # An empty string removes an attribute; omit it if the attribute is not set.
-            changed = {name: value for name, value in after.items() if value or before[name]}
+            changed = {name: value for name, value in after.items() if value or before.get(name)}
             context.call(sqs.set_queue_attributes, QueueUrl=url, Attributes=changed)
         if self.owner != actual.owner:
             context.call(sqs.tag_queue, QueueUrl=url, Tags=tags(self.owner))
@@ -97,11 +111,16 @@ class Queue(Tagged):
             redrive = json.dumps(
                 {"deadLetterTargetArn": self.dead_letters_to, "maxReceiveCount": self.max_receives}
             )
+        # SQS allows one of the two: its own key is off where another is set.
+        own: dict[QueueAttributeNameType, str] = {
+            "SqsManagedSseEnabled": "true" if self.encrypted else "false"
+        }
         return {
             "VisibilityTimeout": str(self.visibility_timeout),
             "MessageRetentionPeriod": str(self.retention),
             "ReceiveMessageWaitTimeSeconds": str(self.receive_wait),
-            "SqsManagedSseEnabled": "true" if self.encrypted else "false",
+            **({} if self.kms_key else own),
+            "KmsMasterKeyId": self.kms_key,
             "RedrivePolicy": redrive,
             "Policy": self.policy,
         }
@@ -120,6 +139,7 @@ def desired(state: DesiredState) -> Iterator[Queue]:
         visibility_timeout=30,
         retention=_DEAD_LETTER_RETENTION,
         policy=policy_of(names.dead_letter_queue),
+        kms_key=state.kms_key,
     )
     yield Queue(
         name=names.request_queue,
@@ -129,6 +149,7 @@ def desired(state: DesiredState) -> Iterator[Queue]:
         dead_letters_to=account.queue_arn(names.dead_letter_queue),
         max_receives=MAX_RECEIVES,
         policy=policy_of(names.request_queue),
+        kms_key=state.kms_key,
     )
     yield Queue(
         name=names.response_queue,
@@ -137,6 +158,7 @@ def desired(state: DesiredState) -> Iterator[Queue]:
         retention=_RETENTION,
         receive_wait=_LONG_POLL,
         policy=policy_of(names.response_queue),
+        kms_key=state.kms_key,
     )
 
 
@@ -147,16 +169,7 @@ def visibility_timeout(state: DesiredState) -> int:
 
 def https_only(queue: str, account: Account) -> str:
     """A queue policy that denies calls without TLS."""
-    return policy(
-        {
-            "Sid": "RefusePlainHttp",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "sqs:*",
-            "Resource": account.queue_arn(queue),
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
-    )
+    return policy(refuse_plain_http("sqs:*", account.queue_arn(queue)))
 
 
 def queue_facts(clients: Clients, url: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -100,6 +101,10 @@ def desired(state: DesiredState) -> Iterator[Role]:
     names, account, trust = state.names, state.account, lambda_trust()
     detection = detection_policy(names, account)
     recognition = recognition_policy(names, account, batches_by_name=state.cloud.batches_by_name)
+    if state.kms_key:
+        detection, recognition = (
+            _with_key(each, state.kms_key) for each in (detection, recognition)
+        )
     boundary = state.boundary or ""
     yield Role(names.detection_role, names.asu_id, trust, detection, boundary)
     yield Role(names.recognition_role, names.asu_id, trust, recognition, boundary)
@@ -185,6 +190,21 @@ def recognition_policy(names: Names, account: Account, *, batches_by_name: bool 
             "Resource": bucket,
         },
     )
+
+
+def _with_key(document: str, key: str) -> str:
+    """A policy that also allows using the key of the queues and the bucket.
+
+    Source: SQS Developer Guide, "Key management": a producer needs both actions, a consumer
+    Decrypt. S3 needs GenerateDataKey to write an object, Decrypt to read it.
+    """
+    statement = {
+        "Sid": "UseKey",
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": key,
+    }
+    return policy(*json.loads(document)["Statement"], statement)
 
 
 def _logging(function: str, account: Account) -> dict[str, Any]:
