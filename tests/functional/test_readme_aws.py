@@ -48,7 +48,7 @@ def slow(cloud: Clients, monkeypatch: pytest.MonkeyPatch) -> SlowAws:
     aws.install(monkeypatch)
     there = functools.partial(Context, clock=aws.clock, sleep=aws.clock.sleep)
     monkeypatch.setattr(deployer, "Context", there)
-    monkeypatch.setattr(doctor, "_DISK_GB", 0.0)
+    monkeypatch.setattr(doctor, "_DISK_GB", {"direct": 0.0, "docker": 0.0})
     monkeypatch.setattr(doctor, "check", lambda *_: Probed(0.1, 0.2))
     monkeypatch.setattr(deployer, "reserved_for_public", access.reserved_for_public)
     return aws
