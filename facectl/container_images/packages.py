@@ -18,8 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+from facectl.container_images.layers import Layer, cached, write_tar
 from facectl.errors import CloudError, FacectlError, InputError
-from facectl.images.layers import Layer, cached, write_tar
 
 # Where the packages are in the image; PYTHONPATH has it.
 PLACE = "/opt/python"
