@@ -25,7 +25,7 @@ from facectl.deploy.image_digests import resolved
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.recipe import BuildOptions, Recipe
 from facectl.errors import CloudError, InputError
-from lambda_src.vision.store import MANIFEST, NETWORKS, Model
+from lambda_src.vision.store import MANIFEST, Model
 
 HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 
@@ -126,15 +126,6 @@ def test_a_rebuild_with_docker_is_refused(clients: Clients) -> None:
     with pytest.raises(InputError, match="--rebuild looks for a newer base image") as caught:
         resolved(clients, Options(builder="docker", rebuild=True))
     assert "docker pull" in str(caught.value.hint)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in (MANIFEST, *NETWORKS):
-        (folder / name).write_text(name)
-    return Model(folder, "abc/facenet", "facenet", True, "synthetic")
 
 
 @pytest.fixture
