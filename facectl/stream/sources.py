@@ -184,7 +184,8 @@ def _file(path: Path, sampling: Sampling) -> Source:
 def _images(paths: list[Path], name: str, sampling: Sampling) -> Images:
     if not paths:
         raise InputError(
-            f"{name} contains no image", hint=f"images end in {', '.join(IMAGE_SUFFIXES)}"
+            f"{name} contains no image",
+            hint=f"images end in {', '.join(IMAGE_SUFFIXES)}; folders in a folder are not read",
         )
     return Images(sorted(paths, key=natural_order), name, sampling)
 

@@ -228,9 +228,11 @@ def test_a_missing_source_is_named(words: list[str], says: str) -> None:
         open_source(words, ALL)
 
 
-def test_an_empty_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^{tmp_path} contains no image"):
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "person").mkdir()
+    with pytest.raises(InputError, match=f"^{tmp_path} contains no image") as raised:
         open_source([str(tmp_path)], ALL)
+    assert "folders in a folder are not read" in str(raised.value.hint)
 
 
 def test_natural_order_compares_numbers() -> None:
