@@ -57,8 +57,8 @@ def plan(
     ] = "x86_64",
     precision: Annotated[
         Literal["fp32", "int8"],
-        typer.Option("--precision", help="Arithmetic of the embedder.", rich_help_panel=_FUNCTIONS),
-    ] = "fp32",
+        typer.Option("--precision", help="Precision of the embedder.", rich_help_panel=_FUNCTIONS),
+    ] = "int8",
     pollers: Annotated[
         str | None,
         typer.Option(
