@@ -161,7 +161,7 @@ def plan(
 
 def _show(made: Plan) -> None:
     """Print the plan, one screen."""
-    from facectl.cli.bench.report import rich_table
+    from facectl.cli.tables import rich_table
     from facectl.plan import tables
 
     say(tables.heading(made))
