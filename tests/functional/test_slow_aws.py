@@ -151,6 +151,7 @@ SLOWEST = Rules(
 @settings(max_examples=8)
 @example(SLOWEST, "none", True)
 @example(Rules(), "iam", False)
+@example(Rules(fails_once=True, lose_answers=True, limit=10), "iam", False)
 @given(RULES, st.sampled_from(["iam", "none"]), st.booleans())
 def test_a_deployments_life_in_a_slow_and_strict_account(
     tmp_path_factory: pytest.TempPathFactory, rules: Rules, auth: Any, again: bool
