@@ -58,6 +58,7 @@ READS_CLOUD = {
 READS = {
     "facectl demo",  # of the local cloud alone: tests/e2e/test_readme.py
     "facectl doctor",
+    "facectl plan",
     "facectl policy",
     "facectl context show",
     "facectl context list",
