@@ -14,6 +14,8 @@ TAG_KEY = "facectl:asu-id"
 # On the functions of a demo deployment; its value is "true".
 DEMO_TAG_KEY = "facectl:demo"
 DEMO_ASU_ID = "demo"
+# The keys of recorded deploys in the bucket begin with this.
+DEPLOYMENTS = "deployments/"
 
 # SQS allows 80 of these characters; "-resp-queue" and the bucket's name
 # (63 characters, with account and region in it) need the rest.

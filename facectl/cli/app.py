@@ -27,6 +27,7 @@ from facectl.cli import send as send_command
 from facectl.cli import status as status_command
 from facectl.cli import tail as tail_command
 from facectl.cli import trace as trace_command
+from facectl.cli import versions as versions_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -39,6 +40,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command.demo)
 app.command("deploy")(deploy_command.deploy)
+app.command("versions")(versions_command.versions)
+app.command("rollback")(versions_command.rollback)
 app.command("destroy")(destroy_command.destroy)
 app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)

@@ -83,6 +83,7 @@ def check(plan: Plan) -> Deployment:
     with err.status("Waiting until both functions answer"):
         deployment = deployer.finish(plan)
         deployer.check(plan, deployment)
+        deployer.record(plan)
     return deployment
 
 

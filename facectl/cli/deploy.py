@@ -9,10 +9,12 @@ import typer
 
 from facectl.cli.options import DryRun, Json, Replace, Yes, announced, with_overrides
 from facectl.console import err, note
-from facectl.context import Overrides, resolve
+from facectl.context import Deployment, Overrides, resolve
+from facectl.errors import CloudError
 
 if TYPE_CHECKING:
     from facectl.deploy.deployer import Plan
+    from facectl.deploy.probe import Probed
     from facectl.deploy.steps import Step
 
 
@@ -209,12 +211,32 @@ def deploy(
     confirm_removals(plan, yes=yes)
     confirm_replacements(plan.steps, yes=yes)
     galleries.embed_for_deploy(plan, requested=model is not None, yes=yes)
-    with deploy_report.progress(plan.steps) as progress:
-        deployer.apply(plan, progress)
-    with err.status("Waiting for both functions to answer"):
-        deployment = deployer.finish(plan)
-        probed = deployer.check(plan, deployment)
+    deployment, probed = apply_and_check(plan)
     deploy_report.show_deployment(deployment, plan, probed, json=json)
+
+
+def apply_and_check(plan: Plan) -> tuple[Deployment, Probed]:
+    """Apply a plan, wait until both functions answer, and record the deploy.
+
+    The hint of a failure names the command that goes back to the last recorded deploy.
+    """
+    from facectl.cli import deploy_report
+    from facectl.deploy import deployer, versions
+
+    try:
+        with deploy_report.progress(plan.steps) as progress:
+            deployer.apply(plan, progress)
+        with err.status("Waiting for both functions to answer"):
+            deployment = deployer.finish(plan)
+            probed = deployer.check(plan, deployment)
+    except CloudError as error:
+        last, restored = versions.last(plan.clients), plan.options.restored
+        if last is not None and (restored is None or restored.version != last.number):
+            back = f"facectl rollback {last.number}"
+            error.hint = f"{error.hint}   or   {back}" if error.hint else back
+        raise
+    deployer.record(plan)
+    return deployment, probed
 
 
 def confirm_removals(plan: Plan, *, yes: bool) -> None:

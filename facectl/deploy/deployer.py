@@ -9,7 +9,7 @@ from facectl import records
 from facectl.aws import Clients, cloud_errors, is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
-from facectl.deploy import planner
+from facectl.deploy import planner, versions
 from facectl.deploy.access import read_account, recognition_concurrency, reserved_for_public
 from facectl.deploy.desired import cloud, resources
 from facectl.deploy.docker import Docker
@@ -286,6 +286,12 @@ def check(plan: Plan, deployment: Deployment) -> Probed:
         )
     finally:
         url.close()
+
+
+def record(plan: Plan) -> None:
+    """Record a deploy whose functions answer, for `facectl rollback`; raises CloudError."""
+    if plan.model is not None:
+        versions.record(plan.clients, plan.desired, plan.options, plan.model)
 
 
 def relay_for_containers(deployment: Deployment) -> None:

@@ -42,11 +42,14 @@ def resolved(clients: Clients, options: Options) -> Options:
     return replace(options, base_digest=base.digest, base_python=base.python)
 
 
-def _with_digest(clients: Clients, given: str) -> str:
-    """FUNCTION=URI with the digest of the URI's tag, where ECR tells it: a tag can move."""
-    function, _, uri = given.partition("=")
+def image_digest(clients: Clients, uri: str) -> str | None:
+    """The digest of the image with this tag or digest, empty if ECR does not have it.
+
+    None if it can't be looked up: it is in another registry, or the access is denied.
+    """
     registry, _, path = uri.partition("/")
-    repository, _, tag = path.partition(":")
+    name, _, digest = path.partition("@")
+    repository, _, tag = name.partition(":")
     deployment = clients.deployment
     if deployment.target == "local":
         own = str(deployment.endpoint_url).partition("://")[2].rstrip("/") == registry
@@ -55,20 +58,30 @@ def _with_digest(clients: Clients, given: str) -> str:
         found = _ECR.fullmatch(registry)
         own = found is not None and found.group(2) == deployment.region
         account = found.group(1) if found else ""
-    if not own or not tag or "@" in path:
-        return given
+    if not own or not (tag or digest):
+        return None
     try:
         with cloud_errors(f"reading {uri}", deployment):
             answer = unless_missing(
                 clients.ecr.describe_images,
                 registryId=account,
                 repositoryName=repository,
-                imageIds=[{"imageTag": tag}],
+                imageIds=[{"imageDigest": digest} if digest else {"imageTag": tag}],
             )
     except CloudError as error:
         if is_denied(error):
             # Of another account, whose repository this one may pull but not describe.
-            return given
+            return None
         raise
-    digest = answer["imageDetails"][0]["imageDigest"] if answer else ""
+    return answer["imageDetails"][0]["imageDigest"] if answer and answer["imageDetails"] else ""
+
+
+def _with_digest(clients: Clients, given: str) -> str:
+    """FUNCTION=URI with the digest of the URI's tag, where ECR tells it: a tag can move."""
+    function, _, uri = given.partition("=")
+    registry, _, path = uri.partition("/")
+    if "@" in path:
+        return given
+    digest = image_digest(clients, uri)
+    repository = path.partition(":")[0]
     return f"{function}={registry}/{repository}@{digest}" if digest else given

@@ -5,6 +5,8 @@ Frozen dataclasses without I/O; the resources are in `facectl/deploy/resources/`
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -93,6 +95,12 @@ class Package:
     tag: str = ""
     recipe: Recipe | None = None
 
+    @classmethod
+    def zipped(cls, archive: bytes) -> Package:
+        """The package of a zip, with Lambda's digest of it."""
+        digest = base64.b64encode(hashlib.sha256(archive).digest()).decode("ascii")
+        return cls("zip", digest, archive)
+
 
 @dataclass(frozen=True, slots=True)
 class Packages:
@@ -100,6 +108,14 @@ class Packages:
 
     detection: Package
     recognition: Package
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The packages of a recorded deploy that a rollback deploys again, and its number."""
+
+    version: int
+    packages: Packages
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from facectl import records
 from facectl.context import Deployment
-from facectl.deploy.models import Auth, Packaging, Sizing
+from facectl.deploy.models import Auth, Packaging, Restored, Sizing
 from facectl.deploy.recipe import Architecture, Builder, BuildOptions
 from facectl.errors import InputError
 
@@ -15,7 +17,9 @@ _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _BOUNDARY = re.compile(r"arn:aws[\w-]*:iam::(\d{12}|aws):policy/[\w+=,.@/-]+")
 # These apply to one deploy only.
-_NOT_REMEMBERED = {"image_uris", "adopt", "rebuild"}
+_NOT_REMEMBERED = {"image_uris", "adopt", "rebuild", "restored"}
+# This is of the computer, and its URL may contain a password.
+_NOT_RECORDED = {"package_index"}
 # The base image that the last deploy built on.
 _PINNED = {"base_digest", "base_python"}
 # Options that replace each other, and what to say instead of both.
@@ -34,7 +38,7 @@ class Options:
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
     functions log the recognized names. `base_digest` and `base_python` pin the base image
-    until `rebuild` looks for a newer one.
+    until `rebuild` looks for a newer one. `restored`: what a rollback deploys.
     """
 
     memory: int | None = None
@@ -58,6 +62,7 @@ class Options:
     rebuild: bool = False
     base_digest: str | None = None
     base_python: str | None = None
+    restored: Restored | None = None
 
     def __post_init__(self) -> None:
         if self.pollers is not None:
@@ -143,12 +148,43 @@ def parse_pollers(text: str) -> tuple[int, int]:
 
 def remember(deployment: Deployment, options: Options) -> None:
     """Record the deployment with its options, for later deploys and `facectl status`."""
-    data = {
+    records.remember(deployment, _lasting(options))
+
+
+def recorded(options: Options) -> dict[str, Any]:
+    """The options that are recorded in the account, as JSON data."""
+    return {name: value for name, value in _lasting(options).items() if name not in _NOT_RECORDED}
+
+
+def of_record(data: Mapping[str, Any]) -> Options:
+    """The options that `recorded` returned.
+
+    Raises InputError, and ValueError for options or values that this facectl does not know.
+    """
+    kinds = get_type_hints(Options)
+    for name, value in data.items():
+        if name not in kinds or name in _NOT_REMEMBERED | _NOT_RECORDED:
+            raise ValueError(f"this version of facectl does not know {name}")
+        if not any(_is_of(value, kind) for kind in get_args(kinds[name])):
+            raise ValueError(f"{name} can't be {value!r}")
+    return Options(**data)
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    """Whether a value of JSON is one of a type: a class, a Literal, or a pair of integers."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and [type(each) for each in value] == [int, int]
+    return type(value) is kind
+
+
+def _lasting(options: Options) -> dict[str, Any]:
+    return {
         name: value
         for name, value in asdict(options).items()
         if name not in _NOT_REMEMBERED and value is not None
     }
-    records.remember(deployment, data)
 
 
 def recall(deployment: Deployment) -> Options:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -24,6 +22,8 @@ _UNIX = 3
 
 def packages(model: Model, options: Options, account: Account, *, zipped: bool) -> Packages:
     """The packages that the options ask for; raises InputError."""
+    if options.restored is not None:
+        return options.restored.packages
     given = given_packages(options.image_uris)
     if given:
         return Packages(given[DETECTION_FUNCTION], given[RECOGNITION_FUNCTION])
@@ -51,9 +51,7 @@ def zip_package(sources: Path | None = None) -> Package:
             # The default depends on the operating system.
             info.create_system = _UNIX
             archive.writestr(info, file.read_bytes())
-    data = stream.getvalue()
-    digest = base64.b64encode(hashlib.sha256(data).digest()).decode("ascii")
-    return Package("zip", digest, data)
+    return Package.zipped(stream.getvalue())
 
 
 def image_package(function: str, model: Model, options: BuildOptions, account: Account) -> Package:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from facectl.deploy.models import Account
 from facectl.deploy.permissions import actions, reading_actions, sending_actions
-from facectl.naming import DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION, Names
+from facectl.naming import DEPLOYMENTS, DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import ROOT
 
 Person = Literal["deployer", "sender", "reader"]
@@ -126,8 +126,10 @@ def _reader(action: str, scope: Scope) -> Grant:
         dead_letters = scope.account.queue_arn(scope.names.dead_letter_queue)
         return Grant("DeadLetters", (dead_letters,))
     if action == "s3:GetObject":
-        # Its version, not its parts: they hold the embeddings.
-        return Grant("GalleryVersion", (f"{_bucket(scope)}/{ROOT}/*current.json",))
+        # Its version, not its parts: they hold the embeddings. And the recorded deploys.
+        bucket = _bucket(scope)
+        versions = (f"{bucket}/{ROOT}/*current.json", f"{bucket}/{DEPLOYMENTS}*.json")
+        return Grant("Versions", versions)
     if action == "s3:ListBucketVersions":
         return Grant("Bucket", (_bucket(scope),))
     return _deployer(action, scope)

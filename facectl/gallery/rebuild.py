@@ -273,11 +273,11 @@ def model_of(space: EmbeddingSpace, version: int, precision: str | None = None) 
         raise ModelError(
             f"version {version} of the gallery is of model {space}, embedding space {space.id}: "
             f"{error}",
-            hint=_build_command(space),
+            hint=build_command(space),
         ) from error
 
 
-def _build_command(space: EmbeddingSpace) -> str:
+def build_command(space: EmbeddingSpace) -> str:
     """The command that builds the model of a space, as far as it is known."""
     from facectl.models.spaces import RECORDED
 

@@ -72,7 +72,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch, built: Path) -> Iterator[Clients]:
             there = Clients(Deployment(asu_id="42", target="aws", region=uri.split(".")[3]))
             there.ecr.put_image(
                 repositoryName=repository,
-                imageManifest=json.dumps({"schemaVersion": 2, "config": {"digest": "sha256:0"}}),
+                imageManifest=json.dumps(
+                    {"schemaVersion": 2, "config": {"digest": f"sha256:{tag}"}}
+                ),
                 imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",
                 imageTag=tag,
             )

@@ -125,6 +125,10 @@ def test_a_reader_changes_nothing_and_reads_no_face() -> None:
     (objects,) = [grant for grant in reading if "s3:GetObject" in grant.actions]
     part = f"arn:aws:s3:::facectl-42-{ACCOUNT}-us-east-1/gallery/0123/parts/abc"
     assert not any(fnmatch.fnmatch(part, pattern) for pattern in objects.resources)
+    version = f"arn:aws:s3:::facectl-42-{ACCOUNT}-us-east-1/deployments/000001.json"
+    assert any(fnmatch.fnmatch(version, pattern) for pattern in objects.resources)
+    code = f"arn:aws:s3:::facectl-42-{ACCOUNT}-us-east-1/deployments/packages/abc.zip"
+    assert not any(fnmatch.fnmatch(code, pattern) for pattern in objects.resources)
 
 
 @pytest.mark.parametrize("person", PEOPLE)

@@ -41,8 +41,10 @@ CHANGES = {
     "facectl gallery publish": [],
     "facectl gallery settings": ["--threshold", "1"],
     "facectl gallery calibrate": [],
-    # It changes nothing, but in another account everything would seem to be missing.
+    "facectl rollback": ["--dry-run"],
+    # They change nothing, but in another account everything would seem to be missing.
     "facectl status": [],
+    "facectl versions": [],
 }
 # They change nothing, but read the cloud.
 READS_CLOUD = {

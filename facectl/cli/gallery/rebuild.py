@@ -115,6 +115,7 @@ def switch_back(deployment: Deployment, store: Store, version: int, *, yes: bool
             deployer.apply(plan, progress)
         with err.status("Waiting until both functions answer"):
             deployer.check(plan, deployer.finish(plan))
+            deployer.record(plan)
     except FacectlError:
         note(
             f"Version {now} is kept on this computer.  To finish: "

@@ -1,0 +1,188 @@
+"""Plans a deploy of a recorded version: its images or code, its options and its model.
+
+Only reads. What the version needs and no longer exists is an error before the first change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.deploy import deployer, versions
+from facectl.deploy import options as remembered
+from facectl.deploy.access import read_account
+from facectl.deploy.deployer import Plan
+from facectl.deploy.image_digests import image_digest
+from facectl.deploy.models import Account, Package, Packages, Restored
+from facectl.deploy.options import Options
+from facectl.deploy.resources import Alias, Function, FunctionUrl, Trigger
+from facectl.deploy.versions import Version
+from facectl.errors import CloudError, InputError, ModelError
+from facectl.gallery import publish, rebuild
+from facectl.gallery.changes import EmbeddingSpace
+from facectl.models import store
+from facectl.naming import DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION
+from lambda_src.vision.store import Model
+
+_OTHERS = "facectl versions   lists the others   or   facectl deploy"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The plan that goes back to a version; `gallery`: what changes about the gallery, if known."""
+
+    version: Version
+    plan: Plan
+    gallery: str | None = None
+
+
+def prepare(deployment: Deployment, number: int | None = None) -> Rollback:
+    """Plan to go back to a recorded version; default: the newest that differs from the functions.
+
+    Raises InputError if there is no such version, CloudError if an image or the code of the
+    version no longer exists, ModelError if this computer lacks a model that it needs.
+    """
+    clients = Clients(deployment)
+    found = versions.read(clients)
+    usable = [each for each in found if isinstance(each, Version)]
+    if number is not None:
+        return _planned(deployment, _chosen(found, number), usable)
+    for version in usable:
+        planned = _planned(deployment, version, usable)
+        kinds = (Alias, Function, FunctionUrl, Trigger)
+        if any(isinstance(step.resource, kinds) for step in planned.plan.steps):
+            return planned
+    raise InputError(
+        "No recorded version differs from what is deployed" if usable else "No deploy is recorded",
+        hint="facectl versions" if usable else "facectl deploy",
+    )
+
+
+def _chosen(found: list[Version | versions.Damaged], number: int) -> Version:
+    for each in found:
+        if each.number == number:
+            if isinstance(each, Version):
+                return each
+            raise CloudError(each.problem, hint=_OTHERS)
+    numbers = ", ".join(str(each.number) for each in reversed(found))
+    raise InputError(
+        f"There is no version {number}: " + (f"recorded are {numbers}" if found else "none is"),
+        hint="facectl versions",
+    )
+
+
+def _planned(deployment: Deployment, version: Version, usable: list[Version]) -> Rollback:
+    clients = Clients(deployment)
+    options = _options(clients, version)
+    model = _model(deployment, version)
+    plan = deployer.prepare(deployment, model, options, reset=True)
+    if plan.gallery is not None or version.content.model.space == usable[0].content.model.space:
+        return Rollback(version, plan)
+    there = publish.facts(plan.clients)["gallery"]
+    return Rollback(version, plan, f"The gallery of model {version.content.model.name}: {there}")
+
+
+def _options(clients: Clients, version: Version) -> Options:
+    """The options of a version, with its packages; raises InputError, CloudError."""
+    try:
+        options = remembered.of_record(version.content.options)
+    except (ValueError, InputError) as error:
+        raise InputError(
+            f"The options of version {version.number} can't be used: {error}", hint=_OTHERS
+        ) from error
+    own = remembered.recall(clients.deployment)
+    options = replace(options, package_index=own.package_index)
+    if version.content.packaging == "zip":
+        package = versions.package(clients, version)
+        if package is None:
+            raise _gone(version, "its code is not in the bucket any more")
+        packages = Packages(package, package)
+        return replace(options, restored=Restored(version.number, packages))
+    account = read_account(clients)
+    pinned = {function: _pinned(account, version, function) for function in FUNCTIONS}
+    detection, recognition = (
+        _image(clients, account, version, function, pinned[function])
+        for function in (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
+    )
+    return replace(
+        options,
+        image_uris=tuple(f"{function}={uri}" for function, uri in pinned.items()),
+        restored=Restored(version.number, Packages(detection, recognition)),
+    )
+
+
+def _pinned(account: Account, version: Version, function: str) -> str:
+    """The URI of a function's image by its digest, or as it was deployed without one."""
+    uri = _current(account, version.content.code[function])
+    digest = version.content.digests[function]
+    if not digest:
+        return uri
+    registry, _, path = uri.partition("/")
+    return f"{registry}/{path.partition('@')[0].partition(':')[0]}@{digest}"
+
+
+def _current(account: Account, uri: str) -> str:
+    """The URI with today's port of the local cloud's registry."""
+    registry, _, path = uri.partition("/")
+    host, _, port = registry.partition(":")
+    same = port and host == account.registry.partition(":")[0]
+    return f"{account.registry}/{path}" if same else uri
+
+
+def _image(
+    clients: Clients, account: Account, version: Version, function: str, pinned: str
+) -> Package:
+    """The package of a function's image; raises CloudError if ECR no longer has it."""
+    if image_digest(clients, pinned) == "":
+        raise _gone(
+            version,
+            f"ECR no longer has its image {pinned}: it was deleted, or is not among the newest "
+            "that the repository keeps",
+        )
+    uri = _current(account, version.content.code[function])
+    tag = uri.removeprefix(account.image_uri(f"{function}:"))
+    digest = version.content.digests[function]
+    if tag != uri and digest and image_digest(clients, uri) == digest:
+        # As facectl deployed it: its repository stays part of the deployment.
+        return Package("image", uri, tag=tag)
+    return Package("image", pinned)
+
+
+def _model(deployment: Deployment, version: Version) -> Model:
+    """The installed model of a version.
+
+    Images contain their model: a version with images needs none on this computer, unless the
+    gallery must be embedded again. Raises ModelError.
+    """
+    wanted = version.content.model
+    same = [
+        model
+        for model in store.installed()
+        if (model.space, model.precision) == (wanted.space, wanted.precision)
+    ]
+    if same:
+        model = min(same, key=lambda model: model.path.name != wanted.name)
+        store.verify(model)
+        return model
+    preprocessing = wanted.space.partition("/")[2]
+    model = Model(
+        store.folder() / wanted.name, wanted.space, preprocessing, wanted.synthetic, "",
+        wanted.precision,
+    )  # fmt: skip
+    space = EmbeddingSpace.of(model)
+    zipped = version.content.packaging == "zip"
+    if zipped or rebuild.plan_local(deployment.asu_id, space) is not None:
+        why = "the functions read it from there" if zipped else "the gallery is of another model"
+        raise ModelError(
+            f"Version {version.number} needs model {wanted.name}, {wanted.precision}, on this "
+            f"computer: {why}",
+            hint=rebuild.build_command(space),
+        )
+    return model
+
+
+def _gone(version: Version, why: str) -> CloudError:
+    return CloudError(
+        f"Can't go back to version {version.number} of {version.time[:16]}: {why}", hint=_OTHERS
+    )

@@ -1,0 +1,294 @@
+"""Records successful deploys in the deployment's bucket, where every computer finds them.
+
+    deployments/000007.json            images, options and model of the seventh recorded deploy
+    deployments/packages/<sha256>.zip  the code of functions that run without images
+
+A number is taken by a conditional write, so that two computers can't record the same one.
+The last ten are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any, get_args
+
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.deploy.image_digests import image_digest
+from facectl.deploy.models import DesiredState, Package, Packaging
+from facectl.deploy.options import Options, recorded
+from facectl.errors import CloudError, FacectlError
+from facectl.gallery.bucket import GalleryBucket
+from facectl.naming import DEPLOYMENTS, DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION
+from lambda_src.vision.store import Model
+
+KEPT = 10
+# Increased when an earlier facectl can't read new records.
+_FORMAT = 1
+_NAME = re.compile(rf"{DEPLOYMENTS}(\d{{6,}})\.json")
+# The base image is part of the images.
+_PINS = {"base_digest", "base_python"}
+# Retries after another computer took the number.
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedModel:
+    """The model of a deploy: its name on that computer, embedding space and precision."""
+
+    name: str
+    space: str
+    precision: str
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a deploy deployed.
+
+    `code`: by function, the URI of the image or the base64 sha256 of the zip. `digests`: by
+    function, the image's; empty where the registry does not tell it. `options`: those that
+    were set, by their names in `facectl.deploy.options.Options`.
+    """
+
+    model: RecordedModel
+    packaging: Packaging
+    code: Mapping[str, str]
+    digests: Mapping[str, str]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A recorded deploy. `time` is UTC, in ISO 8601; `rollback_to`: the version it restored."""
+
+    number: int
+    time: str
+    facectl: str
+    content: Content
+    rollback_to: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The version as JSON data."""
+        return {
+            "version": self.number,
+            "time": self.time,
+            "facectl": self.facectl,
+            "rollback_to": self.rollback_to,
+            **asdict(self.content),
+        }
+
+    @classmethod
+    def parse(cls, data: bytes) -> Version:
+        """The version of a record; raises ValueError, TypeError and KeyError."""
+        found = json.loads(data)
+        if not isinstance(found, dict) or found.get("format") != _FORMAT:
+            raise ValueError("it is damaged, or of a newer version of facectl")
+        content = Content(
+            RecordedModel(**found["model"]),
+            _packaging(found["packaging"]),
+            {function: str(found["code"][function]) for function in FUNCTIONS},
+            {function: str(found["digests"][function]) for function in FUNCTIONS},
+            dict(found["options"]),
+        )
+        back = found["rollback_to"]
+        return cls(
+            int(found["version"]), str(found["time"]), str(found["facectl"]), content,
+            None if back is None else int(back),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A record that can't be read, and why."""
+
+    number: int
+    problem: str
+
+
+def read(clients: Clients) -> list[Version | Damaged]:
+    """The recorded deploys, the newest first; raises CloudError."""
+    bucket = GalleryBucket(clients)
+    with cloud_errors(f"reading the recorded deploys in {bucket.name}", clients.deployment):
+        found = [_read(bucket, number) for number in sorted(_numbers(bucket), reverse=True)]
+    return [each for each in found if each is not None]
+
+
+def last(clients: Clients) -> Version | None:
+    """The newest recorded deploy; None if there is none or it can't be read."""
+    with suppress(FacectlError):
+        return next((each for each in read(clients) if isinstance(each, Version)), None)
+    return None
+
+
+def record(clients: Clients, desired: DesiredState, options: Options, model: Model) -> Version:
+    """Record a successful deploy, unless it equals the newest recorded one; returns the record.
+
+    Raises CloudError.
+    """
+    bucket = GalleryBucket(clients)
+    try:
+        with cloud_errors(f"writing {DEPLOYMENTS} in {bucket.name}", clients.deployment):
+            return _record(bucket, _content(clients, desired, options, model), desired, options)
+    except CloudError as error:
+        raise CloudError(
+            f"Both functions answer, but the deploy is not recorded for a rollback: {error}",
+            hint=error.hint or "facectl deploy",
+        ) from error
+
+
+def package(clients: Clients, version: Version) -> Package | None:
+    """The zip of a version's functions; None if the bucket does not have it.
+
+    Raises CloudError.
+    """
+    bucket = GalleryBucket(clients)
+    digest = version.content.code[DETECTION_FUNCTION]
+    with cloud_errors(f"reading the code of version {version.number}", clients.deployment):
+        found = bucket.read(_package_key(digest))
+    if found is None or Package.zipped(found[0]).digest != digest:
+        return None
+    return Package.zipped(found[0])
+
+
+def changes(before: Version | None, after: Version) -> list[str]:
+    """How a version differs from another one, or its options from the defaults."""
+    new = after.content
+    old = new if before is None else before.content
+    found = [
+        f"{function.removeprefix('face-')} {new.packaging}"
+        for function in FUNCTIONS
+        if _identity(old, function) != _identity(new, function)
+    ]
+    if old.model != new.model:
+        found.append(f"model {_name(old.model)} → {_name(new.model)}")
+    options = {} if before is None else old.options
+    for name in sorted({*options, *new.options} - _PINS):
+        was, now = options.get(name), new.options.get(name)
+        if was != now:
+            found.append(f"{name.replace('_', ' ')} {_text(was)} → {_text(now)}")
+    return found
+
+
+def _record(
+    bucket: GalleryBucket, content: Content, desired: DesiredState, options: Options
+) -> Version:
+    back = None if options.restored is None else options.restored.version
+    for _ in range(_ATTEMPTS):
+        numbers = _numbers(bucket)
+        newest = _read(bucket, max(numbers)) if numbers else None
+        if isinstance(newest, Version) and newest.content == content:
+            return newest
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        number = max(numbers, default=0) + 1
+        version = Version(number, now, metadata.version("facectl"), content, back)
+        if content.packaging == "zip":
+            # First the code: a record must not name code that is missing.
+            package = desired.packages.detection
+            bucket.write(_package_key(package.digest), package.archive)
+        data = json.dumps({"format": _FORMAT, **version.facts()}, indent=2).encode()
+        if bucket.swap(_key(number), data, None):
+            _delete_old(bucket, [*numbers, number])
+            return version
+    raise CloudError(f"{bucket.name} is changed repeatedly by another computer")
+
+
+def _delete_old(bucket: GalleryBucket, numbers: list[int]) -> None:
+    """Delete all records but the last ten, and the code that only deleted records name."""
+    ordered = sorted(numbers)
+    old, kept = ordered[:-KEPT], ordered[-KEPT:]
+    if not old:
+        return
+    gone, named = (
+        {
+            _package_key(each.content.code[DETECTION_FUNCTION])
+            for number in part
+            if isinstance(each := _read(bucket, number), Version)
+            and each.content.packaging == "zip"
+        }
+        for part in (old, kept)
+    )
+    bucket.delete([*map(_key, old), *sorted(gone - named)])
+
+
+def _content(clients: Clients, desired: DesiredState, options: Options, model: Model) -> Content:
+    packages = {
+        DETECTION_FUNCTION: desired.packages.detection,
+        RECOGNITION_FUNCTION: desired.packages.recognition,
+    }
+    return Content(
+        RecordedModel(model.path.name, model.space, model.precision, model.synthetic),
+        desired.packages.detection.packaging,
+        {function: each.digest for function, each in packages.items()},
+        {function: _digest(clients, function, each) for function, each in packages.items()},
+        # As it is read: JSON has no tuples.
+        json.loads(json.dumps(recorded(options))),
+    )
+
+
+def _digest(clients: Clients, function: str, package: Package) -> str:
+    """The digest of a function's image; empty for a zip, or if nothing tells it."""
+    if package.packaging == "zip":
+        return ""
+    given = package.digest.partition("@")[2]
+    if known := given or image_digest(clients, package.digest):
+        return known
+    answer = unless_missing(clients.functions.get_function, FunctionName=function)
+    return answer["Code"].get("ResolvedImageUri", "").partition("@")[2] if answer else ""
+
+
+def _numbers(bucket: GalleryBucket) -> list[int]:
+    listed = unless_missing(bucket.listed, DEPLOYMENTS) or []
+    return [int(found.group(1)) for item in listed if (found := _NAME.fullmatch(item.key))]
+
+
+def _read(bucket: GalleryBucket, number: int) -> Version | Damaged | None:
+    """A recorded deploy; None if it was deleted since the listing."""
+    found = bucket.read(_key(number))
+    if found is None:
+        return None
+    try:
+        version = Version.parse(found[0])
+        if version.number != number:
+            raise ValueError(f"it is of version {version.number}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return Damaged(number, f"{_key(number)} can't be read: {type(error).__name__}: {error}")
+    return version
+
+
+def _key(number: int) -> str:
+    return f"{DEPLOYMENTS}{number:06d}.json"
+
+
+def _package_key(digest: str) -> str:
+    # Base64 has slashes, which would be folders.
+    name = digest.replace("/", "_").replace("+", "-")
+    return f"{DEPLOYMENTS}packages/{name}.zip"
+
+
+def _packaging(text: str) -> Packaging:
+    for known in get_args(Packaging):
+        if text == known:
+            return known  # type: ignore[no-any-return]
+    raise ValueError(f"packaging {text!r} is unknown")
+
+
+def _identity(content: Content, function: str) -> str:
+    return content.digests[function] or content.code[function]
+
+
+def _name(model: RecordedModel) -> str:
+    return f"{model.name}, {model.precision}"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ":".join(map(str, value)) if isinstance(value, list) else str(value)
