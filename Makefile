@@ -25,15 +25,15 @@ $(VENV)/.torch:
 		     $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH); }
 	@touch $@
 
-$(STAMP): pyproject.toml install.py $(VENV)/.torch
+$(STAMP): pyproject.toml .ci/install.py $(VENV)/.torch
 	@echo "Installing facectl into $(VENV) (the first time takes a few minutes)"
-	@$(PYTHON) install.py $(VENV) local,models,dev
+	@$(PYTHON) .ci/install.py $(VENV) local,models,dev
 	@touch $(LOCAL) $@
 
 # Recognising faces needs no torch: only building models from other weights, and the tests.
-$(LOCAL): pyproject.toml install.py
+$(LOCAL): pyproject.toml .ci/install.py
 	@echo "Installing facectl into $(VENV)"
-	@$(PYTHON) install.py $(VENV) local
+	@$(PYTHON) .ci/install.py $(VENV) local
 	@touch $@
 
 demo: $(LOCAL)

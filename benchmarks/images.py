@@ -147,9 +147,9 @@ def with_docker(recipe: Any, asked: dict[str, Any]) -> int:
 
 def directly(recipe: Any, asked: dict[str, Any]) -> int:
     """Build in this process and send."""
+    from facectl.container_images.registries import Registry
+    from facectl.container_images.uploads import Target, send_image
     from facectl.deploy.direct import built
-    from facectl.images.registries import Registry
-    from facectl.images.uploads import Target, send_image
 
     image = built(recipe)
     target = Target(Registry(asked["to"], plain=True), FUNCTION)

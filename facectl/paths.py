@@ -63,8 +63,9 @@ def atomic_write(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold the lock `file` while the block runs; another process waits for it."""
+    """Hold the lock `file`, which only this user can read; another process waits for it."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

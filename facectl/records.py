@@ -9,7 +9,6 @@ that they always match. The account is `unknown` until it is read from AWS.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -215,11 +214,7 @@ def _damage(key: Key, error: object) -> InputError:
 @contextmanager
 def _locked() -> Iterator[None]:
     """Lock the records for writing, and migrate old files."""
-    _folder().mkdir(parents=True, exist_ok=True)
-    file = _folder() / ".lock"
-    file.touch(mode=0o600)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with paths.locked(_folder() / ".lock"):
         _migrate_locked()
         yield
 

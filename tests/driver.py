@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import platformdirs
 import pytest
 
+from facectl import paths
 from facectl.models import tensorflow_graph, wheels
 from facectl.models.archive import State
 from facectl.models.weights import UnavailableError
@@ -116,8 +116,7 @@ def isolate(patch: pytest.MonkeyPatch, home: Path) -> Path:
 def models_home(folder: Path, preprocessing: str = "facenet") -> Path:
     """A home below `folder` in which a synthetic model is built; built by whoever comes first."""
     home = folder / f"models-{preprocessing}"
-    with folder.joinpath(f"models-{preprocessing}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with paths.locked(folder / f"models-{preprocessing}.lock"):
         if not (home / "data" / "models" / "current").exists():
             home.mkdir(exist_ok=True)
             command = Facectl(home)

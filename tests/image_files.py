@@ -9,10 +9,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from facectl.images import media
-from facectl.images.blobs import BytesBlob, sha256
-from facectl.images.registries import Registry
-from facectl.images.uploads import Target, send_image
+from facectl.container_images import media
+from facectl.container_images.blobs import BytesBlob, sha256
+from facectl.container_images.registries import Registry
+from facectl.container_images.uploads import Target, send_image
 
 ENVIRONMENT = ["PATH=/usr/local/bin:/usr/bin", "PYTHON_VERSION=3.12.11", "HOME=/root"]
 

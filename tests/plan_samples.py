@@ -25,7 +25,7 @@ ROUND = ServiceTimes(
     source="round numbers",
 )
 # One vCPU: the times are those of `ROUND`.
-ONE_VCPU = Settings(memory=1769)
+ONE_VCPU = Settings(memory=1769, precision="fp32")
 
 
 def load(cameras: int = 100, fps: float = 1.0, faces: float = 1.0, hours: float = 1.0) -> Load:

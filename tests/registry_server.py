@@ -19,7 +19,7 @@ import httpx
 import pytest
 from driver import eventually, free_port
 
-from facectl.images.blobs import sha256
+from facectl.container_images.blobs import sha256
 
 _CONFIG = """\
 version: 0.1

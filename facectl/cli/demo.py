@@ -39,7 +39,7 @@ def demo(
 
     facectl demo --video party.mp4
     """
-    from facectl.cli import demo_steps, deploy_report, send
+    from facectl.cli import demo_steps, deploy_report, send_run
     from facectl.cli.deploy import confirm_removals
     from facectl.demo import clip
     from facectl.deploy import deployer
@@ -69,13 +69,13 @@ def demo(
         deployer.apply(plan, progress)
     deployment = demo_steps.check(plan)
     shown = clip.write(folder / "clip.mp4") if video is None else video
-    files = send.OutputFiles(folder / "results.jsonl", folder / "annotated.mp4")
+    files = send_run.OutputFiles(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
     source = open_source([str(shown)], Sampling())
-    report = send.run(
+    report = send_run.run(
         deployment, source, RunOptions(RequestOptions(max_faces=max_faces, detail=True)), files
     )
-    send.finish(report)
+    send_run.finish(report)
     if video is None and max_faces >= clip.MOST_FACES:
         demo_steps.show_seen(report)
     say(f"\nBoxes and names are drawn in {files.video}")

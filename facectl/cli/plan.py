@@ -57,8 +57,8 @@ def plan(
     ] = "x86_64",
     precision: Annotated[
         Literal["fp32", "int8"],
-        typer.Option("--precision", help="Arithmetic of the embedder.", rich_help_panel=_FUNCTIONS),
-    ] = "fp32",
+        typer.Option("--precision", help="Precision of the embedder.", rich_help_panel=_FUNCTIONS),
+    ] = "int8",
     pollers: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +161,7 @@ def plan(
 
 def _show(made: Plan) -> None:
     """Print the plan, one screen."""
-    from facectl.cli.bench.report import rich_table
+    from facectl.cli.tables import rich_table
     from facectl.plan import tables
 
     say(tables.heading(made))

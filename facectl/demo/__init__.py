@@ -1,1 +1,1 @@
-"""The clip of `facectl demo`, generated from a portrait."""
+"""The clip of `facectl demo`, generated from photographs, and the right answer to each frame."""

@@ -14,10 +14,10 @@ from facectl.deploy.access import read_account, recognition_concurrency, reserve
 from facectl.deploy.desired import cloud, readable, resources
 from facectl.deploy.docker import Docker
 from facectl.deploy.executor import apply_step
+from facectl.deploy.image_digests import resolved
 from facectl.deploy.models import OFF, DesiredState, Package, Packages
 from facectl.deploy.options import Options
 from facectl.deploy.packages import packages
-from facectl.deploy.pins import resolved
 from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.preflight import CheckResult, preflight
 from facectl.deploy.probe import Probed, probe, request_queue

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from facectl.container_images.bases import BaseImage, is_file, open_base
+from facectl.container_images.build import BuiltImage, build
+from facectl.container_images.registries import Login, Registry
+from facectl.container_images.uploads import Target, send_image
 from facectl.deploy.recipe import IMAGE_ARCHITECTURES, LARGEST, BuildOptions, Recipe
 from facectl.errors import InputError
-from facectl.images.bases import BaseImage, is_file, open_base
-from facectl.images.build import BuiltImage, build
-from facectl.images.registries import Login, Registry
-from facectl.images.uploads import Target, send_image
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from facectl.deploy.access import (
     read_account,
     read_concurrency,
 )
-from facectl.deploy.given_images import check_image
+from facectl.deploy.image_checks import check_image
 from facectl.deploy.options import Options
 from facectl.deploy.packages import given_packages
 from facectl.deploy.policies import Grant, Scope, grants

@@ -18,9 +18,9 @@ from typing import Literal
 
 import facectl
 import lambda_src
+from facectl.container_images.build import Parts
+from facectl.container_images.packages import compiler
 from facectl.errors import InputError
-from facectl.images.build import Parts
-from facectl.images.packages import compiler
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from lambda_src.vision.store import DETECTION, MANIFEST, RECOGNITION, Model
 

@@ -13,9 +13,9 @@ from facectl.deploy import deployer, versions
 from facectl.deploy import options as remembered
 from facectl.deploy.access import read_account
 from facectl.deploy.deployer import Plan
+from facectl.deploy.image_digests import image_digest
 from facectl.deploy.models import Account, Package, Packages, Restored
 from facectl.deploy.options import Options
-from facectl.deploy.pins import image_digest
 from facectl.deploy.resources import Alias, Function, FunctionUrl, Trigger
 from facectl.deploy.versions import Version
 from facectl.errors import CloudError, InputError, ModelError

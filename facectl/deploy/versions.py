@@ -19,9 +19,9 @@ from importlib import metadata
 from typing import Any, get_args
 
 from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.deploy.image_digests import image_digest
 from facectl.deploy.models import DesiredState, Package, Packaging
 from facectl.deploy.options import Options, recorded
-from facectl.deploy.pins import image_digest
 from facectl.errors import CloudError, FacectlError
 from facectl.gallery.bucket import GalleryBucket
 from facectl.naming import DEPLOYMENTS, DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -228,16 +228,3 @@ def _source(reference: Reference) -> Path | None:
 def _shown(photo: Path, folder: Path | None) -> Path:
     """A reference's path, which is absolute, relative to the enrolled folder."""
     return relative(photo, None if folder is None else folder.absolute())
-
-
-def crops(face: Callable[[Path], Any]) -> Picture:
-    """The face of each photograph once, from an encoder's function `face`."""
-
-    @cache
-    def crop(photo: Path) -> Image.Image | None:
-        try:
-            return Image.fromarray(face(photo))
-        except PhotographError:
-            return None
-
-    return lambda photo: crop(photo.absolute())

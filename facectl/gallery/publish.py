@@ -11,13 +11,13 @@ The rules:
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 
+from facectl import paths
 from facectl.aws import Clients, cloud_errors, is_missing, unless_missing
 from facectl.errors import CloudError, GalleryError
 from facectl.gallery import forgetting
@@ -80,7 +80,8 @@ def publish(
     if deployment.space is not None:
         store.check_space(deployment.space)
     with (
-        _publish_lock(store),
+        # One publication at a time: no older version replaces a newer one.
+        paths.locked(store.file.with_suffix(".lock")),
         cloud_errors(f"publishing the gallery to {_name(clients)}", deployment),
     ):
         bucket = GalleryBucket(clients)
@@ -320,11 +321,3 @@ def _send(run: _Publication, key: str, packer: Packer, held: Collection[PartRef]
                 count += len(list(pool.map(send, batch)))
                 batch.clear()
         return count + len(list(pool.map(send, batch)))
-
-
-@contextmanager
-def _publish_lock(store: Store) -> Iterator[None]:
-    """Allow one publication at a time, so that no older version replaces a newer one."""
-    with store.file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

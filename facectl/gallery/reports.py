@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +104,22 @@ def evaluate(
     encoder = PhotographEncoder(model)
     found = evaluation.evaluate(store, tasks, encoder, progress)
 
-    def picture(photo: Path) -> Image.Image | None:
+    page = evaluation_page(store, found, crops(encoder.face), datetime.now())  # noqa: DTZ005 - local
+    paths.write_text(html, page)
+    return found
+
+
+def crops(face: Callable[[Path], Any]) -> Picture:
+    """The face of each photograph once, from an encoder's function `face`."""
+
+    @cache
+    def crop(photo: Path) -> Image.Image | None:
         try:
-            return Image.fromarray(encoder.face(photo))
+            return Image.fromarray(face(photo))
         except PhotographError:
             return None
 
-    page = evaluation_page(store, found, picture, datetime.now())  # noqa: DTZ005 - local
-    paths.write_text(html, page)
-    return found
+    return lambda photo: crop(photo.absolute())
 
 
 def metric_facts(metrics: Sequence[Metric]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ metrics of searches, and intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from facectl.errors import GalleryError
 from facectl.gallery import metrics
 from facectl.gallery.changes import CENTROID
-from facectl.gallery.metrics import Comparisons, Metric, Searches
+from facectl.gallery.metrics import Comparisons, Indices, Metric, Searches
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, distances
 
 Floats = NDArray[np.float64]
@@ -30,8 +30,8 @@ _FOLDS = 5
 _POINTS = 200
 # Probes that are compared with everybody; more do not change the rates noticeably.
 _MAX_PROBES = 2000
-# Comparisons that the metrics are measured on, for the same reason.
-_MAX_COMPARISONS = 4_000_000
+# Impostor distances that are kept, for the same reason: 32 MB.
+_MAX_DISTANCES = 4_000_000
 _MORE_PHOTOGRAPHS = "facectl gallery enroll NAME IMAGE   (a second photograph of some people)"
 
 
@@ -39,17 +39,30 @@ _MORE_PHOTOGRAPHS = "facectl gallery enroll NAME IMAGE   (a second photograph of
 class Scores:
     """Distances of P probes to their own person and to the N people.
 
-    genuine: (P,), NaN if the person has no other photograph. impostor: (P, N),
-    NaN in the person's own column. people: (P,), the index of the probe's person.
+    genuine: (P,), NaN if the person has no other photograph. impostor: (P, C), to every `step`-th
+    person, which is everybody in a small gallery; NaN in the person's own column. nearest_other,
+    rank: (P,), the distance to the most similar of all other people, and one more than the number
+    of people who are nearer than the own person. people: (P,), the index of the probe's person.
     """
 
     genuine: Floats
     impostor: Floats
-    people: NDArray[np.int64]
+    nearest_other: Floats
+    rank: Indices
+    people: Indices
+    enrolled: int
+    step: int = 1
 
     def of(self, chosen: NDArray[np.bool_]) -> Scores:
         """The scores of the chosen probes."""
-        return Scores(self.genuine[chosen], self.impostor[chosen], self.people[chosen])
+        return replace(
+            self,
+            genuine=self.genuine[chosen],
+            impostor=self.impostor[chosen],
+            nearest_other=self.nearest_other[chosen],
+            rank=self.rank[chosen],
+            people=self.people[chosen],
+        )
 
     @property
     def own(self) -> Floats:
@@ -62,31 +75,30 @@ class Scores:
         return self.impostor[np.isfinite(self.impostor)]
 
     @property
-    def nearest_other(self) -> Floats:
-        """Each probe's distance to the most similar other person."""
-        found: Floats = np.nanmin(self.impostor, axis=1)
-        return found
-
-    @property
     def searches(self) -> Searches:
-        """Each probe's search of the gallery without this photograph, and without its person."""
+        """Each probe's search of the gallery without this photograph, and without its person.
+
+        People without a probe have no number: the bootstrap draws those who were measured.
+        """
         mated = np.isfinite(self.genuine)
+        people = np.unique(self.people, return_inverse=True)[1]
         own = self.genuine[mated]
-        # A comparison with NaN is false.
-        rank = 1 + np.sum(self.impostor[mated] < own[:, None], axis=1, dtype=np.int64)
-        return Searches(own, rank, self.people[mated], self.nearest_other, self.people)
+        return Searches(own, self.rank[mated], people[mated], self.nearest_other, people)
 
     @property
     def comparisons(self) -> Comparisons:
-        """Each probe's comparisons with its own person and with everybody else.
+        """Each probe's comparisons with its own person and with the others of `impostor`.
 
-        In a large gallery with some of them, evenly by name.
+        Only people who were compared have a number, as in `searches`.
         """
-        mated, step = np.isfinite(self.genuine), 1 + self.impostor.size // _MAX_COMPARISONS
-        others = self.impostor[:, ::step]
-        rows, columns = np.nonzero(np.isfinite(others))
-        impostor, first = others[rows, columns], self.people[rows]
-        return Comparisons(self.own, self.people[mated], impostor, first, columns * step)
+        mated = np.isfinite(self.genuine)
+        rows, columns = np.nonzero(np.isfinite(self.impostor))
+        first, second = self.people[rows], columns * self.step
+        known = np.unique(np.concatenate([self.people, second]))
+        person, first, second = (
+            np.searchsorted(known, each) for each in (self.people[mated], first, second)
+        )
+        return Comparisons(self.own, person, self.others, first, second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,8 @@ def leave_one_out(
 ) -> Scores:
     """Distances of each reference to the others, as the gallery matches them.
 
-    `names` must be sorted. Large galleries are sampled.
+    `names` must be sorted. Large galleries are sampled: 2,000 probes, each compared with
+    everybody, of which 4 million distances are kept.
     """
     people, owner, counts = np.unique(np.asarray(names), return_inverse=True, return_counts=True)
     probes = np.arange(len(names))
@@ -142,24 +155,30 @@ def leave_one_out(
         probes = np.random.default_rng(seed).permutation(pool)[:_MAX_PROBES]
         probes.sort()
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    to_people = np.empty((len(probes), len(people)))
-    own = np.full(len(probes), np.nan)
+    step = max(1, -(-len(probes) * len(people) // _MAX_DISTANCES))
+    impostor = np.empty((len(probes), len(range(0, len(people), step))))
+    genuine, nearest = np.full(len(probes), np.nan), np.empty(len(probes))
+    rank = np.ones(len(probes), np.int64)
     means = centroids(names, embeddings)[1] if matching == CENTROID else embeddings
     for row, probe in enumerate(probes):
         mine = owner[probe]
         cosines = means @ embeddings[probe]
-        to_people[row] = cosines if matching == CENTROID else np.maximum.reduceat(cosines, first)
+        if matching != CENTROID:
+            cosines = np.maximum.reduceat(cosines, first)
+        to_people = distances(cosines, metric).astype(np.float64)
+        to_people[mine] = np.nan
+        impostor[row] = to_people[::step]
+        nearest[row] = np.nanmin(to_people)
         rest = [i for i in range(first[mine], first[mine] + counts[mine]) if i != probe]
         if rest:
             references = embeddings[rest]
             if matching == CENTROID:
                 references = centroids(["_"] * len(rest), references)[1]
-            own[row] = np.max(references @ embeddings[probe])
-    impostor = distances(to_people.astype(np.float32), metric).astype(np.float64)
-    impostor[np.arange(len(probes)), owner[probes]] = np.nan
-    genuine = distances(own.astype(np.float32), metric).astype(np.float64)
-    # NaN in `own` means no other photograph; `distances` keeps it.
-    return Scores(genuine, impostor, owner[probes])
+            own = np.max(references @ embeddings[probe], keepdims=True)
+            genuine[row] = distances(own, metric)[0]
+            # A comparison with NaN is false.
+            rank[row] += np.count_nonzero(to_people < genuine[row])
+    return Scores(genuine, impostor, nearest, rank, owner[probes], len(people), step)
 
 
 def rates(scores: Scores, threshold: float) -> Rates:
@@ -235,7 +254,7 @@ def calibrate(scores: Scores, *, far: float) -> Calibration:
         measured.append(rates(scores.of(out), pick(scores.of(~out), far)))
     eer, eer_threshold = equal_error(scores)
     chosen = rates(scores, pick(scores, far))
-    people = scores.impostor.shape[1]
+    people = scores.enrolled
     return Calibration(
         chosen=chosen,
         validated=Rates(

@@ -144,7 +144,7 @@ class Settings:
 
     memory: int = 3008
     architecture: Architecture = "x86_64"
-    precision: Precision = "fp32"
+    precision: Precision = "int8"
     batch_size: int = 10
     timeout: float = 60.0
     concurrency_limit: int | None = None

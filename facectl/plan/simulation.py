@@ -4,7 +4,7 @@ All frames of a step are counted together, so that the time of a simulation does
 not depend on the number of cameras: 100,000 cameras for a day take seconds. What is
 random stays random: arrivals are Poisson, and latencies are drawn for single frames
 from the distributions of the service times, with the waits that the steps found.
-`facectl/plan/local.py` simulates every frame by itself; a test compares the two.
+`facectl/plan/local.py` simulates every frame as its own event; a test compares the two.
 
 Not simulated: the order within a standard queue (served as it came), the tail of
 AWS's own services, and the client's network.

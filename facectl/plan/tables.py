@@ -165,7 +165,7 @@ def halving(plan: Plan) -> str:
     """What halves the cost, as a sentence."""
     found = plan.halving
     if found is None:
-        return "No change that facectl has halves the cost by itself"
+        return "No single change that facectl has halves the cost"
     return f"Half of the cost: {found.name}, {money(found.cost)} {plan.cost.currency} a month"
 
 

@@ -70,7 +70,7 @@ class Duration:
 class ServiceTimes:
     """The times of one frame in seconds, on one vCPU.
 
-    `detect`: decode, detect, crop. `embed`: one face; each further face of a batch takes
+    `detect`: decode, detect, crop. `embed`: one face with fp32; each further face of a batch takes
     `further_face` of it. `detect_overhead`, `recognise_overhead`: the rest of an
     invocation, per invocation. `post`: network and Function URL. `poll`: from the
     request queue to the handler, without a backlog. `answer`: from the response queue
@@ -184,7 +184,8 @@ def _times_of(data: Mapping[str, Any], file: Path) -> ServiceTimes:
     times = replace(
         DEFAULT,
         detect=detect,
-        embed=embed,
+        # `embed` is that of fp32, whatever was measured; `with_settings` computes int8's from it.
+        embed=embed.scaled(1 / _INT8) if conditions.get("precision") == "int8" else embed,
         detect_overhead=_overhead(billed, DETECTION_FUNCTION, detect),
         recognise_overhead=_overhead(billed, RECOGNITION_FUNCTION, embed),
         source=f"{file.name}: {conditions['target']}, {conditions['workload']}, "

@@ -97,7 +97,7 @@ class Broker:
             self._change_states(json.loads(event.body))
             info = self._client.publish(f"{self._topic}/visits", event.body, qos=1)
             self._sent = (event.key, info.mid)
-        # After a reconnection the client sends an unconfirmed message again by itself.
+        # After a reconnection the client library sends an unconfirmed message again.
         message = self._sent[1]
         with self._confirmation:
             if not self._confirmation.wait_for(lambda: message in self._confirmed, _TIMEOUT):

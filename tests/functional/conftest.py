@@ -1,12 +1,14 @@
-"""A pipeline to talk to."""
+"""What the tests of this folder share: a pipeline to talk to, an account, a browser."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import running_browser
 from moto.awslambda import urls
 from moto.budgets.responses import BudgetsResponse
 from moto.core.responses import ActionResult
@@ -16,6 +18,8 @@ from moto.logs.responses import LogsResponse
 from moto.s3.models import FakeBucket
 from moto_account import clients, context, desired
 from stream_stub import Emulator, Pipeline, answering
+
+from lambda_src.vision.store import MANIFEST, NETWORKS, Model
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,22 @@ def pipeline(isolated: object, emulator: Emulator) -> Iterator[Pipeline]:
     pipeline = Pipeline(answering, emulator.url)
     yield pipeline
     pipeline.shut()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """A model whose files hold their names, for what only hashes and copies them."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in (MANIFEST, *NETWORKS):
+        (folder / name).write_text(name)
+    return Model(folder, "abc/facenet", "facenet", True, "synthetic")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as browser:
+        yield browser
 
 
 # Fixtures of a deployment in moto, for the tests of this folder.

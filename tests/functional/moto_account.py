@@ -94,3 +94,13 @@ def found(context: Context, desired: DesiredState) -> ActualState:
 
 def queue_url(clients: Clients, name: str) -> str:
     return clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+
+def assert_nothing_left(clients: Clients) -> None:
+    """Assert that the account has no resource of a deployment."""
+    assert clients.sqs.list_queues().get("QueueUrls", []) == []
+    assert clients.functions.list_functions()["Functions"] == []
+    assert clients.functions.list_event_source_mappings()["EventSourceMappings"] == []
+    assert clients.iam.list_roles()["Roles"] == []
+    assert clients.s3.list_buckets()["Buckets"] == []
+    assert clients.logs.describe_log_groups()["logGroups"] == []

@@ -15,13 +15,18 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
+import cv2
 import httpx
+import numpy as np
 from driver import free_port
+from typer.testing import CliRunner, Result
 
 from facectl import records
+from facectl.cli.app import app
 from facectl.context import Deployment
 
 
@@ -34,6 +39,35 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     results: list[str] = field(default_factory=list)
     hang_up: bool = False
+
+
+def run(*arguments: object) -> Result:
+    """Run a facectl command in this process, in a wide terminal."""
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+def noisy_clip(path: Path, width: int, height: int) -> Path:
+    """Write a video of 20 noisy frames at 10 per second."""
+    noise = np.random.default_rng(1)
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (width, height)
+    )
+    for _ in range(20):
+        writer.write(noise.integers(0, 256, (height, width, 3), np.uint8))
+    writer.release()
+    return path
+
+
+def number(request: dict[str, Any]) -> int:
+    """The index of a request's frame."""
+    return int(request["request_id"][-6:])
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, which is complete."""
+    text = path.read_text()
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 Script = Callable[[dict[str, Any], int], Reply]

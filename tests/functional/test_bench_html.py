@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench_samples import answered, lost, report_of, run_with
+from browser import cut_off_labels, opened
 
 from facectl.bench.page import write_page
 from facectl.bench.report import Figures
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +30,7 @@ def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_is_whole_quiet_and_legible(
     browser: Any, report_file: Path, scheme: str, width: int
 ) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    told: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(report_file.as_uri())
-
-    assert told == []
-    assert asked == [report_file.as_uri()]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page = opened(browser, report_file, width, scheme)
     charts = page.query_selector_all("svg.chart")
     assert len(charts) == 5
     for chart in charts:
@@ -77,18 +51,8 @@ def test_the_page_is_whole_quiet_and_legible(
 
 def test_no_label_of_a_chart_is_cut_off(browser: Any, report_file: Path) -> None:
     for width in (1280, 390):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.goto(report_file.as_uri())
-        outside = page.evaluate(
-            """[...document.querySelectorAll('svg.chart')].flatMap(svg => {
-                 const frame = svg.getBoundingClientRect();
-                 return [...svg.querySelectorAll('text')].filter(text => {
-                   const box = text.getBoundingClientRect();
-                   return box.left < frame.left - 1 || box.right > frame.right + 1;
-                 }).map(text => text.textContent);
-               })"""
-        )
-        assert outside == []
+        page = opened(browser, report_file, width)
+        assert cut_off_labels(page) == []
         page.close()
 
 

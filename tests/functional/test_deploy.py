@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from moto_account import ASU_ID, DLQ, apply, found, queue_url, steps_of
+from moto_account import ASU_ID, DLQ, apply, assert_nothing_left, found, queue_url, steps_of
 
 from facectl.aws import Clients
 from facectl.deploy.desired import resources
@@ -91,15 +91,6 @@ def test_a_deploy_that_broke_can_be_destroyed(
         apply_step(step, context)
 
     assert_nothing_left(context.clients)
-
-
-def assert_nothing_left(clients: Clients) -> None:
-    assert clients.sqs.list_queues().get("QueueUrls", []) == []
-    assert clients.functions.list_functions()["Functions"] == []
-    assert clients.functions.list_event_source_mappings()["EventSourceMappings"] == []
-    assert clients.iam.list_roles()["Roles"] == []
-    assert clients.s3.list_buckets()["Buckets"] == []
-    assert clients.logs.describe_log_groups()["logGroups"] == []
 
 
 def test_destroy_leaves_nothing_not_even_a_gallery(context: Context, desired: DesiredState) -> None:

@@ -27,7 +27,7 @@ from facectl.deploy.recipe import BuildOptions, Recipe
 from facectl.deploy.resources import Context, Image, Repository
 from facectl.deploy.steps import Create, Delete, changes
 from facectl.errors import CloudError, InputError
-from lambda_src.vision.store import DETECTION, MANIFEST, NETWORKS, RECOGNITION, Model
+from lambda_src.vision.store import DETECTION, MANIFEST, RECOGNITION, Model
 
 FUNCTIONS = ("face-detection", "face-recognition")
 
@@ -105,15 +105,6 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return StandIn(folder)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in (MANIFEST, *NETWORKS):
-        (folder / name).write_text(name)
-    return Model(folder, "abc/facenet", "facenet", True, "synthetic")
 
 
 @pytest.fixture

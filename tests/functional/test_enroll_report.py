@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import opened
 from gallery_data import FakeFaceEncoder, made, photo
 from numpy.typing import NDArray
 from PIL import Image
 from test_deploy_command import FIRST, built, cloud, facectl
 
 from facectl.errors import IncompleteError, InputError
-from facectl.gallery import enrollment_page, photographs
+from facectl.gallery import enrollment_page, photographs, reports
 from facectl.gallery.enrollment import Enrollment, EnrollmentTask, tasks_below
 from facectl.gallery.photographs import PhotographError
 from facectl.gallery.store import Store
@@ -156,7 +156,7 @@ def page_of(store: Store, people: Path) -> str:
     enrolling = Enrollment(store, Encoder)
     enrolling.outcome.findings += findings
     run = enrollment_page.Run(tasks, enrolling.run(tasks), people)
-    return enrollment_page.page(store, run, enrollment_page.crops(Encoder().face), NOW)
+    return enrollment_page.page(store, run, reports.crops(Encoder().face), NOW)
 
 
 def test_the_page_shows_what_is_doubtful_beside_what_it_was_compared_with(people: Path) -> None:
@@ -247,7 +247,7 @@ def test_a_removed_photograph_has_no_picture(people: Path) -> None:
     outcome = Enrollment(store, Encoder).run(tasks)
     tasks[0].photo.unlink()
     run = enrollment_page.Run(tasks, outcome)
-    page = enrollment_page.page(store, run, enrollment_page.crops(Encoder().face), NOW)
+    page = enrollment_page.page(store, run, reports.crops(Encoder().face), NOW)
     assert "data:image" not in page
     assert str(people / "Ada" / "1.jpg") in page
     store.close()
@@ -261,31 +261,17 @@ def test_a_thumbnail_is_cropped_or_whole() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_in_a_browser(people: Path, tmp_path: Path, scheme: str, width: int) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("Chromium is not installed")
+def test_the_page_in_a_browser(
+    browser: Any, people: Path, tmp_path: Path, scheme: str, width: int
+) -> None:
     store = made()
     file = tmp_path / "page.html"
     file.write_text(page_of(store, people))
     store.close()
-    told: list[str] = []
-    asked: list[str] = []
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.on("console", lambda message: told.append(message.text))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(file.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        sizes = page.evaluate(
-            "[...document.querySelectorAll('.pair img, .faces img')].map(i => i.naturalWidth)"
-        )
-        browser.close()
-    assert told == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    page = opened(browser, file, width, scheme)
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.pair img, .faces img')].map(i => i.naturalWidth)"
+    )
+    page.close()
     assert len(sizes) == 3 + 2 + 4 + 5
     assert min(sizes) > 0

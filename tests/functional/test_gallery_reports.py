@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import opened
 from gallery_data import FakeFaceEncoder, face, made, photo, put
 from PIL import Image
 
@@ -245,32 +245,16 @@ def test_the_reports_load_nothing_and_escape_names(store: Store, tmp_path: Path)
     assert evaluation.count("no picture") == 2
 
 
-def test_the_reports_in_a_browser(store: Store, tmp_path: Path) -> None:
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
+def test_the_reports_in_a_browser(browser: Any, store: Store, tmp_path: Path) -> None:
     files = reports_of(store, tmp_path)
-    with api.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for file in files.values():
-            papers = {scheme: _look(browser, file, scheme) for scheme in ("light", "dark")}
-            assert papers["light"] != papers["dark"]
-        browser.close()
+    for file in files.values():
+        papers = {scheme: _look(browser, file, scheme) for scheme in ("light", "dark")}
+        assert papers["light"] != papers["dark"]
 
 
 def _look(browser: Any, file: Path, scheme: str) -> str:
     """The page's background; asserts that the page fits a desktop and a phone."""
-    asked: list[str] = []
-    said: list[str] = []
-    page = browser.new_page(color_scheme=scheme, viewport={"width": 1200, "height": 900})
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.goto(file.as_uri())
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    assert said == []
+    page = opened(browser, file, 1200, scheme)
     for chart in page.locator("svg").all():
         box = chart.bounding_box()
         assert box["width"] > 300

@@ -21,16 +21,16 @@ import pytest
 from image_files import LAYER, config, send_base, tar_of, write_archive, write_layout
 from registry_server import running_registry
 
+from facectl.container_images import build as build_module
+from facectl.container_images import layers, packages
+from facectl.container_images.bases import BaseImage, open_base
+from facectl.container_images.blobs import Blob, sha256
+from facectl.container_images.build import BuiltImage, Parts, build
+from facectl.container_images.packages import compiler, packages_layer
+from facectl.container_images.registries import Registry
 from facectl.deploy.recipe import BuildOptions, Recipe, dockerfiles
 from facectl.errors import FacectlError, InputError
-from facectl.images import build as build_module
-from facectl.images import layers, packages
-from facectl.images.bases import BaseImage, open_base
-from facectl.images.blobs import Blob, sha256
-from facectl.images.build import BuiltImage, Parts, build
-from facectl.images.packages import compiler, packages_layer
-from facectl.images.registries import Registry
-from lambda_src.vision.store import MANIFEST, NETWORKS, Model
+from lambda_src.vision.store import Model
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -437,15 +437,6 @@ def test_old_layers_leave_the_cache(tmp_path: Path) -> None:
 
 
 # What both builders share.
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in (MANIFEST, *NETWORKS):
-        (folder / name).write_text(name)
-    return Model(folder, "abc/facenet", "facenet", True, "synthetic")
 
 
 @pytest.mark.parametrize("function", ["face-detection", "face-recognition"])

@@ -13,12 +13,12 @@ import pytest
 from image_files import config, manifest, send_base
 from registry_server import CuttingProxy, KeepingRegistry, running_registry
 
+from facectl.container_images import media, uploads
+from facectl.container_images.blobs import BytesBlob, FileBlob, sha256
+from facectl.container_images.references import Reference
+from facectl.container_images.registries import Registry, UnavailableError
+from facectl.container_images.uploads import Progress, Target, Upload, send_image
 from facectl.errors import CloudError, InputError
-from facectl.images import media, uploads
-from facectl.images.blobs import BytesBlob, FileBlob, sha256
-from facectl.images.references import Reference
-from facectl.images.registries import Registry, UnavailableError
-from facectl.images.uploads import Progress, Target, Upload, send_image
 from facectl.retry import Backoff
 
 DATA = random.Random(0).randbytes(300_000)

@@ -16,7 +16,7 @@ from test_deploy_command import FIRST, built, cloud, facectl
 from facectl import records
 from facectl.aws import Clients
 from facectl.context import Deployment
-from facectl.deploy import given_images, preflight
+from facectl.deploy import image_checks, preflight
 from facectl.deploy.access import Concurrency, check_reserved
 from facectl.deploy.options import Options, remember
 from facectl.errors import CloudError, FacectlError, InputError
@@ -313,7 +313,7 @@ def own_images(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(ecr, "get_download_url_for_layer", lambda **_: answer)
         request = httpx.Request("GET", answer["downloadUrl"])
         monkeypatch.setattr(
-            given_images.httpx,
+            image_checks.httpx,
             "get",
             lambda *_, **__: httpx.Response(200, json={"architecture": "arm64"}, request=request),
         )
@@ -322,16 +322,16 @@ def own_images(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_an_image_of_another_architecture_is_refused(own_images: Clients) -> None:
     uri = image(own_images, config={"digest": "sha256:0"})
-    given_images.check_image(own_images, uri, "arm64")
+    image_checks.check_image(own_images, uri, "arm64")
     with pytest.raises(InputError, match="built for arm64, but the functions run on x86_64") as e:
-        given_images.check_image(own_images, uri, "x86_64")
+        image_checks.check_image(own_images, uri, "x86_64")
     assert e.value.hint == "facectl deploy --architecture arm64"
 
 
 def test_an_image_of_several_platforms_is_refused(own_images: Clients) -> None:
     uri = image(own_images, manifests=[])
     with pytest.raises(InputError, match="images of several platforms"):
-        given_images.check_image(own_images, uri, "x86_64")
+        image_checks.check_image(own_images, uri, "x86_64")
 
 
 @pytest.mark.parametrize(
@@ -345,12 +345,12 @@ def test_an_image_of_several_platforms_is_refused(own_images: Clients) -> None:
 def test_images_that_lambda_can_not_take(own_images: Clients, uri: str, text: str) -> None:
     image(own_images, config={"digest": "sha256:0"})
     with pytest.raises(InputError, match=text):
-        given_images.check_image(own_images, uri, "x86_64")
+        image_checks.check_image(own_images, uri, "x86_64")
 
 
 def test_an_image_of_another_account_is_not_looked_at(own_images: Clients) -> None:
     uri = "210987654321.dkr.ecr.us-east-1.amazonaws.com/own:1"
-    assert "was not checked" in str(given_images.check_image(own_images, uri, "x86_64"))
+    assert "was not checked" in str(image_checks.check_image(own_images, uri, "x86_64"))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from stream_stub import Pipeline, Reply, answering, result, until
-from typer.testing import CliRunner, Result
+from stream_stub import Pipeline, Reply, answering, result, run, until
 
-from facectl.cli.app import app
 from facectl.errors import InputError
 from facectl.stream.run_file import RunFile, RunTask
 from facectl.stream.sampling import Sampling
@@ -33,10 +31,6 @@ def folder(tmp_path: Path) -> Path:
     for number in range(30):
         cv2.imwrite(str(found / f"{number:02}.png"), np.full((32, 32, 3), number, np.uint8))
     return found
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
 
 
 def killed_after(

@@ -17,13 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
-from stream_stub import Emulator, Pipeline, Reply, answering, result, until
-from typer.testing import CliRunner, Result
+from stream_stub import (
+    Emulator,
+    Pipeline,
+    Reply,
+    answering,
+    lines,
+    noisy_clip,
+    number,
+    result,
+    run,
+    until,
+)
 
 from facectl import records
-from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.errors import (
     CloudError,
@@ -34,32 +42,9 @@ from facectl.errors import (
 )
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
-
-
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A video of 20 noisy frames at 10 per second."""
-    path = tmp_path / "clip.avi"
-    noise = np.random.default_rng(1)
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48)
-    )
-    for _ in range(20):
-        writer.write(noise.integers(0, 256, (48, 64, 3), np.uint8))
-    writer.release()
-    return path
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text()
-    assert text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def number(request: dict[str, Any]) -> int:
-    return int(request["request_id"][-6:])
+    return noisy_clip(tmp_path / "clip.avi", 64, 48)
 
 
 def test_every_frame_is_answered_printed_written_and_drawn(

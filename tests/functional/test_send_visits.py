@@ -11,34 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
-from stream_stub import Pipeline, Reply, until
-from typer.testing import CliRunner, Result
-
-from facectl.cli.app import app
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+from stream_stub import Pipeline, Reply, lines, noisy_clip, number, run, until
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A video of 20 noisy frames at 10 per second."""
-    path = tmp_path / "clip.avi"
-    noise = np.random.default_rng(1)
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240)
-    )
-    for _ in range(20):
-        writer.write(noise.integers(0, 256, (240, 320, 3), np.uint8))
-    writer.release()
-    return path
-
-
-def number(request: dict[str, Any]) -> int:
-    return int(request["request_id"][-6:])
+    return noisy_clip(tmp_path / "clip.avi", 320, 240)
 
 
 def two_people(request: dict[str, Any], _: int = 0) -> Reply:
@@ -55,12 +34,6 @@ def two_people(request: dict[str, Any], _: int = 0) -> Reply:
         "timings_ms": {"detect": 5.0},
     }
     return Reply(results=[json.dumps(answer)])
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text()
-    assert text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_visits_are_written_with_their_crops(

@@ -14,7 +14,7 @@ from driver import isolate
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
-from moto_account import keep_conditions
+from moto_account import assert_nothing_left, keep_conditions
 from slow_aws import Rules, SlowAws
 
 from facectl import records
@@ -151,6 +151,7 @@ SLOWEST = Rules(
 @settings(max_examples=8)
 @example(SLOWEST, "none", True)
 @example(Rules(), "iam", False)
+@example(Rules(fails_once=True, lose_answers=True, limit=10), "iam", False)
 @given(RULES, st.sampled_from(["iam", "none"]), st.booleans())
 def test_a_deployments_life_in_a_slow_and_strict_account(
     tmp_path_factory: pytest.TempPathFactory, rules: Rules, auth: Any, again: bool
@@ -171,12 +172,12 @@ def test_a_deployments_life_in_a_slow_and_strict_account(
         assert {step.verb for step in deploy(model, larger).steps} == {"update"}
 
         destroy()
-        assert_nothing_left()
+        assert_nothing_left(Clients(HERE))
         if again:
             # At once: the names of queues are not free for a minute.
             deploy(model, options)
             destroy()
-            assert_nothing_left()
+            assert_nothing_left(Clients(HERE))
 
 
 def found(plan: deployer.Plan) -> dict[Any, Any]:
@@ -190,16 +191,6 @@ def wanted(plan: deployer.Plan) -> dict[Any, Any]:
 def destroy() -> None:
     deployer.apply(deployer.prepare_removal(HERE))
     records.forget(HERE.key)
-
-
-def assert_nothing_left() -> None:
-    clients = Clients(HERE)
-    assert clients.sqs.list_queues().get("QueueUrls", []) == []
-    assert clients.functions.list_functions()["Functions"] == []
-    assert clients.functions.list_event_source_mappings()["EventSourceMappings"] == []
-    assert clients.iam.list_roles()["Roles"] == []
-    assert clients.s3.list_buckets()["Buckets"] == []
-    assert clients.logs.describe_log_groups()["logGroups"] == []
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import paho.mqtt.client as paho
 import pytest
 from driver import free_port
 from paho.mqtt.enums import CallbackAPIVersion
-from stream_stub import Pipeline, Reply, until
+from stream_stub import Pipeline, Reply, noisy_clip, until
 from typer.testing import CliRunner, Result
 
 from facectl.cli.app import app
@@ -233,15 +231,7 @@ def test_names_of_any_script_are_levels_of_a_topic() -> None:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A video of 20 grey frames at 10 per second."""
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240)
-    )
-    for _ in range(20):
-        writer.write(np.full((240, 320, 3), 127, np.uint8))
-    writer.release()
-    return path
+    return noisy_clip(tmp_path / "clip.avi", 320, 240)
 
 
 def ann_and_somebody(request: dict[str, Any], _: int) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facectl.gallery import metrics, statistics
+from facectl.gallery import metrics
 from facectl.gallery.metrics import FIXED, Comparisons, Metric, Searches
 from facectl.gallery.statistics import Scores
 
@@ -221,29 +221,36 @@ def test_arrays_of_other_lengths_are_refused() -> None:
         Searches(one, two[:1], two[:1], one, two)
 
 
-def test_a_large_gallery_is_compared_with_some_of_its_people(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(statistics, "_MAX_COMPARISONS", 4)
+def test_a_large_gallery_is_compared_with_some_of_its_people() -> None:
+    # Of a hundred people, every 30th is kept, and the 31st and 61st have a probe.
     found = Scores(
         np.array([0.2, 0.9]),
-        np.array([[NAN, 0.8, 1.2, 1.3], [0.5, NAN, 0.7, 1.1]]),
-        np.array([0, 1]),
-    ).comparisons
-    # Every third person: the first, who is not compared with herself, and the fourth.
-    assert found.impostor.tolist() == [1.3, 0.5, 1.1]
-    assert found.first.tolist() == [0, 1, 1]
-    assert found.second.tolist() == [3, 0, 3]
+        np.array([[1.3, NAN, 0.8], [0.5, 1.1, NAN]]),
+        nearest_other=np.array([0.7, 0.4]),
+        rank=np.array([1, 5]),
+        people=np.array([30, 60]),
+        enrolled=100,
+        step=30,
+    )
+    assert found.comparisons.impostor.tolist() == [1.3, 0.8, 0.5, 1.1]
+    # Numbered without the people who were not compared.
+    assert found.comparisons.person.tolist() == [1, 2]
+    assert found.comparisons.first.tolist() == [1, 1, 2, 2]
+    assert found.comparisons.second.tolist() == [0, 2, 0, 1]
+    assert found.searches.nearest.tolist() == [0.7, 0.4]
+    assert (found.searches.rank.tolist(), found.searches.person.tolist()) == ([1, 5], [0, 1])
 
 
 def test_the_distances_of_a_gallery_become_searches_and_comparisons() -> None:
     found = Scores(
         np.array([0.2, 0.9, NAN]),
         np.array([[NAN, 0.8, 1.2], [0.5, NAN, 0.7], [1.4, 1.0, NAN]]),
-        np.array([0, 1, 2]),
+        nearest_other=np.array([0.8, 0.5, 1.0]),
+        rank=np.array([1, 3, 1]),
+        people=np.array([0, 1, 2]),
+        enrolled=3,
     )
     assert found.searches.mate.tolist() == [0.2, 0.9]
-    # Two people are nearer to the second probe than its own person.
     assert found.searches.rank.tolist() == [1, 3]
     assert found.searches.person.tolist() == [0, 1]
     assert found.searches.nearest.tolist() == [0.8, 0.5, 1.0]

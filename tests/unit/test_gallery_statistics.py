@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from facectl.errors import GalleryError
+from facectl.gallery import statistics
 from facectl.gallery.statistics import (
     Scores,
     calibrate,
@@ -20,7 +23,11 @@ NAN = np.nan
 
 
 def scores(genuine: list[float], impostor: list[list[float]], people: list[int]) -> Scores:
-    return Scores(np.array(genuine), np.array(impostor), np.array(people))
+    """Scores of a gallery in which every distance is kept."""
+    own, others = np.array(genuine), np.array(impostor)
+    rank = 1 + np.sum(others < own[:, None], axis=1)
+    nearest = np.nanmin(others, axis=1)
+    return Scores(own, others, nearest, rank, np.array(people), others.shape[1])
 
 
 FOUR = scores(
@@ -133,6 +140,41 @@ def test_large_galleries_are_sampled_from_people_with_two_photographs() -> None:
         names + [f"q{name}" for name in more], np.concatenate([rows, again]), "euclidean", "best"
     )
     assert len(found.own) == 200
+
+
+def test_a_large_gallery_keeps_some_distances_and_every_rank(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names, rows = crowd(20, 2, 4)
+    every = leave_one_out(names, rows, "cosine", "best")
+    monkeypatch.setattr(statistics, "_MAX_DISTANCES", 300)
+    some = leave_one_out(names, rows, "cosine", "best")
+    # 40 probes and 20 people: every third person is 280 distances.
+    assert (some.step, some.enrolled, some.impostor.shape) == (3, 20, (40, 7))
+    np.testing.assert_array_equal(some.impostor, every.impostor[:, ::3])
+    for field in ("genuine", "nearest_other", "rank", "people"):
+        np.testing.assert_array_equal(getattr(some, field), getattr(every, field))
+    assert every.rank.max() > 1
+    # The FPIR that an FAR becomes is that of the whole gallery.
+    assert calibrate(some, far=0.01).people == 20
+
+
+def test_the_memory_of_a_large_gallery_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_MAX_PROBES", 200)
+    monkeypatch.setattr(statistics, "_MAX_DISTANCES", 40_000)
+    people = 15_000
+    names = [f"p{i // 2:05}" for i in range(2 * people)]
+    rows = np.random.default_rng(0).standard_normal((2 * people, 16)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    tracemalloc.start()
+    try:
+        found = calibrate(leave_one_out(names, rows, "euclidean", "best"), far=0.01)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.people == people
+    # Every distance would be 24 MB, and the bootstrap's draws of everybody 120 MB.
+    assert peak < 20e6
 
 
 @pytest.mark.parametrize("photographs", [[1, 1, 1], [2, 1, 1]])

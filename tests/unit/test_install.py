@@ -1,4 +1,4 @@
-"""`install.py`: uv with pip's configuration, and pip where uv can't be had or fails."""
+"""`.ci/install.py`: uv with pip's configuration, and pip where uv can't be had or fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ install.find-links='/more /wheels'
 
 
 def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("install", ROOT / "install.py")
+    spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "install.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -36,42 +36,33 @@ install = loaded()
 
 
 def test_uv_installs_as_pip_is_configured() -> None:
-    arguments, environment = install.uv_settings(install.pip_settings(LISTED))
-    assert arguments == [
-        "--index-strategy", "unsafe-best-match",
-        "--find-links", "/more", "--find-links", "/wheels",
-        "--constraints", "/etc/constraints.txt",
-    ]  # fmt: skip
-    assert environment == {
+    assert install.uv_environment(install.pip_settings(LISTED)) == {
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_DEFAULT_INDEX": "https://me:secret@mirror.example/simple",
         "UV_INDEX": "file:///a/simple https://b.example/simple",
+        "UV_FIND_LINKS": "/more,/wheels",
+        "UV_CONSTRAINT": "/etc/constraints.txt",
         "SSL_CERT_FILE": "/etc/ca.pem",
     }
-    # Other users see the arguments of a process.
-    assert "secret" not in " ".join(arguments)
 
 
-@pytest.mark.parametrize(("value", "told"), [("true", True), ("1", True), ("false", False)])
-def test_a_computer_without_an_index(value: str, told: bool) -> None:
-    arguments, environment = install.uv_settings(
-        install.pip_settings(f"global.no-index='{value}'\nglobal.find-links='/wheels'\n")
-    )
-    assert ("--no-index" in arguments) == told
-    assert environment == {}
-
-
-def test_without_configuration_nothing_is_passed() -> None:
-    assert install.uv_settings(install.pip_settings("")) == (
-        ["--index-strategy", "unsafe-best-match"],
-        {},
-    )
+def test_without_configuration_only_the_order_of_indexes_is_set() -> None:
+    environment = install.uv_environment(install.pip_settings(""))
+    assert environment == {"UV_INDEX_STRATEGY": "unsafe-best-match"}
 
 
 class Machine:
     """Runs nothing; what `uv pip install` and `pip install` would do is scripted."""
 
-    def __init__(self, folder: Path, *, uv: str, pip: int = 0) -> None:
-        self.folder, self.uv, self.pip = folder, uv, pip
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        uv: str,
+        pip: int = 0,
+        listed: str = "global.index-url='https://mirror.example/simple'\n",
+    ) -> None:
+        self.folder, self.uv, self.pip, self.listed = folder, uv, pip, listed
         self.commands: list[str] = []
         self.environments: list[Mapping[str, str]] = []
         (folder / "bin").mkdir(parents=True)
@@ -90,7 +81,7 @@ class Machine:
             else:
                 (self.folder / "bin" / "uv").touch()
         elif words.endswith("config list"):
-            out = "global.index-url='https://mirror.example/simple'\n"
+            out = self.listed
         elif words.startswith("uv pip install"):
             code = 1 if self.uv == "fails" else 0
         else:
@@ -112,7 +103,7 @@ def test_uv_is_installed_into_the_environment_and_used(tmp_path: Path) -> None:
         "uv pip install",
     ]
     assert machine.commands[-1].endswith("--editable .[local]")
-    assert machine.environments[-1] == {"UV_DEFAULT_INDEX": "https://mirror.example/simple"}
+    assert machine.environments[-1]["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     # The next time it is there.
     machine.commands.clear()
     assert install.install(machine.folder, "local", machine)
@@ -128,6 +119,21 @@ def test_the_uv_of_this_computer_is_used(tmp_path: Path, monkeypatch: pytest.Mon
     assert install.install(machine.folder, "local", machine)
     assert not any(words.startswith("python -m pip install") for words in machine.commands)
     assert machine.commands[-1].startswith("uv pip install")
+
+
+@pytest.mark.parametrize(("value", "told"), [("true", True), ("1", True), ("false", False)])
+def test_a_computer_without_an_index(tmp_path: Path, value: str, told: bool) -> None:
+    machine = Machine(tmp_path / "venv", uv="works", listed=f"global.no-index='{value}'\n")
+    assert install.install(machine.folder, "local", machine)
+    assert ("--no-index" in machine.commands[-1]) == told
+
+
+def test_the_arguments_have_no_password(tmp_path: Path) -> None:
+    # Other users see the arguments of a process.
+    machine = Machine(tmp_path / "venv", uv="works", listed=LISTED)
+    assert install.install(machine.folder, "local", machine)
+    assert "secret" in machine.environments[-1]["UV_DEFAULT_INDEX"]
+    assert not any("secret" in words for words in machine.commands)
 
 
 @pytest.mark.parametrize("uv", ["missing", "fails"])
@@ -152,5 +158,5 @@ def test_the_demo_does_not_install_torch() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert "\ndemo: $(LOCAL)\n" in makefile
     rule = makefile.partition("\n$(LOCAL): ")[2].partition("\n\n")[0]
-    assert "install.py $(VENV) local\n" in rule
+    assert ".ci/install.py $(VENV) local\n" in rule
     assert "torch" not in rule.lower()

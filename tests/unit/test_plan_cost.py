@@ -95,7 +95,7 @@ def changes(settings: Settings) -> dict[str, float]:
 
 def test_changes_are_computed_by_the_same_formulas() -> None:
     found = changes(ONE_VCPU)
-    arm = cost_of(capacity(100, Settings(memory=1769, architecture="arm64")), OWN).total
+    arm = cost_of(capacity(100, replace(ONE_VCPU, architecture="arm64")), OWN).total
     assert found["--architecture arm64"] == pytest.approx(arm)
     half = cost_of(capacity(100, fps=0.5), OWN).total
     assert found["--fps 0.5"] == pytest.approx(half)

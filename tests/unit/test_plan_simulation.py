@@ -214,7 +214,7 @@ def test_the_time_of_a_simulation_does_not_depend_on_the_cameras() -> None:
 def test_it_agrees_with_the_simulation_of_every_frame() -> None:
     """A burst into two batches at once, in steps and frame by frame."""
     found = replace(
-        capacity(10, Settings(memory=1769, concurrency_limit=1000), faces=5.0),
+        capacity(10, Settings(memory=1769, precision="fp32", concurrency_limit=1000), faces=5.0),
         quota=1000,
         reserved=900,
         pollers=Pollers(max_concurrency=2),

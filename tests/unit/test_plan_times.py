@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ def test_recognition_of_a_batch() -> None:
     assert ROUND.recognition(1, 1) == pytest.approx(0.05)
     assert ROUND.recognition(10, 1) == pytest.approx(0.01 + 0.04 * 5.5)
     assert ROUND.recognition(1, 0) == pytest.approx(0.01)
+
+
+def test_a_report_of_int8_is_planned_with_the_times_that_it_has(tmp_path: Path) -> None:
+    times = from_bench(written(tmp_path, bench_report(precision="int8")))
+    measured = Settings(memory=1769, precision="int8")
+    assert times.with_settings(measured).embed.mean == pytest.approx(0.03)
+    assert times.recognise_overhead == pytest.approx(0.012)
+    slower = replace(measured, precision="fp32")
+    assert times.with_settings(slower).embed.mean == pytest.approx(0.03 / 0.375)
 
 
 def test_times_of_a_report(tmp_path: Path) -> None:

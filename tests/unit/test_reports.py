@@ -11,7 +11,7 @@ import pytest
 from jinja2 import UndefinedError
 from rich.console import Console
 
-from facectl.cli.bench.report import rich_table
+from facectl.cli.tables import rich_table
 from facectl.reports.charts import Axis, Chart, Span, linear, rows
 from facectl.reports.page import render
 from facectl.reports.tables import Table, milliseconds

@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich import box
-from rich.markup import escape
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from facectl.cli.run_report import SYNTHETIC
-from facectl.console import err, out, print_json, printable
+from facectl.cli.tables import rich_table, safe
+from facectl.console import err, out, print_json
 from facectl.errors import IncompleteError
 
 if TYPE_CHECKING:
     from facectl.bench.report import BenchmarkReport
-    from facectl.reports.tables import Table
 
 _BINS = 20
 _BAR = 40
@@ -48,7 +45,7 @@ def finish(
     else:
         print_report(report)
     for line in [*remarks(report), *([SYNTHETIC] if report.synthetic else [])]:
-        err.print(f"[yellow]{_safe(line)}[/yellow]", soft_wrap=True)
+        err.print(f"[yellow]{safe(line)}[/yellow]", soft_wrap=True)
     if not report.run.complete:
         raise IncompleteError(
             f"The run ended early: {report.run.ended}. The report covers the frames until then: "
@@ -89,28 +86,6 @@ def print_report(report: BenchmarkReport) -> None:
         out.print(f"{mark} {what}: {measured} of at most {target}")
 
 
-def rich_table(table: Table) -> RichTable:
-    """A table of a report for the terminal."""
-    if not any(table.columns):
-        grid = RichTable.grid(padding=(0, 2))
-        for name, *cells in table.rows:
-            grid.add_row(f"[dim]{_safe(name)}[/dim]", *map(_safe, cells))
-        return grid
-    shown = RichTable(
-        title=_safe(table.title) or None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        # A terminal of 80 columns holds it.
-        padding=(0, 0, 0, 1),
-    )
-    for number, name in enumerate(table.columns):
-        shown.add_column(_safe(name), justify="right" if number else "left")
-    for number, row in enumerate(table.rows):
-        shown.add_row(*map(_safe, row), style="bold" if number in table.marked else None)
-    return shown
-
-
 def histogram_of(samples: list[float]) -> Text:
     """A bar chart of frames by seconds end to end."""
     from facectl.bench.statistics import histogram
@@ -131,8 +106,4 @@ def histogram_of(samples: list[float]) -> Text:
 
 def _print_sentence(sentence: str | None) -> None:
     if sentence is not None:
-        out.print(_safe(sentence), soft_wrap=True)
-
-
-def _safe(text: str) -> str:
-    return escape(printable(text))
+        out.print(safe(sentence), soft_wrap=True)

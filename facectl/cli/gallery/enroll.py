@@ -129,14 +129,14 @@ def run(
 def _write_page(
     store: Store, run: Run, html: Path, encoder: Callable[[], PhotographEncoder]
 ) -> None:
-    from facectl.gallery import enrollment_page
+    from facectl.gallery import enrollment_page, reports
 
     def face(photo: Path) -> NDArray[np.uint8]:
         return encoder().face(photo)
 
     with err.status("Writing the report"):
         now = datetime.now()  # noqa: DTZ005 - local
-        paths.write_text(html, enrollment_page.page(store, run, enrollment_page.crops(face), now))
+        paths.write_text(html, enrollment_page.page(store, run, reports.crops(face), now))
 
 
 def _report(

@@ -105,7 +105,7 @@ class Resource(ABC):
         return None
 
     def current(self, context: Context) -> Self | None:
-        """The actual resource, read by itself; None if there is none."""
+        """The actual resource, also of a kind whose `read` leaves it out; None if there is none."""
         return self.read(context)
 
     @abstractmethod

@@ -39,7 +39,8 @@ class Function(Tagged):
     kind: ClassVar[str] = "function"
     shared: ClassVar[bool] = True
     fixed: ClassVar[frozenset[str]] = frozenset({"packaging", "failed"})
-    set_later: ClassVar[frozenset[str]] = frozenset({"reserved_concurrency"})
+    # `failed`: Lambda says so after the answer to the first call.
+    set_later: ClassVar[frozenset[str]] = frozenset({"reserved_concurrency", "failed"})
     packaging: Packaging
     code: str
     handler: str
@@ -100,7 +101,8 @@ class Function(Tagged):
     def update(self, context: Context, actual: Function) -> None:
         functions = context.clients.functions
         again = actual.update_failed
-        self.wait(context, failures=False)
+        # A function that failed is replaced, unless this deploy has just created it.
+        self.wait(context, failures=actual.failed)
         if again or self.code != actual.code or self.architecture != actual.architecture:
             context.call(
                 functions.update_function_code,

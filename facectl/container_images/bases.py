@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from facectl.container_images import media
+from facectl.container_images.blobs import BLOCK, Blob, FileBlob, opened, sha256
+from facectl.container_images.layers import Layer, cached
+from facectl.container_images.references import Reference
+from facectl.container_images.registries import Registry, RegistryBlob, parsed
 from facectl.errors import InputError
-from facectl.images import media
-from facectl.images.blobs import BLOCK, Blob, FileBlob, opened, sha256
-from facectl.images.layers import Layer, cached
-from facectl.images.references import Reference
-from facectl.images.registries import Registry, RegistryBlob, parsed
 
 _LARGEST_DOCUMENT = 4 << 20
 _PYTHON_VERSION = re.compile(r"(3\.\d+)(?:\.|$)")

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from facectl.container_images.blobs import BLOCK, Pieces, sha256
+from facectl.container_images.media import MANIFESTS
+from facectl.container_images.references import Reference
 from facectl.errors import CloudError, InputError
-from facectl.images.blobs import BLOCK, Pieces, sha256
-from facectl.images.media import MANIFESTS
-from facectl.images.references import Reference
 from facectl.retry import Backoff, exponential, jittered
 
 # User and password; called again when the registry no longer accepts them.

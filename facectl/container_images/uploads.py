@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import httpx
 
+from facectl.container_images.blobs import Blob, Pieces, sha256
+from facectl.container_images.media import MANIFEST
+from facectl.container_images.registries import Registry, UnavailableError
 from facectl.errors import CloudError, InputError
-from facectl.images.blobs import Blob, Pieces, sha256
-from facectl.images.media import MANIFEST
-from facectl.images.registries import Registry, UnavailableError
 
 # ECR takes parts of 5 to 10 MiB. Source: Amazon ECR service quotas, "Layer part size".
 _PART = 8 << 20

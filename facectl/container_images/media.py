@@ -13,7 +13,7 @@ INDEXES = frozenset(
         "application/vnd.oci.image.index.v1+json",
     }
 )
-# What the Accept header asks for.
+# For the Accept header.
 MANIFESTS = (MANIFEST, OCI_MANIFEST, *sorted(INDEXES))
 
 GZIPPED = frozenset({LAYER, "application/vnd.oci.image.layer.v1.tar+gzip"})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from facectl.errors import InputError
+from lambda_src.vision import store
 
 BLOCK = 1 << 20
 # The bytes of a blob, in pieces of any length.
@@ -100,8 +101,4 @@ def sha256(data: bytes) -> str:
 
 def file_digest(path: Path) -> str:
     """The digest of a file, as registries write it."""
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            found.update(block)
-    return f"sha256:{found.hexdigest()}"
+    return f"sha256:{store.file_digest(path)}"

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from facectl.images import media
-from facectl.images.bases import BaseImage
-from facectl.images.blobs import Blob, BytesBlob, sha256
-from facectl.images.layers import Layer, files_layer
-from facectl.images.packages import compile_all, compiler, packages_layer
+from facectl.container_images import media
+from facectl.container_images.bases import BaseImage
+from facectl.container_images.blobs import Blob, BytesBlob, sha256
+from facectl.container_images.layers import Layer, files_layer
+from facectl.container_images.packages import compile_all, compiler, packages_layer
 
 # What the Dockerfiles say with ENV, WORKDIR, USER and ENTRYPOINT; a test compares both.
 ENVIRONMENT = {

@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 
 from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
+from facectl.container_images.bases import is_file
 from facectl.deploy.desired import cloud
 from facectl.deploy.direct import base_image
 from facectl.deploy.options import Options
 from facectl.deploy.recipe import default_base
 from facectl.errors import CloudError, InputError
-from facectl.images.bases import is_file
 from facectl.naming import DETECTION_FUNCTION
 
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([\w-]+)\.amazonaws\.com(?:\.cn)?")

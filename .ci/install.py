@@ -1,10 +1,11 @@
 """Installs facectl into a virtual environment: with uv where it can be had, otherwise with pip.
 
-    python install.py .venv local
+    python .ci/install.py .venv local
 
-Creates the environment if it is missing. uv resolves and unpacks in parallel, which takes a
-tenth of pip's time. It does not read pip's configuration (index mirrors, constraints,
-certificates), so it gets the same from here; where it fails nevertheless, pip installs.
+Creates the environment if it is missing, and installs this folder's project. uv resolves and
+unpacks in parallel, which takes a tenth of pip's time. It does not read pip's configuration
+(index mirrors, constraints, certificates), so it gets the same as variables; where it fails
+nevertheless, pip installs.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from pathlib import Path
 QUIET = ("--quiet", "--disable-pip-version-check")
 # From the weakest to the strongest, as pip orders them.
 SECTIONS = ("global", "install", ":env:")
-FLAGS = {
-    "find-links": "--find-links",
-    "constraint": "--constraints",
-    "trusted-host": "--allow-insecure-host",
+# uv's variable for each option of pip, and what separates its values.
+VARIABLES = {
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "constraint": ("UV_CONSTRAINT", " "),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "cert": ("SSL_CERT_FILE", " "),
+    "proxy": ("ALL_PROXY", " "),
 }
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -41,28 +47,17 @@ def pip_settings(listed: str) -> dict[str, list[str]]:
     return found
 
 
-def uv_settings(pip: Mapping[str, list[str]]) -> tuple[list[str], dict[str, str]]:
-    """The arguments and the environment with which uv installs as pip is configured to.
+def uv_environment(pip: Mapping[str, list[str]]) -> dict[str, str]:
+    """The environment with which uv installs as pip is configured to.
 
-    Addresses of indexes may hold passwords, which other users could read in arguments.
+    Not as arguments: addresses of indexes may hold passwords, and other users can read those.
     """
     # pip takes the best version of all indexes, uv by default that of the first with any.
-    arguments = ["--index-strategy", "unsafe-best-match"]
-    for option, flag in FLAGS.items():
-        for value in pip.get(option, []):
-            arguments += [flag, value]
-    if pip.get("no-index", ["false"])[0].lower() in {"1", "true", "yes", "on"}:
-        arguments.append("--no-index")
-    environment = {}
-    for option, name in (
-        ("index-url", "UV_DEFAULT_INDEX"),
-        ("extra-index-url", "UV_INDEX"),
-        ("cert", "SSL_CERT_FILE"),
-        ("proxy", "ALL_PROXY"),
-    ):
+    environment = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    for option, (name, separator) in VARIABLES.items():
         if option in pip:
-            environment[name] = " ".join(pip[option])
-    return arguments, environment
+            environment[name] = separator.join(pip[option])
+    return environment
 
 
 def find_uv(python: Path, run: Run) -> str | None:
@@ -84,9 +79,13 @@ def install(folder: Path, extras: str, run: Run) -> bool:
     project = f".[{extras}]"
     if (uv := find_uv(python, run)) is not None:
         listed = run([str(python), "-m", "pip", "config", "list"]).stdout
-        arguments, environment = uv_settings(pip_settings(listed))
-        command = [uv, "pip", "install", "--quiet", "--python", str(python), *arguments]
-        if run([*command, "--editable", project], environment).returncode == 0:
+        settings = pip_settings(listed)
+        command = [uv, "pip", "install", "--quiet", "--python", str(python)]
+        # The one option for which uv has no variable.
+        if settings.get("no-index", ["false"])[0].lower() in {"1", "true", "yes", "on"}:
+            command.append("--no-index")
+        command += ["--editable", project]
+        if run(command, uv_environment(settings)).returncode == 0:
             return True
         print("uv can't install it: installing with pip", flush=True)
     # Compiling every module takes longer than compiling those that are imported.

@@ -15,17 +15,17 @@ from moto import mock_aws
 from registry_server import running_registry
 
 from facectl.aws import Clients
+from facectl.container_images import build as builds
+from facectl.container_images.blobs import sha256
+from facectl.container_images.layers import files_layer
+from facectl.container_images.registries import Registry
 from facectl.context import Deployment
-from facectl.deploy import pins
 from facectl.deploy.direct import Destination, Reports, send
+from facectl.deploy.image_digests import resolved
 from facectl.deploy.options import Options, recall, remember
 from facectl.deploy.recipe import BuildOptions, Recipe
 from facectl.errors import CloudError, InputError
-from facectl.images import build as builds
-from facectl.images.blobs import sha256
-from facectl.images.layers import files_layer
-from facectl.images.registries import Registry
-from lambda_src.vision.store import MANIFEST, NETWORKS, Model
+from lambda_src.vision.store import MANIFEST, Model
 
 HOST = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 
@@ -57,10 +57,10 @@ def test_a_tag_that_is_pushed_again_is_another_image(clients: Clients) -> None:
     clients.ecr.create_repository(repositoryName="mine")
     given = Options(image_uris=(f"face-detection={HOST}/mine:latest",))
     first = push(clients, "mine", "latest", "sha256:1")
-    assert pins.resolved(clients, given).image_uris == (f"face-detection={HOST}/mine@{first}",)
+    assert resolved(clients, given).image_uris == (f"face-detection={HOST}/mine@{first}",)
     second = push(clients, "mine", "latest", "sha256:2")
     assert second != first
-    assert pins.resolved(clients, given).image_uris == (f"face-detection={HOST}/mine@{second}",)
+    assert resolved(clients, given).image_uris == (f"face-detection={HOST}/mine@{second}",)
 
 
 @pytest.mark.parametrize(
@@ -75,34 +75,34 @@ def test_a_tag_that_is_pushed_again_is_another_image(clients: Clients) -> None:
 )
 def test_what_ecr_does_not_tell_stays_as_given(clients: Clients, uri: str) -> None:
     given = (f"face-detection={uri}",)
-    assert pins.resolved(clients, Options(image_uris=given)).image_uris == given
+    assert resolved(clients, Options(image_uris=given)).image_uris == given
 
 
 def test_a_repository_that_may_only_be_pulled_stays_as_given(clients: Clients) -> None:
     given = (f"face-detection={HOST}/theirs:1",)
     with Stubber(clients.ecr) as stub:
         stub.add_client_error("describe_images", "AccessDeniedException", "not yours")
-        assert pins.resolved(clients, Options(image_uris=given)).image_uris == given
+        assert resolved(clients, Options(image_uris=given)).image_uris == given
         stub.add_client_error("describe_images", "ServerException", "later")
         with pytest.raises(CloudError, match="later"):
-            pins.resolved(clients, Options(image_uris=given))
+            resolved(clients, Options(image_uris=given))
 
 
 def test_a_base_image_stays_until_a_rebuild(clients: Clients, address: str) -> None:
     registry = Registry(address, plain=True)
     old = sha256(send_base(registry, "pinned", "1"))
-    first = pins.resolved(clients, Options(base_image=f"{address}/pinned:1"))
+    first = resolved(clients, Options(base_image=f"{address}/pinned:1"))
     assert (first.base_digest, first.base_python) == (old, "3.12")
     remember(clients.deployment, first)
 
     # The tag is moved to another image.
     send_base(registry, "pinned", "1", "arm64")
     later = Options(memory=1024).over(recall(clients.deployment))
-    assert pins.resolved(clients, later).base_digest == old
+    assert resolved(clients, later).base_digest == old
     with pytest.raises(InputError, match="is for linux/arm64"):
-        pins.resolved(clients, Options(rebuild=True).over(recall(clients.deployment)))
+        resolved(clients, Options(rebuild=True).over(recall(clients.deployment)))
     renewed = Options(rebuild=True, architecture="arm64").over(recall(clients.deployment))
-    assert pins.resolved(clients, renewed).base_digest not in (None, old)
+    assert resolved(clients, renewed).base_digest not in (None, old)
 
 
 def test_another_base_image_is_not_pinned_to_the_first(clients: Clients, address: str) -> None:
@@ -110,7 +110,7 @@ def test_another_base_image_is_not_pinned_to_the_first(clients: Clients, address
     earlier = Options(base_image="first", base_digest=sha256(b""), base_python="3.10")
     chosen = Options(base_image=f"{address}/second:1").over(earlier)
     assert (chosen.base_digest, chosen.base_python) == (None, None)
-    assert pins.resolved(clients, chosen).base_python == "3.12"
+    assert resolved(clients, chosen).base_python == "3.12"
     assert Options(base_image="first").over(earlier).base_digest == sha256(b"")
 
 
@@ -119,22 +119,13 @@ def test_no_registry_is_asked_where_nothing_is_built_directly(
     clients: Clients, options: Options
 ) -> None:
     asked = replace(options, base_image="127.0.0.1:9/none:1")
-    assert pins.resolved(clients, asked) == asked
+    assert resolved(clients, asked) == asked
 
 
 def test_a_rebuild_with_docker_is_refused(clients: Clients) -> None:
     with pytest.raises(InputError, match="--rebuild looks for a newer base image") as caught:
-        pins.resolved(clients, Options(builder="docker", rebuild=True))
+        resolved(clients, Options(builder="docker", rebuild=True))
     assert "docker pull" in str(caught.value.hint)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in (MANIFEST, *NETWORKS):
-        (folder / name).write_text(name)
-    return Model(folder, "abc/facenet", "facenet", True, "synthetic")
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from facectl import paths
+from facectl.container_images.blobs import Blob, FileBlob, file_digest
 from facectl.errors import InputError
-from facectl.images.blobs import Blob, FileBlob, file_digest
 
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 _LEVEL = 6

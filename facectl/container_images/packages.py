@@ -18,13 +18,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+from facectl.container_images.layers import Layer, cached, write_tar
 from facectl.errors import CloudError, FacectlError, InputError
-from facectl.images.layers import Layer, cached, write_tar
 
 # Where the packages are in the image; PYTHONPATH has it.
 PLACE = "/opt/python"
 # Wheels for glibc 2.28, which every Python image of Debian, Ubuntu or Amazon Linux 2023 has.
-# pip takes only the platforms that it is told.
+# pip takes wheels of these platforms only.
 _GLIBC = (28, 27, 26, 24, 17, 12, 5)
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _LAST_LINES = 6
