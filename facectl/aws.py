@@ -380,6 +380,8 @@ def _refused(doing: str, error: boto.ClientError, deployment: Deployment) -> Clo
         hint = "set this computer's clock: it is minutes away from that of AWS"
     elif code in MISSING:
         hint = "facectl deploy"
+    elif is_overloaded(error):
+        hint = "wait a minute, then run the command again: what is done stays done"
     return CloudError(f"{doing}: {code}: {text}", hint=hint)
 
 

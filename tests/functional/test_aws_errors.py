@@ -39,6 +39,8 @@ def test_an_error_names_the_operation_and_the_aws_code() -> None:
         ("InvalidClientTokenId", "with aws_session_token"),
         ("AWS.SimpleQueueService.NonExistentQueue", "facectl deploy"),
         ("ResourceNotFoundException", "facectl deploy"),
+        ("ThrottlingException", "run the command again"),
+        ("TooManyRequestsException", "run the command again"),
     ],
 )
 def test_an_error_has_a_hint_with_the_next_command(code: str, hint: str) -> None:

@@ -152,6 +152,7 @@ SLOWEST = Rules(
 @example(SLOWEST, "none", True)
 @example(Rules(), "iam", False)
 @example(Rules(fails_once=True, lose_answers=True, limit=10), "iam", False)
+@example(Rules(throttle_every=5, lose_answers=True, limit=10, memory=10_240), "iam", False)
 @given(RULES, st.sampled_from(["iam", "none"]), st.booleans())
 def test_a_deployments_life_in_a_slow_and_strict_account(
     tmp_path_factory: pytest.TempPathFactory, rules: Rules, auth: Any, again: bool

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from facectl.aws import unless_missing
+from facectl.aws import ClientError, unless_missing
 from facectl.deploy.models import DesiredState
-from facectl.deploy.resources.base import Attached, Context, Key, tags
+from facectl.deploy.resources.base import Attached, Context, Key, is_existing, tags
 from facectl.deploy.resources.functions import Function, qualified, qualifier_in
 from facectl.errors import CloudError
 from facectl.naming import RECOGNITION_FUNCTION, TAG_KEY
@@ -77,15 +77,26 @@ class Trigger(Attached):
         return self.find(context, self.queue, self.function)
 
     def create(self, context: Context) -> None:
-        functions = context.clients.functions
         limits = {name: value for name, value in self._limits().items() if value}
-        context.call(
-            functions.create_event_source_mapping,
-            EventSourceArn=self.queue,
-            Tags=tags(self.owner),
-            **self._settings(),
-            **limits,
-        )
+
+        def create() -> ClientError | None:
+            try:
+                context.clients.functions.create_event_source_mapping(
+                    EventSourceArn=self.queue,
+                    Tags=tags(self.owner),
+                    **self._settings(),
+                    **limits,
+                )
+            except ClientError as error:
+                # A mapping that is being deleted still exists for a while; it is waited for.
+                # One that stays was created by a call whose answer was lost, or by others.
+                if is_existing(error) and _mapping(context, self.queue, self.function):
+                    return error
+                raise
+            return None
+
+        if (error := context.retry(create)) is not None:
+            raise error
 
     def update(self, context: Context, actual: Trigger) -> None:
         functions = context.clients.functions
