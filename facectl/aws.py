@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -315,6 +315,11 @@ def error_code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def error_message(error: boto.ClientError) -> str:
+    """AWS's message of an error."""
+    return str(error.response.get("Error", {}).get("Message", ""))
+
+
 def is_transient(error: Exception) -> bool:
     """Whether it is an error of `cloud_errors` and transient: no response, throttled or 5xx."""
     if isinstance(error, NotRunningError):
@@ -331,22 +336,23 @@ def is_overloaded(error: boto.ClientError) -> bool:
 
 def is_missing(error: CloudError) -> bool:
     """Whether an error of `cloud_errors` reports a missing resource."""
-    cause = error.__cause__
-    return isinstance(cause, boto.ClientError) and error_code(cause) in MISSING
+    return _is_one_of(error, MISSING)
 
 
 def is_denied(error: CloudError) -> bool:
     """Whether an error of `cloud_errors` reports missing permissions."""
-    cause = error.__cause__
-    return isinstance(cause, boto.ClientError) and error_code(cause) in _DENIED
+    return _is_one_of(error, _DENIED)
 
 
 def is_expired(error: CloudError) -> bool:
     """Whether an error of `cloud_errors` reports expired credentials."""
+    session_errors = (boto.TokenRetrievalError, boto.SSOError)
+    return _is_one_of(error, _EXPIRED) or isinstance(error.__cause__, session_errors)
+
+
+def _is_one_of(error: CloudError, codes: Collection[str]) -> bool:
     cause = error.__cause__
-    if isinstance(cause, boto.ClientError):
-        return error_code(cause) in _EXPIRED
-    return isinstance(cause, (boto.TokenRetrievalError, boto.SSOError))
+    return isinstance(cause, boto.ClientError) and error_code(cause) in codes
 
 
 def unless_missing(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -372,7 +378,7 @@ def _unreachable(doing: str, deployment: Deployment) -> NotRunningError:
 
 def _refused(doing: str, error: boto.ClientError, deployment: Deployment) -> CloudError:
     code = error_code(error)
-    text = error.response.get("Error", {}).get("Message", "")
+    text = error_message(error)
     hint = None
     if code in _EXPIRED:
         hint = _credentials_hint(deployment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TypeVar
 
-from facectl.aws import ClientError, cloud_errors, error_code
+from facectl.aws import ClientError, cloud_errors, error_code, error_message
 from facectl.deploy.planner import owner_of
 from facectl.deploy.resources import Context, Resource, Tagged
 from facectl.deploy.resources.base import is_existing, is_in_progress
@@ -45,7 +45,7 @@ def apply_step(step: Step, context: Context) -> None:
                 raise
             raise CloudError(
                 f"{doing}: another change of it has not ended, so another deploy is running: "
-                f"{error.response.get('Error', {}).get('Message', '')}",
+                f"{error_message(error)}",
                 hint="facectl deploy, when the other has finished",
             ) from error
 

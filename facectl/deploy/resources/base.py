@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
-from facectl.aws import ClientError, Clients, error_code, is_overloaded
+from facectl.aws import ClientError, Clients, error_code, error_message, is_overloaded
 from facectl.deploy.models import Account
 from facectl.naming import TAG_KEY
 from facectl.retry import Backoff, exponential
@@ -199,7 +199,7 @@ def refuse_plain_http(actions: str, *resources: str) -> dict[str, Any]:
 
 def is_existing(error: ClientError) -> bool:
     """Whether Lambda refuses to create something because it exists."""
-    text = _message(error)
+    text = error_message(error)
     return error_code(error) == _CONFLICT and any(words in text for words in _EXISTS)
 
 
@@ -213,11 +213,7 @@ def _is_transient(error: Exception) -> bool:
         return False
     if is_overloaded(error) or is_in_progress(error):
         return True
-    text = _message(error)
+    text = error_message(error)
     if error_code(error) == _CONFLICT:
         return _EXISTS_FOR_NOW in text
     return any(words in text for words in _TRANSIENT.get(error_code(error), ()))
-
-
-def _message(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Message", "")
