@@ -9,24 +9,20 @@ import typer
 
 from facectl.cli import send_run
 from facectl.cli.options import (
-    FRAMES,
     REQUESTS,
-    VISITS,
     Json,
     MaxFaces,
     MaxSide,
     Quality,
     changes_deployment,
 )
+from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
 from facectl.console import note
 from facectl.context import Deployment
 from facectl.errors import InputError
 
 if TYPE_CHECKING:
     from facectl.visits.outputs import VisitOutputs
-
-# The faces of a frame that --visits asks for; the largest.
-VISIT_FACES = 10
 
 
 @changes_deployment
@@ -38,41 +34,10 @@ def send(
             help="Video, image, folder, pattern (or several images), camera index, or URL."
         ),
     ],
-    every: Annotated[
-        int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=FRAMES)
-    ] = 1,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            "--fps",
-            min=0.001,
-            help="Maximum frames per second; for images, the frame rate.",
-            rich_help_panel=FRAMES,
-        ),
-    ] = None,
-    max_frames: Annotated[
-        int | None,
-        typer.Option("--max-frames", min=1, help="Stop after N frames.", rich_help_panel=FRAMES),
-    ] = None,
-    realtime: Annotated[
-        bool,
-        typer.Option(
-            "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
-        ),
-    ] = False,
+    frame_options: FrameOptions,
+    visit_choices: VisitChoices,
     max_side: MaxSide = None,
     quality: Quality = 95,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency",
-            "-c",
-            min=1,
-            max=256,
-            help="Concurrent requests.",
-            rich_help_panel=REQUESTS,
-        ),
-    ] = 4,
     max_faces: MaxFaces = 1,
     detail: Annotated[
         bool,
@@ -85,14 +50,6 @@ def send(
         bool,
         typer.Option("--resume", help="Resume the interrupted run of these frames."),
     ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            min=1,
-            help="Seconds until a frame without an answer counts as unanswered.",
-        ),
-    ] = 60,
     out_file: Annotated[
         Path | None,
         typer.Option("--out", help="Write each frame's outcome to this file, one JSON per line."),
@@ -100,66 +57,6 @@ def send(
     annotate: Annotated[
         Path | None,
         typer.Option("--annotate", help="Write a video with boxes and names; implies --detail."),
-    ] = None,
-    visits: Annotated[
-        Path | None,
-        typer.Option(
-            "--visits",
-            help="Append visits to this file, one JSON per event; implies --detail and, instead "
-            f"of one face, --max-faces {VISIT_FACES}.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    visit_gap: Annotated[
-        float,
-        typer.Option(
-            "--visit-gap",
-            min=0.1,
-            help="Seconds without the person after which a visit ends.",
-            rich_help_panel=VISITS,
-        ),
-    ] = 10,
-    visit_frames: Annotated[
-        int,
-        typer.Option(
-            "--visit-frames",
-            min=1,
-            help="Frames that a visit needs, and that must agree on a name.",
-            rich_help_panel=VISITS,
-        ),
-    ] = 3,
-    keep_crops: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep-crops",
-            help="Write the best crop of each visit to this folder.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    on_visit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on-visit",
-            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST or "
-            "command:PROGRAM; can be repeated.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    on_visit_only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on-visit-only",
-            help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    webhook_secret: Annotated[
-        Path | None,
-        typer.Option(
-            "--webhook-secret",
-            help="File with the secret that signs webhooks; default: $FACECTL_WEBHOOK_SECRET.",
-            rich_help_panel=VISITS,
-        ),
     ] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
@@ -188,30 +85,17 @@ def send(
     """
     from facectl.stream.frames import Encoding
     from facectl.stream.run_file import RunTask, open_run_file
-    from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions, as_taken
     from facectl.stream.sources import open_source
-    from facectl.visits.outputs import VisitOutputs
-    from facectl.visits.tracker import VisitOptions
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
-    visit_outputs = _visit_outputs(
-        VisitOutputs(
-            visits,
-            VisitOptions(visit_gap, visit_frames, keep_crops is not None),
-            keep_crops,
-            tuple(on_visit or ()),
-            tuple(on_visit_only or ()),
-            webhook_secret,
-        ),
-        wait=wait,
-    )
+    visit_outputs = _visit_outputs(visit_choices, wait=wait)
     if visit_outputs is not None:
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
-    sampling = Sampling(every, fps, max_frames)
+    sampling = frame_options.sampling
     frames = open_source(source, sampling)
     request_options = RequestOptions(
         Encoding(max_side, quality),
@@ -220,10 +104,10 @@ def send(
     )
     options = RunOptions(
         request_options,
-        concurrency,
-        schedule=as_taken if realtime else None,
+        frame_options.concurrency,
+        schedule=as_taken if frame_options.realtime else None,
         wait=wait,
-        timeout=timeout,
+        timeout=frame_options.timeout,
     )
     task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
     run_file = open_run_file(task, live=frames.live, resume=resume)
@@ -232,10 +116,9 @@ def send(
     send_run.finish(report, wait=wait, json=json)
 
 
-def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
+def _visit_outputs(choices: VisitChoices, *, wait: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    if outputs.only and not outputs.receivers:
-        raise InputError("--on-visit-only selects what --on-visit sends", hint="add --on-visit")
+    outputs = choices.outputs()
     if outputs.file is None and not outputs.receivers:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")

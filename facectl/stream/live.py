@@ -68,6 +68,8 @@ class LiveSource:
             while not sampler.full():
                 newest = self._next()
                 if newest is None:
+                    if self._closed.is_set():
+                        return
                     self.problems = [f"{self.name} ended after {sampler.taken} frames"]
                     return
                 position, timestamp, pixels = newest
@@ -77,10 +79,16 @@ class LiveSource:
         finally:
             self._closed.set()
 
+    def close(self) -> None:
+        """End the iteration; another thread may call it."""
+        self._closed.set()
+        with self._news:
+            self._news.notify_all()
+
     def _next(self) -> tuple[int, float, Any] | None:
         with self._news:
             # With a timeout, because an endless wait can't be interrupted on every platform.
-            while self._newest is None and not self._ended:
+            while self._newest is None and not (self._ended or self._closed.is_set()):
                 self._news.wait(_TICK)
             newest, self._newest = self._newest, None
             return newest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ class RunOptions:
     wait: bool = True
     timeout: float = 60.0
     window: int = 1000
+    # Whether the run ends when no answer comes for a long time.
+    ends_unanswered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +189,18 @@ class Session:
         )
         self._collector = Collector(transport.queue, self.tracker, clock=clock)
         self._image_listeners: list[Callable[[int, bytes], None]] = []
+        self._interrupted = threading.Event()
 
     def listen_to_images(self, listener: Callable[[int, bytes], None]) -> None:
         """Pass the index and the image file of every frame to the listener before it is sent."""
         self._image_listeners.append(listener)
+
+    def interrupt(self) -> None:
+        """End the run with a report as Ctrl-C does, from another thread.
+
+        A source that waits for a frame has to be closed besides.
+        """
+        self._interrupted.set()
 
     def run(
         self,
@@ -293,6 +304,8 @@ class Session:
             self._await_answers(progress)
 
     def _check(self, progress: Callable[[FrameCounts], None]) -> None:
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
         progress(self.tracker.counts)
         if self._collector.failure is not None:
             raise self._collector.failure
@@ -300,7 +313,7 @@ class Session:
     def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)
         self.tracker.expire()
-        if self.tracker.hopeless:
+        if self._options.ends_unanswered and self.tracker.hopeless:
             raise IncompleteError(
                 f"no answer for {2 * self._options.timeout:g} s while "
                 f"{self.tracker.counts.waiting} frames were in flight",

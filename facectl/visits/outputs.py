@@ -44,6 +44,14 @@ class VisitOutputs:
     secret: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class VisitListener:
+    """What else learns of visits: `event` gets each event, `current` the open visits by frame."""
+
+    event: Callable[[VisitEvent], None]
+    current: Callable[[list[VisitEvent]], None]
+
+
 class VisitCounts:
     """The visits of a run by person."""
 
@@ -114,12 +122,13 @@ def recorded(
     *,
     synthetic: bool,
     report: Callable[[str], None],
+    listener: VisitListener | None = None,
 ) -> Iterator[Recording]:
     """Follow the faces of a run that is about to start; the block runs it.
 
-    `report` gets sentences about receivers. Open visits end as interrupted if the block does
-    not finish the recording. Raises InputError for a file, folder or receiver that can't
-    be used.
+    `report` gets sentences about receivers, `listener` the events after the file has them.
+    Open visits end as interrupted if the block does not finish the recording. Raises InputError
+    for a file, folder or receiver that can't be used.
     """
     run = session.tracker.run
     counts = VisitCounts()
@@ -131,6 +140,8 @@ def recorded(
             file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
             sinks.append(file)
             lost = file.lost()
+        if listener is not None:
+            sinks.append(listener.event)
         deliveries = _opened_deliveries(outputs, source.name, run, report)
         recorder = VisitRecorder(
             VisitTracker(run, source.name, outputs.options),
@@ -139,6 +150,8 @@ def recorded(
             crops=crops,
             synthetic=synthetic,
         )
+        if listener is not None:
+            recorder.observe(listener.current)
         recording = Recording(recorder, deliveries, counts)
         recorder.start(lost)
         session.tracker.listen(recorder, late=recorder)

@@ -49,12 +49,17 @@ class VisitRecorder:
         self._sinks = list(sinks)
         self._crops = crops
         self._synthetic = synthetic
+        self._observer: Callable[[list[VisitEvent]], None] | None = None
         self._now = now
         self._lost: list[VisitEvent] = []
         self._failure: Exception | None = None
         self._reason: Reason | None = None
         self._outcomes: queue.SimpleQueue[FrameOutcome | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="facectl-visits", daemon=True)
+
+    def observe(self, observer: Callable[[list[VisitEvent]], None]) -> None:
+        """Pass the open visits to the observer after each frame with faces, in the thread."""
+        self._observer = observer
 
     def start(self, lost: Iterable[VisitEvent] = ()) -> None:
         """Start the thread; `lost` are the ends of visits of an earlier run, passed on first."""
@@ -117,6 +122,8 @@ class VisitRecorder:
         )
         frame = SeenFrame(outcome.index, outcome.name, outcome.timestamp, faces, file)
         self._pass_on(self._tracker.see(frame))
+        if self._observer is not None and faces:
+            self._observer(self._tracker.current())
 
     def _pass_on(self, events: Iterable[VisitEvent]) -> None:
         for event in events:

@@ -182,6 +182,10 @@ class VisitTracker:
                 events += self._decide(visit)
         return events
 
+    def current(self) -> list[VisitEvent]:
+        """The open visits that have started, each as an update with what is known by now."""
+        return [self._event("update", visit) for visit in self._open if visit.announced]
+
     def close(self, reason: Reason) -> list[VisitEvent]:
         """End every open visit."""
         events = [event for visit in self._open for event in self._end(visit, reason)]

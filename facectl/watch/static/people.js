@@ -1,0 +1,177 @@
+// Who is here, and who came: visits by person.
+
+import { byId, clock, el, once, plural, reconcile, setText, timeOfDay } from "./format.js";
+
+const UNKNOWN = "Unknown";
+
+export class PeopleView {
+  /** `page` has visits, sources and groups by key, and goes to a visit or corrects it. */
+  constructor(page) {
+    this.page = page;
+    this.announced = new Set();
+    this.draw = once(() => this.render());
+  }
+
+  render() {
+    const visits = [...this.page.visits.values()].filter((visit) => this.isToday(visit));
+    const here = visits.filter((visit) => visit.open && this.isRunning(visit));
+    here.sort((a, b) => this.order(a) - this.order(b));
+    this.renderHere(here);
+    this.renderCame(visits);
+    this.announce(here);
+  }
+
+  isRunning(visit) {
+    return ["running", "away"].includes(this.page.sources.get(visit.source)?.source.status);
+  }
+
+  isToday(visit) {
+    return visit.began === null || visit.seen * 1000 >= new Date().setHours(0, 0, 0, 0);
+  }
+
+  order(visit) {
+    return visit.began ?? visit.first;
+  }
+
+  /** The name of a visit's person: strangers have that of their group. */
+  nameOf(visit) {
+    return visit.person ?? this.page.groupOf(visit.id)?.label ?? UNKNOWN;
+  }
+
+  time(visit, which) {
+    const [seconds, epoch] = which === "first" ? [visit.first, visit.began] : [visit.last, visit.seen];
+    return epoch === null ? clock(seconds) : timeOfDay(epoch);
+  }
+
+  where(visit) {
+    const several = this.page.sources.size > 1;
+    return several ? `, ${this.page.sources.get(visit.source)?.source.name ?? ""}` : "";
+  }
+
+  crop(visit) {
+    return visit.crop ? `/crop/${encodeURIComponent(visit.id)}?${visit.crop}` : "";
+  }
+
+  renderHere(visits) {
+    byId("here-empty").hidden = visits.length > 0;
+    setText(byId("here-count"), visits.length ? String(visits.length) : "");
+    reconcile(
+      byId("here"),
+      visits,
+      (visit) => visit.id,
+      (visit) => this.makeCard(visit.id),
+      (card, visit) => {
+        card.classList.toggle("unknown", visit.person === null);
+        const [image, text, button] = card.children;
+        this.setImage(image, this.crop(visit));
+        setText(text.firstElementChild, this.nameOf(visit));
+        const times = `since ${this.time(visit, "first")}, seen ${this.time(visit, "last")}`;
+        setText(text.lastElementChild, times + this.where(visit));
+        button.setAttribute("aria-label", `Correct ${this.nameOf(visit)}`);
+      },
+    );
+  }
+
+  makeCard(id) {
+    return el(
+      "li",
+      { className: "card" },
+      el("img", { alt: "", width: 56, height: 56 }),
+      el("div", {}, el("b"), el("span")),
+      this.correctButton(id),
+    );
+  }
+
+  correctButton(id) {
+    const button = el("button", { type: "button", className: "small" }, "Correct");
+    button.addEventListener("click", () => this.page.correct(id));
+    return button;
+  }
+
+  setImage(image, source) {
+    image.hidden = !source;
+    if (source && image.getAttribute("src") !== source) image.src = source;
+  }
+
+  renderCame(visits) {
+    const people = new Map();
+    for (const visit of visits) {
+      const key = visit.person ?? this.page.groupOf(visit.id)?.id ?? visit.id;
+      people.set(key, [...(people.get(key) ?? []), visit]);
+    }
+    const rows = [...people.entries()].map(([key, theirs]) => {
+      theirs.sort((a, b) => this.order(a) - this.order(b));
+      return { key, visits: theirs, last: Math.max(...theirs.map((v) => v.seen ?? v.last)) };
+    });
+    rows.sort((a, b) => b.last - a.last);
+    byId("came-empty").hidden = rows.length > 0;
+    setText(byId("came-count"), rows.length ? String(rows.length) : "");
+    reconcile(
+      byId("came"),
+      rows,
+      (row) => row.key,
+      () => this.makeRow(),
+      (element, row) => this.updateRow(element, row),
+    );
+  }
+
+  makeRow() {
+    const summary = el(
+      "summary",
+      {},
+      el("img", { alt: "", width: 44, height: 44 }),
+      el("div", {}, el("b"), el("span")),
+    );
+    return el("li", {}, el("details", {}, summary, el("ul", { className: "visits" })));
+  }
+
+  updateRow(element, { visits }) {
+    const details = element.firstElementChild;
+    const [summary, list] = details.children;
+    const [image, text] = summary.children;
+    const best = visits.reduce((a, b) => (b.frames > a.frames ? b : a));
+    const newest = visits[visits.length - 1];
+    element.classList.toggle("unknown", newest.person === null);
+    this.setImage(image, this.crop(best));
+    setText(text.firstElementChild, this.nameOf(newest));
+    setText(
+      text.lastElementChild,
+      `${this.time(visits[0], "first")} to ${this.time(newest, "last")}, ${plural(visits.length, "visit")}`,
+    );
+    reconcile(
+      list,
+      visits,
+      (visit) => visit.id,
+      (visit) => this.makeVisit(visit),
+      (row, visit) => this.updateVisit(row, visit),
+    );
+  }
+
+  makeVisit(visit) {
+    const go = el("button", { type: "button", className: "link" });
+    go.addEventListener("click", () => this.page.goTo(this.page.visits.get(visit.id)));
+    return el("li", {}, go, el("span"), this.correctButton(visit.id));
+  }
+
+  updateVisit(row, visit) {
+    const [go, text, correct] = row.children;
+    const range = `${this.time(visit, "first")} to ${this.time(visit, "last")}`;
+    setText(go, range);
+    go.disabled = !this.page.canGoTo(visit);
+    go.title = go.disabled ? "" : "Show this time";
+    const stated = visit.stated ? ", corrected" : "";
+    setText(text, `${plural(visit.frames, "frame")}${stated}${this.where(visit)}`);
+    correct.setAttribute("aria-label", `Correct ${this.nameOf(visit)}, ${range}`);
+  }
+
+  /** Tell screen readers who came. */
+  announce(here) {
+    for (const visit of here) {
+      const key = `${visit.id} ${this.nameOf(visit)}`;
+      if (this.announced.has(key)) continue;
+      this.announced.add(key);
+      const name = this.nameOf(visit);
+      byId("arrivals").textContent = name === UNKNOWN ? "Somebody unknown is here" : `${name} is here`;
+    }
+  }
+}
