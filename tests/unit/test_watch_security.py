@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 pytest.importorskip("starlette", reason="the extra web is not installed")
@@ -18,6 +16,7 @@ from facectl.watch.security import Access, is_loopback
 from facectl.watch.server import make_app
 from facectl.watch.state import WatchState
 
+# ruff: noqa: S104 - addresses that are refused or need a token
 TOKEN = "a-token-of-24-characters"
 ACCESS = Access("127.0.0.1", 8123, TOKEN)
 ORIGIN = "http://127.0.0.1:8123"
@@ -35,11 +34,11 @@ def client_of(access: Access = ACCESS, base: str = ORIGIN) -> TestClient:
 
 
 @pytest.fixture
-def client() -> Iterator[TestClient]:
+def client() -> TestClient:
     """A browser that has opened the address with the token."""
     client = client_of()
     assert client.get(f"/?token={TOKEN}").status_code == 303
-    yield client
+    return client
 
 
 def test_the_address_with_the_token_sets_a_cookie_that_scripts_and_other_sites_do_not_get() -> None:
