@@ -140,8 +140,8 @@ def send(
         list[str] | None,
         typer.Option(
             "--on-visit",
-            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST or "
-            "command:PROGRAM; can be repeated.",
+            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST, "
+            "sns:TOPIC_ARN or command:PROGRAM; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None,
@@ -150,6 +150,14 @@ def send(
         typer.Option(
             "--on-visit-only",
             help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
+    on_visit_ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-visit-ignore",
+            help="Do not send visits of this NAME; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None,
@@ -204,6 +212,7 @@ def send(
             keep_crops,
             tuple(on_visit or ()),
             tuple(on_visit_only or ()),
+            tuple(on_visit_ignore or ()),
             webhook_secret,
         ),
         wait=wait,
@@ -234,8 +243,9 @@ def send(
 
 def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    if outputs.only and not outputs.receivers:
-        raise InputError("--on-visit-only selects what --on-visit sends", hint="add --on-visit")
+    if (outputs.only or outputs.ignored) and not outputs.receivers:
+        option = "--on-visit-only" if outputs.only else "--on-visit-ignore"
+        raise InputError(f"{option} selects what --on-visit sends", hint="add --on-visit")
     if outputs.file is None and not outputs.receivers:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
