@@ -18,7 +18,7 @@ from facectl.cli.options import (
     Quality,
     changes_deployment,
 )
-from facectl.console import note
+from facectl.console import note, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
 
@@ -60,6 +60,15 @@ def send(
             "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
         ),
     ] = False,
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            "--reconnect",
+            min=0,
+            help="Seconds for which a camera or stream that is gone is opened again.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = 60,
     max_side: MaxSide = None,
     quality: Quality = 95,
     concurrency: Annotated[
@@ -195,6 +204,7 @@ def send(
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
+    from facectl.stream.live import Reconnection
     from facectl.stream.run_file import RunTask, open_run_file
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
@@ -221,7 +231,7 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
-    frames = open_source(source, sampling)
+    frames = open_source(source, sampling, reconnection=Reconnection(reconnect, warn))
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,
