@@ -17,7 +17,7 @@ from facectl.cli.options import (
     changes_deployment,
 )
 from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
-from facectl.console import note
+from facectl.console import note, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
 
@@ -84,6 +84,7 @@ def send(
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
+    from facectl.stream.live import Reconnection
     from facectl.stream.run_file import RunTask, open_run_file
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions, as_taken
@@ -96,7 +97,8 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = frame_options.sampling
-    frames = open_source(source, sampling)
+    reconnection = Reconnection(frame_options.reconnect, warn)
+    frames = open_source(source, sampling, reconnection=reconnection)
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,

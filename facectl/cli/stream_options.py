@@ -48,6 +48,15 @@ class FrameOptions:
             "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
         ),
     ] = False
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            "--reconnect",
+            min=0,
+            help="Seconds for which a camera or stream that is gone is opened again.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = 60
     concurrency: Annotated[
         int,
         typer.Option(
@@ -120,8 +129,8 @@ class VisitChoices:
         list[str] | None,
         typer.Option(
             "--on-visit",
-            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST or "
-            "command:PROGRAM; can be repeated.",
+            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST, "
+            "sns:TOPIC_ARN or command:PROGRAM; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None
@@ -130,6 +139,14 @@ class VisitChoices:
         typer.Option(
             "--on-visit-only",
             help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None
+    on_visit_ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-visit-ignore",
+            help="Do not send visits of this NAME; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None
@@ -150,13 +167,15 @@ class VisitChoices:
         from facectl.visits.outputs import VisitOutputs
         from facectl.visits.tracker import VisitOptions
 
-        if self.on_visit_only and not self.on_visit:
-            raise InputError("--on-visit-only selects what --on-visit sends", hint="add --on-visit")
+        if (self.on_visit_only or self.on_visit_ignore) and not self.on_visit:
+            option = "--on-visit-only" if self.on_visit_only else "--on-visit-ignore"
+            raise InputError(f"{option} selects what --on-visit sends", hint="add --on-visit")
         return VisitOutputs(
             self.visits,
             VisitOptions(self.visit_gap, self.visit_frames, crops or self.keep_crops is not None),
             self.keep_crops,
             tuple(self.on_visit or ()),
             tuple(self.on_visit_only or ()),
+            tuple(self.on_visit_ignore or ()),
             self.webhook_secret,
         )

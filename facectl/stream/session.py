@@ -15,7 +15,12 @@ from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import FrameCounts
-from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
+from facectl.stream.responses import (
+    AnswerReader,
+    Collector,
+    MessageQueue,
+    ResponseQueue,
+)
 from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.run_file import RunFile
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
@@ -138,11 +143,15 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Where frames are posted and answers received; `close` when the run is over."""
+    """Where frames are posted and answers received; `close` when the run is over.
+
+    `readers` makes the reader of a run's answers; None for one that polls the queue alone.
+    """
 
     endpoint: Endpoint
     queue: MessageQueue
     close: Callable[[], None] = lambda: None
+    readers: Callable[[InFlightTracker], AnswerReader] | None = None
 
     @classmethod
     def of(cls, clients: Clients, *, connections: int) -> Transport:
@@ -187,7 +196,11 @@ class Session:
             record=run_file,
             clock=clock,
         )
-        self._collector = Collector(transport.queue, self.tracker, clock=clock)
+        self._reader: AnswerReader = (
+            Collector(transport.queue, self.tracker, clock=clock)
+            if transport.readers is None
+            else transport.readers(self.tracker)
+        )
         self._image_listeners: list[Callable[[int, bytes], None]] = []
         self._interrupted = threading.Event()
 
@@ -220,7 +233,7 @@ class Session:
                 for outcome in self._run_file.earlier():
                     self.tracker.restore(outcome)
             if self._options.wait:
-                self._collector.start()
+                self._reader.start()
             self._send(self._not_sent(source), progress)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
@@ -237,7 +250,7 @@ class Session:
             for sender in self._senders:
                 sender.stop()
             if self._options.wait:
-                self._collector.stop()
+                self._reader.stop()
             self._transport.close()
         try:
             self.tracker.close(interrupted=interrupted)
@@ -249,7 +262,7 @@ class Session:
             stats=self._stats,
             counts=self.tracker.counts,
             seconds=ended - began,
-            unclaimed=self._collector.unclaimed,
+            unclaimed=self._reader.unclaimed,
             problems=source.problems,
             synthetic=self._synthetic,
             interrupted=interrupted,
@@ -307,8 +320,8 @@ class Session:
         if self._interrupted.is_set():
             raise KeyboardInterrupt
         progress(self.tracker.counts)
-        if self._collector.failure is not None:
-            raise self._collector.failure
+        if self._reader.failure is not None:
+            raise self._reader.failure
 
     def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)

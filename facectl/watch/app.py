@@ -18,7 +18,7 @@ from facectl.watch import figures
 from facectl.watch.cloud import CloudState
 from facectl.watch.figures import FunctionSize
 from facectl.watch.hub import Hub
-from facectl.watch.runs import SourceRun, WatchOptions
+from facectl.watch.runs import SourceRun, WatchOptions, shared_transport
 from facectl.watch.security import Access
 from facectl.watch.server import make_app
 from facectl.watch.state import WatchState
@@ -55,9 +55,8 @@ class Watch:
                 "synthetic": deployment.synthetic,
             },
         )
-        self.runs = [
-            SourceRun(text, options, deployment, self.state, self._cloud, tell) for text in texts
-        ]
+        self._connections = options.run.concurrency
+        self.runs = [SourceRun(text, options, deployment, self.state, tell=tell) for text in texts]
 
     def app(self, access: Access) -> Starlette:
         """The application of the page."""
@@ -70,19 +69,26 @@ class Watch:
             threading.Thread(target=work, name=f"facectl-{work.__name__}", daemon=True)
             for work in (self._count, self._show_figures)
         ]
-        for thread in threads:
-            thread.start()
+        shared = shared_transport(
+            self._deployment, self._connections, self._cloud, stopping=self._stopping
+        )
+        with shared as transport:
+            for thread in threads:
+                thread.start()
+            for run in self.runs:
+                run.start(transport)
+            try:
+                yield
+            finally:
+                self._stop()
+
+    def _stop(self) -> None:
+        self._stopping.set()
         for run in self.runs:
-            run.start()
-        try:
-            yield
-        finally:
-            self._stopping.set()
-            for run in self.runs:
-                run.stop()
-            for run in self.runs:
-                if not run.join():
-                    self._tell(f"{run.shown.name}: it did not end in time")
+            run.stop()
+        for run in self.runs:
+            if not run.join():
+                self._tell(f"{run.shown.name}: it did not end in time")
 
     def _cloud_changed(self, failure: str | None) -> None:
         self._set_cloud(failure)

@@ -13,11 +13,12 @@ from facectl.context import Deployment
 from facectl.errors import FacectlError
 from facectl.retry import exponential
 from facectl.stream.delivery import FunctionUrlClient
-from facectl.stream.live import LiveSource
+from facectl.stream.live import LiveSource, Reconnection
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.results import RunStats
 from facectl.stream.sampling import Sampling
 from facectl.stream.session import RunOptions, RunReport, Session, Transport, function_url
+from facectl.stream.shared import SharedTransport
 from facectl.stream.sources import Source, open_source
 from facectl.visits.outputs import Recording, VisitListener, VisitOutputs, recorded
 from facectl.watch.cloud import CloudState, WaitingEndpoint, WaitingQueue
@@ -55,7 +56,7 @@ class SourceRun:
         options: WatchOptions,
         deployment: Deployment,
         state: WatchState,
-        cloud: CloudState,
+        *,
         tell: Callable[[str], None],
     ) -> None:
         self.figures = Figures()
@@ -66,10 +67,9 @@ class SourceRun:
         self._options = options
         self._deployment = deployment
         self._state = state
-        self._cloud = cloud
         self._tell = tell
         # Opened before the page is served: a wrong path ends the command.
-        self._source: Source | None = open_source([text], options.sampling)
+        self._source: Source | None = self._open()
         self.live = self._source.live
         self.shown: ShownSource = state.add(
             printable(self._source.name), live=self.live, loops=options.loop and not self.live
@@ -77,8 +77,9 @@ class SourceRun:
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="facectl-watch", daemon=True)
 
-    def start(self) -> None:
+    def start(self, transport: SharedTransport) -> None:
         """Start the thread."""
+        self._transport = transport.camera(str(self.shown.number))
         self._thread.start()
 
     def stop(self) -> None:
@@ -145,7 +146,7 @@ class SourceRun:
             if self.live and self.stopping.wait(_REOPEN(failures + 1)):
                 return None
             try:
-                self._source = open_source([self._text], self._options.sampling)
+                self._source = self._open()
             except FacectlError as error:
                 failures += 1
                 if not self.live:
@@ -153,11 +154,22 @@ class SourceRun:
                 self._state.set_status(self.shown, "away", f"{error}. It is opened again.")
         return None if self.stopping.is_set() else self._source
 
+    def _open(self) -> Source:
+        return open_source(
+            [self._text], self._options.sampling, reconnection=Reconnection(report=self._camera)
+        )
+
+    def _camera(self, sentence: str) -> None:
+        """What a camera tells that is gone or back."""
+        gone = self.shown.status == "running"
+        self._state.set_status(self.shown, "away" if gone else "running", f"{sentence}.")
+        self._tell(sentence)
+
     def _send(self, source: Source) -> RunReport:
         deployment, run = self._deployment, self._options.run
         with ExitStack() as stack:
             session = Session(
-                self._transport(run.concurrency),
+                self._transport,
                 run,
                 RunStats(0),
                 synthetic=deployment.synthetic,
@@ -174,7 +186,7 @@ class SourceRun:
                     self._options.visits,
                     session,
                     source,
-                    synthetic=deployment.synthetic,
+                    deployment=deployment,
                     report=self._tell,
                     listener=listener,
                 )
@@ -193,18 +205,21 @@ class SourceRun:
         self._tell(f"{self.shown.name}: {recording.summary()}")
         return report
 
-    def _transport(self, connections: int) -> Transport:
-        """The deployment's transport, which waits while the cloud does not answer."""
-        clients = Clients(self._deployment)
-        signed = self._deployment.signs
-        endpoint = FunctionUrlClient(
-            function_url(clients),
-            connections=connections,
-            sign=clients.sign if signed else None,
-            attempts=_ATTEMPTS,
-        )
-        queue = WaitingQueue(ResponseQueue(clients), self._cloud, sleep=self.stopping.wait)
-        return Transport(WaitingEndpoint(endpoint, self._cloud), queue, endpoint.close)
+
+def shared_transport(
+    deployment: Deployment, connections: int, cloud: CloudState, *, stopping: threading.Event
+) -> SharedTransport:
+    """The transport of all sources, which waits while the cloud does not answer."""
+    clients = Clients(deployment)
+    endpoint = FunctionUrlClient(
+        function_url(clients),
+        connections=connections,
+        sign=clients.sign if deployment.signs else None,
+        attempts=_ATTEMPTS,
+    )
+    queue = WaitingQueue(ResponseQueue(clients), cloud, sleep=stopping.wait)
+    transport = Transport(WaitingEndpoint(endpoint, cloud), queue, endpoint.close)
+    return SharedTransport(transport, concurrency=connections)
 
 
 def _ended(report: RunReport) -> str:
