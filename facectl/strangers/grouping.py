@@ -1,0 +1,1 @@
+"""Incremental density clustering of embeddings."""
