@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from facectl.visits.models import SeenFace
 from lambda_src.contract import Box
 
 # open      waits for a name
@@ -61,3 +65,34 @@ class Done:
     sentence: str
     gallery_version: int | None = None
     amended: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewFace:
+    """A face to keep: its id is not known yet. person: the name of its visit, if it has one."""
+
+    face: StrangerFace
+    embedding: NDArray[np.float32]
+    crop: bytes
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """What is known of a group besides its faces."""
+
+    number: int
+    state: State
+    name: str | None
+
+
+def number_of(name: str, kind: str) -> int:
+    """The number in `s-12` or `f-12`; -1, which is nobody's, for anything else."""
+    prefix, _, number = name.partition("-")
+    good = prefix == kind and number.isascii() and number.isdigit() and len(number) < 18
+    return int(number) if good else -1
+
+
+def weight(face: StrangerFace) -> float:
+    """How well a face shows the person, 0 to 1."""
+    return SeenFace(face.box, face.probability, None, face.sharpness).weight

@@ -54,7 +54,8 @@ class VisitCounts:
     def __call__(self, event: VisitEvent) -> None:
         """Count an event; the visits of earlier runs and parts of others are left out."""
         if event.event != "end":
-            self._open[event.visit] = event.person
+            if event.event != "amend" or event.visit in self._open:
+                self._open[event.visit] = event.person
             return
         self._open.pop(event.visit, None)
         self._ended[event.person] += event.reason not in {"merged", "lost"}
