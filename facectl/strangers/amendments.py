@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where the events of a run go: its source, visits file, and the keys of its receivers.
+    """Where the events of a run go: its source, visits file, and the queues of its receivers.
 
-    only: which visits the receivers get, as in `VisitFilter`.
+    only, ignored: which visits the receivers get, as in `VisitFilter`.
     """
 
     source: str
     file: Path | None = None
-    receivers: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 class RunLock:
@@ -58,7 +59,9 @@ class RunLock:
 def remember(store: StrangerStore, event: VisitEvent, outputs: Outputs, now: datetime) -> None:
     """Store the newest event of a visit, and where the events of the visit went."""
     file = None if outputs.file is None else str(outputs.file.absolute())
-    receivers = json.dumps({"keys": outputs.receivers, "only": outputs.only})
+    receivers = json.dumps(
+        {"queues": outputs.queues, "only": outputs.only, "ignored": outputs.ignored}
+    )
     with store.transaction():
         store.execute(
             "INSERT OR REPLACE INTO visits VALUES (:visit, :seen, :event, :file, :receivers)",
@@ -148,18 +151,18 @@ def _write(store: StrangerStore, run: str, event: VisitEvent, before: str | None
         with closing(VisitsFile(Path(file), run)) as visits:
             visits(event)
     fields = json.loads(receivers)
-    wanted = VisitFilter(fields["only"])
+    wanted = VisitFilter(fields["only"], fields["ignored"])
     # A receiver that got the visit learns that its name was another one.
     if any([wanted.passes(replace(event, person=before)), wanted.passes(event)]):
-        for key in fields["keys"]:
-            with _queue(key, run) as events:
+        for queue in fields["queues"]:
+            with _queue(queue, run) as events:
                 events.add(event.key, json.dumps(event.as_dict()))
 
 
 @contextmanager
-def _queue(key: str, run: str) -> Iterator[EventQueue]:
+def _queue(queue: str, run: str) -> Iterator[EventQueue]:
     """The queue of a run for a receiver; the next run with this receiver delivers it."""
-    events = EventQueue.open(key, run)
+    events = EventQueue.of(queue, run)
     try:
         yield events
     finally:

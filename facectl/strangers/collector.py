@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
@@ -27,7 +27,7 @@ from facectl.strangers.models import NewFace, StrangerFace
 from facectl.strangers.references import IGNORED
 from facectl.strangers.store import StrangerStore
 from facectl.visits.models import VisitEvent
-from facectl.visits.recorder import FollowedFace
+from facectl.visits.recorder import FollowedFace, VisitRecorder
 from lambda_src.gallery.matching import COSINE, DIMENSIONS, Embeddings
 
 RETENTION = timedelta(days=7)
@@ -275,3 +275,23 @@ class IgnoredPeople:
         cosine_metric = settings.metric == COSINE
         distance = (2 * settings.threshold) ** 0.5 if cosine_metric else settings.threshold
         self._least_cosine = 1 - (_IGNORED_SHARE * distance) ** 2 / 2
+
+
+@contextmanager
+def collecting(
+    deployment: Deployment,
+    run: str,
+    options: CollectorOptions,
+    recorder: VisitRecorder,
+    report: Callable[[str], None],
+) -> Iterator[StrangerCollector]:
+    """Keep the faces of a recorder that is about to start; raises ModelError without the model."""
+    collector = StrangerCollector(deployment, run, options, report=report)
+    try:
+        collector.start(recorder)
+        recorder.pass_faces_to(collector)
+        yield collector
+    finally:
+        collector.close()
+        if collector.dropped:
+            report(f"{collector.dropped} faces of strangers came too fast and were not kept")

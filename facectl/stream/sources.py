@@ -15,7 +15,7 @@ import cv2
 
 from facectl.errors import InputError
 from facectl.stream.frames import Frame, decoded, sendable
-from facectl.stream.live import LiveSource, open_capture
+from facectl.stream.live import LiveSource, Reconnection, open_capture
 from facectl.stream.sampling import FrameSampler, Sampling
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -124,11 +124,14 @@ class Images:
 Source = Video | Images | LiveSource
 
 
-def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
+def open_source(
+    texts: Sequence[str], sampling: Sampling, *, reconnection: Reconnection | None = None
+) -> Source:
     """Open the source for these arguments; raises InputError if it contains no frame.
 
     One argument is a video, image, folder, pattern, camera index or URL; several
-    are image files, as a shell expands a pattern.
+    are image files, as a shell expands a pattern. `reconnection` is that of
+    cameras and streams.
     """
     if len(texts) > 1:
         paths = [Path(text) for text in texts]
@@ -139,9 +142,9 @@ def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
     (text,) = texts
     path = Path(text)
     if _URL.match(text):
-        return LiveSource(text, sampling)
+        return LiveSource(text, sampling, reconnection=reconnection)
     if text.isdecimal() and not path.exists():
-        return LiveSource(int(text), sampling)
+        return LiveSource(int(text), sampling, reconnection=reconnection)
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         return _images(found, text, sampling)

@@ -45,20 +45,21 @@ class Receiver(Protocol):
 class VisitFilter:
     """Which visits a receiver gets: `known`, `unknown`, or names; all if none is given.
 
-    Once an event of a visit has passed, the later ones pass too: the receiver learns
-    that a name was taken back, and of the end.
+    `ignored` are names that it never gets. Once an event of a visit has passed, the later
+    ones pass too: the receiver learns that a name was taken back, and of the end.
     """
 
-    def __init__(self, only: Sequence[str] = ()) -> None:
+    def __init__(self, only: Sequence[str] = (), ignored: Sequence[str] = ()) -> None:
         self._only = frozenset(only)
+        self._ignored = frozenset(ignored)
         # The visits that have passed: the newest of them, because a visit that has ended can be
         # amended.
         self._passed: OrderedDict[str, None] = OrderedDict()
 
     def passes(self, event: VisitEvent) -> bool:
         """Whether the receiver gets the event; called once for each, in order."""
-        passed = event.visit in self._passed or not self._only or self._wanted(event.person)
-        if passed and self._only:
+        passed = event.visit in self._passed or self._wanted(event.person)
+        if passed and (self._only or self._ignored):
             self._passed[event.visit] = None
             self._passed.move_to_end(event.visit)
             if len(self._passed) > _REMEMBERED:
@@ -66,6 +67,10 @@ class VisitFilter:
         return passed
 
     def _wanted(self, person: str | None) -> bool:
+        if person in self._ignored:
+            return False
+        if not self._only:
+            return True
         if person is None:
             return UNKNOWN in self._only
         return KNOWN in self._only or person in self._only
@@ -102,6 +107,11 @@ class Delivery:
         self._changed = threading.Event()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="facectl-events", daemon=True)
+
+    @property
+    def queue(self) -> str:
+        """The id of the receiver's queues."""
+        return EventQueue.id_of(self._receiver.key)
 
     def start(self) -> None:
         """Start delivering, first what an earlier process left."""

@@ -50,10 +50,13 @@ class FollowedFace:
 
 
 class FaceListener(Protocol):
-    """Takes the followed faces, in the recorder's thread."""
+    """Takes the followed faces and the events of visits, in the recorder's thread."""
 
     def take(self, face: FollowedFace) -> None:
         """Take a face; returns at once."""
+
+    def see(self, event: VisitEvent) -> None:
+        """Take an event; returns at once."""
 
     def flush(self) -> None:
         """Wait until the faces taken so far are processed."""
@@ -95,8 +98,9 @@ class VisitRecorder:
         self._thread = threading.Thread(target=self._run, name="facectl-visits", daemon=True)
 
     def pass_faces_to(self, listener: FaceListener) -> None:
-        """Pass every followed face to the listener; call it before `start`."""
+        """Pass every followed face and then the events to the listener; call it before `start`."""
         self._faces = listener
+        self._sinks.append(listener.see)
 
     def start(self, lost: Iterable[VisitEvent] = ()) -> None:
         """Start the thread; `lost` are the ends of visits of an earlier run, passed on first."""
