@@ -81,6 +81,10 @@ def send(
 
     facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
 
+    facectl send 0 --visits visits.jsonl --keep-strangers
+
+    facectl send 0 --visits visits.jsonl --keep-strangers
+
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
@@ -121,7 +125,7 @@ def send(
 def _visit_outputs(choices: VisitChoices, *, wait: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
     outputs = choices.outputs()
-    if outputs.file is None and not outputs.receivers:
+    if outputs.file is None and not outputs.receivers and outputs.strangers is None:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
         return None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -159,6 +160,25 @@ class VisitChoices:
         ),
     ] = None
 
+    keep_strangers: Annotated[
+        bool,
+        typer.Option(
+            "--keep-strangers",
+            help="Keep faces of unknown people, and a few of each visit, on this computer: "
+            "facectl strangers names them.",
+            rich_help_panel=VISITS,
+        ),
+    ] = False
+    strangers_days: Annotated[
+        float,
+        typer.Option(
+            "--strangers-days",
+            min=0.001,
+            help="Days after which kept faces are deleted.",
+            rich_help_panel=VISITS,
+        ),
+    ] = 7
+
     def outputs(self, *, crops: bool = False) -> VisitOutputs:
         """What is written of visits; `crops`: crops are made without --keep-crops too.
 
@@ -178,4 +198,5 @@ class VisitChoices:
             tuple(self.on_visit_only or ()),
             tuple(self.on_visit_ignore or ()),
             self.webhook_secret,
+            timedelta(days=self.strangers_days) if self.keep_strangers else None,
         )

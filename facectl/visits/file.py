@@ -95,7 +95,7 @@ class VisitsFile:
                 self._known.add(event.key)
             elif event.event == "end":
                 self._unended.pop(event.visit, None)
-            else:
+            elif event.event != "amend" or event.visit in self._unended:
                 self._unended[event.visit] = event
         self._file.seek(self._size)
 

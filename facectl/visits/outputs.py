@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class VisitOutputs:
     """What a run does with visits: events to `file` and to `receivers`, best crops to `crops`.
 
     `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
-    (see `VisitFilter`), `secret` the file with the secret of webhooks.
+    (see `VisitFilter`), `secret` the file with the secret of webhooks. `strangers`: how long
+    faces of unknown people are kept, None: not at all.
     """
 
     file: Path | None
@@ -45,6 +47,7 @@ class VisitOutputs:
     only: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     secret: Path | None = None
+    strangers: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class VisitCounts:
     def __call__(self, event: VisitEvent) -> None:
         """Count an event; the visits of earlier runs and parts of others are left out."""
         if event.event != "end":
-            self._open[event.visit] = event.person
+            if event.event != "amend" or event.visit in self._open:
+                self._open[event.visit] = event.person
             return
         self._open.pop(event.visit, None)
         self._ended[event.person] += event.reason not in {"merged", "lost"}
@@ -158,6 +162,19 @@ def recorded(
         )
         if listener is not None:
             recorder.observe(listener.current)
+        if outputs.strangers is not None:
+            from facectl.strangers.amendments import Outputs
+            from facectl.strangers.collector import CollectorOptions, collecting
+
+            where = Outputs(
+                source.name, outputs.file, tuple(each.queue for each in deliveries), outputs.only,
+                outputs.ignored,
+            )  # fmt: skip
+            stack.enter_context(
+                collecting(
+                    deployment, run, CollectorOptions(where, outputs.strangers), recorder, report
+                )
+            )
         recording = Recording(recorder, deliveries, counts)
         recorder.start(lost)
         session.tracker.listen(recorder, late=recorder)

@@ -14,7 +14,9 @@ from facectl.bench import conditions
 from facectl.context import Deployment
 from facectl.errors import FacectlError
 from facectl.queues import count_messages
+from facectl.strangers.actions import StrangerActions
 from facectl.watch import figures
+from facectl.watch.actions import PageActions
 from facectl.watch.cloud import CloudState
 from facectl.watch.figures import FunctionSize
 from facectl.watch.hub import Hub
@@ -25,6 +27,7 @@ from facectl.watch.state import WatchState
 
 # Seconds between figures, and between counts of dead letters: on AWS each is a request.
 _FIGURES_EVERY = 1.0
+_STRANGERS_EVERY = 1.0
 _COUNTED_EVERY = {"local": 3.0, "aws": 60.0}
 
 
@@ -55,19 +58,25 @@ class Watch:
                 "synthetic": deployment.synthetic,
             },
         )
+        self._actions = PageActions(
+            StrangerActions(deployment),
+            self.state,
+            deployment.asu_id,
+            kept=options.visits.strangers is not None,
+        )
         self._connections = options.run.concurrency
         self.runs = [SourceRun(text, options, deployment, self.state, tell=tell) for text in texts]
 
     def app(self, access: Access) -> Starlette:
         """The application of the page."""
-        return make_app(self.state, access)
+        return make_app(self.state, access, self._actions.routes())
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Send every source while the block runs, then end their runs and wait for them."""
         threads = [
             threading.Thread(target=work, name=f"facectl-{work.__name__}", daemon=True)
-            for work in (self._count, self._show_figures)
+            for work in (self._count, self._show_figures, self._show_strangers)
         ]
         shared = shared_transport(
             self._deployment, self._connections, self._cloud, stopping=self._stopping
@@ -124,6 +133,14 @@ class Watch:
     def _show_figures(self) -> None:
         while not self._stopping.wait(_FIGURES_EVERY):
             self.state.hub.put("figures", self._figures())
+
+    def _show_strangers(self) -> None:
+        while not self._stopping.wait(_STRANGERS_EVERY):
+            try:
+                self._actions.publish()
+            except FacectlError as error:
+                self._tell(f"The strangers can't be shown: {error}")
+                return
 
     def _figures(self) -> dict[str, object]:
         answers = [answer for run in self.runs for answer in run.figures.recent()]

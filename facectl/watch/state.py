@@ -194,7 +194,11 @@ class WatchState:
             if event.reason in {"merged", "lost"}:
                 self._drop(event.visit)
                 return
+            if event.event == "amend":
+                self._stated.pop(event.visit, None)
             known = self._visits.get(event.visit)
+            if known is None and event.event == "amend":
+                return
             crop = 0 if known is None else known["crop"]
             if event.best.crop is not None and self._crops.get(event.visit) != event.best.crop:
                 self._crops[event.visit] = event.best.crop
@@ -210,7 +214,8 @@ class WatchState:
                 "first": round(event.first, 2),
                 "last": round(event.last, 2),
                 "frames": event.frames,
-                "open": event.event != "end",
+                "open": known["open"] if known and event.event == "amend" else event.event != "end",
+                "stranger": event.stranger,
                 "crop": crop,
                 "began": source.epoch + event.first if source.has_clock else None,
                 "seen": source.epoch + event.last if source.has_clock else None,
@@ -227,21 +232,28 @@ class WatchState:
         for event in events:
             self.visit(source, event)
 
-    def state_person(self, visit: str, person: str | None) -> None:
-        """Show a visit as that of `person`, whatever the frames say."""
+    def state_person(self, visit: str, person: str | None, *, stated: bool = True) -> str | None:
+        """Show a visit as that of `person`, whatever the frames say; returns who it was before.
+
+        `stated` false: as the frames say again from now on.
+        """
         with self._lock:
             known = self._visits.get(visit)
             if known is None:
-                return
-            self._stated[visit] = person
-            self._visits[visit] = {**known, "person": person, "stated": True}
+                return None
+            if stated:
+                self._stated[visit] = person
+            else:
+                self._stated.pop(visit, None)
+            self._visits[visit] = {**known, "person": person, "stated": stated}
             self.hub.put(f"visit/{visit}", self._visits[visit])
+            before: str | None = known["person"]
+            return before
 
-    def person_of(self, visit: str) -> str | None:
-        """The person of a visit as it is shown."""
+    def names(self) -> set[str]:
+        """The people of the visits that are shown."""
         with self._lock:
-            known = self._visits.get(visit)
-            return None if known is None else known["person"]
+            return {v["person"] for v in self._visits.values() if v["person"] is not None}
 
     def crop(self, visit: str) -> bytes | None:
         """The best crop of a visit, a JPEG file."""
