@@ -135,12 +135,11 @@ class Watch:
             self.state.hub.put("figures", self._figures())
 
     def _show_strangers(self) -> None:
-        while not self._stopping.wait(_STRANGERS_EVERY):
-            try:
+        try:
+            while not self._stopping.wait(_STRANGERS_EVERY):
                 self._actions.publish()
-            except FacectlError as error:
-                self._tell(f"The strangers can't be shown: {error}")
-                return
+        except FacectlError as error:
+            self._tell(f"The strangers can't be shown: {error}")
 
     def _figures(self) -> dict[str, object]:
         answers = [answer for run in self.runs for answer in run.figures.recent()]

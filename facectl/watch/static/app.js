@@ -1,9 +1,11 @@
 // Receives the values of the page and passes each to the part that shows it.
 
 import { byId, el, reconcile, setText, timeOfDay } from "./format.js";
+import { Correction, undo } from "./actions.js";
 import { showFigures } from "./figures.js";
 import { PeopleView } from "./people.js";
 import { SourceView } from "./pictures.js";
+import { StrangersView } from "./strangers.js";
 
 const page = {
   visits: new Map(),
@@ -11,8 +13,8 @@ const page = {
   run: {},
   cloud: { failure: null },
   connected: null,
-  groupOf: () => undefined,
-  correct: () => {},
+  groupOf: (visit) => strangers.groupOf(visit),
+  correct: (visit) => correction.open(visit),
   canGoTo(visit) {
     const source = page.sources.get(visit.source)?.source;
     return source !== undefined && source.duration !== null && source.run === visit.run;
@@ -25,6 +27,8 @@ const page = {
   },
 };
 const people = new PeopleView(page);
+const strangers = new StrangersView(page);
+const correction = new Correction(page);
 
 const receivers = {
   run(value) {
@@ -41,6 +45,10 @@ const receivers = {
   figures(value) {
     showFigures(value);
     value.rates.forEach((rate, number) => page.sources.get(number)?.setRate(rate));
+  },
+  strangers(value) {
+    strangers.update(value);
+    people.draw();
   },
   source(value, number) {
     sourceView(number).update(value);
@@ -138,5 +146,14 @@ function connect() {
     if (events.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
   });
 }
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, dialog *");
+  const changed = event.ctrlKey || event.metaKey || event.altKey;
+  if (event.key.toLowerCase() === "u" && !typing && !changed && event.target.closest("#strangers")) {
+    event.preventDefault();
+    undo();
+  }
+});
 
 connect();
