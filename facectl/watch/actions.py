@@ -28,12 +28,20 @@ _MOST_UNDONE = 100
 class PageActions:
     """The actions of the page on strangers and visits; shows what they change at once.
 
-    `kept`: whether faces of strangers are kept, without which there are no groups.
+    `kept`: whether faces of strangers are kept, without which there are no groups. `show` makes the
+    answer of an image file.
     """
 
     def __init__(
-        self, actions: StrangerActions, state: WatchState, asu_id: str, *, kept: bool
+        self,
+        actions: StrangerActions,
+        state: WatchState,
+        asu_id: str,
+        *,
+        kept: bool,
+        show: Callable[[bytes | None], Response],
     ) -> None:
+        self._show = show
         self._actions = actions
         self._state = state
         self._asu_id = asu_id
@@ -136,9 +144,9 @@ class PageActions:
     async def _crop(self, request: Request) -> Response:
         try:
             file = await run_in_threadpool(self._actions.crop, request.path_params["face"])
-        except FacectlError as error:
-            return _refused(str(error), status=404)
-        return Response(file, media_type="image/jpeg")
+        except FacectlError:
+            return self._show(None)
+        return self._show(file)
 
 
 async def _fields(request: Request) -> Mapping[str, Any]:

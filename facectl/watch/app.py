@@ -22,7 +22,7 @@ from facectl.watch.figures import FunctionSize
 from facectl.watch.hub import Hub
 from facectl.watch.runs import SourceRun, WatchOptions, shared_transport
 from facectl.watch.security import Access
-from facectl.watch.server import make_app
+from facectl.watch.server import image, make_app
 from facectl.watch.state import WatchState
 
 # Seconds between figures, and between counts of dead letters: on AWS each is a request.
@@ -63,6 +63,7 @@ class Watch:
             self.state,
             deployment.asu_id,
             kept=options.visits.strangers is not None,
+            show=image,
         )
         self._connections = options.run.concurrency
         self.runs = [SourceRun(text, options, deployment, self.state, tell=tell) for text in texts]

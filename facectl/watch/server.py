@@ -91,11 +91,11 @@ class _Pages:
         number, index = request.path_params["source"], request.path_params["index"]
         if number >= len(self._state.sources):
             return _missing()
-        return _image(await run_in_threadpool(self._state.picture, number, index))
+        return image(await run_in_threadpool(self._state.picture, number, index))
 
     async def crop(self, request: Request) -> Response:
         """The best crop of a visit."""
-        return _image(self._state.crop(request.path_params["visit"]))
+        return image(self._state.crop(request.path_params["visit"]))
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -107,9 +107,10 @@ def _file(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _image(file: bytes | None) -> Response:
+def image(file: bytes | None) -> Response:
     if file is None:
-        return _missing()
+        # No longer kept, which a slow browser meets often: no error.
+        return Response(status_code=204)
     kind = "image/jpeg"
     if file.startswith(b"\x89PNG"):
         kind = "image/png"
@@ -134,6 +135,8 @@ class PageServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            # A browser that comes before the server has started waits.
+            self._socket.listen(128)
         except OSError as error:
             self._socket.close()
             raise InputError(

@@ -65,8 +65,9 @@ export class PeopleView {
         const [image, text, button] = card.children;
         this.setImage(image, this.crop(visit));
         setText(text.firstElementChild, this.nameOf(visit));
-        const times = `since ${this.time(visit, "first")}, seen ${this.time(visit, "last")}`;
-        setText(text.lastElementChild, times + this.where(visit));
+        const gone = this.page.sources.get(visit.source).lastSecond() - visit.last > 1.5;
+        const seen = gone ? `, last seen ${this.time(visit, "last")}` : "";
+        setText(text.lastElementChild, `since ${this.time(visit, "first")}${seen}${this.where(visit)}`);
         button.setAttribute("aria-label", `Correct ${this.nameOf(visit)}`);
       },
     );

@@ -53,8 +53,9 @@ export class SourceView {
     return el(
       "div",
       { className: "timeline", hidden: true },
-      this.lanes,
-      el("div", { className: "scrub" }, this.slider, this.time, this.newestButton),
+      el("div", { className: "track" }, this.lanes, this.slider),
+      this.time,
+      this.newestButton,
     );
   }
 
@@ -95,6 +96,11 @@ export class SourceView {
   frame(frame) {
     this.newest = frame;
     if (this.at === null) this.load();
+  }
+
+  /** The second of the newest answered frame. */
+  lastSecond() {
+    return this.newest?.at ?? 0;
   }
 
   goToNewest() {

@@ -66,7 +66,7 @@ export class StrangersView {
     const choose = el("input", { type: "checkbox" });
     choose.addEventListener("change", () => this.choose(group.id, choose.checked));
     const card = el(
-      "li",
+      "div",
       { className: "group", tabIndex: -1 },
       el("div", { className: "faces" }),
       el(
