@@ -273,6 +273,7 @@ class StrangerActions:
         )
         if person is None:
             store.move([face.id for face in faces], self._home(store, faces))
+        store.drop_empty()
 
     def _home(self, store: StrangerStore, faces: Sequence[StrangerFace]) -> int:
         """The open group that looks like these faces, or a new one."""

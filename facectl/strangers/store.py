@@ -239,7 +239,7 @@ class StrangerStore:
                 "AND grp NOT IN (SELECT id FROM groups WHERE name = ?)",
                 (person, change, visit, person, person),
             )
-            self._drop_empty()
+            self.drop_empty()
 
     def move_visit(self, visit: str, into: str) -> None:
         """Give the faces of a visit to the one that it is a part of."""
@@ -386,11 +386,11 @@ class StrangerStore:
             f"DELETE FROM faces WHERE {which}",  # noqa: S608 - constants only
             values,
         ).rowcount
-        self._drop_empty()
+        self.drop_empty()
         return count
 
-    def _drop_empty(self) -> None:
-        """Delete the open groups without faces."""
+    def drop_empty(self) -> None:
+        """Delete the open groups without faces, in a transaction."""
         self._connection.execute(
             "DELETE FROM groups WHERE state = 'open' AND id NOT IN (SELECT grp FROM faces)"
         )
