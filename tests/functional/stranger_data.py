@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -77,8 +76,3 @@ class Collected:
         found = amendments.last_event(self.store, visit)
         assert found is not None
         return found
-
-
-def written(path: object) -> list[dict[str, object]]:
-    """The events of a visits file."""
-    return [json.loads(line) for line in open(str(path)).read().splitlines()]  # noqa: PTH123, SIM115

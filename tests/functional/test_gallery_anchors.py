@@ -22,6 +22,8 @@ from facectl.gallery.store import Store
 from lambda_src.contract import UNKNOWN
 from lambda_src.gallery.quantised import QuantisedGallery
 
+__all__ = ["clients"]
+
 pytestmark = pytest.mark.usefixtures("isolated")
 
 
