@@ -44,12 +44,15 @@ def run(
 
     The run file is closed, and removed when nothing is left to do.
     """
+    from facectl.strangers import store as strangers
     from facectl.stream.annotate import Clip, draw_all
     from facectl.stream.results import ResultsFile, RunStats
     from facectl.stream.run_file import RunFile
     from facectl.stream.session import Session, Transport
     from facectl.visits.outputs import recorded
 
+    # Kept faces are deleted in time, whether this run keeps some or not.
+    strangers.prune(deployment.asu_id)
     synthetic = deployment.synthetic
     with ExitStack() as stack:
         if run_file is None and files.video is not None:

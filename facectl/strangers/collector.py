@@ -19,18 +19,17 @@ from facectl.gallery import anchors
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.store import Store as Gallery
 from facectl.models.store import deployed
-from facectl.strangers import amendments
+from facectl.strangers import additions, amendments
 from facectl.strangers.amendments import Outputs, RunLock
 from facectl.strangers.crops import EmbeddedFace, FaceEncoder, is_good
 from facectl.strangers.grouping import Grouping, neighbour_distance
 from facectl.strangers.models import NewFace, StrangerFace
 from facectl.strangers.references import IGNORED
-from facectl.strangers.store import StrangerStore
+from facectl.strangers.store import RETENTION, StrangerStore
 from facectl.visits.models import VisitEvent
 from facectl.visits.recorder import FollowedFace, VisitRecorder
 from lambda_src.gallery.matching import COSINE, DIMENSIONS, Embeddings
 
-RETENTION = timedelta(days=7)
 # Faces that wait to be embedded; each keeps the image file of its frame.
 _WAITING = 64
 # Faces a moment apart show the same pose under the same light: seconds between the faces of a
@@ -115,7 +114,10 @@ class StrangerCollector:
         if before not in (None, space) and (count := self._store.forget()):
             self._report(f"{count} faces of strangers were of another model and were deleted")
         self._store.put("space", space)
-        self._store.prune(self._time(), self._options.retention)
+        self._store.retention = self._options.retention
+        self._store.prune(self._time())
+        if self._encoder.model.synthetic:
+            self._report("Synthetic weights: the model is untrained, so groups mean nothing")
         self._thread.start()
 
     def take(self, face: FollowedFace) -> None:
@@ -176,7 +178,7 @@ class StrangerCollector:
                     self._pass_on_amendments()
                 if time.monotonic() - pruned >= _PRUNE:
                     pruned = time.monotonic()
-                    self._store.prune(self._time(), self._options.retention)
+                    self._store.prune(self._time())
                 if None in batch:
                     self._pass_on_amendments()
                     return
@@ -205,7 +207,7 @@ class StrangerCollector:
         new = [each for each in new if each.face.visit not in self._ignored_visits]
         if not new:
             return
-        changed = self._store.add(new, self._grouping, self._time())
+        changed = additions.add(self._store, new, self._grouping, self._time())
         for visit in sorted(self._store.visits_of(changed.groups)):
             if self._listener is not None:
                 self._listener.group(visit, self._store.group_of_visit(visit))

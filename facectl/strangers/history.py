@@ -95,7 +95,7 @@ class History:
         `version`: that of the gallery which is equal to `before` again.
         """
         run = self._store.execute
-        change = self._store.next_change(deleting=True)
+        change = self._store.next_change()
         for face, group, person in self._undo["faces"]:
             run(
                 "UPDATE faces SET grp = :g, person = :p, changed = :c WHERE id = :id",

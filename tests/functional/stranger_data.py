@@ -9,7 +9,7 @@ import numpy as np
 from gallery_data import SPACE
 
 from facectl.gallery.changes import EmbeddingSpace
-from facectl.strangers import amendments
+from facectl.strangers import additions, amendments
 from facectl.strangers.amendments import Outputs
 from facectl.strangers.grouping import Grouping, neighbour_distance
 from facectl.strangers.models import NewFace, StrangerFace
@@ -67,7 +67,7 @@ class Collected:
         for embedding in embeddings:
             face = StrangerFace("", visit, "clip.avi", time, (10, 10, 90, 90), 0.99, 200.0, 80.0)
             new = NewFace(face, embedding, crop_of(embedding), name)
-            self.store.add([new], self.grouping, time)
+            additions.add(self.store, [new], self.grouping, time)
         stranger = self.store.group_of_visit(visit)
         amendments.remember(self.store, event(visit, name, stranger=stranger), self.outputs, time)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from gallery_data import DEPLOYMENT, SPACE, made
 from moto import mock_aws
 from published_gallery import BUCKET, served
-from stranger_data import Collected, event, person, visit_id
+from stranger_data import NOW, Collected, event, person, visit_id
 
 from facectl.aws import Clients
 from facectl.errors import CloudError, FacectlError, GalleryError, InputError
@@ -48,7 +49,7 @@ def collected() -> Collected:
 
 @pytest.fixture
 def actions() -> StrangerActions:
-    return StrangerActions(DEPLOYMENT, space=EmbeddingSpace(SPACE))
+    return StrangerActions(DEPLOYMENT, space=EmbeddingSpace(SPACE), now=lambda: NOW)
 
 
 def answers(clients: Clients, faces: np.ndarray) -> set[str]:
@@ -284,7 +285,7 @@ def test_actions_without_strangers_say_how_to_keep_some(actions: StrangerActions
 
 
 def test_faces_of_another_model_are_not_enrolled(clients: Clients, collected: Collected) -> None:
-    other = StrangerActions(DEPLOYMENT, space=EmbeddingSpace("ffff/facenet"))
+    other = StrangerActions(DEPLOYMENT, space=EmbeddingSpace("ffff/facenet"), now=lambda: NOW)
     with pytest.raises(FacectlError, match="are of another model"):
         other.name("s-1", "Ada")
 
@@ -351,3 +352,22 @@ def test_forgetting_all_leaves_the_people_of_the_gallery(
     with closing(gallery()) as store:
         assert store.people() == {"Ada": 5}
         assert anchors.counts(store) == {}
+
+
+def test_forgetting_a_person_of_the_gallery_forgets_the_strangers_of_this_name(
+    clients: Clients, collected: Collected, actions: StrangerActions
+) -> None:
+    actions.name("s-1", "Ada")
+    # Five references and eight faces.
+    assert people.forget("alice", "Ada") == 13
+    assert [group.id for group in actions.groups(every=True)] == ["s-2"]
+
+
+def test_old_faces_are_deleted_before_groups_are_listed(
+    collected: Collected, actions: StrangerActions
+) -> None:
+    collected.visit(visit_id(5), person(7, 5), days_ago=8)
+    later = StrangerActions(DEPLOYMENT, now=lambda: NOW + timedelta(days=6))
+    assert {group.faces for group in later.groups()} == {8, 6}
+    latest = StrangerActions(DEPLOYMENT, now=lambda: NOW + timedelta(days=7, seconds=1))
+    assert latest.groups() == []

@@ -23,6 +23,7 @@ from stranger_data import RUN, crop_of, event, person, visit_id
 from facectl import paths
 from facectl.context import Deployment
 from facectl.errors import ModelError
+from facectl.gallery import people
 from facectl.gallery.changes import Reference
 from facectl.strangers import amendments
 from facectl.strangers.amendments import Outputs
@@ -368,13 +369,13 @@ def test_no_byte_of_a_deleted_face_is_left_in_any_file(run: Run, how: str) -> No
     with closing(StrangerStore.open("alice")) as store:
         if how == "prune":
             later = datetime.fromtimestamp(run.now, timezone.utc) + timedelta(days=8)
-            assert store.prune(later, timedelta(days=7)) == 5
+            assert store.prune(later) == 5
         elif how == "forget":
             assert store.forget(["s-1"]) == 5
         elif how == "person":
             with store.transaction():
                 store.set_state(1, "named", "Ada")
-            assert store.forget_person("Ada") == 5
+            assert people.forget("alice", "Ada") == 5
         else:
             store.drop_visit(visit_id(1))
     left = everything()
