@@ -204,9 +204,14 @@ def recognition_concurrency(clients: Clients, chosen: int | None, default: int) 
     """
     limit = concurrency_limit(clients)
     if chosen is None:
-        return min(default, half_of(_SMALLEST_LIMIT if limit is None else limit))
+        return fitting_concurrency(default, limit)
     check_trigger(chosen, limit)
     return chosen
+
+
+def fitting_concurrency(default: int, limit: int | None) -> int:
+    """The trigger's default concurrency in an account with this limit; None: it is not known."""
+    return min(default, half_of(_SMALLEST_LIMIT if limit is None else limit))
 
 
 def check_trigger(chosen: int, limit: int | None) -> None:
