@@ -149,8 +149,8 @@ def reserved_for_public(clients: Clients) -> int | None:
     return PUBLIC_CONCURRENCY
 
 
-def check_reserved(options: Options, found: Concurrency) -> None:
-    """Check that the account can reserve what the options ask for; raises InputError."""
+def check_warm(options: Options) -> None:
+    """Check that face-detection's reservation has room for warm environments; raises InputError."""
     reserved, warm = options.reserved_concurrency or 0, options.provisioned_concurrency or 0
     if reserved and warm > reserved:
         raise InputError(
@@ -158,6 +158,12 @@ def check_reserved(options: Options, found: Concurrency) -> None:
             "which AWS refuses",
             hint=f"--reserved-concurrency {warm}   or   --provisioned-concurrency {reserved}",
         )
+
+
+def check_reserved(options: Options, found: Concurrency) -> None:
+    """Check that the account can reserve what the options ask for; raises InputError."""
+    check_warm(options)
+    reserved, warm = options.reserved_concurrency or 0, options.provisioned_concurrency or 0
     # face-detection's warm environments are part of its reservation.
     if max(reserved, warm) + warm <= found.reservable:
         return
