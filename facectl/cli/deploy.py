@@ -143,6 +143,14 @@ def deploy(
         bool | None,
         typer.Option("--names/--no-names", help="Log recognized names; default --names."),
     ] = None,
+    metrics: Annotated[
+        bool | None,
+        typer.Option(
+            "--metrics/--no-metrics",
+            help="Stage durations and results as CloudWatch metrics, which cost money; "
+            "default --no-metrics.",
+        ),
+    ] = None,
     alarms: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +218,7 @@ def deploy(
         image_uris=tuple(image_uri or ()),
         adopt=adopt,
         log_names=names,
+        metrics=metrics,
         builder=builder,
         rebuild=rebuild,
         alarms=alarms,
