@@ -17,12 +17,14 @@ import httpx
 
 from facectl.container_images.blobs import Blob, Pieces, sha256
 from facectl.container_images.media import MANIFEST
-from facectl.container_images.registries import Registry, UnavailableError
+from facectl.container_images.registries import Registry, UnavailableError, megabytes
 from facectl.errors import CloudError, InputError
 
 # ECR takes parts of 5 to 10 MiB. Source: Amazon ECR service quotas, "Layer part size".
 _PART = 8 << 20
 _AT_ONCE = 4
+# The uploads of a blob that may be cut off one after another without coming further.
+_FRUITLESS = 12
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _OCTETS = "application/octet-stream"
 
@@ -100,17 +102,32 @@ class Upload:
 
     def run(self) -> None:
         """Have the repository hold the blob; raises FacectlError."""
+        try:
+            self._run()
+        except UnavailableError as error:
+            raise CloudError(
+                f"Sending a layer to {self._registry.host}/{self._repository} was cut off after "
+                f"{megabytes(self._shown)} of {megabytes(self._blob.size)}, repeatedly: {error}",
+                hint="check the network, then facectl deploy   sends what is missing",
+            ) from error
+        self._show(self._blob.size)
+
+    def _run(self) -> None:
         backoff = self._registry.backoff()
+        furthest, fruitless = -1, 0
         while True:
+            fruitless = 0 if self._shown > furthest else fruitless + 1
+            if fruitless == _FRUITLESS:
+                raise UnavailableError("each time it started again, and came no further")
+            furthest = self._shown
             with backoff.attempt():
                 if self._present() or self._mounted():
-                    break
+                    return
                 for count in self._parts():
                     backoff.reset()
                     self._show(self._offset, count)
                 self._complete()
-                break
-        self._show(self._blob.size)
+                return
 
     def _present(self) -> bool:
         path = f"/v2/{self._repository}/blobs/{self._blob.digest}"

@@ -139,7 +139,7 @@ def test_what_the_registry_has_is_not_sent_again(cut: int) -> None:
 
 def test_a_registry_that_never_answers_is_an_error() -> None:
     dead = Registry("127.0.0.1:9", plain=True, backoff=quick)
-    with pytest.raises(UnavailableError, match=r"registry 127\.0\.0\.1:9 does not answer"):
+    with pytest.raises(CloudError, match=r"registry 127\.0\.0\.1:9 does not answer"):
         upload(dead, "nowhere", DATA)
 
 
