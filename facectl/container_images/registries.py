@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,10 +191,12 @@ class Registry:
         repository: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         stream: bool = False,
     ) -> httpx.Response:
         """The response to a request; after a 401 it is sent again with a new token.
+
+        `content`: what can be iterated over again needs a Content-Length.
 
         Raises UnavailableError if the registry does not answer, or with 429 or 5xx.
         """
@@ -217,7 +219,7 @@ class Registry:
         url: str,
         repository: str,
         headers: Mapping[str, str] | None,
-        content: bytes | None,
+        content: bytes | Iterable[bytes] | None,
         stream: bool,
     ) -> httpx.Response:
         target = url if "://" in url else f"{self._base}{url}"
