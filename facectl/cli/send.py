@@ -231,7 +231,9 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
-    frames = open_source(source, sampling, reconnection=Reconnection(reconnect, warn))
+    frames = open_source(
+        source, sampling, reconnection=Reconnection(reconnect, warn), max_side=max_side
+    )
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,
