@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from facectl.cli.options import Json, Yes, changes_deployment, with_deployment
+from facectl.cli.options import Json, StrangerGroup, Yes, changes_deployment, with_deployment
 from facectl.console import note, out, print_json, printable, say, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Unknown people of send --keep-strangers: name, ignore, correct."
 )
-
-Group = Annotated[str, typer.Argument(help="A group, as s-12 of `facectl strangers list`.")]
 
 
 @app.command("list")
@@ -63,7 +61,7 @@ def list_(
 @with_deployment
 def show(
     deployment: Deployment,
-    group: Group,
+    group: StrangerGroup,
     crops: Annotated[
         Path | None, typer.Option("--crops", help="Write the faces to this folder.")
     ] = None,
@@ -103,7 +101,7 @@ def show(
 @changes_deployment
 def name(
     deployment: Deployment,
-    group: Group,
+    group: StrangerGroup,
     person: Annotated[str, typer.Argument(metavar="NAME", help="The name of this person.")],
     force: Annotated[
         bool, typer.Option("--force", help="Also if the person of this name looks different.")
@@ -123,7 +121,7 @@ def name(
 
 @app.command()
 @changes_deployment
-def ignore(deployment: Deployment, group: Group, json: Json = False) -> None:
+def ignore(deployment: Deployment, group: StrangerGroup, json: Json = False) -> None:
     """Ignore a person: never named, and not listed again.
 
     The gallery gets faces of the group that are never named: a face nearer to them than to any
@@ -140,7 +138,7 @@ def ignore(deployment: Deployment, group: Group, json: Json = False) -> None:
 @with_deployment
 def split(
     deployment: Deployment,
-    group: Group,
+    group: StrangerGroup,
     faces: Annotated[
         list[str] | None,
         typer.Argument(help="The faces to move, as f-7 of `strangers show`; default: half of it."),

@@ -75,11 +75,14 @@ def watch(
     facectl watch rtsp://door.local/stream rtsp://yard.local/stream --fps 2 --visits visits.jsonl
     """
     from facectl.cli import watch_run
+    from facectl.strangers import store as strangers
     from facectl.stream.frames import Encoding
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions, as_taken
     from facectl.watch.runs import WatchOptions
 
+    # Kept faces are deleted in time, whether this run keeps some or not.
+    strangers.prune(deployment.asu_id)
     run = RunOptions(
         RequestOptions(Encoding(max_side, quality), max_faces, detail=True),
         frame_options.concurrency,

@@ -72,17 +72,22 @@ def run(
         stack.enter_context(watch.running())
         if page.opens:
             threading.Thread(target=opened, args=(access.url,), daemon=True).start()
-        wait_for_interrupt()
+        wait_for_interrupt(watch.runs)
     finish(watch.runs)
 
 
-def wait_for_interrupt() -> None:
-    """Return after Ctrl-C, or when a service manager stops the command (SIGTERM)."""
+def wait_for_interrupt(runs: Sequence[SourceRun]) -> None:
+    """Return after Ctrl-C, or when a service manager stops the command (SIGTERM).
+
+    Raises the error of a source if no source could be sent at all.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # With a timeout, because an endless wait can't be interrupted on every platform.
         while not threading.Event().wait(_TICK):
-            pass
+            failures = [each.failure for each in runs if each.report is None and each.failure]
+            if len(failures) == len(runs):
+                raise failures[0]
     except KeyboardInterrupt:
         return
 

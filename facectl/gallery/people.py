@@ -90,13 +90,22 @@ def rollback(store: Store, version: int) -> int:
 def forget(asu_id: str, name: str) -> int:
     """Delete a person from every version on this computer; returns the number of references.
 
-    Deletes all embeddings that ever had the name, under their other names too, and
-    all references of the same photographs, also in the gallery files of earlier
-    models. The next publication to a bucket cleans the bucket (`forgetting`).
+    Deletes all embeddings that ever had the name, under their other names too, all
+    references of the same photographs, also in the gallery files of earlier models, and
+    the faces of strangers that were named so. The next publication to a bucket cleans the
+    bucket (`forgetting`).
     Raises GalleryError if nobody ever had the name.
     """
     named = "SELECT vector FROM entries WHERE name = :name"
-    count = 0 if name == UNKNOWN else _forget(asu_id, named, name)
+    if name == UNKNOWN:
+        return _known(0, name)
+    from facectl.strangers.store import StrangerStore
+
+    count = _forget(asu_id, named, name)
+    strangers = StrangerStore.find(asu_id)
+    if strangers is not None:
+        with closing(strangers):
+            count += strangers.forget_person(name)
     return _known(count, name)
 
 

@@ -206,8 +206,13 @@ def _locate(store: Store, space: EmbeddingSpace, planned: _Planned, finder: _Fin
     if old.name == UNKNOWN:
         planned.lose("ignored", "a face that is never named has no photograph: ignore it again")
         return
-    if old.sha256 is None or old.source is None:
-        planned.lose("imported", "it was stored as an embedding, without a photograph")
+    if old.sha256 is None:
+        planned.lose("imported", "it was imported as an embedding, without a photograph")
+        return
+    if old.source is None:
+        planned.vector = store.vector_of(old.sha256, space.id)
+        if planned.vector is None:
+            planned.lose("stranger", "it was named from a video, without a photograph")
         return
     planned.vector = store.vector_of(old.sha256, space.id)
     if planned.vector is not None:

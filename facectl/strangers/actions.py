@@ -222,12 +222,14 @@ class StrangerActions:
                 return self._finish(store, sentence, events, edit)
 
     def _store(self) -> closing[StrangerStore]:
+        """Open the store, and delete what is older than its retention."""
         store = StrangerStore.find(self._deployment.asu_id)
         if store is None:
             raise InputError(
                 "no strangers are kept on this computer",
                 hint="facectl send SOURCE --visits FILE --keep-strangers",
             )
+        store.prune(self._now())
         return closing(store)
 
     def _space(self, store: StrangerStore) -> EmbeddingSpace:
@@ -262,7 +264,7 @@ class StrangerActions:
         self, store: StrangerStore, faces: Sequence[StrangerFace], visit: str, person: str | None
     ) -> None:
         """Put the faces of a corrected visit where they belong: with a person, or in a group."""
-        change = store.next_change(deleting=True)
+        change = store.next_change()
         store.execute(
             "UPDATE faces SET person = :person, grp = 0, neighbours = :core, changed = :change "
             "WHERE visit = :visit",
@@ -273,6 +275,7 @@ class StrangerActions:
         )
         if person is None:
             store.move([face.id for face in faces], self._home(store, faces))
+        store.drop_empty()
 
     def _home(self, store: StrangerStore, faces: Sequence[StrangerFace]) -> int:
         """The open group that looks like these faces, or a new one."""

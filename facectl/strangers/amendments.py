@@ -97,25 +97,20 @@ def amend(store: StrangerStore, event: VisitEvent) -> None:
 
 def taken(store: StrangerStore, run: str) -> list[VisitEvent]:
     """Take the waiting amendments of a run's visits, the oldest first."""
-    return [event for event, _ in _taken(store, run)]
-
-
-def _taken(store: StrangerStore, run: str) -> list[tuple[VisitEvent, str | None]]:
-    """The same, each with the person of the visit before."""
-    which = "visit LIKE :run || '-%'"
-    if not store.select(f"SELECT 1 FROM amendments WHERE {which} LIMIT 1", run=run):  # noqa: S608
+    if not _waiting(store, run):
         return []
     with store.transaction():
-        rows = store.select(
-            f"SELECT event, before FROM amendments WHERE {which} ORDER BY id",  # noqa: S608
-            run=run,
-        )
-        store.execute(f"DELETE FROM amendments WHERE {which}", run=run)  # noqa: S608
-    return [(VisitEvent.parse(json.loads(text)), before) for text, before in rows]
+        rows = _waiting(store, run)
+        for number, _, _ in rows:
+            _done(store, number)
+    return [event for _, event, _ in rows]
 
 
 def deliver(store: StrangerStore) -> list[str]:
-    """Write the waiting amendments of runs that have ended; returns what could not be written."""
+    """Write the waiting amendments of runs that have ended; returns what could not be written.
+
+    What could not be written waits, and is tried again by the next action.
+    """
     runs = {
         str(visit).partition("-")[0]
         for (visit,) in store.select("SELECT DISTINCT visit FROM amendments")
@@ -124,10 +119,26 @@ def deliver(store: StrangerStore) -> list[str]:
     for run in sorted(runs):
         if _is_running(store.file.stem, run):
             continue
-        for event, before in _taken(store, run):
+        for number, event, before in _waiting(store, run):
             if (problem := _problem(store, run, event, before)) is not None:
-                problems.append(f"Visit {event.visit} is not amended: {problem}.")
+                problems.append(f"The amendment of visit {event.visit} waits: {problem}.")
+                continue
+            with store.transaction():
+                _done(store, number)
     return problems
+
+
+def _waiting(store: StrangerStore, run: str) -> list[tuple[int, VisitEvent, str | None]]:
+    """The waiting amendments of a run's visits: numbers, events, and the person before."""
+    rows = store.select(
+        "SELECT id, event, before FROM amendments WHERE visit LIKE :run || '-%' ORDER BY id",
+        run=run,
+    )
+    return [(number, VisitEvent.parse(json.loads(text)), before) for number, text, before in rows]
+
+
+def _done(store: StrangerStore, number: int) -> None:
+    store.execute("DELETE FROM amendments WHERE id = :id", id=number)
 
 
 def _problem(

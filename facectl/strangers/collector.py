@@ -19,18 +19,17 @@ from facectl.gallery import anchors
 from facectl.gallery.changes import EmbeddingSpace
 from facectl.gallery.store import Store as Gallery
 from facectl.models.store import deployed
-from facectl.strangers import amendments
+from facectl.strangers import additions, amendments
 from facectl.strangers.amendments import Outputs, RunLock
-from facectl.strangers.crops import FaceEncoder, is_good
+from facectl.strangers.crops import EmbeddedFace, FaceEncoder, is_good
 from facectl.strangers.grouping import Grouping, neighbour_distance
 from facectl.strangers.models import NewFace, StrangerFace
 from facectl.strangers.references import IGNORED
-from facectl.strangers.store import StrangerStore
+from facectl.strangers.store import RETENTION, StrangerStore
 from facectl.visits.models import VisitEvent
 from facectl.visits.recorder import FollowedFace, VisitRecorder
 from lambda_src.gallery.matching import COSINE, DIMENSIONS, Embeddings
 
-RETENTION = timedelta(days=7)
 # Faces that wait to be embedded; each keeps the image file of its frame.
 _WAITING = 64
 # Faces a moment apart show the same pose under the same light: seconds between the faces of a
@@ -100,6 +99,8 @@ class StrangerCollector:
         # The number of faces and the newest second of each open visit.
         self._taken: dict[str, tuple[int, float]] = {}
         self._waiting = 0
+        self._failed = False
+        self._closed = False
         self._items: queue.SimpleQueue[FollowedFace | VisitEvent | threading.Event | None]
         self._items = queue.SimpleQueue()
         self._ignored_visits: dict[str, None] = {}
@@ -113,12 +114,15 @@ class StrangerCollector:
         if before not in (None, space) and (count := self._store.forget()):
             self._report(f"{count} faces of strangers were of another model and were deleted")
         self._store.put("space", space)
-        self._store.prune(self._time(), self._options.retention)
+        self._store.retention = self._options.retention
+        self._store.prune(self._time())
+        if self._encoder.model.synthetic:
+            self._report("Synthetic weights: the model is untrained, so groups mean nothing")
         self._thread.start()
 
     def take(self, face: FollowedFace) -> None:
         """Take a face if it is good and shows its visit anew."""
-        if face.name != face.person or not is_good(face):
+        if self._failed or face.name != face.person or not is_good(face):
             return
         count, last = self._taken.get(face.visit, (0, float("-inf")))
         most = _MOST_UNKNOWN if face.person is None else _MOST_NAMED
@@ -133,6 +137,8 @@ class StrangerCollector:
 
     def see(self, event: VisitEvent) -> None:
         """Take an event of a visit: a sink of the recorder."""
+        if self._failed:
+            return
         if event.event == "end":
             self._taken.pop(event.visit, None)
         self._items.put(event)
@@ -151,7 +157,8 @@ class StrangerCollector:
         self._items.put(None)
         if self._thread.is_alive():
             self._thread.join(_FLUSH)
-        if not self._thread.is_alive():
+        if not self._thread.is_alive() and not self._closed:
+            self._closed = True
             self._lock.close()
             self._store.close()
 
@@ -171,11 +178,12 @@ class StrangerCollector:
                     self._pass_on_amendments()
                 if time.monotonic() - pruned >= _PRUNE:
                     pruned = time.monotonic()
-                    self._store.prune(self._time(), self._options.retention)
+                    self._store.prune(self._time())
                 if None in batch:
                     self._pass_on_amendments()
                     return
         except Exception as error:  # noqa: BLE001 - a thread has no caller
+            self._failed = True
             self._report(f"No more faces of strangers are kept: {error}")
 
     def _next_items(self) -> list[FollowedFace | VisitEvent | threading.Event | None]:
@@ -193,23 +201,26 @@ class StrangerCollector:
     def _store_all(self, faces: Sequence[FollowedFace]) -> None:
         new = []
         for face in faces:
+            if (found := self._embedded(face)) is not None:
+                new.append(NewFace(self._kept(face), found.embedding, found.crop, face.person))
             self._waiting -= 1
-            if face.visit in self._ignored_visits:
-                continue
-            found = self._encoder.embed(face.file, face.box)
-            if found is None:
-                continue
-            if face.person is None and self._ignored.has(found.embedding):
-                self._ignore(face.visit)
-                continue
-            new.append(NewFace(self._kept(face), found.embedding, found.crop, face.person))
         new = [each for each in new if each.face.visit not in self._ignored_visits]
         if not new:
             return
-        changed = self._store.add(new, self._grouping, self._time())
+        changed = additions.add(self._store, new, self._grouping, self._time())
         for visit in sorted(self._store.visits_of(changed.groups)):
             if self._listener is not None:
                 self._listener.group(visit, self._store.group_of_visit(visit))
+
+    def _embedded(self, face: FollowedFace) -> EmbeddedFace | None:
+        """Embed a face that is kept; None for one that can't be decoded or is ignored."""
+        if face.visit in self._ignored_visits:
+            return None
+        found = self._encoder.embed(face.file, face.box)
+        if found is not None and face.person is None and self._ignored.has(found.embedding):
+            self._ignore(face.visit)
+            return None
+        return found
 
     def _ignore(self, visit: str) -> None:
         """Keep no face of a visit by an ignored person, not even those that are less alike."""

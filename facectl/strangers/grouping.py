@@ -15,7 +15,7 @@ The search is exact: one matrix product of new faces with all others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,7 +91,15 @@ class Grouping:
             row = self._rows.get(face)
             if row is None:
                 row = self._append(face, embedding)
+            self._embeddings[row] = embedding
             self._groups[row], self._counts[row] = group, count
+
+    def discard(self, ids: Iterable[int]) -> None:
+        """Remove faces that are a known person's; unknown ids are none of the grouping's."""
+        for row in (self._rows[face] for face in ids if face in self._rows):
+            # No embedding is near this one.
+            self._embeddings[row] = 0
+            self._groups[row], self._counts[row] = NO_GROUP, 0
 
     def clear(self) -> None:
         """Remove every face."""

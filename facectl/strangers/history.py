@@ -41,15 +41,16 @@ class History:
         In a transaction, after the gallery was changed.
         """
         faces: list[list[Any]] = []
-        rows: list[list[Any]] = []
         for group in groups:
             query = "SELECT id, grp, person FROM faces WHERE grp = :group"
             faces += map(list, store.select(query, group=group))
-            query = "SELECT id, state, name FROM groups WHERE id = :group"
-            rows += map(list, store.select(query, group=group))
         for visit in visits:
             query = "SELECT id, grp, person FROM faces WHERE visit = :visit"
             faces += map(list, store.select(query, visit=visit))
+        rows: list[list[Any]] = []
+        for group in {*groups, *(group for _, group, _ in faces)}:
+            query = "SELECT id, state, name FROM groups WHERE id = :group"
+            rows += map(list, store.select(query, group=group))
         undo = json.dumps({"faces": faces, "groups": rows, "visits": []})
         before, after = (None, None) if edit is None else (edit.before, edit.version)
         number = store.execute(
@@ -94,7 +95,7 @@ class History:
         `version`: that of the gallery which is equal to `before` again.
         """
         run = self._store.execute
-        change = self._store.next_change(deleting=True)
+        change = self._store.next_change()
         for face, group, person in self._undo["faces"]:
             run(
                 "UPDATE faces SET grp = :g, person = :p, changed = :c WHERE id = :id",
@@ -103,7 +104,7 @@ class History:
         for group, state, name in self._undo["groups"]:
             run("INSERT OR REPLACE INTO groups VALUES (:g, :s, :n)", g=group, s=state, n=name)
             run("DELETE FROM merged WHERE id = :g", g=group)
-        run("DELETE FROM groups WHERE state = 'open' AND id NOT IN (SELECT grp FROM faces)")
+        self._store.drop_empty()
         for visit, person, stranger in self._undo["visits"]:
             event = amendments.last_event(self._store, visit)
             if event is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import numpy as np
 from facectl import paths
 from facectl.errors import InputError
 from facectl.strangers import database
-from facectl.strangers.grouping import Grouped, Grouping, representatives
+from facectl.strangers.grouping import representatives
 from facectl.strangers.models import (
     GroupState,
-    NewFace,
     State,
     StrangerFace,
     StrangerGroup,
@@ -28,16 +27,23 @@ from facectl.strangers.models import (
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings
 
 _LIST = "facectl strangers list"
+RETENTION = timedelta(days=7)
 # The faces that represent a group.
 BEST = 5
-# The faces that are kept; beyond that the oldest are deleted.
-MOST_FACES = 100_000
 _FACE = "id, visit, source, time, box, probability, sharpness, side"
 
 
 def path(asu_id: str) -> Path:
     """The path of the file of a deployment's strangers."""
     return paths.data_dir() / "strangers" / f"{asu_id}.db"
+
+
+def prune(asu_id: str) -> None:
+    """Delete the faces of a deployment's strangers that are older than their retention."""
+    store = StrangerStore.find(asu_id)
+    if store is not None:
+        with closing(store):
+            store.prune(datetime.now(timezone.utc))
 
 
 class StrangerStore:
@@ -109,53 +115,6 @@ class StrangerStore:
         ]
         data = b"".join(rows[0][0] for rows in blobs)
         return np.frombuffer(data, "<f4").reshape(len(faces), DIMENSIONS)
-
-    def add(self, faces: Sequence[NewFace], grouping: Grouping, now: datetime) -> Grouped:
-        """Store faces and group those of unknown people; returns what changed in the groups.
-
-        `grouping` is brought up to date first, and has the new faces afterwards.
-        """
-        with self.transaction() as connection:
-            self.load(grouping)
-            change = self.next_change()
-            added = [self._insert(each, now, change) for each in faces]
-            unknown = [place for place, each in enumerate(faces) if each.person is None]
-            changed = grouping.add(
-                [added[place] for place in unknown],
-                np.stack([faces[place].embedding for place in unknown])
-                if unknown
-                else np.zeros((0, DIMENSIONS), np.float32),
-            )
-            for face, count in changed.counts.items():
-                connection.execute(
-                    "UPDATE faces SET neighbours = ?, changed = ? WHERE id = ?",
-                    (count, change, face),
-                )
-            for face, group in changed.groups.items():
-                connection.execute(
-                    "UPDATE faces SET grp = ?, changed = ? WHERE id = ?", (group, change, face)
-                )
-            for source, target in changed.merged.items():
-                self.end_group(source, target)
-            self._keep_most()
-        return changed
-
-    def load(self, grouping: Grouping) -> None:
-        """Bring a grouping up to date with what this and other processes have stored."""
-        deleted = int(self.get("deleted") or 0)
-        if grouping.seen < deleted:
-            grouping.clear()
-            grouping.seen = 0
-        rows = self.select(
-            "SELECT id, embedding, grp, neighbours, changed FROM faces "
-            "WHERE changed > :seen AND person IS NULL ORDER BY id",
-            seen=grouping.seen,
-        )
-        data = b"".join(blob for _, blob, *_ in rows)
-        vectors = np.frombuffer(data, "<f4").reshape(len(rows), DIMENSIONS)
-        columns = list(zip(*rows, strict=True)) or [(), (), (), (), ()]
-        grouping.load(columns[0], vectors, columns[2], columns[3])
-        grouping.seen = int(self.get("change") or 0)
 
     def next_change(self, *, deleting: bool = False) -> int:
         """The number of a change, which other processes' groupings follow; in a transaction."""
@@ -231,7 +190,7 @@ class StrangerStore:
         if not changes:
             return
         with self.transaction() as connection:
-            change = self.next_change(deleting=True)
+            change = self.next_change()
             connection.execute(
                 "UPDATE faces SET person = ?, grp = 0, neighbours = 0, changed = ? "
                 "WHERE visit = ? AND person IS NOT ? "
@@ -239,7 +198,7 @@ class StrangerStore:
                 "AND grp NOT IN (SELECT id FROM groups WHERE name = ?)",
                 (person, change, visit, person, person),
             )
-            self._drop_empty()
+            self.drop_empty()
 
     def move_visit(self, visit: str, into: str) -> None:
         """Give the faces of a visit to the one that it is a part of."""
@@ -249,16 +208,25 @@ class StrangerStore:
     def drop_visit(self, visit: str) -> None:
         """Delete the faces of a visit."""
         with self.transaction():
-            self._delete("visit = :visit", visit=visit)
+            self.delete("visit = :visit", visit=visit)
 
-    def prune(self, now: datetime, retention: timedelta) -> int:
+    @property
+    def retention(self) -> timedelta:
+        """How long faces are kept."""
+        return timedelta(days=float(self.get("retention_days") or RETENTION.days))
+
+    @retention.setter
+    def retention(self, retention: timedelta) -> None:
+        self.put("retention_days", str(retention / timedelta(days=1)))
+
+    def prune(self, now: datetime) -> int:
         """Delete the faces older than the retention, without trace; returns their number."""
-        oldest = (now - retention).timestamp()
+        oldest = (now - self.retention).timestamp()
         if not self.select("SELECT 1 FROM faces WHERE time < :oldest LIMIT 1", oldest=oldest):
             return 0
         with self.transaction() as connection:
             connection.execute("DELETE FROM visits WHERE seen < ?", (oldest,))
-            return self._delete("time < :oldest", oldest=oldest)
+            return self.delete("time < :oldest", oldest=oldest)
 
     def forget(self, groups: Sequence[str] | None = None) -> int:
         """Delete the faces of groups, or everything, without trace; returns their number.
@@ -267,14 +235,14 @@ class StrangerStore:
         """
         with self.transaction() as connection:
             if groups is None:
-                count = self._delete("1")
+                count = self.delete("1")
                 for table in ("groups", "merged", "apart", "visits", "amendments", "actions"):
                     connection.execute(f"DELETE FROM {table}")  # noqa: S608
             else:
                 count = 0
                 for group in groups:
                     number = self.state(group).number
-                    count += self._delete(
+                    count += self.delete(
                         "grp = :g OR visit IN (SELECT visit FROM faces WHERE grp = :g)", g=number
                     )
                     connection.execute("DELETE FROM groups WHERE id = ?", (number,))
@@ -289,7 +257,7 @@ class StrangerStore:
     def forget_person(self, name: str) -> int:
         """Delete the faces and visits of a name, without trace; returns the number of faces."""
         with self.transaction() as connection:
-            count = self._delete(
+            count = self.delete(
                 "person = :name OR grp IN (SELECT id FROM groups WHERE name = :name)", name=name
             )
             connection.execute("DELETE FROM groups WHERE name = ?", (name,))
@@ -362,35 +330,18 @@ class StrangerStore:
         quality = [weight(face) for face in few]
         return representatives(self.embeddings(few), quality, count) if few else []
 
-    def _insert(self, new: NewFace, now: datetime, change: int) -> int:
-        face = new.face
-        row = self._connection.execute(
-            "INSERT INTO faces (visit, source, time, box, probability, sharpness, side, embedding, "
-            "crop, person, changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                face.visit, face.source, now.timestamp(), json.dumps(face.box), face.probability,
-                face.sharpness, face.side, new.embedding.astype("<f4").tobytes(), new.crop,
-                new.person, change,
-            ),
-        ).lastrowid  # fmt: skip
-        return int(row or 0)
-
-    def _keep_most(self) -> None:
-        over = int(self.select("SELECT count(*) FROM faces")[0][0]) - MOST_FACES
-        if over > 0:
-            self._delete("id IN (SELECT id FROM faces ORDER BY time LIMIT :over)", over=over)
-
-    def _delete(self, which: str, **values: Any) -> int:
+    def delete(self, which: str, **values: Any) -> int:
+        """Delete the faces that a condition selects, in a transaction; returns their number."""
         self.next_change(deleting=True)
         count = self._connection.execute(
             f"DELETE FROM faces WHERE {which}",  # noqa: S608 - constants only
             values,
         ).rowcount
-        self._drop_empty()
+        self.drop_empty()
         return count
 
-    def _drop_empty(self) -> None:
-        """Delete the open groups without faces."""
+    def drop_empty(self) -> None:
+        """Delete the open groups without faces, in a transaction."""
         self._connection.execute(
             "DELETE FROM groups WHERE state = 'open' AND id NOT IN (SELECT grp FROM faces)"
         )

@@ -56,7 +56,12 @@ class Camera:
 
     def open(self, *, reconnection: Reconnection | None = None) -> Source:
         """Open the source under the camera's name; raises InputError."""
-        source = open_source([self.source], self.sampling, reconnection=reconnection)
+        source = open_source(
+            [self.source],
+            self.sampling,
+            reconnection=reconnection,
+            max_side=self.encoding.max_side,
+        )
         source.name = self.name
         return source
 

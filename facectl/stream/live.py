@@ -37,6 +37,8 @@ def open_capture(target: str | int, backend: int, parameters: Sequence[int] = ()
     """An OpenCV capture, opened or not; OpenCV and FFmpeg print nothing on the terminal."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # Frames are scaled and encoded side by side already.
+    cv2.setNumThreads(1)
     return cv2.VideoCapture(target, backend, [*parameters])
 
 

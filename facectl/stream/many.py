@@ -61,7 +61,11 @@ class CamerasReport:
             first = next(iter(errors.values()))
             if len({str(error) for error in errors.values()}) == 1:
                 return first
-        named = "; ".join(f"{name}: {error}" for name, error in errors.items())
+        # The errors of a source begin with its name.
+        named = "; ".join(
+            str(error) if str(error).startswith(name) else f"{name}: {error}"
+            for name, error in errors.items()
+        )
         hints = [error.hint for error in errors.values() if error.hint is not None]
         return IncompleteError(
             f"{len(errors)} of {cameras} cameras ended early. {named}",
@@ -110,12 +114,18 @@ class CameraRun:
 
 
 def run_all(
-    runs: Sequence[CameraRun], *, progress: Callable[[FrameCounts], None] = lambda _: None
-) -> dict[str, RunReport]:
+    runs: Sequence[CameraRun],
+    *,
+    unopened: Mapping[str, FacectlError] | None = None,
+    progress: Callable[[FrameCounts], None] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> CamerasReport:
     """Run the sessions side by side until each has ended; Ctrl-C ends them all with a report.
 
-    Raises the error of a session that ended with something else than a report.
+    `unopened` are the cameras that have no session. Raises the error of a session that ended
+    with something else than a report.
     """
+    began = clock()
     threads = [
         threading.Thread(target=run.run, name=f"facectl-camera-{run.name}", daemon=True)
         for run in runs
@@ -128,13 +138,17 @@ def run_all(
     except KeyboardInterrupt:
         for run in runs:
             run.interrupt()
-        deadline = time.monotonic() + _GRACE
-        while _wait(threads, _TICK) and time.monotonic() < deadline:
+        deadline = clock() + _GRACE
+        while _wait(threads, _TICK) and clock() < deadline:
             pass
+    failed = dict(unopened or {})
     for run in runs:
         if run.error is not None:
             raise run.error
-    return {run.name: run.report for run in runs if run.report is not None}
+        if run.report is None:
+            failed[run.name] = FacectlError(f"it did not end within {_GRACE:g} s of Ctrl-C")
+    reports = {run.name: run.report for run in runs if run.report is not None}
+    return CamerasReport(reports, failed, clock() - began)
 
 
 def total(counts: Sequence[FrameCounts]) -> FrameCounts:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from facectl.aws import Clients, cloud_errors
+from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
@@ -348,10 +348,13 @@ def function_url(clients: Clients) -> str:
             f"{deployment.asu_id} was never deployed to this local cloud",
             hint=f"facectl deploy --asu-id {deployment.asu_id} --target local",
         )
+    from facectl.deploy.models import ALIAS
+
+    read = clients.functions.get_function_url_config
     with cloud_errors("looking up the Function URL", deployment):
-        return clients.functions.get_function_url_config(FunctionName=DETECTION_FUNCTION)[
-            "FunctionUrl"
-        ]
+        found = unless_missing(read, FunctionName=DETECTION_FUNCTION, Qualifier=ALIAS)
+        # Without provisioned concurrency there is no alias.
+        return (found or read(FunctionName=DETECTION_FUNCTION))["FunctionUrl"]
 
 
 def as_taken(frame: Frame) -> float:

@@ -58,6 +58,8 @@ class VisitFilter:
 
     def passes(self, event: VisitEvent) -> bool:
         """Whether the receiver gets the event; called once for each, in order."""
+        if event.event == "start":
+            self._passed.pop(event.visit, None)
         passed = event.visit in self._passed or self._wanted(event.person)
         if passed and (self._only or self._ignored):
             self._passed[event.visit] = None

@@ -37,7 +37,8 @@ class VisitOutputs:
 
     `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
     (see `VisitFilter`), `secret` the file with the secret of webhooks. `strangers`: how long
-    faces of unknown people are kept, None: not at all.
+    faces of unknown people are kept, None: not at all. `shared_file` is one that several
+    runs write, which is open already.
     """
 
     file: Path | None
@@ -48,6 +49,7 @@ class VisitOutputs:
     ignored: tuple[str, ...] = ()
     secret: Path | None = None
     strangers: timedelta | None = None
+    shared_file: VisitsFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,9 @@ def recorded(
             file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
             sinks.append(file)
             lost = file.lost()
+        if outputs.shared_file is not None:
+            sinks.append(outputs.shared_file)
+            lost = outputs.shared_file.lost()
         if listener is not None:
             sinks.append(listener.event)
         open_receiver = partial(
@@ -166,10 +171,14 @@ def recorded(
             from facectl.strangers.amendments import Outputs
             from facectl.strangers.collector import CollectorOptions, collecting
 
+            shared = outputs.shared_file
             where = Outputs(
-                source.name, outputs.file, tuple(each.queue for each in deliveries), outputs.only,
+                source.name,
+                outputs.file if shared is None else shared.path,
+                tuple(each.queue for each in deliveries),
+                outputs.only,
                 outputs.ignored,
-            )  # fmt: skip
+            )
             stack.enter_context(
                 collecting(
                     deployment, run, CollectorOptions(where, outputs.strangers), recorder, report

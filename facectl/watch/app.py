@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 
 from starlette.applications import Starlette
 
@@ -15,6 +16,8 @@ from facectl.context import Deployment
 from facectl.errors import FacectlError
 from facectl.queues import count_messages
 from facectl.strangers.actions import StrangerActions
+from facectl.stream.shared import sender_threads
+from facectl.visits.file import VisitsFile
 from facectl.watch import figures
 from facectl.watch.actions import PageActions
 from facectl.watch.cloud import CloudState
@@ -65,7 +68,10 @@ class Watch:
             kept=options.visits.strangers is not None,
             show=image,
         )
+        self._visits = options.visits
         self._connections = options.run.concurrency
+        threads = sender_threads(self._connections, len(texts))
+        options = replace(options, run=replace(options.run, concurrency=threads))
         self.runs = [SourceRun(text, options, deployment, self.state, tell=tell) for text in texts]
 
     def app(self, access: Access) -> Starlette:
@@ -82,11 +88,16 @@ class Watch:
         shared = shared_transport(
             self._deployment, self._connections, self._cloud, stopping=self._stopping
         )
-        with shared as transport:
+        with ExitStack() as stack:
+            visits = self._visits
+            if visits.file is not None:
+                file = stack.enter_context(closing(VisitsFile(visits.file, None)))
+                visits = replace(visits, file=None, shared_file=file)
+            transport = stack.enter_context(shared)
             for thread in threads:
                 thread.start()
             for run in self.runs:
-                run.start(transport)
+                run.start(transport, visits)
             try:
                 yield
             finally:

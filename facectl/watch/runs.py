@@ -77,8 +77,9 @@ class SourceRun:
         self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="facectl-watch", daemon=True)
 
-    def start(self, transport: SharedTransport) -> None:
-        """Start the thread."""
+    def start(self, transport: SharedTransport, visits: VisitOutputs) -> None:
+        """Start the thread; `visits` has the file that all sources write."""
+        self._visits = visits
         self._transport = transport.camera(str(self.shown.number))
         self._thread.start()
 
@@ -183,7 +184,7 @@ class SourceRun:
             )
             recording = stack.enter_context(
                 recorded(
-                    self._options.visits,
+                    self._visits,
                     session,
                     source,
                     deployment=deployment,

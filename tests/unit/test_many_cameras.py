@@ -111,7 +111,9 @@ def names(report: RunReport) -> set[str]:
 def test_each_camera_gets_the_answers_to_its_own_frames() -> None:
     cloud = Cloud()
     with SharedTransport(cloud.transport, concurrency=3) as shared:
-        reports = run_all([a_run(f"cam{n}", shared, Frames(f"cam{n}", 20)) for n in range(5)])
+        reports = run_all(
+            [a_run(f"cam{n}", shared, Frames(f"cam{n}", 20)) for n in range(5)]
+        ).reports
     for n in range(5):
         assert names(reports[f"cam{n}"]) == {f"cam{n}-{i}" for i in range(20)}
         assert reports[f"cam{n}"].exit_code == 0
@@ -124,16 +126,16 @@ def test_each_camera_gets_the_answers_to_its_own_frames() -> None:
 def test_a_camera_that_fails_does_not_end_the_others() -> None:
     cloud = Cloud()
     with SharedTransport(cloud.transport, concurrency=2) as shared:
-        reports = run_all(
+        report = run_all(
             [
                 a_run("gone", shared, Frames("gone", 20)),
                 a_run("ended", shared, Frames("ended", 3, ["ended after 3 frames"])),
                 a_run("well", shared, Frames("well", 30)),
             ]
         )
+    reports = report.reports
     assert len(names(reports["well"])) == 30
     assert [reports[name].exit_code for name in ("gone", "ended", "well")] == [3, 1, 0]
-    report = CamerasReport(reports, {}, 1.0)
     assert report.exit_code == 3
     assert report.counts.answered == 33
     assert str(report.incomplete()).startswith(
@@ -151,7 +153,7 @@ def test_an_outcome_that_cannot_be_recorded_ends_its_own_camera_and_its_answer_s
     with SharedTransport(cloud.transport, concurrency=2) as shared:
         one, other = (a_run(n, shared, Frames(n, 10)) for n in ("one", "other"))
         one.session.tracker.listen(full)
-        reports = run_all([one, other])
+        reports = run_all([one, other]).reports
     assert "No space left" in str(reports["one"].failure)
     assert len(names(reports["other"])) == 10
     assert not any(name.startswith("one-") for name in cloud.deleted)
@@ -161,8 +163,8 @@ def test_an_outcome_that_cannot_be_recorded_ends_its_own_camera_and_its_answer_s
 def test_one_reason_for_all_cameras_is_given_once() -> None:
     cloud = Cloud()
     with SharedTransport(cloud.transport, concurrency=2) as shared:
-        reports = run_all([a_run(f"gone{n}", shared, Frames(f"gone{n}", 2)) for n in range(3)])
-    error = CamerasReport(reports, {}, 1.0).incomplete()
+        report = run_all([a_run(f"gone{n}", shared, Frames(f"gone{n}", 2)) for n in range(3)])
+    error = report.incomplete()
     assert str(error) == "the Function URL refuses all frames"
     assert type(error) is CloudError
 

@@ -52,6 +52,18 @@ def test_a_video_yields_every_frame_in_order_with_its_timestamp(video: Path) -> 
     assert (source.expected, source.rate, source.problems) == (50, 10, [])
 
 
+@pytest.mark.parametrize("max_side", [None, 64, 63, 30])
+def test_a_video_yields_frames_of_at_most_the_longest_side(
+    video: Path, max_side: int | None
+) -> None:
+    frames = list(open_source([str(video)], ALL, max_side=max_side))
+    shapes = {None: (48, 64, 3), 64: (48, 64, 3), 63: (47, 63, 3), 30: (22, 30, 3)}
+    assert {f.pixels.shape for f in frames if f.pixels is not None} == {shapes[max_side]}
+    # Each frame keeps its own pixels while the next ones are read.
+    means = [round(float(f.pixels.mean()) / 4) for f in frames if f.pixels is not None]
+    assert means == list(range(50))
+
+
 @pytest.mark.parametrize(
     ("sampling", "taken", "rate"),
     [
@@ -100,9 +112,9 @@ class Damaged:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._capture, name)
 
-    def retrieve(self) -> tuple[bool, Any]:
+    def retrieve(self, memory: Any) -> tuple[bool, Any]:
         self._good -= 1
-        return self._capture.retrieve() if self._good >= 0 else (False, None)
+        return self._capture.retrieve(memory) if self._good >= 0 else (False, None)
 
 
 def test_an_undecodable_frame_is_reported_even_as_the_last_selected_one(
