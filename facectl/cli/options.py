@@ -30,6 +30,7 @@ REQUESTS = "Requests"
 TARGETS = "Baseline and targets"
 OUTPUT = "Output"
 VISITS = "Visits"
+PAGE = "Page"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmations.")]
@@ -99,6 +100,12 @@ MaxFaces = Annotated[
         help="Keep the N largest faces of a frame.",
         rich_help_panel=REQUESTS,
     ),
+]
+
+# The page of `watch` and `demo --watch`.
+OpenPage = Annotated[
+    bool,
+    typer.Option("--open/--no-open", help="Open the page in the browser.", rich_help_panel=PAGE),
 ]
 
 # The load of a benchmark.

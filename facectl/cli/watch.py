@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from facectl.cli.options import MaxFaces, MaxSide, Quality, changes_deployment
+from facectl.cli.options import PAGE, MaxFaces, MaxSide, OpenPage, Quality, changes_deployment
 from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
 from facectl.context import Deployment
-
-PAGE = "Page"
 
 
 @changes_deployment
@@ -57,9 +55,7 @@ def watch(
             rich_help_panel=PAGE,
         ),
     ] = None,
-    open_page: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the browser.", rich_help_panel=PAGE)
-    ] = True,
+    open_page: OpenPage = True,
 ) -> None:
     """Send frames and show on a page who is there, who came, and strangers to name.
 
@@ -88,11 +84,8 @@ def watch(
         frame_options.concurrency,
         schedule=as_taken if frame_options.realtime or loop else None,
         timeout=frame_options.timeout,
-        window=watch_run.WINDOW,
-        ends_unanswered=False,
     )
-    options = WatchOptions(
-        frame_options.sampling, run, visit_choices.outputs(crops=True), loop=loop
-    )
+    visits = visit_choices.outputs(crops=True)
+    options = WatchOptions(frame_options.sampling, run, visits, loop=loop)
     page = watch_run.Page(host, port, token, open_page)
     watch_run.run(deployment, source, options, page)

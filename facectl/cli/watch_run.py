@@ -20,8 +20,6 @@ from facectl.errors import InputError
 if TYPE_CHECKING:
     from facectl.watch.runs import SourceRun, WatchOptions
 
-# Frames in flight: the page shows a frame when it is answered, so more would only be late.
-WINDOW = 64
 _TICK = 0.2
 
 

@@ -28,6 +28,8 @@ from facectl.watch.security import Access
 from facectl.watch.server import image, make_app
 from facectl.watch.state import WatchState
 
+# Frames of a source in flight: one is shown when it is answered, so more would only be late.
+_WINDOW = 64
 # Seconds between figures, and between counts of dead letters: on AWS each is a request.
 _FIGURES_EVERY = 1.0
 _STRANGERS_EVERY = 1.0
@@ -71,7 +73,8 @@ class Watch:
         self._visits = options.visits
         self._connections = options.run.concurrency
         threads = sender_threads(self._connections, len(texts))
-        options = replace(options, run=replace(options.run, concurrency=threads))
+        sent = replace(options.run, concurrency=threads, window=_WINDOW, ends_unanswered=False)
+        options = replace(options, run=sent)
         self.runs = [SourceRun(text, options, deployment, self.state, tell=tell) for text in texts]
 
     def app(self, access: Access) -> Starlette:

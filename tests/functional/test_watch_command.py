@@ -9,6 +9,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,9 @@ def received() -> Iterator[tuple[str, list[str]]]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             keys.append(self.headers["idempotency-key"])
-            self.send_response(204)
-            self.end_headers()
+            with suppress(ConnectionError):
+                self.send_response(204)
+                self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -220,8 +222,9 @@ def test_after_a_kill_no_ended_visit_is_lost_and_no_event_is_sent_twice(
     )
     ids = [event["id"] for event in after]
     assert len(set(ids)) == len(ids)
-    until(lambda: len(keys) >= len(ids))
-    assert Counter(keys) == Counter(ids)
+    until(lambda: set(keys) == set(ids))
+    # Only the one whose confirmation the kill cut off is sent again, with the same id.
+    assert len(keys) - len(set(keys)) <= 1
 
 
 def test_bad_options_are_refused_before_anything_is_sent(
