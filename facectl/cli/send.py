@@ -49,6 +49,15 @@ def send(
         ),
     ] = None,
     frame_options: FrameOptions = FrameOptions(),  # noqa: B008 - nothing of it can change
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            "--reconnect",
+            min=0,
+            help="Seconds for which a camera or stream that is gone is opened again.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = 60,
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
@@ -124,7 +133,7 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = frame_options.sampling
-    reconnection = Reconnection(frame_options.reconnect, warn)
+    reconnection = Reconnection(reconnect, warn)
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,

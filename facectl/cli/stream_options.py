@@ -49,15 +49,6 @@ class FrameOptions:
             "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
         ),
     ] = False
-    reconnect: Annotated[
-        float,
-        typer.Option(
-            "--reconnect",
-            min=0,
-            help="Seconds for which a camera or stream that is gone is opened again.",
-            rich_help_panel=FRAMES,
-        ),
-    ] = 60
     concurrency: Annotated[
         int,
         typer.Option(

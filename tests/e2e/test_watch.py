@@ -56,7 +56,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facectl]:
 def looping(cloud: Facectl) -> Iterator[Watching]:
     """`watch` with the clip in a loop."""
     with watching(
-        cloud.environment(), cloud.home / "clip.mp4", "--loop", "--keep-strangers"
+        # Four frames a second: a busy computer keeps up.
+        cloud.environment(),
+        cloud.home / "clip.mp4",
+        "--loop",
+        "--keep-strangers",
+        "--fps",
+        4,
     ) as watch:
         yield watch
 
