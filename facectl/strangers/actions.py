@@ -14,7 +14,7 @@ from facectl.models.store import deployed
 from facectl.strangers import amendments
 from facectl.strangers.grouping import CORE, halves, neighbour_distance
 from facectl.strangers.history import History
-from facectl.strangers.models import Done, GroupState, StrangerFace, StrangerGroup, number_of
+from facectl.strangers.models import Done, StrangerFace, StrangerGroup, number_of
 from facectl.strangers.references import (
     GalleryEdit,
     References,
@@ -76,43 +76,47 @@ class StrangerActions:
         InputError, unless `force`.
         """
         name = check_name(name)
-        with self._store() as store, opened(self._deployment, self._space(store)) as gallery:
-            state = store.state(group)
+        with self._store() as store:
             found = store.group(group)
+            if found.state == "named":
+                raise InputError(
+                    f"{group} is named {found.name}",
+                    hint=f"facectl gallery rename {found.name!r} NAME   or   "
+                    "facectl strangers undo",
+                )
             new = self._best(store, store.faces(group), BEST, group)
-            edit = GalleryEdit(self._deployment, gallery)
-            if not force:
-                edit.check_alike(name, new)
-            freed = [ignored_anchor(found.id), *map(corrected_anchor, found.visits)]
-            edit.enroll(f"name {found.id}", name, new, freed)
-            sentence = f"{found.id} is {name}, enrolled from {_count(len(new.items), 'face')}."
-            with store.transaction():
-                history = History.begin(store, sentence, edit, [state.number])
-                store.set_state(state.number, "named", name)
-                events = self._amend(store, history, found.visits, name)
-            return self._finish(store, sentence, events, edit)
+            with opened(self._deployment, self._space(store)) as gallery:
+                edit = GalleryEdit(self._deployment, gallery)
+                if not force:
+                    edit.check_alike(name, new)
+                freed = [ignored_anchor(found.id), *map(corrected_anchor, found.visits)]
+                edit.enroll(f"name {found.id}", name, new, freed)
+                sentence = f"{found.id} is {name}, enrolled from {_count(len(new.items), 'face')}."
+                number = number_of(found.id, "s")
+                with store.transaction():
+                    history = History.begin(store, sentence, edit, [number])
+                    store.set_state(number, "named", name)
+                    events = self._amend(store, history, found.visits, name)
+                return self._finish(store, sentence, events, edit)
 
     def ignore(self, group: str) -> Done:
         """Store the best faces of a group as anchors: answers to this person stay `Unknown`."""
-        with self._store() as store, opened(self._deployment, self._space(store)) as gallery:
-            state = store.state(group)
-            if state.state == "ignored":
-                raise InputError(f"{group} is ignored already", hint=_LIST)
-            _check_open(group, state)
+        with self._store() as store:
+            number = _open_group(store, group)
             new = self._best(store, store.faces(group), _ANCHORS, group)
-            edit = GalleryEdit(self._deployment, gallery)
-            edit.anchor(f"ignore s-{state.number}", ignored_anchor(f"s-{state.number}"), new)
-            sentence = f"{group} is ignored: this person is never named, and not listed again."
-            with store.transaction():
-                History.begin(store, sentence, edit, [state.number])
-                store.set_state(state.number, "ignored")
-            return self._finish(store, sentence, 0, edit)
+            with opened(self._deployment, self._space(store)) as gallery:
+                edit = GalleryEdit(self._deployment, gallery)
+                edit.anchor(f"ignore s-{number}", ignored_anchor(f"s-{number}"), new)
+                sentence = f"{group} is ignored: this person is never named, and not listed again."
+                with store.transaction():
+                    History.begin(store, sentence, edit, [number])
+                    store.set_state(number, "ignored")
+                return self._finish(store, sentence, 0, edit)
 
     def split(self, group: str, faces: Sequence[str] | None = None) -> Done:
         """Move these faces of a group to a new one; by default, the half that is least alike."""
         with self._store() as store:
-            state = store.state(group)
-            _check_open(group, state)
+            number = _open_group(store, group)
             known = store.faces(group)
             moved = self._half(store, known) if faces is None else list(dict.fromkeys(faces))
             own = {face.id for face in known}
@@ -125,10 +129,10 @@ class StrangerActions:
                     "was split"
                 )
             with store.transaction():
-                history = History.begin(store, "", None, [state.number])
+                history = History.begin(store, "", None, [number])
                 new = store.new_group()
                 store.move(moved, new)
-                store.execute("INSERT INTO apart VALUES (:a, :b)", a=state.number, b=new)
+                store.execute("INSERT INTO apart VALUES (:a, :b)", a=number, b=new)
                 sentence = f"{_count(len(moved), 'face')} of {group} are now s-{new}."
                 history.describe(sentence)
                 visits = {face.visit for face in known}
@@ -138,10 +142,7 @@ class StrangerActions:
     def merge(self, groups: Sequence[str]) -> Done:
         """Merge groups into the first of them."""
         with self._store() as store:
-            states = [store.state(group) for group in groups]
-            for group, state in zip(groups, states, strict=True):
-                _check_open(group, state)
-            numbers = list(dict.fromkeys(state.number for state in states))
+            numbers = list(dict.fromkeys(_open_group(store, group) for group in groups))
             if len(numbers) < 2:
                 raise InputError("give two groups or more to merge", hint=_LIST)
             visits = {face.visit for group in groups for face in store.faces(group)}
@@ -180,27 +181,27 @@ class StrangerActions:
         The faces of a visit are kept only with `--keep-strangers`.
         """
         person = None if person is None else check_name(person)
-        with self._store() as store, opened(self._deployment, self._space(store)) as gallery:
+        with self._store() as store:
             event, faces = _known_visit(store, visit)
             if person == event.person:
                 whose = "nobody known" if person is None else person
                 raise InputError(f"visit {visit} is of {whose} already: nothing to correct")
             new = self._best(store, faces, BEST, visit)
-            edit = GalleryEdit(self._deployment, gallery)
-            anchor = corrected_anchor(visit)
-            if person is None:
-                edit.anchor(f"not {event.person}", anchor, new)
-                sentence = f"Visit {visit} is not {event.person}'s."
-            else:
-                edit.enroll(f"visit of {person}", person, new, [anchor])
-                sentence = (
-                    f"Visit {visit} is {person}'s, enrolled from {_count(len(new.items), 'face')}."
-                )
-            with store.transaction():
-                history = History.begin(store, sentence, edit, [], [visit])
-                self._move_visit(store, faces, visit, person)
-                events = self._amend(store, history, [visit], person)
-            return self._finish(store, sentence, events, edit)
+            with opened(self._deployment, self._space(store)) as gallery:
+                edit = GalleryEdit(self._deployment, gallery)
+                anchor = corrected_anchor(visit)
+                if person is None:
+                    edit.anchor(f"not {event.person}", anchor, new)
+                    sentence = f"Visit {visit} is not {event.person}'s."
+                else:
+                    edit.enroll(f"visit of {person}", person, new, [anchor])
+                    faces_of = _count(len(new.items), "face")
+                    sentence = f"Visit {visit} is {person}'s, enrolled from {faces_of}."
+                with store.transaction():
+                    history = History.begin(store, sentence, edit, [], [visit])
+                    self._move_visit(store, faces, visit, person)
+                    events = self._amend(store, history, [visit], person)
+                return self._finish(store, sentence, events, edit)
 
     def undo(self) -> Done:
         """Undo the last action that was not undone; `forget` can't be undone."""
@@ -330,10 +331,13 @@ def _known_visit(store: StrangerStore, visit: str) -> tuple[VisitEvent, list[Str
     return event, store.faces_of_visit(visit)
 
 
-def _check_open(group: str, state: GroupState) -> None:
+def _open_group(store: StrangerStore, group: str) -> int:
+    """The number of an open group; raises InputError for any other."""
+    state = store.state(group)
     if state.state != "open":
-        what = f"named {state.name}" if state.name else state.state
+        what = f"named {state.name}" if state.name else f"{state.state} already"
         raise InputError(f"{group} is {what}", hint="facectl strangers undo")
+    return state.number
 
 
 def _count(number: int, what: str) -> str:

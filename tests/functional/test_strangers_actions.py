@@ -371,3 +371,44 @@ def test_old_faces_are_deleted_before_groups_are_listed(
     assert {group.faces for group in later.groups()} == {8, 6}
     latest = StrangerActions(DEPLOYMENT, now=lambda: NOW + timedelta(days=7, seconds=1))
     assert latest.groups() == []
+
+
+def test_a_named_or_ignored_group_says_so(
+    clients: Clients, collected: Collected, actions: StrangerActions
+) -> None:
+    actions.name("s-1", "Ada")
+    actions.ignore("s-2")
+    for act in (actions.ignore, actions.split, lambda group: actions.name(group, "Eve")):
+        with pytest.raises(InputError, match="s-1 is named Ada"):
+            act("s-1")
+    for act in (actions.ignore, actions.split, lambda group: actions.merge([group, "s-1"])):
+        with pytest.raises(InputError, match="s-2 is ignored already"):
+            act("s-2")
+
+
+def test_a_refused_action_makes_no_gallery(
+    clients: Clients, collected: Collected, actions: StrangerActions
+) -> None:
+    for call in (
+        lambda: actions.name("s-9", "Ada"),
+        lambda: actions.ignore("s-9"),
+        lambda: actions.correct("nothing", "Ada"),
+    ):
+        with pytest.raises(InputError):
+            call()
+    assert Store.find("alice") is None
+
+
+def test_an_amendment_waits_for_a_file_that_another_process_writes(
+    clients: Clients, actions: StrangerActions, tmp_path: Path
+) -> None:
+    file = tmp_path / "visits.jsonl"
+    collected = Collected(outputs=Outputs("clip.avi", file))
+    collected.visit(visit_id(1), person(1, 5))
+    with closing(VisitsFile(file, "another-run")):
+        done = actions.name("s-1", "Ada")
+    assert f"The amendment of visit {visit_id(1)} waits" in done.sentence
+    assert file.read_text() == ""
+    actions.undo()
+    people_of = [json.loads(line)["person"] for line in file.read_text().splitlines()]
+    assert people_of == ["Ada", None]
