@@ -15,8 +15,9 @@ from starlette.routing import BaseRoute, Route
 
 from facectl.errors import FacectlError, InputError
 from facectl.gallery.store import Store
+from facectl.strangers import store as strangers
 from facectl.strangers.actions import StrangerActions
-from facectl.strangers.models import Done
+from facectl.strangers.models import Done, StrangerGroup
 from facectl.watch.state import WatchState
 
 # Bytes of a request: names and ids.
@@ -85,8 +86,14 @@ class PageActions:
                 "seen": group.last_seen.timestamp(),
                 "best": list(group.best),
             }
-            for group in (self._actions.groups() if self._kept else ())
+            for group in self._stored_groups()
         ]
+
+    def _stored_groups(self) -> list[StrangerGroup]:
+        if not self._kept or not strangers.path(self._asu_id).exists():
+            # The first face makes the file.
+            return []
+        return self._actions.groups()
 
     def _names(self) -> list[str]:
         store = Store.find(self._asu_id)
@@ -120,7 +127,7 @@ class PageActions:
 
     def _name(self, given: Mapping[str, Any]) -> Done:
         group, name = _text(given, "group"), _text(given, "name").strip()
-        visits = next((each.visits for each in self._actions.groups() if each.id == group), ())
+        visits = next((each.visits for each in self._stored_groups() if each.id == group), ())
         done = self._actions.name(group, name, force=given.get("force") is True)
         self._remember(visits, name)
         return done

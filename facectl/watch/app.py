@@ -150,11 +150,20 @@ class Watch:
             self.state.hub.put("figures", self._figures())
 
     def _show_strangers(self) -> None:
+        told: str | None = None
+        while not self._stopping.wait(_STRANGERS_EVERY):
+            problem = self._shown_strangers()
+            if problem not in {None, told}:
+                self._tell(f"The strangers can't be shown: {problem}")
+            told = problem
+
+    def _shown_strangers(self) -> str | None:
+        """Show the groups as they are stored now; returns why that failed."""
         try:
-            while not self._stopping.wait(_STRANGERS_EVERY):
-                self._actions.publish()
+            self._actions.publish()
         except FacectlError as error:
-            self._tell(f"The strangers can't be shown: {error}")
+            return str(error)
+        return None
 
     def _figures(self) -> dict[str, object]:
         answers = [answer for run in self.runs for answer in run.figures.recent()]

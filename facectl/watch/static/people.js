@@ -167,12 +167,12 @@ export class PeopleView {
 
   /** Tell screen readers who came. */
   announce(here) {
-    for (const visit of here) {
-      const key = `${visit.id} ${this.nameOf(visit)}`;
-      if (this.announced.has(key)) continue;
-      this.announced.add(key);
-      const name = this.nameOf(visit);
-      byId("arrivals").textContent = name === UNKNOWN ? "Somebody unknown is here" : `${name} is here`;
-    }
+    const keyOf = (visit) => `${visit.id} ${this.nameOf(visit)}`;
+    const arrived = here.filter((visit) => !this.announced.has(keyOf(visit)));
+    this.announced = new Set(here.map(keyOf));
+    if (!arrived.length) return;
+    const names = arrived.map((visit) => this.nameOf(visit));
+    const text = names.map((name) => (name === UNKNOWN ? "somebody unknown" : name)).join(", ");
+    byId("arrivals").textContent = `Here now: ${text}`;
   }
 }
