@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,7 +19,8 @@ from starlette.testclient import TestClient
 
 from facectl.errors import CloudError, FacectlError, InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
-from facectl.strangers.models import Done
+from facectl.strangers import store as strangers
+from facectl.strangers.models import Done, StrangerGroup
 from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.visits.models import BestFace, VisitEvent
@@ -261,8 +264,9 @@ class FakeActions:
         self.calls: list[tuple[Any, ...]] = []
         self.refusal: FacectlError | None = None
 
-    def groups(self) -> list[Any]:
-        return []
+    def groups(self) -> list[StrangerGroup]:
+        moment = datetime(2026, 11, 28, tzinfo=timezone.utc)
+        return [StrangerGroup("s-1", 4, ("v1",), moment, moment, ("f1", "f2"))]
 
     def crop(self, face: str) -> bytes:
         raise InputError(f"no such face: {face}")
@@ -280,14 +284,38 @@ class FakeActions:
 ORIGIN = "http://127.0.0.1:8123"
 
 
+def actions_of(fake: FakeActions, state: WatchState, *, kept: bool = True) -> PageActions:
+    return PageActions(
+        fake, state, "demo", kept=kept, show=lambda file: Response(file, 200 if file else 204)
+    )  # type: ignore[arg-type]
+
+
+def store_strangers() -> None:
+    """Make the file that holds strangers, as the first face does."""
+    file = strangers.path("demo")
+    file.parent.mkdir(parents=True)
+    file.touch()
+
+
+def test_strangers_are_shown_once_there_are_some(isolated: Path) -> None:
+    state, _ = state_of()
+    actions = actions_of(FakeActions(), state)
+    actions.publish()
+    assert state.hub.value("strangers") == {"kept": True, "groups": [], "names": []}
+    store_strangers()
+    actions.publish()
+    (group,) = state.hub.value("strangers")["groups"]  # type: ignore[index]
+    assert (group["id"], group["label"], group["visits"]) == ("s-1", "Stranger 1", ["v1"])
+    actions_of(FakeActions(), state, kept=False).publish()
+    assert state.hub.value("strangers") == {"kept": False, "groups": [], "names": []}
+
+
 @pytest.fixture
 def acting() -> tuple[TestClient, FakeActions, WatchState]:
     state, source = state_of()
     state.visit(source, event("start"))
     fake = FakeActions()
-    actions = PageActions(
-        fake, state, "demo", kept=True, show=lambda file: Response(file, 200 if file else 204)
-    )  # type: ignore[arg-type]
+    actions = actions_of(fake, state)
     access = Access("127.0.0.1", 8123, "a-token-of-24-characters")
     client = TestClient(make_app(state, access, actions.routes()), base_url=ORIGIN)
     client.headers["origin"] = ORIGIN
@@ -313,6 +341,18 @@ def test_actions_are_passed_on(acting: tuple[TestClient, FakeActions, WatchState
         ("merge", ["s-1", "s-2"]), ("forget", "s-1"),
         ("name", "s-1", "Ann", False), ("name", "s-1", "Ann", True),
     ]  # fmt: skip
+
+
+def test_the_visits_of_a_named_stranger_get_the_name_and_lose_it_again(
+    acting: tuple[TestClient, FakeActions, WatchState], isolated: Path
+) -> None:
+    client, _, state = acting
+    store_strangers()
+    client.post("/actions/name", json={"group": "s-1", "name": "Bob"})
+    assert state.hub.value("visit/v1")["person"] == "Bob"  # type: ignore[index]
+    assert "Bob" in state.hub.value("strangers")["names"]  # type: ignore[index]
+    client.post("/actions/undo", json={})
+    assert state.hub.value("visit/v1")["person"] == "Ann"  # type: ignore[index]
 
 
 def test_a_correction_is_shown_at_once_and_undone(

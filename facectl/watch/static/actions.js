@@ -25,8 +25,11 @@ export function toast(sentence, label, work) {
   hiding = setTimeout(hide, 12000);
 }
 
-/** Send an action; returns {sentence}, or {error, hint} where it was refused. */
-export async function act(action, given) {
+/**
+ * Send an action; returns {sentence}, or {error, hint} where it was refused, which `quiet` leaves
+ * to the caller to show.
+ */
+export async function act(action, given, quiet = false) {
   let result;
   try {
     const answer = await fetch(`/actions/${action}`, {
@@ -38,8 +41,9 @@ export async function act(action, given) {
   } catch {
     result = { error: "facectl watch does not answer." };
   }
-  if (result.error) toast(result.error);
-  else if (action === "undo" || action === "forget") toast(result.sentence);
+  if (result.error) {
+    if (!quiet) toast(result.error);
+  } else if (action === "undo" || action === "forget") toast(result.sentence);
   else toast(result.sentence, "Undo", undo);
   return result;
 }
@@ -80,7 +84,7 @@ export class Correction {
 
   async save(person) {
     this.dialog.setAttribute("aria-busy", "true");
-    const done = await act("correct", { visit: this.visit, person });
+    const done = await act("correct", { visit: this.visit, person }, true);
     this.dialog.removeAttribute("aria-busy");
     if (done.error) setText(byId("correct-error"), done.error);
     else this.dialog.close();

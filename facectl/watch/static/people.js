@@ -52,40 +52,61 @@ export class PeopleView {
     return visit.crop ? `/crop/${encodeURIComponent(visit.id)}?${visit.crop}` : "";
   }
 
+  /** One card for each person, also where two cameras show the same. */
   renderHere(visits) {
-    byId("here-empty").hidden = visits.length > 0;
-    setText(byId("here-count"), visits.length ? String(visits.length) : "");
+    const people = this.byPerson(visits);
+    byId("here-empty").hidden = people.length > 0;
+    setText(byId("here-count"), people.length ? String(people.length) : "");
     reconcile(
       byId("here"),
-      visits,
-      (visit) => visit.id,
-      (visit) => this.makeCard(visit.id),
-      (card, visit) => {
-        card.classList.toggle("unknown", visit.person === null);
-        const [image, text, button] = card.children;
-        this.setImage(image, this.crop(visit));
-        setText(text.firstElementChild, this.nameOf(visit));
-        const gone = this.page.sources.get(visit.source).lastSecond() - visit.last > 1.5;
-        const seen = gone ? `, last seen ${this.time(visit, "last")}` : "";
-        setText(text.lastElementChild, `since ${this.time(visit, "first")}${seen}${this.where(visit)}`);
-        button.setAttribute("aria-label", `Correct ${this.nameOf(visit)}`);
-      },
+      people,
+      (person) => person.key,
+      () => this.makeCard(),
+      (card, person) => this.updateCard(card, person.visits),
     );
   }
 
-  makeCard(id) {
-    return el(
+  updateCard(card, visits) {
+    const newest = visits[visits.length - 1];
+    const ends = visits.map((visit) => this.page.sources.get(visit.source).lastSecond() - visit.last);
+    const seen = Math.min(...ends) > 1.5 ? `, last seen ${this.time(newest, "last")}` : "";
+    const where = [...new Set(visits.map((visit) => this.where(visit)))].join("");
+    const [image, text, button] = card.children;
+    card.classList.toggle("unknown", newest.person === null);
+    card.dataset.visit = newest.id;
+    this.setImage(image, this.crop(visits[0]));
+    setText(text.firstElementChild, this.nameOf(newest));
+    setText(text.lastElementChild, `since ${this.time(visits[0], "first")}${seen}${where}`);
+    button.setAttribute("aria-label", `Correct ${this.nameOf(newest)}`);
+  }
+
+  /** Visits by person, stranger or, of somebody unknown, alone; each in the order of time. */
+  byPerson(visits) {
+    const people = new Map();
+    for (const visit of visits) {
+      const key = visit.person ?? this.page.groupOf(visit.id)?.id ?? visit.id;
+      people.set(key, [...(people.get(key) ?? []), visit]);
+    }
+    return [...people.entries()].map(([key, theirs]) => ({
+      key,
+      visits: theirs.sort((a, b) => this.order(a) - this.order(b)),
+    }));
+  }
+
+  makeCard() {
+    const card = el(
       "li",
       { className: "card" },
       el("img", { alt: "", width: 56, height: 56 }),
       el("div", {}, el("b"), el("span")),
-      this.correctButton(id),
+      this.correctButton(() => card.dataset.visit),
     );
+    return card;
   }
 
-  correctButton(id) {
+  correctButton(visit) {
     const button = el("button", { type: "button", className: "small" }, "Correct");
-    button.addEventListener("click", () => this.page.correct(id));
+    button.addEventListener("click", () => this.page.correct(visit()));
     return button;
   }
 
@@ -95,15 +116,10 @@ export class PeopleView {
   }
 
   renderCame(visits) {
-    const people = new Map();
-    for (const visit of visits) {
-      const key = visit.person ?? this.page.groupOf(visit.id)?.id ?? visit.id;
-      people.set(key, [...(people.get(key) ?? []), visit]);
-    }
-    const rows = [...people.entries()].map(([key, theirs]) => {
-      theirs.sort((a, b) => this.order(a) - this.order(b));
-      return { key, visits: theirs, last: Math.max(...theirs.map((v) => v.seen ?? v.last)) };
-    });
+    const rows = this.byPerson(visits).map((row) => ({
+      ...row,
+      last: Math.max(...row.visits.map((visit) => visit.seen ?? visit.last)),
+    }));
     rows.sort((a, b) => b.last - a.last);
     byId("came-empty").hidden = rows.length > 0;
     setText(byId("came-count"), rows.length ? String(rows.length) : "");
@@ -151,7 +167,7 @@ export class PeopleView {
   makeVisit(visit) {
     const go = el("button", { type: "button", className: "link" });
     go.addEventListener("click", () => this.page.goTo(this.page.visits.get(visit.id)));
-    return el("li", {}, go, el("span"), this.correctButton(visit.id));
+    return el("li", {}, go, el("span"), this.correctButton(() => visit.id));
   }
 
   updateVisit(row, visit) {

@@ -155,10 +155,10 @@ export class StrangersView {
     this.run("merge", groups[0], { groups });
   }
 
-  async run(action, id, given) {
+  async run(action, id, given, quiet = false) {
     const card = this.card(id);
     card?.setAttribute("aria-busy", "true");
-    const done = await act(action, given);
+    const done = await act(action, given, quiet);
     card?.removeAttribute("aria-busy");
     return done;
   }
@@ -195,7 +195,7 @@ export class StrangersView {
         input.focus();
         return;
       }
-      const done = await this.run("name", id, { group: id, name, force });
+      const done = await this.run("name", id, { group: id, name, force }, true);
       if (done.error) {
         setText(error, done.error);
         anyway.hidden = !(done.hint ?? "").includes("--force");
