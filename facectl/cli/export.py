@@ -23,9 +23,7 @@ Format = Literal["cloudformation", "terraform"]
 @with_overrides
 def export(
     overrides: Overrides,
-    form: Annotated[
-        Format, typer.Argument(metavar="FORMAT", help="cloudformation or terraform.")
-    ],
+    form: Annotated[Format, typer.Argument(metavar="FORMAT", help="cloudformation or terraform.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", help="File to write instead of stdout; of Terraform: *.tf.json."),

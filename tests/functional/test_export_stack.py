@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from export_samples import TAG, deployed_by_facectl, image_uris, options_of
 from stream_stub import Emulator, until
 
 from facectl.aws import Clients
@@ -21,7 +22,7 @@ from facectl.cli.deploy_report import step_line
 from facectl.context import Deployment
 from facectl.deploy import deployer, planner
 from facectl.deploy.desired import resources
-from facectl.deploy.models import DesiredState, Package, Packages, Restored
+from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
 from facectl.deploy.resources import Context
 from facectl.export import cloudformation
@@ -30,27 +31,8 @@ from facectl.naming import FUNCTIONS
 from lambda_src.vision.store import Model
 
 NUMBER = "000000000000"
-REGISTRY = f"{NUMBER}.dkr.ecr.us-east-1.amazonaws.com"
-TAG = "0123456789abcdef"
 STACK = "facectl-42"
-KEY = f"arn:aws:kms:us-east-1:{NUMBER}:key/abc"
-ROLE = f"arn:aws:iam::{NUMBER}:role/LabRole"
-OPTIONS = {
-    "defaults": Options(max_concurrency=7),
-    "public": Options(
-        auth="none", reserved_concurrency=3, max_concurrency=4, memory=1024, timeout=30,
-        batch_size=3, architecture="arm64", log_names=False,
-    ),
-    "everything": Options(
-        auth="none", alarms="a@example.com", kms_key=KEY, provisioned_concurrency=1,
-        reserved_concurrency=4,
-        pollers=(2, 5), boundary=f"arn:aws:iam::{NUMBER}:policy/Bound",
-    ),
-    "given": Options(
-        max_concurrency=5, role_arn=ROLE,
-        image_uris=tuple(f"{function}=registry.example/{function}:1" for function in FUNCTIONS),
-    ),
-}  # fmt: skip
+OPTIONS = options_of(NUMBER)
 # What MiniStack has not.
 MISSING = [
     "update trigger 42-req-queue → face-recognition (pollers none → 2, 5)",
@@ -116,16 +98,6 @@ def exported(stack: Stack, options: Options) -> dict[str, Any]:
     # MiniStack has no such type.
     template["Resources"].pop("Budget", None)
     return template
-
-
-def wanted(stack: Stack, model: Model, options: Options) -> DesiredState:
-    """What a deploy makes, with images of a fixed tag instead of built ones."""
-    if not options.image_uris:
-        detection, recognition = (
-            Package("image", f"{REGISTRY}/{function}:{TAG}", tag=TAG) for function in FUNCTIONS
-        )
-        options = replace(options, restored=Restored(1, Packages(detection, recognition)))
-    return deployer.desired_state(stack.clients, model, options)
 
 
 def steps(stack: Stack, state: DesiredState) -> list[str]:
@@ -220,14 +192,15 @@ def test_a_deploy_changes_nothing_in_a_stack(name: str, stack: Stack, model: Mod
         assert stack.clients.functions.list_functions()["Functions"] == []
         push_images(stack)
         images = {
-            parameter: f"{REGISTRY}/{function}:{TAG}"
-            for function, parameter in cloudformation.IMAGES.items()
+            cloudformation.IMAGES[function]: uri for function, uri in image_uris(NUMBER).items()
         }
         outputs = stack.apply(template, **images)
     assert outputs["FunctionUrl"].startswith("https://")
     assert outputs["GalleryBucket"] == f"facectl-42-{NUMBER}-us-east-1"
     complete(stack, template)
-    assert steps(stack, wanted(stack, model, options)) == (MISSING if name == "everything" else [])
+    assert steps(stack, deployed_by_facectl(stack.clients, model, options)) == (
+        MISSING if name == "everything" else []
+    )
 
 
 def test_the_public_statements_of_a_stack_are_removed_when_the_url_is_closed(
@@ -240,7 +213,7 @@ def test_the_public_statements_of_a_stack_are_removed_when_the_url_is_closed(
     complete(stack, template)
     document = stack.clients.functions.get_policy(FunctionName="face-detection")["Policy"]
     assert "facectl-public-url" not in document
-    closed = wanted(stack, model, replace(options, auth="iam"))
+    closed = deployed_by_facectl(stack.clients, model, replace(options, auth="iam"))
     context = Context(stack.clients, closed.account)
     for step in planner.plan(resources(closed), deployer.read(stack.clients, closed)):
         deployer.apply_step(step, context)
