@@ -44,6 +44,7 @@ def deploy(
     rebuild: shared.Rebuild = False,
     package_index: shared.PackageIndex = None,
     names: shared.LogNames = None,
+    metrics: shared.Metrics = None,
     alarms: shared.Alarms = None,
     kms_key: shared.KmsKey = None,
     adopt: Annotated[
@@ -96,6 +97,7 @@ def deploy(
         image_uris=tuple(image_uri or ()),
         adopt=adopt,
         log_names=names,
+        metrics=metrics,
         builder=builder,
         rebuild=rebuild,
         alarms=alarms,

@@ -121,6 +121,14 @@ LogNames = Annotated[
     bool | None,
     typer.Option("--names/--no-names", help="Log recognized names; default --names."),
 ]
+Metrics = Annotated[
+    bool | None,
+    typer.Option(
+        "--metrics/--no-metrics",
+        help="Stage durations and results as CloudWatch metrics, which cost money; "
+        "default --no-metrics.",
+    ),
+]
 Alarms = Annotated[
     str | None,
     typer.Option(

@@ -41,6 +41,7 @@ def export(
     architecture: shared.ImageArchitecture = None,
     image_uri: shared.ImageUris = None,
     names: shared.LogNames = None,
+    metrics: shared.Metrics = None,
     alarms: shared.Alarms = None,
     kms_key: shared.KmsKey = None,
 ) -> None:
@@ -72,6 +73,7 @@ def export(
         architecture=architecture,
         image_uris=tuple(image_uri or ()),
         log_names=names,
+        metrics=metrics,
         alarms=alarms,
         kms_key=kms_key,
     ).over(Options())

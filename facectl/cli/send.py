@@ -18,7 +18,7 @@ from facectl.cli.options import (
     Quality,
     changes_deployment,
 )
-from facectl.console import note
+from facectl.console import note, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
 
@@ -60,6 +60,15 @@ def send(
             "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
         ),
     ] = False,
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            "--reconnect",
+            min=0,
+            help="Seconds for which a camera or stream that is gone is opened again.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = 60,
     max_side: MaxSide = None,
     quality: Quality = 95,
     concurrency: Annotated[
@@ -140,8 +149,8 @@ def send(
         list[str] | None,
         typer.Option(
             "--on-visit",
-            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST or "
-            "command:PROGRAM; can be repeated.",
+            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST, "
+            "sns:TOPIC_ARN or command:PROGRAM; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None,
@@ -150,6 +159,14 @@ def send(
         typer.Option(
             "--on-visit-only",
             help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
+    on_visit_ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-visit-ignore",
+            help="Do not send visits of this NAME; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None,
@@ -187,6 +204,7 @@ def send(
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
+    from facectl.stream.live import Reconnection
     from facectl.stream.run_file import RunTask, open_run_file
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
@@ -204,6 +222,7 @@ def send(
             keep_crops,
             tuple(on_visit or ()),
             tuple(on_visit_only or ()),
+            tuple(on_visit_ignore or ()),
             webhook_secret,
         ),
         wait=wait,
@@ -212,7 +231,9 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
-    frames = open_source(source, sampling)
+    frames = open_source(
+        source, sampling, reconnection=Reconnection(reconnect, warn), max_side=max_side
+    )
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,
@@ -234,8 +255,9 @@ def send(
 
 def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    if outputs.only and not outputs.receivers:
-        raise InputError("--on-visit-only selects what --on-visit sends", hint="add --on-visit")
+    if (outputs.only or outputs.ignored) and not outputs.receivers:
+        option = "--on-visit-only" if outputs.only else "--on-visit-ignore"
+        raise InputError(f"{option} selects what --on-visit sends", hint="add --on-visit")
     if outputs.file is None and not outputs.receivers:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")

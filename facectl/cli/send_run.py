@@ -68,7 +68,7 @@ def run(
         recording = None
         if files.visits is not None:
             recording = stack.enter_context(
-                recorded(files.visits, session, source, synthetic=synthetic, report=warn)
+                recorded(files.visits, session, source, deployment=deployment, report=warn)
             )
         with run_bar(source.expected, wait=options.wait) as update:
             report = session.run(source, progress=update)

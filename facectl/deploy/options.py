@@ -12,6 +12,7 @@ from facectl.context import Deployment
 from facectl.deploy.models import OFF, Account, Auth, Packaging, Restored, Sizing
 from facectl.deploy.recipe import Architecture, Builder, BuildOptions
 from facectl.errors import InputError
+from lambda_src.log import METRICS_VARIABLE
 
 _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
@@ -41,7 +42,8 @@ class Options:
     role for both functions; `boundary` the permissions boundary of created roles.
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
-    functions log the recognized names. `base_digest` and `base_python` pin the base image
+    functions log the recognized names. `metrics`: whether log lines are CloudWatch metrics too.
+    `base_digest` and `base_python` pin the base image
     until `rebuild` looks for a newer one. `alarms`: an e-mail address, or `off`.
     `kms_key`: the ARN of a key, or `off`. `restored`: what a rollback deploys.
     """
@@ -63,6 +65,7 @@ class Options:
     image_uris: tuple[str, ...] = ()
     adopt: bool = False
     log_names: bool | None = None
+    metrics: bool | None = None
     builder: Builder | None = None
     rebuild: bool = False
     base_digest: str | None = None
@@ -127,7 +130,10 @@ class Options:
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables that these options set."""
-        return {"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}
+        return {
+            **({"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}),
+            **({METRICS_VARIABLE: "1"} if self.metrics else {}),
+        }
 
     @property
     def build(self) -> BuildOptions:

@@ -179,7 +179,8 @@ class Image(Attached):
             to = Destination(
                 context.account.registry, self.repository, self.tag, other, _plain(context)
             )
-            send(self.recipe, to, lambda: _login(context), Reports(context.tell, context.note))
+            reports = Reports(context.tell, context.note, context.count)
+            send(self.recipe, to, lambda: _login(context), reports)
             return
         docker = Docker.find()
         uri = context.account.image_uri(self.name)
