@@ -20,7 +20,7 @@ def options_of(number: str) -> dict[str, Options]:
         "defaults": Options(max_concurrency=7),
         "public": Options(
             auth="none", reserved_concurrency=3, max_concurrency=4, memory=1024, timeout=30,
-            batch_size=3, architecture="arm64", log_names=False,
+            batch_size=3, architecture="arm64", log_names=False, metrics=True,
         ),
         "everything": Options(
             auth="none", alarms="a@example.com", provisioned_concurrency=1, pollers=(2, 5),
