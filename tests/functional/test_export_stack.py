@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from export_samples import TAG, deployed_by_facectl, image_uris, options_of
-from stream_stub import Emulator, until
+from PIL import Image
+from stream_stub import Emulator, run, until
 
 from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
@@ -27,9 +29,10 @@ from facectl.deploy.options import Options
 from facectl.deploy.resources import Context
 from facectl.export import cloudformation
 from facectl.export.state import desired_state, given_images
+from facectl.models import store
 from facectl.naming import FUNCTIONS
 from facectl.stream.session import function_url
-from lambda_src.vision.store import Model
+from lambda_src.vision.store import NETWORKS, Model
 
 NUMBER = "000000000000"
 STACK = "facectl-42"
@@ -222,3 +225,56 @@ def test_the_public_statements_of_a_stack_are_removed_when_the_url_is_closed(
     assert steps(stack, closed) == []
     left = stack.clients.functions.get_policy(FunctionName="face-detection")["Policy"]
     assert json.loads(left)["Statement"] == []
+
+
+# face-detection without a model: every frame is answered with no face.
+STAND_IN = """
+import base64, json, os, boto3
+
+def handler(event, context):
+    body = event["body"]
+    frame = json.loads(base64.b64decode(body) if event.get("isBase64Encoded") else body)
+    answer = json.dumps({"request_id": frame["request_id"], "result": "No-Face"})
+    queue = os.environ["FACECTL_RESPONSE_QUEUE_URL"]
+    boto3.client("sqs", region_name="us-east-1").send_message(QueueUrl=queue, MessageBody=answer)
+    return {"statusCode": 200, "body": json.dumps({"request_id": frame["request_id"], "faces": 0})}
+"""
+
+
+def test_the_commands_work_with_a_stack(stack: Stack, tmp_path: Path) -> None:
+    """Both functions are zips, which MiniStack runs without an engine."""
+    with store.installation("tiny") as folder:
+        for name in NETWORKS:
+            (folder / name).write_text(name)
+        facts = {"preprocessing": "facenet", "synthetic": False, "weights": "vggface2"}
+        store.write_manifest(folder, {"space": "abc/facenet", **facts})
+    template = exported(stack, OPTIONS["given"])
+    for function in FUNCTIONS:
+        name = f"{function.removeprefix('face-').capitalize()}Function"
+        properties = template["Resources"][name]["Properties"]
+        properties.update(
+            PackageType="Zip", Runtime="python3.12", Handler="index.handler",
+            Code={"ZipFile": STAND_IN},
+        )  # fmt: skip
+    stack.apply(template)
+    complete(stack, template)
+    where = ("--asu-id", "42", "--target", "aws", "--region", "us-east-1")
+    where = (*where, "--endpoint-url", str(stack.clients.deployment.endpoint_url))
+    added = run("context", "add", *where, "--json")
+    assert added.exit_code == 0, added.output
+    assert json.loads(added.stdout)["space"] == "abc/facenet"
+
+    status = run("status", *where, "--json")
+    # Only the code of the stand-in is not this computer's.
+    states = {(each["kind"], each["state"]) for each in json.loads(status.stdout)["resources"]}
+    assert {kind for kind, state in states if state != "ok"} == {"function"}
+    assert ("queue", "ok") in states
+
+    image = tmp_path / "frame.png"
+    Image.new("RGB", (64, 64)).save(image)
+    sent = run("send", str(image), *where, "--json")
+    assert sent.exit_code == 0, sent.output
+    assert '"No-Face"' in sent.stdout
+    assert run("purge", *where, "--yes", "--no-wait").exit_code == 0
+    logs = run("logs", *where)
+    assert logs.exit_code == 0, logs.output
