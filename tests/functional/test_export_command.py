@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from moto_account import keep_conditions
 from test_deploy_command import FIRST, built, cloud, facectl
+from test_permissions import recorded
 from typer.testing import Result
 
 from facectl import records
@@ -16,12 +17,13 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy.options import Options
+from facectl.deploy.permissions import READING
 from facectl.errors import CloudError, FacectlError, InputError
 from facectl.export import cloudformation, terraform
 from facectl.naming import FUNCTIONS, TAG_KEY
 
 # Fixtures.
-__all__ = ["built", "cloud"]
+__all__ = ["built", "cloud", "recorded"]
 NUMBER = "123456789012"
 WHERE = ("--asu-id", "42", "--target", "aws")
 
@@ -311,3 +313,24 @@ def test_a_deployment_that_is_not_complete_is_not_remembered(
     done = facectl("context", "add", *WHERE)
     assert str(done.exception) == f"The deployment is not complete: {text}"
     assert records.known() == []
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_reader_may_add_a_deployment(recorded: set[str]) -> None:
+    assert facectl(*FIRST).exit_code == 0
+    recorded.clear()
+    assert facectl("context", "add").exit_code == 0
+    reading = {f"{service}:{name}" for service, names in READING.items() for name in names}
+    assert len(recorded) > 5
+    assert recorded - {"sts:GetCallerIdentity"} <= reading
+
+
+def test_a_push_calls_ecr_alone(cloud: Clients, recorded: set[str]) -> None:
+    make_repositories(cloud)
+    assert facectl("push", *WHERE).exit_code == 0
+    assert {name.partition(":")[0] for name in recorded} == {"ecr", "sts"}
+
+
+def test_an_export_calls_nothing(recorded: set[str]) -> None:
+    assert export("cloudformation", "--alarms", "a@example.com").exit_code == 0
+    assert recorded == set()

@@ -22,7 +22,7 @@ from stream_stub import Emulator, run, until
 from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
 from facectl.context import Deployment
-from facectl.deploy import deployer, planner
+from facectl.deploy import attach, deployer, planner
 from facectl.deploy.desired import resources
 from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
@@ -206,6 +206,10 @@ def test_a_deploy_changes_nothing_in_a_stack(name: str, stack: Stack, model: Mod
     assert steps(stack, deployed_by_facectl(stack.clients, model, options)) == (
         MISSING if name == "everything" else []
     )
+    _, found = attach.find(stack.clients.deployment, None)
+    uris = options.image_uris or [f"{name}={uri}" for name, uri in image_uris(NUMBER).items()]
+    auth = options.auth or "iam"
+    assert found == replace(options, auth=auth, image_uris=tuple(uris), pollers=None)
 
 
 def test_the_public_statements_of_a_stack_are_removed_when_the_url_is_closed(
