@@ -128,11 +128,10 @@ def frames_of(file: Path) -> list[Pixels]:
     return [frame for index, frame in enumerate(clip.frames()) if index % step == 0]
 
 
-def names(gallery: dict[str, Embeddings], probes: Embeddings, model: Model) -> list[str]:
+def names(gallery: dict[str, Embeddings], probes: Embeddings, threshold: float) -> list[str]:
     """The functions' answers for probes; the gallery's name `Unknown` is an ignored person's."""
-    threshold = EmbeddingSpace.of(model).default_threshold.distance
     rows = [name for name, embeddings in gallery.items() for _ in embeddings]
-    matcher = Gallery(model.space, threshold, tuple(rows), np.concatenate([*gallery.values()]))
+    matcher = Gallery("", threshold, tuple(rows), np.concatenate([*gallery.values()]))
     return [match.name for match in matcher.match(probes)]
 
 
@@ -146,12 +145,16 @@ class Stranger:
 
 
 def measured(
-    stranger: Stranger, enrolled: dict[str, Faces], held: dict[str, Faces], model: Model
+    stranger: Stranger,
+    enrolled: dict[str, Faces],
+    held: dict[str, Faces],
+    model: Model,
+    threshold: float,
 ) -> Counter[str]:
     """How the searched faces of a stranger and of the enrolled people are answered."""
     people = {each: faces.embeddings for each, faces in enrolled.items()}
     collected = stranger.collected
-    answered = names(people, collected.embeddings, model)
+    answered = names(people, collected.embeddings, threshold)
     wrong = [row for row in collected.good if answered[row] != UNKNOWN]
     groups = collected.groups(model)
     none = np.zeros((0, DIMENSIONS), np.float32)
@@ -166,12 +169,12 @@ def measured(
         galleries["named"] = {**people, stranger.name: np.concatenate([none, *best])}
     found: Counter[str] = Counter()
     for state, gallery in galleries.items():
-        answers = Counter(names(gallery, stranger.searched.embeddings, model))
+        answers = Counter(names(gallery, stranger.searched.embeddings, threshold))
         found[f"{state}: faces"] = answers.total()
         found[f"{state}: right"] = answers.pop(stranger.name or "", 0)
         found[f"{state}: wrong"] = answers.total() - answers[UNKNOWN]
         for each in people:
-            given = Counter(names(gallery, held[each].embeddings, model))
+            given = Counter(names(gallery, held[each].embeddings, threshold))
             found[f"{state}: known"] += given.total()
             found[f"{state}: known right"] += given[each]
     return found
@@ -239,11 +242,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=Path, default=Path("../shared/samples"))
     parser.add_argument("--json", type=Path, default=Path("build/bench-strangers.json"))
+    parser.add_argument("--threshold", type=float, help="default: that of the model's space")
     parser.add_argument("--faces", type=int, default=100_000)
     arguments = parser.parse_args()
     model = store.find()
     if model.synthetic:
         parser.error("the installed model has synthetic weights: its names mean nothing")
+    threshold = arguments.threshold
+    if threshold is None:
+        threshold = EmbeddingSpace.of(model).default_threshold.distance
     reader = Reader(model)
     results: dict[str, dict[str, Counter[str]]] = {}
     owners: dict[str, Faces] = {}
@@ -254,7 +261,7 @@ def main() -> None:
         for place, (kind, stranger, enrolled, held) in enumerate(
             cases(reader, arguments.samples, variant)
         ):
-            sums[kind] += measured(stranger, enrolled, held, model)
+            sums[kind] += measured(stranger, enrolled, held, model, threshold)
             if variant == "as it is":
                 owners[stranger.name or str(place)] = stranger.collected
         print(f"{variant}: done", file=sys.stderr)
@@ -268,7 +275,13 @@ def main() -> None:
         f"one more in {cpu[1] * 1000:.0f} ms"
     )
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"model": model.path.name, "results": results, "groups": groups, "cpu": cpu}
+    facts = {
+        "model": model.path.name,
+        "threshold": threshold,
+        "results": results,
+        "groups": groups,
+        "cpu": cpu,
+    }
     arguments.json.write_text(json.dumps(facts, indent=2))
 
 

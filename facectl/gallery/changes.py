@@ -203,6 +203,14 @@ class Change:
         """End every entry of a name; returns their number."""
         return self._end("name = :name", name=name)
 
+    def remove_photograph(self, name: str, sha256: str) -> int:
+        """End the entries of a name that are of this photograph; returns their number."""
+        return self._end(
+            "name = :name AND vector IN (SELECT id FROM vectors WHERE sha256 = :sha256)",
+            name=name,
+            sha256=sha256,
+        )
+
     def rename(self, old: str, new: str) -> int:
         """Move the references of one name to another, which may exist; returns their number."""
         vectors = self._connection.execute(

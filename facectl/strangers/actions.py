@@ -190,6 +190,8 @@ class StrangerActions:
             with opened(self._deployment, self._space(store)) as gallery:
                 edit = GalleryEdit(self._deployment, gallery)
                 anchor = corrected_anchor(visit)
+                if event.person is not None:
+                    edit.take_back(event.person, references(store, faces))
                 if person is None:
                     edit.anchor(f"not {event.person}", anchor, new)
                     sentence = f"Visit {visit} is not {event.person}'s."

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facectl.errors import FacectlError
+from facectl.errors import FacectlError, InputError
 from facectl.strangers import store as stores
 from facectl.visits.delivery import VisitFilter
 from facectl.visits.event_queue import EventQueue
@@ -43,12 +43,19 @@ class Outputs:
 
 
 class RunLock:
-    """Held while a run can pass amendments on itself."""
+    """Held while a run can pass amendments on itself.
+
+    Raises InputError if another process holds it.
+    """
 
     def __init__(self, asu_id: str, run: str) -> None:
         self._file = _lock_file(asu_id, run)
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            raise InputError(f"run {run} is continued by another process already") from error
 
     def close(self) -> None:
         """Release and remove it."""

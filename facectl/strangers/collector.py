@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _MOST_NAMED = 3
 _BATCH = 16
 _LOOK = 1.0
 _PRUNE = 600.0
+_OPEN_VISITS = 10_000
 # Seconds that the end of a run waits for faces.
 _FLUSH = 30.0
 # A face within this share of the gallery's threshold of an ignored person is that person's.
@@ -132,6 +133,7 @@ class StrangerCollector:
             self.dropped += 1
             return
         self._taken[face.visit] = (count + 1, face.seconds)
+        _shorten(self._taken)
         self._waiting += 1
         self._items.put(face)
 
@@ -225,6 +227,7 @@ class StrangerCollector:
     def _ignore(self, visit: str) -> None:
         """Keep no face of a visit by an ignored person, not even those that are less alike."""
         self._ignored_visits[visit] = None
+        _shorten(self._ignored_visits)
         self._store.drop_visit(visit)
 
     def _follow(self, event: VisitEvent) -> None:
@@ -253,6 +256,12 @@ class StrangerCollector:
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), timezone.utc)
+
+
+def _shorten(visits: dict[str, Any]) -> None:
+    """Drop the oldest visit of too many: one that was too short has no end."""
+    if len(visits) > _OPEN_VISITS:
+        del visits[next(iter(visits))]
 
 
 class IgnoredPeople:

@@ -13,7 +13,7 @@ from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.errors import CloudError, GalleryError, InputError
 from facectl.gallery import anchors, people
-from facectl.gallery.changes import EmbeddingSpace, Reference
+from facectl.gallery.changes import Change, EmbeddingSpace, Reference
 from facectl.gallery.publish import publish
 from facectl.gallery.store import Store as Gallery
 from facectl.strangers.grouping import neighbour_distance
@@ -70,6 +70,7 @@ class GalleryEdit:
         self.before = gallery.version
         self._deployment = deployment
         self._gallery = gallery
+        self._taken_back: list[tuple[str, str]] = []
 
     @property
     def version(self) -> int:
@@ -100,15 +101,24 @@ class GalleryEdit:
         space = self._gallery.space_of(self._gallery.version)
         near = self._near(new.embeddings, neighbour_distance(space))
         with self._gallery.change(action) as change:
+            self._remove(change)
             for anchor in {*freed, *near}:
                 change.remove_anchor(anchor)
             for reference in new.items:
                 if name not in self._gallery.names_of(str(reference.sha256)):
                     change.add(name, reference)
 
+    def take_back(self, name: str, faces: References) -> None:
+        """Prepare to remove faces from a person with the next change: they are not that person's.
+
+        A face that is a reference and an anchor would be as near to both.
+        """
+        self._taken_back = [(name, str(each.sha256)) for each in faces.items]
+
     def anchor(self, action: str, anchor: str, new: References) -> None:
         """Add faces that are never named, instead of those with this id."""
         with self._gallery.change(action) as change:
+            self._remove(change)
             change.remove_anchor(anchor)
             for reference in new.items:
                 change.add_anchor(anchor, reference)
@@ -131,6 +141,10 @@ class GalleryEdit:
                 f"{done} This is stored on this computer, but not published: {error}",
                 hint="facectl gallery publish",
             ) from error
+
+    def _remove(self, change: Change) -> None:
+        for name, sha256 in self._taken_back:
+            change.remove_photograph(name, sha256)
 
     def _near(self, embeddings: Embeddings, distance: float) -> set[str]:
         """The ids of corrections within a Euclidean distance of embeddings."""

@@ -221,7 +221,8 @@ class VisitRecorder:
             if self._crops is not None:
                 stamped = self._crops.saved(stamped)
             if event.event in {"end", "amend"} and event.reason != "merged":
-                self._ended[event.visit] = stamped
+                best = replace(stamped.best, crop=None)
+                self._ended[event.visit] = replace(stamped, track=(), best=best)
                 if len(self._ended) > _ENDED:
                     self._ended.popitem(last=False)
             for sink in self._sinks:

@@ -412,3 +412,17 @@ def test_an_amendment_waits_for_a_file_that_another_process_writes(
     actions.undo()
     people_of = [json.loads(line)["person"] for line in file.read_text().splitlines()]
     assert people_of == ["Ada", None]
+
+
+@pytest.mark.parametrize("person_", [None, "Eve"])
+def test_a_corrected_visit_is_not_a_reference_of_the_wrong_person(
+    clients: Clients, collected: Collected, actions: StrangerActions, person_: str | None
+) -> None:
+    # The whole group was named wrongly, one of its visits is corrected.
+    actions.name("s-2", "Ada")
+    actions.correct(visit_id(3), person_)
+    assert answers(clients, person(2, 6)) == {person_ or "Unknown"}
+    with closing(gallery()) as store:
+        assert "Ada" not in store.people()
+    actions.undo()
+    assert answers(clients, person(2, 6)) == {"Ada"}

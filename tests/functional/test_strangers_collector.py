@@ -22,10 +22,10 @@ from stranger_data import RUN, crop_of, event, person, visit_id
 
 from facectl import paths
 from facectl.context import Deployment
-from facectl.errors import ModelError
+from facectl.errors import InputError, ModelError
 from facectl.gallery import people
 from facectl.gallery.changes import Reference
-from facectl.strangers import amendments
+from facectl.strangers import amendments, collector
 from facectl.strangers.amendments import Outputs
 from facectl.strangers.collector import CollectorOptions, StrangerCollector
 from facectl.strangers.crops import EmbeddedFace, FaceEncoder
@@ -382,3 +382,19 @@ def test_no_byte_of_a_deleted_face_is_left_in_any_file(run: Run, how: str) -> No
     for piece in pieces:
         for start in range(0, len(piece) - 32, 32):
             assert piece[start : start + 32] not in left
+
+
+def test_a_run_is_continued_by_one_process(run: Run) -> None:
+    with pytest.raises(InputError, match="is continued by another process already"):
+        Run()
+
+
+def test_visits_without_an_end_need_no_memory_forever(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "_OPEN_VISITS", 5)
+    for number in range(30):
+        run.take(visit_id(number), person(number, 1))
+        run.collector.flush()
+    assert len(run.collector._taken) == 5
+    assert len(kept()) == 30
