@@ -15,7 +15,7 @@ import typer
 
 from facectl.console import note, say, warn
 from facectl.context import Deployment
-from facectl.errors import InputError
+from facectl.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from facectl.watch.runs import SourceRun, WatchOptions
@@ -97,4 +97,4 @@ def finish(runs: Sequence[SourceRun]) -> None:
             counts = each.report.counts
             say(f"{each.shown.name}: {counts.accepted} sent, {counts.answered} answered")
     if any(each.failure is not None for each in runs):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FOUND)
