@@ -206,10 +206,11 @@ def test_a_file_is_gone_through_after_its_end(cloud: Facectl, browser: Any) -> N
         page.page.keyboard.press("ArrowRight")
         page.wait("document.querySelector('.source').dataset.frame === '1'")
         assert page.page.locator(".timeline output").text_content() == "0:00 / 0:06"
-        # To a visit.
-        page.page.locator("#came > li summary", has_text=OBAMA).press("Enter")
-        page.page.locator("#came > li", has_text=OBAMA).locator(".link").first.press("Enter")
+        # To the visit that begins when both are in the picture.
+        page.page.locator("#came > li summary", has_text=COLLINS).press("Enter")
+        page.page.locator("#came > li", has_text=COLLINS).locator(".link").first.press("Enter")
         page.wait_for_box(OBAMA)
+        page.wait_for_box(COLLINS)
         page.page.locator(".timeline button", has_text="Newest").press("Enter")
         page.wait("document.querySelector('.source').dataset.frame === '59'")
         assert watch.stop() == 0
