@@ -188,47 +188,49 @@ def test_the_cloud_is_lost_and_comes_back(cloud: Facectl, looping: Watching, bro
 
 
 def test_a_file_is_gone_through_after_its_end(cloud: Facectl, browser: Any) -> None:
-    video = cloud.home / "clip.mp4"
-    with (
-        watching(cloud.environment(), video) as watch,
-        opened_page(browser, watch.url) as page,
-    ):
-        page.page.locator(".badge", has_text="Ended").wait_for()
-        page.page.locator(".sentence", has_text="60 frames sent, 60 answered.").wait_for()
-        assert page.page.locator("#here li").count() == 0
-        page.page.locator("#strangers", has_text="--keep-strangers").wait_for()
-        page.wait("document.querySelector('.source').dataset.frame === '59'")
-        # By keyboard, to the beginning and a step further.
-        page.tab_to("input[type=range]")
-        page.page.keyboard.press("Home")
-        page.wait("document.querySelector('.source').dataset.frame === '0'")
-        page.wait_for_box(COLLINS)
-        page.page.keyboard.press("ArrowRight")
-        page.wait("document.querySelector('.source').dataset.frame === '1'")
-        assert page.page.locator(".timeline output").text_content() == "0:00 / 0:06"
-        # To the visit that begins when both are in the picture.
-        page.page.locator("#came > li summary", has_text=COLLINS).press("Enter")
-        page.page.locator("#came > li", has_text=COLLINS).locator(".link").first.press("Enter")
-        page.wait_for_box(OBAMA)
-        page.wait_for_box(COLLINS)
-        page.page.locator(".timeline button", has_text="Newest").press("Enter")
-        page.wait("document.querySelector('.source').dataset.frame === '59'")
+    with watching(cloud.environment(), cloud.home / "clip.mp4") as watch:
+        with opened_page(browser, watch.url) as page:
+            go_through(page)
+        page = Page(browser, watch.url)
+        page.page.locator("#connection", has_text="Connected").wait_for()
         assert watch.stop() == 0
+        page.page.locator("#notices", has_text="facectl watch does not answer").wait_for()
+        page.close()
     assert any("60 sent, 60 answered" in line for line in watch.lines)
+
+
+def go_through(page: Page) -> None:
+    """Go back to the beginning of the clip, to a visit, and to the newest frame, by keyboard."""
+    page.page.locator(".badge", has_text="Ended").wait_for()
+    page.page.locator(".sentence", has_text="60 frames sent, 60 answered.").wait_for()
+    assert page.page.locator("#here li").count() == 0
+    page.page.locator("#strangers", has_text="--keep-strangers").wait_for()
+    page.wait("document.querySelector('.source').dataset.frame === '59'")
+    page.tab_to("input[type=range]")
+    page.page.keyboard.press("Home")
+    page.wait("document.querySelector('.source').dataset.frame === '0'")
+    page.wait_for_box(COLLINS)
+    page.page.keyboard.press("ArrowRight")
+    page.wait("document.querySelector('.source').dataset.frame === '1'")
+    assert page.page.locator(".timeline output").text_content() == "0:00 / 0:06"
+    # To the visit that begins when both are in the picture.
+    page.page.locator("#came > li summary", has_text=COLLINS).press("Enter")
+    page.page.locator("#came > li", has_text=COLLINS).locator(".link").first.press("Enter")
+    page.wait_for_box(OBAMA)
+    page.wait_for_box(COLLINS)
+    page.page.locator(".timeline button", has_text="Newest").press("Enter")
+    page.wait("document.querySelector('.source').dataset.frame === '59'")
 
 
 def test_several_sources_are_watched_at_once(cloud: Facectl, browser: Any, tmp_path: Path) -> None:
     videos = [cloud.home / "clip.mp4", clip.write(tmp_path / "second.mp4")]
     path = tmp_path / "visits.jsonl"
-    with (
-        watching(cloud.environment(), *videos, "--visits", path) as watch,
-        opened_page(browser, watch.url) as page,
-    ):
-        page.wait("document.querySelectorAll('.source[data-frame=\"59\"]').length === 2")
-        page.page.locator("#came > li", has_text=OBAMA).locator(
-            "summary", has_text="2 visits"
-        ).wait_for()
-        assert page.violations() == []
+    with watching(cloud.environment(), *videos, "--visits", path) as watch:
+        with opened_page(browser, watch.url) as page:
+            page.wait("document.querySelectorAll('.source[data-frame=\"59\"]').length === 2")
+            row = page.page.locator("#came > li", has_text=OBAMA)
+            row.locator("summary", has_text="2 visits").wait_for()
+            assert page.violations() == []
         assert watch.stop() == 0
     sources = {line.split('"source": "')[1].split('"')[0] for line in path.read_text().splitlines()}
     assert sources == {str(video) for video in videos}
