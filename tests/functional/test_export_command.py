@@ -60,7 +60,7 @@ def test_a_template_goes_to_stdout_or_into_a_file(tmp_path: Path) -> None:
 def test_what_comes_next_depends_on_the_format_and_the_images(tmp_path: Path) -> None:
     file = tmp_path / "main.tf.json"
     told = export("terraform", "--out", file).stderr
-    assert "terraform apply -target=aws_ecr_repository.detection" in told
+    assert told.index("terraform init") < told.index("terraform apply -target=aws_ecr_repository")
     assert "--json > images.auto.tfvars.json" in told
     assert json.loads(file.read_text())["resource"]["aws_lambda_function"]
     images = [f"--image-uri={function}=r.example/{function}:1" for function in FUNCTIONS]
