@@ -163,11 +163,12 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
         chosen, default = sizing.max_concurrency, target.recognition_concurrency
         most = recognition_concurrency(clients, chosen, default)
         sizing = replace(sizing, max_concurrency=most)
+    code = packages(model, options, account, zipped=target.packaging == "zip")
     return DesiredState(
         names=deployment.names,
         account=account,
         cloud=target,
-        packages=packages(model, options, account, zipped=target.packaging == "zip"),
+        packages=versions.with_digests(clients, code),
         sizing=sizing,
         demo=deployment.demo,
         environment={

@@ -145,7 +145,7 @@ def _image(
     digest = version.content.digests[function]
     if tag != uri and digest and image_digest(clients, uri) == digest:
         # As facectl deployed it: its repository stays part of the deployment.
-        return Package("image", uri, tag=tag)
+        return Package("image", uri, tag=tag, recorded=digest)
     return Package("image", pinned)
 
 

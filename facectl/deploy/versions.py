@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any, get_args
 
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.image_digests import image_digest
-from facectl.deploy.models import DesiredState, Package, Packaging
+from facectl.deploy.models import DesiredState, Package, Packages, Packaging
 from facectl.deploy.options import Options, recorded
 from facectl.errors import CloudError, FacectlError
 from facectl.gallery.bucket import GalleryBucket
@@ -124,6 +124,29 @@ def last(clients: Clients) -> Version | None:
     with suppress(FacectlError):
         return next((each for each in read(clients) if isinstance(each, Version)), None)
     return None
+
+
+def with_digests(clients: Clients, packages: Packages) -> Packages:
+    """The packages with the digests that deploys recorded for their images.
+
+    An image's tag is the hash of what it is built from; its digest tells whether the tag still
+    names what was built. Digests that can't be read are unknown.
+    """
+    built = {DETECTION_FUNCTION: packages.detection, RECOGNITION_FUNCTION: packages.recognition}
+    wanted = {name: each for name, each in built.items() if each.tag and not each.recorded}
+    found: dict[str, str] = {}
+    with suppress(FacectlError):
+        for version in _newest_first(clients) if wanted else ():
+            for name, each in wanted.items():
+                # The local cloud's registry may have another port since.
+                if _path(version.content.code[name]) == _path(each.digest):
+                    found.setdefault(name, version.content.digests[name])
+            if len(found) == len(wanted):
+                break
+    detection, recognition = (
+        replace(each, recorded=found.get(name, each.recorded)) for name, each in built.items()
+    )
+    return Packages(detection, recognition)
 
 
 def record(clients: Clients, desired: DesiredState, options: Options, model: Model) -> Version:
@@ -240,6 +263,21 @@ def _digest(clients: Clients, function: str, package: Package) -> str:
         return known
     answer = unless_missing(clients.functions.get_function, FunctionName=function)
     return answer["Code"].get("ResolvedImageUri", "").partition("@")[2] if answer else ""
+
+
+def _newest_first(clients: Clients) -> Iterator[Version]:
+    """The records that can be read, each read when it is needed; raises CloudError."""
+    bucket = GalleryBucket(clients)
+    with cloud_errors(f"reading the recorded deploys in {bucket.name}", clients.deployment):
+        for number in sorted(_numbers(bucket), reverse=True):
+            found = _read(bucket, number)
+            if isinstance(found, Version):
+                yield found
+
+
+def _path(uri: str) -> str:
+    """Repository and tag of an image."""
+    return uri.partition("/")[2]
 
 
 def _numbers(bucket: GalleryBucket) -> list[int]:

@@ -142,8 +142,9 @@ class Repository(Tagged):
 
 @dataclass(frozen=True, slots=True)
 class Image(Attached):
-    """A pushed image; its tag is the hash of its contents.
+    """A pushed image; its tag is the hash of what it is built from.
 
+    `digest`: the one that was recorded when it was deployed, empty if none was; then any is right.
     `recipe`: the inputs of its build; None for an image that was read from ECR.
     """
 
@@ -151,6 +152,7 @@ class Image(Attached):
     repository: str
     tag: str
     recipe: Recipe | None = field(default=None, repr=False, compare=False)
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -161,7 +163,11 @@ class Image(Attached):
         return Repository.kind, self.repository
 
     def read(self, context: Context) -> Image | None:
-        return Image(self.repository, self.tag) if self._details(context) else None
+        details = self._details(context)
+        if details is None:
+            return None
+        digest = details.get("imageDigest", "") if self.digest else ""
+        return Image(self.repository, self.tag, digest=digest)
 
     def create(self, context: Context) -> None:
         """Build the image and push it; Docker builds only what its engine does not have."""
@@ -193,7 +199,8 @@ class Image(Attached):
         docker.push(uri, _login(context), context.tell)
 
     def update(self, context: Context, _actual: Image) -> None:
-        # The tag is a hash of the content, so an image with this tag never differs.
+        # Somebody gave the tag to another image; a tag can't be overwritten.
+        self.delete(context)
         self.create(context)
 
     def delete(self, context: Context) -> None:
@@ -232,7 +239,7 @@ def desired(state: DesiredState) -> Iterator[Repository | Image]:
     ):
         if package.tag:
             yield Repository(function, state.names.asu_id)
-            yield Image(function, package.tag, package.recipe)
+            yield Image(function, package.tag, package.recipe, package.recorded)
 
 
 def _build(docker: Docker, uri: str, recipe: Recipe, context: Context) -> None:
