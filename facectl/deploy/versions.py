@@ -13,14 +13,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any, get_args
 
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.image_digests import image_digest
-from facectl.deploy.models import DesiredState, Package, Packages, Packaging
+from facectl.deploy.models import DesiredState, Package, Packages, Packaging, Sizing, TargetCloud
 from facectl.deploy.options import Options, recorded
 from facectl.errors import CloudError, FacectlError
 from facectl.gallery.bucket import GalleryBucket
@@ -53,7 +53,8 @@ class Content:
 
     `code`: by function, the URI of the image or the base64 sha256 of the zip. `digests`: by
     function, the image's; empty where the registry does not tell it. `options`: those that
-    were set, by their names in `facectl.deploy.options.Options`.
+    were set, by their names in `facectl.deploy.options.Options`; `defaults`: the values of
+    others that were not, which another version of facectl may have other defaults for.
     """
 
     model: RecordedModel
@@ -61,6 +62,16 @@ class Content:
     code: Mapping[str, str]
     digests: Mapping[str, str]
     options: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_restore(self, today: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that deploy the same again; `today`: facectl's present defaults."""
+        changed = {
+            name: self.defaults[name]
+            for name, value in today.items()
+            if name in self.defaults and self.defaults[name] != value
+        }
+        return {**changed, **self.options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,7 @@ class Version:
             {function: str(found["code"][function]) for function in FUNCTIONS},
             {function: str(found["digests"][function]) for function in FUNCTIONS},
             dict(found["options"]),
+            dict(found.get("defaults", {})),
         )
         back = found["rollback_to"]
         return cls(
@@ -109,6 +121,19 @@ class Damaged:
 
     number: int
     problem: str
+
+
+def defaults(cloud: TargetCloud) -> dict[str, Any]:
+    """The values of options that are not set, by name, as JSON data."""
+    sizing = Sizing()
+    return {
+        "memory": sizing.memory,
+        "timeout": sizing.timeout,
+        "batch_size": sizing.batch_size,
+        "architecture": sizing.architecture,
+        "auth": cloud.auth,
+        "packaging": cloud.packaging,
+    }
 
 
 def read(clients: Clients) -> list[Version | Damaged]:
@@ -190,6 +215,10 @@ def changes(before: Version | None, after: Version) -> list[str]:
     ]
     if old.model != new.model:
         found.append(f"model {_name(old.model)} → {_name(new.model)}")
+    for name in sorted(old.defaults.keys() & new.defaults.keys()):
+        was, now = old.defaults[name], new.defaults[name]
+        if was != now:
+            found.append(f"default of {name.replace('_', ' ')} {_text(was)} → {_text(now)}")
     options = {} if before is None else old.options
     for name in sorted({*options, *new.options} - _PINS):
         was, now = options.get(name), new.options.get(name)
@@ -251,6 +280,11 @@ def _content(clients: Clients, desired: DesiredState, options: Options, model: M
         {function: _digest(clients, function, each) for function, each in packages.items()},
         # As it is read: JSON has no tuples.
         json.loads(json.dumps(recorded(options))),
+        {
+            name: value
+            for name, value in defaults(desired.cloud).items()
+            if getattr(options, name) is None
+        },
     )
 
 
