@@ -13,7 +13,7 @@ LOCAL  := $(VENV)/.local
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-gallery bench-accuracy bench-plan bench-images check docs format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-pipeline bench-gallery bench-accuracy bench-plan bench-images check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -91,6 +91,11 @@ lock:
 # ONLY=embedding leaves out the detector and the cold starts.
 bench-vision: install
 	@$(BIN)/python benchmarks/vision.py $(if $(ONLY),--only $(ONLY))
+
+# The CPU time of a frame by process, on a local cloud; some minutes. BEFORE=FILE is an earlier
+# build/bench-pipeline.json to print beside.
+bench-pipeline: install
+	@$(BIN)/python benchmarks/pipeline.py $(if $(BEFORE),--compare $(BEFORE))
 
 # Needs 6 GB of memory and some minutes for its gallery of a million people.
 bench-gallery: install

@@ -15,20 +15,16 @@ import argparse
 import contextlib
 import json
 import os
-import random
 import re
-import resource
-import subprocess
-import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+from local_cloud import Cloud, used
 from rich.console import Console
 from rich.table import Table
 
@@ -43,7 +39,6 @@ VIDEO = ROOT.parent / "shared" / "samples" / "faces-1080p.mp4"
 WITHIN = 0.20
 # Of the functions: a lost worker's messages are visible again after six of them.
 TIMEOUT = 6
-WARMUP = 10
 # Cores of other processes from which a comparison shows the load and not the model.
 BUSY = 0.1
 # Predictions are averages of this many seeds: one run has few frames.
@@ -83,137 +78,14 @@ SETTINGS = (
 )
 
 
-class Cloud:
-    """A local cloud of this run, below a temporary folder."""
-
-    def __init__(self, home: Path, cores: float) -> None:
-        self.home, self.cores = home, cores
-
-    def start(self) -> None:
-        self.facectl("models", "build", "--weights", "synthetic")
-        self.facectl("local", "up", "--port", random.randrange(20_000, 32_000))
-        self.process = psutil.Process(self.json("local", "status")["pid"])
-        self.deploy(2)
-
-    def stop(self) -> None:
-        """Stop it, also if the command that does so fails."""
-        self.facectl("local", "down", "--forget", check=False)
-        process = getattr(self, "process", None)
-        if process is not None and process.is_running():
-            for each in (*process.children(recursive=True), process):
-                with contextlib.suppress(psutil.Error):
-                    each.terminate()
-
-    def deploy(self, detection_limit: int) -> None:
-        self.facectl(
-            "deploy", "--asu-id", "plan", "--target", "local", "--timeout", TIMEOUT,
-            "--reserved-concurrency", detection_limit,
-        )  # fmt: skip
-
-    def facectl(self, *arguments: object, check: bool = True) -> str:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "FACECTL_"))
-        }
-        done = subprocess.run(
-            [Path(sys.executable).with_name("facectl"), *map(str, arguments)],
-            env={**environment, "FACECTL_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if check and done.returncode != 0:
-            raise SystemExit(f"facectl {' '.join(map(str, arguments))}:\n{done.stderr}")
-        return done.stdout
-
-    def json(self, *arguments: object, check: bool = True) -> Any:
-        return json.loads(self.facectl(*arguments, "--json", check=check))
-
-    def workers(self, function: str) -> list[psutil.Process]:
-        found = []
-        for process in self.process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("AWS_LAMBDA_FUNCTION_NAME") == function:
-                    found.append(process)
-        return found
-
-    def bench(self, arguments: Sequence[object]) -> Run:
-        """Run `facectl bench` and account for the CPU time of every process."""
-        before = self._cpu()
-        report = self.json(
-            "bench", VIDEO, "--max-side", 640, "--purge", "--warmup", WARMUP,
-            "--timeout", 240, "--target-mean", 900, *arguments, check=False,
-        )  # fmt: skip
-        return Run(report, self._cpu().minus(before))
-
-    def _cpu(self) -> Cpu:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        functions = 0.0
-        for process in self.process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                functions += _used(process)
-        system = psutil.cpu_times()
-        return Cpu(
-            at=time.monotonic(),
-            client=children.ru_utime + children.ru_stime,
-            platform=_used(self.process),
-            functions=functions,
-            machine=sum(system) - system.idle - system.iowait - system.guest - system.guest_nice,
-        )
-
-
-@dataclass(frozen=True)
-class Cpu:
-    """CPU seconds by process, of the whole machine, and the time of the reading."""
-
-    at: float
-    client: float
-    platform: float
-    functions: float
-    machine: float
-
-    def minus(self, other: Cpu) -> Cpu:
-        return Cpu(
-            self.at - other.at,
-            self.client - other.client,
-            self.platform - other.platform,
-            self.functions - other.functions,
-            self.machine - other.machine,
-        )
-
-    @property
-    def other(self) -> float:
-        """Cores that other processes used."""
-        own = self.client + self.platform + self.functions
-        return max(0.0, (self.machine - own) / self.at)
-
-
-@dataclass(frozen=True)
-class Run:
-    """The report of a run, and the CPU time during it."""
-
-    report: dict[str, Any]
-    cpu: Cpu
-
-    @property
-    def frames(self) -> int:
-        return len(self.report["requests"]) + WARMUP
-
-
-def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 def calibrate(cloud: Cloud, frames: int, *, by_cpu: bool) -> LocalTimes:
     """The times of the model, from two runs with one frame in flight.
 
     The CPU time of a frame is the difference of the two: both start the client once.
     `by_cpu`: shorten the stages by the share of the functions' time that they had a core.
     """
-    short = cloud.bench(["-c", 1, "-n", frames // 5])
-    long = cloud.bench(["-c", 1, "-n", frames])
+    short = cloud.bench(VIDEO, ["-c", 1, "-n", frames // 5])
+    long = cloud.bench(VIDEO, ["-c", 1, "-n", frames])
     more = long.frames - short.frames
     client, platform, functions = (
         (getattr(long.cpu, name) - getattr(short.cpu, name)) / more
@@ -258,11 +130,11 @@ def killing(cloud: Cloud, setting: Setting) -> Iterator[list[float]]:
         while not ended.is_set():
             for process in cloud.workers(RECOGNITION_FUNCTION):
                 with contextlib.suppress(psutil.Error):
-                    used = _used(process)
+                    before = used(process)
                     if ended.wait(0.02):
                         return
-                    if _used(process) > used:
-                        killed.append(_used(process))
+                    if used(process) > before:
+                        killed.append(used(process))
                         process.kill()
                         return
 
@@ -287,18 +159,20 @@ def _mean(values: Sequence[float | None]) -> float:
     return sum(known) / len(known)
 
 
-def compare(cloud: Cloud, times: LocalTimes, setting: Setting, *, subtract: bool) -> dict[str, Any]:
+def compare(
+    cloud: Cloud, times: LocalTimes, setting: Setting, *, cores: float, subtract: bool
+) -> dict[str, Any]:
     """Measure one setting and predict it."""
-    cloud.deploy(setting.detection_limit)
+    cloud.deploy(setting.detection_limit, timeout=TIMEOUT)
     with killing(cloud, setting) as killed:
-        run = cloud.bench(setting.arguments())
+        run = cloud.bench(VIDEO, setting.arguments())
     # The time of a killed worker is in the first reading and not in the second.
     cpu = replace(run.cpu, functions=run.cpu.functions + sum(killed))
     figures = run.report["figures"]
     everything = figures["end_to_end_s"]["all"]
-    cores = cloud.cores - (cpu.other if subtract else 0.0)
+    left = cores - (cpu.other if subtract else 0.0)
     model = LocalCloud(
-        cores=max(0.25, cores),
+        cores=max(0.25, left),
         detection_limit=setting.detection_limit,
         recognition_limit=setting.recognition_limit,
         visibility_timeout=6 * TIMEOUT,
@@ -369,11 +243,16 @@ def main() -> None:
         raise SystemExit(f"{VIDEO} is missing")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        cloud = Cloud(Path(folder), options.cores)
+        cloud = Cloud(Path(folder))
         try:
             cloud.start()
+            cloud.build("--weights", "synthetic")
+            cloud.deploy(2, timeout=TIMEOUT)
             times = calibrate(cloud, 40 if options.quick else 120, by_cpu=options.busy)
-            rows.extend(compare(cloud, times, each, subtract=options.busy) for each in settings)
+            rows.extend(
+                compare(cloud, times, each, cores=options.cores, subtract=options.busy)
+                for each in settings
+            )
         finally:
             cloud.stop()
             # Also the rows until an interruption.

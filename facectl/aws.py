@@ -60,7 +60,10 @@ MISSING = frozenset(
         "ServerSideEncryptionConfigurationNotFoundError",
     }
 )
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+)
+_INVALID = frozenset({"InvalidParameter", "InvalidParameterValue", "ValidationError"})
 # Codes for expired, revoked and incomplete credentials. Services differ: S3 and STS say
 # ExpiredToken, services with JSON protocols ExpiredTokenException; for a key without its
 # session token, IAM and STS say InvalidClientTokenId, Lambda and ECR UnrecognizedClientException.
@@ -342,6 +345,11 @@ def is_missing(error: CloudError) -> bool:
 def is_denied(error: CloudError) -> bool:
     """Whether an error of `cloud_errors` reports missing permissions."""
     return _is_one_of(error, _DENIED)
+
+
+def is_refused(error: CloudError) -> bool:
+    """Whether an error of `cloud_errors` reports a call that would fail again: a wrong argument."""
+    return _is_one_of(error, _INVALID)
 
 
 def is_expired(error: CloudError) -> bool:

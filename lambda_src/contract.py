@@ -97,16 +97,14 @@ class FrameRequest:
 
     def serialise(self) -> bytes:
         """The POST body of this request."""
-        fields: dict[str, Any] = {
-            "content": base64.b64encode(self.image).decode("ascii"),
-            "request_id": self.request_id,
-            "filename": self.filename,
-        }
+        fields: dict[str, Any] = {"request_id": self.request_id, "filename": self.filename}
         if self.max_faces != 1:
             fields["max_faces"] = self.max_faces
         if self.detail:
             fields["detail"] = True
-        return json.dumps(fields).encode()
+        # Base64 needs no escapes: json would read and copy it three times.
+        content = base64.b64encode(self.image)
+        return b"".join((b'{"content": "', content, b'", ', json.dumps(fields).encode()[1:]))
 
 
 @dataclass(frozen=True, slots=True)

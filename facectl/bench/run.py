@@ -130,7 +130,8 @@ def load_of(
     Raises InputError for a source without frames.
     """
     words = list(source or ())
-    frames = open_source(words or [_demo_clip()], Sampling())
+    side = request_options.encoding.max_side
+    frames = open_source(words or [_demo_clip()], Sampling(), max_side=side)
     load = Load(frames, frames.rate, request_options, workload, timeout)
     return load, frames.name if words else "the demo's clip"
 

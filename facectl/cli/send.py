@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facectl.cli import send_run
+from facectl.cli import send_cameras, send_run
 from facectl.cli.options import (
     FRAMES,
     REQUESTS,
@@ -18,11 +18,14 @@ from facectl.cli.options import (
     Quality,
     changes_deployment,
 )
-from facectl.console import note
+from facectl.console import note, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
 
 if TYPE_CHECKING:
+    from facectl.stream.cameras import Camera
+    from facectl.stream.frames import Encoding
+    from facectl.stream.sampling import Sampling
     from facectl.visits.outputs import VisitOutputs
 
 # The faces of a frame that --visits asks for; the largest.
@@ -33,11 +36,21 @@ VISIT_FACES = 10
 def send(
     deployment: Deployment,
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Video, image, folder, pattern (or several images), camera index, or URL."
+            help="Video, image, folder, pattern (or several images), camera index, or URL; several "
+            "of these are sent side by side."
         ),
-    ],
+    ] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            "--cameras",
+            help="YAML file with the sources: `cameras:`, a list with source, name, fps, every, "
+            "max_frames, max_side, quality of each.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = None,
     every: Annotated[
         int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=FRAMES)
     ] = 1,
@@ -60,6 +73,15 @@ def send(
             "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
         ),
     ] = False,
+    reconnect: Annotated[
+        float,
+        typer.Option(
+            "--reconnect",
+            min=0,
+            help="Seconds for which a camera or stream that is gone is opened again.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = 60,
     max_side: MaxSide = None,
     quality: Quality = 95,
     concurrency: Annotated[
@@ -99,7 +121,11 @@ def send(
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", help="Write a video with boxes and names; implies --detail."),
+        typer.Option(
+            "--annotate",
+            help="Write a video with boxes and names, for several sources one each; implies "
+            "--detail.",
+        ),
     ] = None,
     visits: Annotated[
         Path | None,
@@ -140,8 +166,8 @@ def send(
         list[str] | None,
         typer.Option(
             "--on-visit",
-            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST or "
-            "command:PROGRAM; can be repeated.",
+            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST, "
+            "sns:TOPIC_ARN or command:PROGRAM; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None,
@@ -150,6 +176,14 @@ def send(
         typer.Option(
             "--on-visit-only",
             help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
+            rich_help_panel=VISITS,
+        ),
+    ] = None,
+    on_visit_ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-visit-ignore",
+            help="Do not send visits of this NAME; can be repeated.",
             rich_help_panel=VISITS,
         ),
     ] = None,
@@ -180,6 +214,10 @@ def send(
 
     facectl send rtsp://camera.local/stream --realtime --annotate seen.mp4
 
+    facectl send door.mp4 yard.mp4 rtsp://camera.local/stream
+
+    facectl send --cameras cameras.yaml --visits visits.jsonl
+
     facectl send 0 --fps 4 --visits visits.jsonl --keep-crops crops/
 
     facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
@@ -187,6 +225,7 @@ def send(
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
+    from facectl.stream.live import Reconnection
     from facectl.stream.run_file import RunTask, open_run_file
     from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
@@ -204,6 +243,7 @@ def send(
             keep_crops,
             tuple(on_visit or ()),
             tuple(on_visit_only or ()),
+            tuple(on_visit_ignore or ()),
             webhook_secret,
         ),
         wait=wait,
@@ -212,7 +252,7 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
-    frames = open_source(source, sampling)
+    reconnection = Reconnection(reconnect, warn)
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,
@@ -225,17 +265,49 @@ def send(
         wait=wait,
         timeout=timeout,
     )
-    task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
-    run_file = open_run_file(task, live=frames.live, resume=resume)
     files = send_run.OutputFiles(out_file, annotate, visit_outputs)
+    several = _cameras(source or [], cameras, sampling, request_options.encoding)
+    if several:
+        if resume:
+            raise InputError(
+                "--resume continues the run of one source",
+                hint=f"facectl send {several[0].source} --resume",
+            )
+        given = send_cameras.CamerasInput(several, options, reconnection, rows)
+        all_reports = send_cameras.run(deployment, given, files)
+        send_cameras.finish(all_reports, wait=wait, json=json, synthetic=deployment.synthetic)
+        return
+    sources = source or []
+    frames = open_source(sources, sampling, reconnection=reconnection, max_side=max_side)
+    task = RunTask(deployment.key.name, tuple(sources), sampling, request_options)
+    run_file = open_run_file(task, live=frames.live, resume=resume)
     report = send_run.run(deployment, frames, options, files, rows=rows, run_file=run_file)
     send_run.finish(report, wait=wait, json=json)
 
 
+def _cameras(
+    sources: list[str], file: Path | None, sampling: Sampling, encoding: Encoding
+) -> list[Camera]:
+    """The cameras of the arguments or the file; none where the arguments are one source.
+
+    Raises InputError for both, for neither, and for a file that is wrong.
+    """
+    from facectl.stream.cameras import are_cameras, cameras_of, read_cameras
+
+    if file is not None:
+        if sources:
+            raise InputError("--cameras names the sources: give no others beside it")
+        return read_cameras(file, sampling, encoding)
+    if not sources:
+        raise InputError("No source of frames", hint="facectl send clip.mp4")
+    return cameras_of(sources, sampling, encoding) if are_cameras(sources) else []
+
+
 def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    if outputs.only and not outputs.receivers:
-        raise InputError("--on-visit-only selects what --on-visit sends", hint="add --on-visit")
+    if (outputs.only or outputs.ignored) and not outputs.receivers:
+        option = "--on-visit-only" if outputs.only else "--on-visit-ignore"
+        raise InputError(f"{option} selects what --on-visit sends", hint="add --on-visit")
     if outputs.file is None and not outputs.receivers:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")

@@ -78,6 +78,7 @@ class Options:
         if self.pollers is not None:
             # JSON stores a tuple as a list.
             object.__setattr__(self, "pollers", tuple(self.pollers))
+        object.__setattr__(self, "image_uris", tuple(self.image_uris))
         if self.role_arn is not None and not _ROLE.fullmatch(self.role_arn):
             raise InputError(
                 f"--role-arn {self.role_arn!r} is not the ARN of a role",
@@ -189,6 +190,14 @@ def parse_pollers(text: str) -> tuple[int, int]:
 def remember(deployment: Deployment, options: Options) -> None:
     """Record the deployment with its options, for later deploys and `facectl status`."""
     records.remember(deployment, _lasting(options))
+
+
+def remember_found(deployment: Deployment, options: Options) -> None:
+    """Record a deployment that something else made, with its images, for `facectl status`.
+
+    The next deploy does not take the images over: it builds its own.
+    """
+    records.remember(deployment, {**_lasting(options), "image_uris": list(options.image_uris)})
 
 
 def recorded(options: Options) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 
 from facectl.errors import InputError
-from facectl.stream.frames import Frame, decoded, sendable
-from facectl.stream.live import LiveSource, open_capture
+from facectl.stream.frames import Frame, decoded, scaled, sendable
+from facectl.stream.live import LiveSource, Reconnection, open_capture
 from facectl.stream.sampling import FrameSampler, Sampling
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -30,11 +30,12 @@ class Video:
 
     live = False
 
-    def __init__(self, path: Path, sampling: Sampling) -> None:
+    def __init__(self, path: Path, sampling: Sampling, max_side: int | None = None) -> None:
         self.name = str(path)
         self.problems: list[str] = []
         self._path = path
         self._sampling = sampling
+        self._max_side = max_side
         capture = self._open()
         try:
             self._announced = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -56,13 +57,18 @@ class Video:
         sampler = FrameSampler(self._sampling)
         position = 0
         readable = True
+        # The memory of a frame is used again unless it is yielded: 6 MB in 1080p.
+        read: Any = None
         try:
             while not sampler.full() and capture.grab():
                 timestamp = position / self._rate
                 if sampler.takes(position, timestamp):
-                    readable, pixels = capture.retrieve()
+                    readable, read = capture.retrieve(read)
                     if not readable:
                         break
+                    pixels = scaled(read, self._max_side)
+                    if pixels is read:
+                        read = None
                     name = f"{self._path.stem[:400]}-{position:06d}.jpg"
                     yield Frame(sampler.taken - 1, name, timestamp, pixels=pixels)
                 position += 1
@@ -124,11 +130,19 @@ class Images:
 Source = Video | Images | LiveSource
 
 
-def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
+def open_source(
+    texts: Sequence[str],
+    sampling: Sampling,
+    *,
+    reconnection: Reconnection | None = None,
+    max_side: int | None = None,
+) -> Source:
     """Open the source for these arguments; raises InputError if it contains no frame.
 
     One argument is a video, image, folder, pattern, camera index or URL; several
-    are image files, as a shell expands a pattern.
+    are image files, as a shell expands a pattern. `reconnection` is that of
+    cameras and streams. `max_side`: the frames of a video are scaled down to this longest
+    side as they are read.
     """
     if len(texts) > 1:
         paths = [Path(text) for text in texts]
@@ -138,15 +152,14 @@ def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
         return _images(paths, f"{len(paths)} files", sampling)
     (text,) = texts
     path = Path(text)
-    if _URL.match(text):
-        return LiveSource(text, sampling)
-    if text.isdecimal() and not path.exists():
-        return LiveSource(int(text), sampling)
+    if is_live(text):
+        target = text if _URL.match(text) else int(text)
+        return LiveSource(target, sampling, reconnection=reconnection)
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         return _images(found, text, sampling)
     if path.is_file():
-        return _file(path, sampling)
+        return _file(path, sampling, max_side)
     if glob.has_magic(text):
         # Path.glob refuses absolute patterns and those that begin with "..".
         matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207
@@ -157,13 +170,18 @@ def open_source(texts: Sequence[str], sampling: Sampling) -> Source:
     )
 
 
+def is_live(text: str) -> bool:
+    """Whether the argument is the URL of a stream or the index of a camera."""
+    return bool(_URL.match(text)) or (text.isdecimal() and not Path(text).exists())
+
+
 def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     """A sort key that places frame9 before frame10."""
     parts = re.split(r"(\d+)", path.name.casefold())
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts], str(path)
 
 
-def _file(path: Path, sampling: Sampling) -> Source:
+def _file(path: Path, sampling: Sampling, max_side: int | None) -> Source:
     try:
         with path.open("rb") as stream:
             head = stream.read(4096)
@@ -178,7 +196,7 @@ def _file(path: Path, sampling: Sampling) -> Source:
     if _is_text(head):
         # FFmpeg would render a text file as a video of a terminal.
         raise _no_video(path)
-    return Video(path, sampling)
+    return Video(path, sampling, max_side)
 
 
 def _images(paths: list[Path], name: str, sampling: Sampling) -> Images:

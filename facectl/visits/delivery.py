@@ -43,17 +43,18 @@ class Receiver(Protocol):
 class VisitFilter:
     """Which visits a receiver gets: `known`, `unknown`, or names; all if none is given.
 
-    Once an event of a visit has passed, the later ones pass too: the receiver learns
-    that a name was taken back, and of the end.
+    `ignored` are names that it never gets. Once an event of a visit has passed, the later
+    ones pass too: the receiver learns that a name was taken back, and of the end.
     """
 
-    def __init__(self, only: Sequence[str] = ()) -> None:
+    def __init__(self, only: Sequence[str] = (), ignored: Sequence[str] = ()) -> None:
         self._only = frozenset(only)
+        self._ignored = frozenset(ignored)
         self._open: set[str] = set()
 
     def passes(self, event: VisitEvent) -> bool:
         """Whether the receiver gets the event; called once for each, in order."""
-        passed = event.visit in self._open or not self._only or self._wanted(event.person)
+        passed = event.visit in self._open or self._wanted(event.person)
         if event.event == "end":
             self._open.discard(event.visit)
         elif passed:
@@ -61,6 +62,10 @@ class VisitFilter:
         return passed
 
     def _wanted(self, person: str | None) -> bool:
+        if person in self._ignored:
+            return False
+        if not self._only:
+            return True
         if person is None:
             return UNKNOWN in self._only
         return KNOWN in self._only or person in self._only

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from facectl.console import printable
+from facectl.context import Deployment
 from facectl.stream.session import RunReport, Session
 from facectl.stream.sources import Source
-from facectl.visits.delivery import Delivery, VisitFilter
+from facectl.visits.delivery import Delivery, Receiver, VisitFilter
 from facectl.visits.event_queue import EventQueue
 from facectl.visits.file import CropFolder, VisitsFile
 from facectl.visits.models import Reason, VisitEvent
@@ -32,8 +34,9 @@ _LAST_WAIT_INTERRUPTED = 3.0
 class VisitOutputs:
     """What a run does with visits: events to `file` and to `receivers`, best crops to `crops`.
 
-    `receivers` are the addresses of `--on-visit`, `only` which visits they get (see
-    `VisitFilter`), `secret` the file with the secret of webhooks.
+    `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
+    (see `VisitFilter`), `secret` the file with the secret of webhooks.
+    `shared_file` is one that several runs write, which is open already.
     """
 
     file: Path | None
@@ -41,7 +44,9 @@ class VisitOutputs:
     crops: Path | None = None
     receivers: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     secret: Path | None = None
+    shared_file: VisitsFile | None = None
 
 
 class VisitCounts:
@@ -112,7 +117,7 @@ def recorded(
     session: Session,
     source: Source,
     *,
-    synthetic: bool,
+    deployment: Deployment,
     report: Callable[[str], None],
 ) -> Iterator[Recording]:
     """Follow the faces of a run that is about to start; the block runs it.
@@ -131,13 +136,19 @@ def recorded(
             file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
             sinks.append(file)
             lost = file.lost()
-        deliveries = _opened_deliveries(outputs, source.name, run, report)
+        if outputs.shared_file is not None:
+            sinks.append(outputs.shared_file)
+            lost = outputs.shared_file.lost()
+        open_receiver = partial(
+            opened, source=source.name, secret_file=outputs.secret, deployment=deployment
+        )
+        deliveries = _opened_deliveries(outputs, open_receiver, run, report)
         recorder = VisitRecorder(
             VisitTracker(run, source.name, outputs.options),
             FrameOrder(hold=_HOLD if source.live else None),
             [*sinks, *deliveries],
             crops=crops,
-            synthetic=synthetic,
+            synthetic=deployment.synthetic,
         )
         recording = Recording(recorder, deliveries, counts)
         recorder.start(lost)
@@ -150,17 +161,21 @@ def recorded(
 
 
 def _opened_deliveries(
-    outputs: VisitOutputs, source: str, run: str, report: Callable[[str], None]
+    outputs: VisitOutputs,
+    open_receiver: Callable[[str], Receiver],
+    run: str,
+    report: Callable[[str], None],
 ) -> list[Delivery]:
     """The deliveries to all receivers, started; none where one of them can't be used."""
+    only = (outputs.only, outputs.ignored)
     with ExitStack() as opening:
         found = []
         for address in dict.fromkeys(outputs.receivers):
-            receiver = opened(address, source, outputs.secret)
+            receiver = open_receiver(address)
             opening.callback(receiver.close)
             queue = EventQueue.open(receiver.key, run)
             opening.callback(queue.close, finished=False)
-            found.append(Delivery(queue, receiver, VisitFilter(outputs.only), report=report))
+            found.append(Delivery(queue, receiver, VisitFilter(*only), report=report))
         opening.pop_all()
     for delivery in found:
         delivery.start()

@@ -1,4 +1,4 @@
-"""Opens the receivers that `--on-visit` names: a webhook, an MQTT broker, a command."""
+"""Opens the receivers that `--on-visit` names: a webhook, MQTT broker, SNS topic or command."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from facectl.context import Deployment
 from facectl.errors import InputError
 from facectl.visits.command import Command
 from facectl.visits.delivery import Receiver
+from facectl.visits.topic import Topic
 from facectl.visits.webhook import Webhook
 
 SECRET = "FACECTL_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 PASSWORD = "FACECTL_MQTT_PASSWORD"  # noqa: S105 - as above
-_FORMS = "http(s)://URL, mqtt(s)://USER@HOST or command:PROGRAM"
+_FORMS = "http(s)://URL, mqtt(s)://USER@HOST, sns:TOPIC_ARN or command:PROGRAM"
 
 
-def opened(address: str, source: str, secret_file: Path | None) -> Receiver:
+def opened(address: str, source: str, secret_file: Path | None, deployment: Deployment) -> Receiver:
     """The receiver at an address; raises InputError for one that can never take an event.
 
-    `source` is the name of the video or camera. The secret of webhooks is the
-    file's content, or the environment variable FACECTL_WEBHOOK_SECRET.
+    `source` is the name of the video or camera; topics are reached with the credentials of
+    `deployment`. The secret of webhooks is the file's content, or the environment
+    variable FACECTL_WEBHOOK_SECRET.
     """
     if address.startswith("command:"):
         return Command(address.removeprefix("command:"))
+    if address.startswith("sns:"):
+        return Topic(address.removeprefix("sns:"), deployment)
     try:
         parts = urlsplit(address)
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from facectl.errors import InputError
-from facectl.stream.live import LiveSource
+from facectl.stream.frames import Frame
+from facectl.stream.live import LiveSource, Reconnection
 from facectl.stream.sampling import Sampling
 from facectl.stream.sources import Images, Video, natural_order, open_source
 
@@ -48,6 +50,18 @@ def test_a_video_yields_every_frame_in_order_with_its_timestamp(video: Path) -> 
     assert [f.timestamp for f in frames] == pytest.approx([n / 10 for n in range(50)])
     assert frames[7].name == "clip-000007.jpg"
     assert (source.expected, source.rate, source.problems) == (50, 10, [])
+
+
+@pytest.mark.parametrize("max_side", [None, 64, 63, 30])
+def test_a_video_yields_frames_of_at_most_the_longest_side(
+    video: Path, max_side: int | None
+) -> None:
+    frames = list(open_source([str(video)], ALL, max_side=max_side))
+    shapes = {None: (48, 64, 3), 64: (48, 64, 3), 63: (47, 63, 3), 30: (22, 30, 3)}
+    assert {f.pixels.shape for f in frames if f.pixels is not None} == {shapes[max_side]}
+    # Each frame keeps its own pixels while the next ones are read.
+    means = [round(float(f.pixels.mean()) / 4) for f in frames if f.pixels is not None]
+    assert means == list(range(50))
 
 
 @pytest.mark.parametrize(
@@ -98,9 +112,9 @@ class Damaged:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._capture, name)
 
-    def retrieve(self) -> tuple[bool, Any]:
+    def retrieve(self, memory: Any) -> tuple[bool, Any]:
         self._good -= 1
-        return self._capture.retrieve() if self._good >= 0 else (False, None)
+        return self._capture.retrieve(memory) if self._good >= 0 else (False, None)
 
 
 def test_an_undecodable_frame_is_reported_even_as_the_last_selected_one(
@@ -259,8 +273,8 @@ class Camera:
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         return True
 
-    def get(self, _: int) -> float:
-        return 30.0
+    def get(self, name: int) -> float:
+        return -1.0 if name == cv2.CAP_PROP_FRAME_COUNT else 30.0
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         self.asked.release()
@@ -287,7 +301,7 @@ class Endless(Camera):
 
 def test_a_camera_yields_only_its_newest_frame_and_reports_its_end() -> None:
     camera = Camera(12)
-    source = LiveSource(0, ALL, capture=lambda: camera)
+    source = LiveSource(0, ALL, reconnection=Reconnection(0), capture=lambda: camera)
     frames = iter(source)
     camera.permits.release()
     first = next(frames)
@@ -309,6 +323,107 @@ def test_a_camera_is_closed_at_the_limit() -> None:
     assert len(list(source)) == 3
     assert source.problems == []
     assert camera.released.wait(60)
+
+
+class Unsteady:
+    """A camera that yields `frames` frames each time it is opened, or is gone where None.
+
+    Each frame waits until the test lets it come.
+    """
+
+    def __init__(self, *frames: int | None, length: float = -1.0, permits: int = 0) -> None:
+        self.permits = threading.Semaphore(permits)
+        self.opened = 0
+        self.released = 0
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.reports: list[str] = []
+        self._frames = frames
+        self._length = length
+        self._left: int | None = None
+
+    def open(self) -> Unsteady:
+        self._left = self._frames[min(self.opened, len(self._frames) - 1)]
+        self.opened += 1
+        return self
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return self._left is not None
+
+    def get(self, name: int) -> float:
+        return self._length if name == cv2.CAP_PROP_FRAME_COUNT else 30.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.now += 1
+        if not self._left:
+            return False, None
+        self.permits.acquire()
+        self._left -= 1
+        return True, shade(0)
+
+    def release(self) -> None:
+        self.released += 1
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def next(self, frames: Iterator[Frame]) -> Frame:
+        self.permits.release()
+        return next(frames)
+
+    def source(self, seconds: float) -> LiveSource:
+        return LiveSource(
+            "rtsp://camera/1",
+            ALL,
+            reconnection=Reconnection(seconds, self.reports.append),
+            capture=self.open,
+            clock=lambda: self.now,
+            wait=self.wait,
+        )
+
+
+def test_a_camera_that_comes_back_goes_on() -> None:
+    camera = Unsteady(1, None, None, None, 5)
+    frames = iter(camera.source(60))
+    first, second = camera.next(frames), camera.next(frames)
+    # Positions and times continue: the second frame is not taken for the first.
+    assert (first.name, second.name) == ("live-000000.jpg", "live-000001.jpg")
+    assert first.timestamp < second.timestamp
+    assert camera.reports == [
+        "rtsp://camera/1 is gone: trying again for 60 s",
+        "rtsp://camera/1 is back after 8 s",
+    ]
+    # At once, and then with growing delays.
+    assert camera.waits == [0.5, 1.0, 2.0]
+
+
+def test_a_camera_that_opens_but_sends_nothing_is_still_gone() -> None:
+    camera = Unsteady(1, 0, 0, 0, 9)
+    frames = iter(camera.source(60))
+    camera.next(frames)
+    camera.next(frames)
+    assert len(camera.reports) == 2
+    assert camera.waits == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 20.0])
+def test_a_camera_that_stays_away_ends_the_run(seconds: float) -> None:
+    camera = Unsteady(3, None, permits=3)
+    source = camera.source(seconds)
+    taken = len(list(source))
+    assert source.problems == [f"rtsp://camera/1 ended after {taken} frames"]
+    assert camera.now <= 4 + seconds + 11
+    assert (camera.reports == []) is (seconds == 0)
+    assert camera.released >= camera.opened
+
+
+def test_a_file_behind_a_url_ends_at_its_end() -> None:
+    camera = Unsteady(3, 3, length=3.0, permits=6)
+    source = camera.source(60)
+    assert 1 <= len(list(source)) <= 3
+    assert camera.opened == 1
+    assert camera.reports == []
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason="the sample video is not here")

@@ -18,6 +18,7 @@ import pytest
 from fake_clock import FakeClock
 
 from facectl import paths
+from facectl.context import Deployment
 from facectl.errors import InputError
 from facectl.visits import receivers
 from facectl.visits.command import Command
@@ -25,6 +26,8 @@ from facectl.visits.delivery import Delivery, RefusedError, UndeliveredError, Vi
 from facectl.visits.event_queue import EventQueue, QueuedEvent
 from facectl.visits.models import BestFace, Kind, VisitEvent
 from facectl.visits.webhook import Webhook, signature
+
+DEPLOYMENT = Deployment(asu_id="demo", target="aws")
 
 
 def event(
@@ -232,6 +235,17 @@ def test_filters(only: list[str], people: list[str | None]) -> None:
     assert passed == people
 
 
+def test_ignored_people_are_never_sent() -> None:
+    chosen = VisitFilter(["known"], ["Bob"])
+    assert [chosen.passes(event(0, person, visit=str(person))) for person in ("Ann", "Bob")] == [
+        True,
+        False,
+    ]
+    everybody = VisitFilter(ignored=["Bob"])
+    assert everybody.passes(event(0, None, visit="c"))
+    assert not everybody.passes(event(0, "Bob", "end", visit="b"))
+
+
 def test_a_filter_lets_the_rest_of_a_visit_pass() -> None:
     chosen = VisitFilter(["Ann"])
     story: list[tuple[Kind, str | None]] = [
@@ -368,6 +382,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
         ("http://[::1", "is not an address"),
         ("mqtt://", "mqtt:// has no host"),
         ("mqtt://localhost:99999", "has no valid port"),
+        ("sns:visits", "sns:visits is not the ARN of a topic"),
         ("command:", "names no command"),
         ("command:'", "can't be read"),
         ("command:no-such-program-here", "is not a command that can be run"),
@@ -375,7 +390,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
 )
 def test_an_address_that_cannot_work_is_refused(address: str, message: str) -> None:
     with pytest.raises(InputError) as error:
-        receivers.opened(address, "clip", None)
+        receivers.opened(address, "clip", None, DEPLOYMENT)
     assert message in str(error.value)
     assert "hush" not in str(error.value)
 
@@ -384,7 +399,7 @@ def test_the_secret_comes_from_a_file_or_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def secret(file: Path | None) -> Any:
-        return receivers.opened("http://localhost/", "clip", file)._secret  # type: ignore[attr-defined]
+        return receivers.opened("http://localhost/", "clip", file, DEPLOYMENT)._secret  # type: ignore[attr-defined]
 
     assert secret(None) is None
     monkeypatch.setenv("FACECTL_WEBHOOK_SECRET", "from the environment")
@@ -403,5 +418,5 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     monkeypatch.delitem(sys.modules, "facectl.visits.mqtt", raising=False)
     with pytest.raises(InputError, match="needs the package paho-mqtt") as error:
-        receivers.opened("mqtt://localhost", "clip", None)
+        receivers.opened("mqtt://localhost", "clip", None, DEPLOYMENT)
     assert error.value.hint == "pip install 'facectl[events]'"
