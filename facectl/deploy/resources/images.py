@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from facectl.aws import unless_missing
 from facectl.deploy.direct import Destination, Reports, send
 from facectl.deploy.docker import Docker
+from facectl.deploy.logins import ecr_login, logins
 from facectl.deploy.models import Account, DesiredState
 from facectl.deploy.recipe import LARGEST, NETWORKS, PLATFORMS, Recipe
 from facectl.deploy.resources.base import (
@@ -183,10 +183,11 @@ class Image(Attached):
         if self.recipe.options.builder == "direct":
             other = next(name for name in NETWORKS if name != self.repository)
             to = Destination(
-                context.account.registry, self.repository, self.tag, other, _plain(context)
-            )
+                context.account.registry, self.repository, self.tag, other, _plain(context),
+                lambda: ecr_login(context.clients),
+            )  # fmt: skip
             reports = Reports(context.tell, context.note, context.count)
-            send(self.recipe, to, lambda: _login(context), reports)
+            send(self.recipe, to, reports, logins(context.clients))
             return
         docker = Docker.find()
         uri = context.account.image_uri(self.name)
@@ -201,7 +202,7 @@ class Image(Attached):
                 hint="choose a smaller --base-image",
             )
         context.note(f"{self.name}: {size / 1e6:.0f} MB{_over_base(docker, self.recipe, size)}")
-        docker.push(uri, _login(context), context.tell)
+        docker.push(uri, ecr_login(context.clients), context.tell)
 
     def update(self, context: Context, _actual: Image) -> None:
         # Somebody gave the tag to another image; a tag can't be overwritten.
@@ -257,13 +258,6 @@ def _build(docker: Docker, uri: str, recipe: Recipe, context: Context) -> None:
             PLATFORMS[recipe.options.architecture],
             context.tell,
         )
-
-
-def _login(context: Context) -> tuple[str, str]:
-    """User and password of the registry."""
-    granted = context.clients.ecr.get_authorization_token()["authorizationData"]
-    user, _, password = base64.b64decode(granted[0]["authorizationToken"]).decode().partition(":")
-    return user, password
 
 
 def _plain(context: Context) -> bool:
