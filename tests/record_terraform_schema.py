@@ -108,7 +108,16 @@ def main(wheel: Path) -> None:
         "resources": of(RESOURCES, ""),
         "data_sources": of(DATA_SOURCES, "data_aws_"),
     }
-    TARGET.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    # One line for each resource.
+    lines = [f"{json.dumps(key)}: {_lines(value)}" for key, value in sorted(facts.items())]
+    TARGET.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value)
+    rows = [f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in sorted(value.items())]
+    return "{\n" + ",\n".join(rows) + "\n}"
 
 
 if __name__ == "__main__":

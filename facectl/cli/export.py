@@ -146,8 +146,9 @@ def _tell_next(form: Format, out: Path, deployment: Deployment, *, given: bool) 
             "terraform apply",
         ]
     commands = push[:1] if given and form == "cloudformation" else push[-1:] if given else push
+    initialise = ["terraform init"] if form == "terraform" else []
     note("Next:")
-    for command in [*commands, f"facectl context add {where}"]:
+    for command in [*initialise, *commands, f"facectl context add {where}"]:
         note(f"  {command}")
 
 

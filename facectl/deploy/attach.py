@@ -23,6 +23,7 @@ from facectl.deploy.resources import (
 )
 from facectl.errors import CloudError
 from facectl.naming import DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION
+from lambda_src.log import METRICS_VARIABLE
 from lambda_src.vision.store import Model
 
 _HINT = "facectl export cloudformation   or   facectl deploy"
@@ -107,6 +108,7 @@ def _options(context: Context, function: Function, trigger: Trigger) -> Options:
         boundary=role.boundary or None if role is not None else None,
         packaging="zip" if function.packaging == "zip" else None,
         log_names=False if function.environment.get("FACECTL_LOG_NAMES") == "0" else None,
+        metrics=True if METRICS_VARIABLE in function.environment else None,
         alarms=_email(context),
         kms_key=key or None,
     )

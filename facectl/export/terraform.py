@@ -187,7 +187,8 @@ def _queue(queue: Queue, state: DesiredState) -> Blocks:
     name = _name(queue, state)
     redrive = json.loads(queue.attributes()["RedrivePolicy"] or "{}")
     if redrive:
-        redrive["deadLetterTargetArn"] = "${aws_sqs_queue.dead_letter.arn}"
+        arn = redrive["deadLetterTargetArn"]
+        redrive["deadLetterTargetArn"] = _references(state).get(arn, arn)
     yield "sqs_queue", name, {
         "name": queue.name,
         "visibility_timeout_seconds": queue.visibility_timeout,

@@ -10,47 +10,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from stream_stub import Emulator, until
+from export_samples import TAG, deployed_by_facectl, image_uris, options_of
+from PIL import Image
+from stream_stub import Emulator, run, until
 
 from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
 from facectl.context import Deployment
-from facectl.deploy import deployer, planner
+from facectl.deploy import attach, deployer, planner
 from facectl.deploy.desired import resources
-from facectl.deploy.models import DesiredState, Package, Packages, Restored
+from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
 from facectl.deploy.resources import Context
 from facectl.export import cloudformation
 from facectl.export.state import desired_state, given_images
+from facectl.models import store
 from facectl.naming import FUNCTIONS
-from lambda_src.vision.store import Model
+from facectl.stream.session import function_url
+from lambda_src.vision.store import NETWORKS, Model
 
 NUMBER = "000000000000"
-REGISTRY = f"{NUMBER}.dkr.ecr.us-east-1.amazonaws.com"
-TAG = "0123456789abcdef"
 STACK = "facectl-42"
-KEY = f"arn:aws:kms:us-east-1:{NUMBER}:key/abc"
-ROLE = f"arn:aws:iam::{NUMBER}:role/LabRole"
-OPTIONS = {
-    "defaults": Options(max_concurrency=7),
-    "public": Options(
-        auth="none", reserved_concurrency=3, max_concurrency=4, memory=1024, timeout=30,
-        batch_size=3, architecture="arm64", log_names=False,
-    ),
-    "everything": Options(
-        auth="none", alarms="a@example.com", kms_key=KEY, provisioned_concurrency=1,
-        reserved_concurrency=4,
-        pollers=(2, 5), boundary=f"arn:aws:iam::{NUMBER}:policy/Bound",
-    ),
-    "given": Options(
-        max_concurrency=5, role_arn=ROLE,
-        image_uris=tuple(f"{function}=registry.example/{function}:1" for function in FUNCTIONS),
-    ),
-}  # fmt: skip
+OPTIONS = options_of(NUMBER)
 # What MiniStack has not.
 MISSING = [
     "update trigger 42-req-queue → face-recognition (pollers none → 2, 5)",
@@ -116,16 +102,6 @@ def exported(stack: Stack, options: Options) -> dict[str, Any]:
     # MiniStack has no such type.
     template["Resources"].pop("Budget", None)
     return template
-
-
-def wanted(stack: Stack, model: Model, options: Options) -> DesiredState:
-    """What a deploy makes, with images of a fixed tag instead of built ones."""
-    if not options.image_uris:
-        detection, recognition = (
-            Package("image", f"{REGISTRY}/{function}:{TAG}", tag=TAG) for function in FUNCTIONS
-        )
-        options = replace(options, restored=Restored(1, Packages(detection, recognition)))
-    return deployer.desired_state(stack.clients, model, options)
 
 
 def steps(stack: Stack, state: DesiredState) -> list[str]:
@@ -220,14 +196,20 @@ def test_a_deploy_changes_nothing_in_a_stack(name: str, stack: Stack, model: Mod
         assert stack.clients.functions.list_functions()["Functions"] == []
         push_images(stack)
         images = {
-            parameter: f"{REGISTRY}/{function}:{TAG}"
-            for function, parameter in cloudformation.IMAGES.items()
+            cloudformation.IMAGES[function]: uri for function, uri in image_uris(NUMBER).items()
         }
         outputs = stack.apply(template, **images)
-    assert outputs["FunctionUrl"].startswith("https://")
+    # `send` finds it without a record, at the function or at its alias.
+    assert function_url(stack.clients) == outputs["FunctionUrl"]
     assert outputs["GalleryBucket"] == f"facectl-42-{NUMBER}-us-east-1"
     complete(stack, template)
-    assert steps(stack, wanted(stack, model, options)) == (MISSING if name == "everything" else [])
+    assert steps(stack, deployed_by_facectl(stack.clients, model, options)) == (
+        MISSING if name == "everything" else []
+    )
+    _, found = attach.find(stack.clients.deployment, None)
+    uris = options.image_uris or [f"{name}={uri}" for name, uri in image_uris(NUMBER).items()]
+    auth = options.auth or "iam"
+    assert found == replace(options, auth=auth, image_uris=tuple(uris), pollers=None)
 
 
 def test_the_public_statements_of_a_stack_are_removed_when_the_url_is_closed(
@@ -240,10 +222,63 @@ def test_the_public_statements_of_a_stack_are_removed_when_the_url_is_closed(
     complete(stack, template)
     document = stack.clients.functions.get_policy(FunctionName="face-detection")["Policy"]
     assert "facectl-public-url" not in document
-    closed = wanted(stack, model, replace(options, auth="iam"))
+    closed = deployed_by_facectl(stack.clients, model, replace(options, auth="iam"))
     context = Context(stack.clients, closed.account)
     for step in planner.plan(resources(closed), deployer.read(stack.clients, closed)):
         deployer.apply_step(step, context)
     assert steps(stack, closed) == []
     left = stack.clients.functions.get_policy(FunctionName="face-detection")["Policy"]
     assert json.loads(left)["Statement"] == []
+
+
+# face-detection without a model: every frame is answered with no face.
+STAND_IN = """
+import base64, json, os, boto3
+
+def handler(event, context):
+    body = event["body"]
+    frame = json.loads(base64.b64decode(body) if event.get("isBase64Encoded") else body)
+    answer = json.dumps({"request_id": frame["request_id"], "result": "No-Face"})
+    queue = os.environ["FACECTL_RESPONSE_QUEUE_URL"]
+    boto3.client("sqs", region_name="us-east-1").send_message(QueueUrl=queue, MessageBody=answer)
+    return {"statusCode": 200, "body": json.dumps({"request_id": frame["request_id"], "faces": 0})}
+"""
+
+
+def test_the_commands_work_with_a_stack(stack: Stack, tmp_path: Path) -> None:
+    """Both functions are zips, which MiniStack runs without an engine."""
+    with store.installation("tiny") as folder:
+        for name in NETWORKS:
+            (folder / name).write_text(name)
+        facts = {"preprocessing": "facenet", "synthetic": False, "weights": "vggface2"}
+        store.write_manifest(folder, {"space": "abc/facenet", **facts})
+    template = exported(stack, OPTIONS["given"])
+    for function in FUNCTIONS:
+        name = f"{function.removeprefix('face-').capitalize()}Function"
+        properties = template["Resources"][name]["Properties"]
+        properties.update(
+            PackageType="Zip", Runtime="python3.12", Handler="index.handler",
+            Code={"ZipFile": STAND_IN},
+        )  # fmt: skip
+    stack.apply(template)
+    complete(stack, template)
+    where = ("--asu-id", "42", "--target", "aws", "--region", "us-east-1")
+    where = (*where, "--endpoint-url", str(stack.clients.deployment.endpoint_url))
+    added = run("context", "add", *where, "--json")
+    assert added.exit_code == 0, added.output
+    assert json.loads(added.stdout)["space"] == "abc/facenet"
+
+    status = run("status", *where, "--json")
+    # Only the code of the stand-in is not this computer's.
+    states = {(each["kind"], each["state"]) for each in json.loads(status.stdout)["resources"]}
+    assert {kind for kind, state in states if state != "ok"} == {"function"}
+    assert ("queue", "ok") in states
+
+    image = tmp_path / "frame.png"
+    Image.new("RGB", (64, 64)).save(image)
+    sent = run("send", str(image), *where, "--json")
+    assert sent.exit_code == 0, sent.output
+    assert '"No-Face"' in sent.stdout
+    assert run("purge", *where, "--yes", "--no-wait").exit_code == 0
+    logs = run("logs", *where)
+    assert logs.exit_code == 0, logs.output
