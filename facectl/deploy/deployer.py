@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from facectl import records
-from facectl.aws import Clients, cloud_errors, is_denied
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner, versions

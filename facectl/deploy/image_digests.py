@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws_errors import is_denied
 from facectl.container_images.bases import is_file
 from facectl.deploy.desired import cloud
 from facectl.deploy.direct import base_image

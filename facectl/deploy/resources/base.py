@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
-from facectl.aws import ClientError, Clients, error_code, error_message, is_overloaded
+from facectl.aws import ClientError, Clients
+from facectl.aws_errors import error_code, error_message, is_overloaded
 from facectl.deploy.models import Account
 from facectl.naming import TAG_KEY
 from facectl.retry import Backoff, exponential
