@@ -26,6 +26,7 @@ from facectl.cli import policy as policy_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
 from facectl.cli import status as status_command
+from facectl.cli import strangers as strangers_command
 from facectl.cli import tail as tail_command
 from facectl.cli import trace as trace_command
 from facectl.cli import versions as versions_command
@@ -61,6 +62,7 @@ app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
 app.add_typer(logs_command.app, name="logs")
 app.add_typer(models_command.app)
+app.add_typer(strangers_command.app, name="strangers")
 
 
 def _version(requested: bool) -> None:

@@ -64,6 +64,9 @@ Weights = Annotated[
     ),
 ]
 Person = Annotated[str, typer.Argument(help="A name in the gallery.")]
+StrangerGroup = Annotated[
+    str, typer.Argument(metavar="GROUP", help="A group, as s-12 of `facectl strangers list`.")
+]
 HtmlReport = Annotated[Path, typer.Option("--html", help="HTML report to write.")]
 
 # Requests with frames.

@@ -195,6 +195,24 @@ def send(
             rich_help_panel=VISITS,
         ),
     ] = None,
+    keep_strangers: Annotated[
+        bool,
+        typer.Option(
+            "--keep-strangers",
+            help="Keep faces of unknown people, and a few of each visit, on this computer: "
+            "facectl strangers names them.",
+            rich_help_panel=VISITS,
+        ),
+    ] = False,
+    strangers_days: Annotated[
+        float,
+        typer.Option(
+            "--strangers-days",
+            min=0.001,
+            help="Days after which kept faces are deleted.",
+            rich_help_panel=VISITS,
+        ),
+    ] = 7,
     rows: Annotated[
         int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
     ] = 200,
@@ -222,8 +240,13 @@ def send(
 
     facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
 
+    facectl send 0 --visits visits.jsonl --keep-strangers
+
     facectl send clip.mp4 --resume
     """
+    from datetime import timedelta
+
+    from facectl.strangers import store as strangers
     from facectl.stream.frames import Encoding
     from facectl.stream.live import Reconnection
     from facectl.stream.run_file import RunTask, open_run_file
@@ -234,6 +257,8 @@ def send(
     from facectl.visits.outputs import VisitOutputs
     from facectl.visits.tracker import VisitOptions
 
+    # Kept faces are deleted in time, whether this run keeps some or not.
+    strangers.prune(deployment.asu_id)
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
     visit_outputs = _visit_outputs(
@@ -245,6 +270,7 @@ def send(
             tuple(on_visit_only or ()),
             tuple(on_visit_ignore or ()),
             webhook_secret,
+            timedelta(days=strangers_days) if keep_strangers else None,
         ),
         wait=wait,
     )
@@ -308,7 +334,7 @@ def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
     if (outputs.only or outputs.ignored) and not outputs.receivers:
         option = "--on-visit-only" if outputs.only else "--on-visit-ignore"
         raise InputError(f"{option} selects what --on-visit sends", hint="add --on-visit")
-    if outputs.file is None and not outputs.receivers:
+    if outputs.file is None and not outputs.receivers and outputs.strangers is None:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
         return None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -35,8 +36,9 @@ class VisitOutputs:
     """What a run does with visits: events to `file` and to `receivers`, best crops to `crops`.
 
     `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
-    (see `VisitFilter`), `secret` the file with the secret of webhooks.
-    `shared_file` is one that several runs write, which is open already.
+    (see `VisitFilter`), `secret` the file with the secret of webhooks. `strangers`: how long
+    faces of unknown people are kept, None: not at all. `shared_file` is one that several
+    runs write, which is open already.
     """
 
     file: Path | None
@@ -46,6 +48,7 @@ class VisitOutputs:
     only: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     secret: Path | None = None
+    strangers: timedelta | None = None
     shared_file: VisitsFile | None = None
 
 
@@ -59,7 +62,8 @@ class VisitCounts:
     def __call__(self, event: VisitEvent) -> None:
         """Count an event; the visits of earlier runs and parts of others are left out."""
         if event.event != "end":
-            self._open[event.visit] = event.person
+            if event.event != "amend" or event.visit in self._open:
+                self._open[event.visit] = event.person
             return
         self._open.pop(event.visit, None)
         self._ended[event.person] += event.reason not in {"merged", "lost"}
@@ -150,6 +154,23 @@ def recorded(
             crops=crops,
             synthetic=deployment.synthetic,
         )
+        if outputs.strangers is not None:
+            from facectl.strangers.amendments import Outputs
+            from facectl.strangers.collector import CollectorOptions, collecting
+
+            shared = outputs.shared_file
+            where = Outputs(
+                source.name,
+                outputs.file if shared is None else shared.path,
+                tuple(each.queue for each in deliveries),
+                outputs.only,
+                outputs.ignored,
+            )
+            stack.enter_context(
+                collecting(
+                    deployment, run, CollectorOptions(where, outputs.strangers), recorder, report
+                )
+            )
         recording = Recording(recorder, deliveries, counts)
         recorder.start(lost)
         session.tracker.listen(recorder, late=recorder)
