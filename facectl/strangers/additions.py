@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from facectl.strangers.grouping import Grouped, Grouping
-from facectl.strangers.models import NewFace
+from facectl.strangers.models import NewFace, weight
 from facectl.strangers.store import StrangerStore
 from lambda_src.gallery.matching import DIMENSIONS
 
@@ -77,13 +77,13 @@ def load(store: StrangerStore, grouping: Grouping) -> None:
 def _insert(store: StrangerStore, new: NewFace, now: datetime, change: int) -> int:
     face = new.face
     row = store.execute(
-        "INSERT INTO faces (visit, source, time, box, probability, sharpness, side, embedding, "
-        "crop, person, changed) VALUES (:visit, :source, :time, :box, :probability, :sharpness, "
-        ":side, :embedding, :crop, :person, :change)",
+        "INSERT INTO faces (visit, source, time, box, probability, sharpness, side, quality, "
+        "embedding, crop, person, changed) VALUES (:visit, :source, :time, :box, :probability, "
+        ":sharpness, :side, :quality, :embedding, :crop, :person, :change)",
         visit=face.visit, source=face.source, time=now.timestamp(), box=json.dumps(face.box),
         probability=face.probability, sharpness=face.sharpness, side=face.side,
-        embedding=new.embedding.astype("<f4").tobytes(), crop=new.crop, person=new.person,
-        change=change,
+        quality=weight(face), embedding=new.embedding.astype("<f4").tobytes(), crop=new.crop,
+        person=new.person, change=change,
     ).lastrowid  # fmt: skip
     return int(row or 0)
 

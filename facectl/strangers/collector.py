@@ -241,6 +241,13 @@ class StrangerCollector:
         amendments.remember(self._store, event, self._options.outputs, self._time())
         if event.event == "end":
             self._ignored_visits.pop(visit, None)
+            self._complete(event)
+
+    def _complete(self, event: VisitEvent) -> None:
+        """Tell the group of a visit that ended without: its process was killed before."""
+        group = self._store.group_of_visit(event.visit)
+        if event.person is None and group not in (None, event.stranger) and self._listener:
+            self._listener.group(event.visit, group)
 
     def _pass_on_amendments(self) -> None:
         found = amendments.taken(self._store, self._run_id)

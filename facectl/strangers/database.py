@@ -26,11 +26,12 @@ CREATE TABLE groups (
 CREATE TABLE faces (
     id INTEGER PRIMARY KEY AUTOINCREMENT, visit TEXT NOT NULL, source TEXT NOT NULL,
     time REAL NOT NULL, box TEXT NOT NULL, probability REAL NOT NULL, sharpness REAL NOT NULL,
-    side REAL NOT NULL, embedding BLOB NOT NULL, crop BLOB NOT NULL, person TEXT,
+    side REAL NOT NULL,
+    quality REAL NOT NULL, embedding BLOB NOT NULL, crop BLOB NOT NULL, person TEXT,
     grp INTEGER NOT NULL DEFAULT 0, neighbours INTEGER NOT NULL DEFAULT 0,
     changed INTEGER NOT NULL
 );
-CREATE INDEX faces_by_group ON faces (grp);
+CREATE INDEX faces_by_group ON faces (grp, quality DESC);
 CREATE INDEX faces_by_visit ON faces (visit);
 CREATE INDEX faces_by_time ON faces (time);
 CREATE INDEX faces_by_change ON faces (changed);

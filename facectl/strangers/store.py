@@ -30,6 +30,8 @@ _LIST = "facectl strangers list"
 RETENTION = timedelta(days=7)
 # The faces that represent a group.
 BEST = 5
+# The best faces of a group, for each that represents it, from which those are chosen.
+_REPRESENTING = 4
 _FACE = "id, visit, source, time, box, probability, sharpness, side"
 
 
@@ -70,15 +72,17 @@ class StrangerStore:
 
     def groups(self, *, every: bool = False) -> list[StrangerGroup]:
         """The open groups, the one seen last first; `every`: ignored and named ones too."""
-        states = self.select(
-            "SELECT id, state, name FROM groups WHERE state = 'open' OR :every", every=every
-        )
-        found = [self._group(GroupState(*row)) for row in states]
+        with self._reading():
+            states = self.select(
+                "SELECT id, state, name FROM groups WHERE state = 'open' OR :every", every=every
+            )
+            found = [self._group(GroupState(*row)) for row in states]
         return sorted(found, key=lambda group: group.last_seen, reverse=True)
 
     def group(self, group: str) -> StrangerGroup:
         """A group; raises InputError for an unknown one."""
-        return self._group(self.state(group))
+        with self._reading():
+            return self._group(self.state(group))
 
     def state(self, group: str) -> GroupState:
         """The number, state and name of a group; raises InputError for an unknown one."""
@@ -97,8 +101,11 @@ class StrangerStore:
 
     def faces_of_visit(self, visit: str) -> list[StrangerFace]:
         """The faces of a visit, the best first."""
-        rows = self.select(f"SELECT {_FACE} FROM faces WHERE visit = :visit", visit=visit)  # noqa: S608
-        return _best_first(rows)
+        rows = self.select(
+            f"SELECT {_FACE} FROM faces WHERE visit = :visit ORDER BY quality DESC, id",  # noqa: S608
+            visit=visit,
+        )
+        return _faces_of(rows)
 
     def crop(self, face: str) -> bytes:
         """The crop of a face as an image file; raises InputError for an unknown one."""
@@ -109,11 +116,15 @@ class StrangerStore:
 
     def embeddings(self, faces: Sequence[StrangerFace]) -> Embeddings:
         """The embeddings (N, 512) of faces, in their order."""
-        blobs = [
-            self.select("SELECT embedding FROM faces WHERE id = :id", id=number_of(each.id, "f"))
-            for each in faces
-        ]
-        data = b"".join(rows[0][0] for rows in blobs)
+        numbers = [number_of(each.id, "f") for each in faces]
+        rows = self.select(
+            "SELECT id, embedding FROM faces WHERE id IN (SELECT value FROM json_each(:ids))",
+            ids=json.dumps(numbers),
+        )
+        found = dict(rows)
+        if len(found) < len(set(numbers)):
+            raise InputError("faces were deleted by another command meanwhile", hint=_LIST)
+        data = b"".join(found[number] for number in numbers)
         return np.frombuffer(data, "<f4").reshape(len(faces), DIMENSIONS)
 
     def next_change(self, *, deleting: bool = False) -> int:
@@ -300,33 +311,57 @@ class StrangerStore:
         with database.transaction(self._connection, self.file):
             yield self._connection
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Read one state of the file in the block, whatever other processes write."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with database.errors(self.file):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
+
     def _put(self, key: str, value: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _faces(self, number: int) -> list[StrangerFace]:
-        rows = self.select(f"SELECT {_FACE} FROM faces WHERE grp = :number", number=number)  # noqa: S608
-        return _best_first(rows)
+    def _faces(self, number: int, most: int = -1) -> list[StrangerFace]:
+        rows = self.select(
+            f"SELECT {_FACE} FROM faces WHERE grp = :number "  # noqa: S608 - constants only
+            "ORDER BY quality DESC, id LIMIT :most",
+            number=number,
+            most=most,
+        )
+        return _faces_of(rows)
 
     def _group(self, state: GroupState) -> StrangerGroup:
-        faces = self._faces(state.number)
-        by_time = sorted(faces, key=lambda face: face.time)
-        # A group whose faces were all deleted is remembered only by its state.
-        now = datetime.fromtimestamp(0, timezone.utc)
+        # Not all faces: a list of groups is shown again and again.
+        faces = self._faces(state.number, _REPRESENTING * BEST)
         best = [faces[row].id for row in self.best(faces, BEST)]
+        visits = self.select(
+            "SELECT visit, count(*), min(time), max(time) FROM faces WHERE grp = :number "
+            "GROUP BY visit ORDER BY min(time), visit",
+            number=state.number,
+        )
+        # A group whose faces were all deleted is remembered only by its state.
+        first = min((time for _, _, time, _ in visits), default=0.0)
+        last = max((time for _, _, _, time in visits), default=0.0)
         return StrangerGroup(
             f"s-{state.number}",
-            len(faces),
-            tuple(dict.fromkeys(face.visit for face in by_time)),
-            by_time[0].time if by_time else now,
-            by_time[-1].time if by_time else now,
+            sum(count for _, count, _, _ in visits),
+            tuple(str(visit) for visit, _, _, _ in visits),
+            datetime.fromtimestamp(first, timezone.utc),
+            datetime.fromtimestamp(last, timezone.utc),
             tuple(best),
             state.state,
             state.name,
         )
 
     def best(self, faces: Sequence[StrangerFace], count: int) -> list[int]:
-        """The places of the faces that represent the person, the best first."""
-        few = faces[: 20 * count]
+        """The places of the faces that represent the person, of faces the best first."""
+        few = faces[: _REPRESENTING * count]
         quality = [weight(face) for face in few]
         return representatives(self.embeddings(few), quality, count) if few else []
 
@@ -347,12 +382,11 @@ class StrangerStore:
         )
 
 
-def _best_first(rows: Sequence[Any]) -> list[StrangerFace]:
-    faces = [
+def _faces_of(rows: Sequence[Any]) -> list[StrangerFace]:
+    return [
         StrangerFace(
             f"f-{number}", visit, source, datetime.fromtimestamp(time, timezone.utc),
             tuple(json.loads(box)), probability, sharpness, side,
         )
         for number, visit, source, time, box, probability, sharpness, side in rows
     ]  # fmt: skip
-    return sorted(faces, key=weight, reverse=True)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 import small_model
 from PIL import Image
-from stream_stub import Pipeline, Reply, lines, noisy_clip, number, run
+from stream_stub import Pipeline, Reply, lines, noisy_clip, number, run, until
 
 from facectl import paths
 from facectl.strangers.store import StrangerStore, path
@@ -131,3 +135,45 @@ def test_forgetting_asks_first(pipeline: Pipeline, clip: Path) -> None:
     run("send", clip, "--keep-strangers")
     assert run("strangers", "forget", "all").exit_code == 1
     assert json.loads(run("strangers", "list", "--json").stdout)
+
+
+def test_a_killed_run_leaves_groups_that_the_next_one_continues(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    small_model.install("small")
+    held = threading.Event()
+
+    def script(request: dict[str, Any], _: int) -> Reply:
+        if number(request) >= 18 and not held.is_set():
+            return Reply(status=503, headers={"Retry-After": "1"})
+        return a_stranger_and_ann(request)
+
+    pipeline.script = script
+    command = [
+        Path(sys.executable).with_name("facectl"), "send", clip, "--keep-strangers", "-c", "2",
+        "--visits", tmp_path / "v.jsonl", "--asu-id", pipeline.deployment.asu_id,
+        "--target", "local",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=dict(os.environ),
+    )
+
+    def grouped() -> bool:
+        return "s-1" in run("strangers", "list").output or process.poll() is not None
+
+    until(grouped)
+    process.kill()
+    process.wait()
+    held.set()
+    # Another run of the same person joins the group; the lost visit keeps its group.
+    done = run("send", clip, "--keep-strangers", "--visits", tmp_path / "v.jsonl")
+    assert done.exit_code == 0, done.output
+    (group,) = json.loads(run("strangers", "list", "--json").stdout)
+    assert len(group["visits"]) == 2
+    last = {event["visit"]: event for event in lines(tmp_path / "v.jsonl")}
+    assert {visit for visit, event in last.items() if not event["known"]} == set(group["visits"])
+    assert {event["stranger"] for event in last.values() if not event["known"]} == {"s-1"}
+    assert {event.get("stranger") for event in last.values() if event["known"]} == {None}

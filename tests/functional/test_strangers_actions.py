@@ -426,3 +426,10 @@ def test_a_corrected_visit_is_not_a_reference_of_the_wrong_person(
         assert "Ada" not in store.people()
     actions.undo()
     assert answers(clients, person(2, 6)) == {"Ada"}
+
+
+def test_a_face_that_was_deleted_meanwhile_has_a_sentence(collected: Collected) -> None:
+    faces = collected.store.faces("s-1")
+    collected.store.drop_visit(visit_id(1))
+    with pytest.raises(InputError, match="faces were deleted by another command meanwhile"):
+        collected.store.embeddings(faces)
