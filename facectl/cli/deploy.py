@@ -152,6 +152,15 @@ def deploy(
             "off removes them.",
         ),
     ] = None,
+    min_face_size: Annotated[
+        int | None,
+        typer.Option(
+            "--min-face-size",
+            min=12,
+            max=1000,
+            help="Smallest face that is looked for, in pixels; default 20. Larger is faster.",
+        ),
+    ] = None,
     kms_key: Annotated[
         str | None,
         typer.Option(
@@ -214,6 +223,7 @@ def deploy(
         rebuild=rebuild,
         alarms=alarms,
         kms_key=kms_key,
+        min_face_size=min_face_size,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):

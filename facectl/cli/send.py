@@ -15,6 +15,7 @@ from facectl.cli.options import (
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     Quality,
     changes_deployment,
 )
@@ -83,6 +84,7 @@ def send(
         ),
     ] = 4,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
     detail: Annotated[
         bool,
         typer.Option(
@@ -238,6 +240,7 @@ def send(
         Encoding(max_side, quality),
         max_faces,
         detail or annotate is not None or visit_outputs is not None,
+        min_face_size,
     )
     options = RunOptions(
         request_options,

@@ -39,6 +39,7 @@ class Options:
 
     `memory` in MB, `timeout` in seconds. `role_arn` is an existing
     role for both functions; `boundary` the permissions boundary of created roles.
+    `min_face_size`: the smallest face that is looked for, in pixels.
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
     functions log the recognized names. `base_digest` and `base_python` pin the base image
@@ -69,6 +70,7 @@ class Options:
     base_python: str | None = None
     alarms: str | None = None
     kms_key: str | None = None
+    min_face_size: int | None = None
     restored: Restored | None = None
 
     def __post_init__(self) -> None:
@@ -126,7 +128,10 @@ class Options:
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables that these options set."""
-        return {"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}
+        chosen = {"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}
+        if self.min_face_size is not None:
+            chosen["FACECTL_MIN_FACE_SIZE"] = str(self.min_face_size)
+        return chosen
 
     @property
     def build(self) -> BuildOptions:
