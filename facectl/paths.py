@@ -71,10 +71,10 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def write_text(file: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace a text file atomically; raises InputError if it can't be written."""
+def write_text(file: Path, text: str, *, mode: int = 0o600, hint: str | None = None) -> None:
+    """Replace a text file atomically; raises InputError, with `hint`, if it can't be written."""
     try:
         with atomic_write(file, mode=mode) as stream:
             stream.write(text.encode("utf-8"))
     except OSError as error:
-        raise InputError(f"{file} can't be written: {error.strerror}") from error
+        raise InputError(f"{file} can't be written: {error.strerror}", hint=hint) from error

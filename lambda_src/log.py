@@ -11,14 +11,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 _FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
+# Set by `facectl deploy --metrics`.
+METRICS_VARIABLE = "FACECTL_METRICS"
 # An error message may quote invalid input of any length.
 _MAX_TEXT = 500
 # A process serves one invocation at a time, so its lines need no other thread's context.
 _invocation: dict[str, Any] = {}
+# The members that make a line a metric too; None without metrics.
+_metrics: Callable[[str, Mapping[str, Any], int], dict[str, Any]] | None = None
+if os.environ.get(METRICS_VARIABLE) == "1":
+    from lambda_src import metrics
+
+    _metrics = metrics.members
 
 
 def begin(invocation: str | None, *, cold_start: bool, init_ms: float | None) -> None:
@@ -33,17 +42,19 @@ def line(level: str, stage: str, request_id: str | None, **fields: Any) -> None:
     """Write one line; durations are in milliseconds, under names that end in `_ms`."""
     if "message" in fields:
         fields["message"] = str(fields["message"])[:_MAX_TEXT]
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    now = datetime.now(timezone.utc)
+    embedded = {} if _metrics is None else _metrics(stage, fields, int(now.timestamp() * 1e3))
     sys.stdout.write(
         json.dumps(
             {
-                "time": now,
+                "time": now.isoformat(timespec="milliseconds"),
                 "level": level,
                 "function": _FUNCTION,
                 "stage": stage,
                 "request_id": request_id,
                 **_invocation,
                 **fields,
+                **embedded,
             }
         )
         + "\n"

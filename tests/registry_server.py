@@ -134,14 +134,18 @@ def _keeping(registry: KeepingRegistry) -> type[BaseHTTPRequestHandler]:
 class CuttingProxy:
     """Passes bytes to a registry; `cuts` are the bytes after which a connection is cut, in order.
 
-    Each new connection takes the next cut; without one it is not cut. `received` counts the
-    bytes of all clients.
+    `answer_cuts`: the same for the bytes of the registry's answers. Each new connection takes the
+    next of both; without one, or with None, it is not cut. `always` cuts every answer. `received`
+    counts the bytes of all clients, `connections` their connections.
     """
 
     def __init__(self, target: str) -> None:
         host, _, port = target.partition(":")
         self._target = (host, int(port))
-        self.cuts: list[int] = []
+        self.cuts: list[int | None] = []
+        self.answer_cuts: list[int | None] = []
+        self.always: int | None = None
+        self.connections = 0
         self.made = 0
         self.received = 0
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -157,27 +161,34 @@ class CuttingProxy:
                 client, _ = self._server.accept()
             except OSError:
                 return
+            self.connections += 1
             cut = self.cuts.pop(0) if self.cuts else None
-            threading.Thread(target=self._serve, args=(client, cut), daemon=True).start()
+            answer = self.answer_cuts.pop(0) if self.answer_cuts else self.always
+            threading.Thread(target=self._serve, args=(client, cut, answer), daemon=True).start()
 
-    def _serve(self, client: socket.socket, cut: int | None) -> None:
+    def _serve(self, client: socket.socket, cut: int | None, answer: int | None) -> None:
         with client, contextlib.suppress(OSError), socket.create_connection(self._target) as server:
-            back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+            back = threading.Thread(target=self._answer, args=(server, client, answer), daemon=True)
             back.start()
             while data := client.recv(65536):
                 self.received += len(data)
-                if cut is not None and len(data) >= cut:
-                    server.sendall(data[:cut])
-                    self.made += 1
-                    # Both sides see the end at once, in the middle of the request.
-                    client.shutdown(socket.SHUT_RDWR)
-                    server.shutdown(socket.SHUT_RDWR)
-                    return
-                cut = None if cut is None else cut - len(data)
-                server.sendall(data)
+                cut = self._pass(data, server, client, cut)
 
+    def _answer(self, server: socket.socket, client: socket.socket, cut: int | None) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                cut = self._pass(data, client, server, cut)
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
+    def _pass(
+        self, data: bytes, target: socket.socket, source: socket.socket, cut: int | None
+    ) -> int | None:
+        """Send bytes on; returns what is left until the cut, which is an OSError."""
+        if cut is None or len(data) < cut:
             target.sendall(data)
+            return None if cut is None else cut - len(data)
+        target.sendall(data[:cut])
+        self.made += 1
+        # Both sides see the end at once, in the middle of a request or an answer.
+        for each in (source, target):
+            each.shutdown(socket.SHUT_RDWR)
+        raise OSError("cut")

@@ -16,6 +16,7 @@ from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
 from facectl.cli import dlq as dlq_command
 from facectl.cli import doctor as doctor_command
+from facectl.cli import export as export_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
 from facectl.cli import logs as logs_command
@@ -42,6 +43,8 @@ app.command("demo")(demo_command.demo)
 app.command("deploy")(deploy_command.deploy)
 app.command("versions")(versions_command.versions)
 app.command("rollback")(versions_command.rollback)
+app.command("export")(export_command.export)
+app.command("push")(export_command.push)
 app.command("destroy")(destroy_command.destroy)
 app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)

@@ -1,4 +1,4 @@
-"""`facectl context list | use | show`: the deployment that commands act on."""
+"""`facectl context list | use | show | add`: the deployment that commands act on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from facectl import records
-from facectl.cli.options import Json, with_deployment, with_overrides
+from facectl.cli import deploy_options as shared
+from facectl.cli.options import Json, announced, with_deployment, with_overrides
 from facectl.console import note, out, print_fields, print_json
 from facectl.context import Deployment, Key, Overrides, resolve
 from facectl.errors import ExitCode, InputError
@@ -115,6 +116,34 @@ def use(
         )
     records.use(key)
     _show(records.read(key), json=json)
+
+
+@app.command()
+@with_overrides
+def add(
+    overrides: Overrides,
+    model: shared.Model = None,
+    json: Json = False,
+) -> None:
+    """Remember a deployment that a template, or facectl on another computer, made.
+
+    Reads its options and its URL from AWS, for `status`, `send` and the other commands, and makes
+    it the current one. Run it again after a change of the template.
+
+    [bold]Example[/bold]
+
+    facectl context add --asu-id 1225754101 --target aws --region us-east-1
+    """
+    from facectl.deploy import attach, deployer
+    from facectl.deploy.options import remember_found
+    from facectl.models import store
+
+    deployment = announced(resolve(overrides, new=True))
+    deployment = deployer.located(deployment, overrides.endpoint_url)
+    known = None if model is None and not store.installed() else store.find(model)
+    deployment, options = attach.find(deployment, known)
+    remember_found(deployment, options)
+    _show(deployment, json=json)
 
 
 def _show(deployment: Deployment, *, json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from facectl.cli import deploy_options as shared
 from facectl.cli.options import DryRun, Json, Replace, Yes, announced, with_overrides
 from facectl.console import err, note
 from facectl.context import Deployment, Overrides, resolve
@@ -21,154 +22,32 @@ if TYPE_CHECKING:
 @with_overrides
 def deploy(
     overrides: Overrides,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", help="Name or embedding space of a model; default: the one built last."
-        ),
-    ] = None,
-    memory: Annotated[
-        int | None,
-        typer.Option("--memory", min=512, max=10240, help="MB per function; default 3008."),
-    ] = None,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            "--timeout", min=1, max=900, help="Timeout per function in seconds; default 60."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            min=1,
-            max=10,
-            help="Messages per invocation of face-recognition; default 10.",
-        ),
-    ] = None,
-    reserved_concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--reserved-concurrency",
-            min=1,
-            help="Concurrency of face-detection; more frames are throttled (429).",
-        ),
-    ] = None,
-    provisioned_concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--provisioned-concurrency",
-            min=1,
-            help="Warm environments per function, billed while idle.",
-        ),
-    ] = None,
-    max_concurrency: Annotated[
-        int | None,
-        typer.Option(
-            "--max-concurrency",
-            min=2,
-            max=1000,
-            help="Concurrency of face-recognition, in batches.",
-        ),
-    ] = None,
-    pollers: Annotated[
-        str | None,
-        typer.Option(
-            "--pollers",
-            metavar="LEAST:MOST",
-            help="Provisioned pollers of the trigger, each for 10 batches at once, "
-            "instead of --max-concurrency.",
-        ),
-    ] = None,
-    auth: Annotated[
-        Literal["iam", "none"] | None,
-        typer.Option(
-            "--auth", help="Authentication of the URL; default iam on AWS, none on local."
-        ),
-    ] = None,
-    role_arn: Annotated[
-        str | None,
-        typer.Option(
-            "--role-arn", help="Existing role for both functions, instead of creating roles."
-        ),
-    ] = None,
-    boundary: Annotated[
-        str | None,
-        typer.Option(
-            "--boundary", metavar="ARN", help="Permissions boundary of the roles that it creates."
-        ),
-    ] = None,
+    model: shared.Model = None,
+    memory: shared.Memory = None,
+    timeout: shared.FunctionTimeout = None,
+    batch_size: shared.BatchSize = None,
+    reserved_concurrency: shared.ReservedConcurrency = None,
+    provisioned_concurrency: shared.ProvisionedConcurrency = None,
+    max_concurrency: shared.MaxConcurrency = None,
+    pollers: shared.Pollers = None,
+    auth: shared.UrlAuth = None,
+    role_arn: shared.RoleArn = None,
+    boundary: shared.Boundary = None,
     package: Annotated[
         Literal["zip", "image"] | None,
         typer.Option("--package", help="Code package; image on AWS; default zip on local."),
     ] = None,
-    architecture: Annotated[
-        Literal["x86_64", "arm64"] | None,
-        typer.Option("--architecture", help="Processor of the functions; default x86_64."),
-    ] = None,
-    image_uri: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--image-uri", help="Existing image, FUNCTION=URI, once per function; builds none."
-        ),
-    ] = None,
-    builder: Annotated[
-        Literal["direct", "docker"] | None,
-        typer.Option(
-            "--builder",
-            envvar="FACECTL_BUILDER",
-            help="Builds the images; default direct, which needs no Docker engine.",
-        ),
-    ] = None,
-    base_image: Annotated[
-        str | None,
-        typer.Option(
-            "--base-image",
-            envvar="FACECTL_BASE_IMAGE",
-            help="Base image of the build: of a registry, an OCI layout, or an archive of "
-            "`docker save`.",
-        ),
-    ] = None,
-    rebuild: Annotated[
-        bool,
-        typer.Option("--rebuild", help="Build on the newest version of the base image."),
-    ] = False,
-    package_index: Annotated[
-        str | None,
-        typer.Option(
-            "--package-index", envvar="FACECTL_PACKAGE_INDEX", help="Package index URL for pip."
-        ),
-    ] = None,
-    names: Annotated[
-        bool | None,
-        typer.Option("--names/--no-names", help="Log recognized names; default --names."),
-    ] = None,
-    alarms: Annotated[
-        str | None,
-        typer.Option(
-            "--alarms",
-            metavar="EMAIL",
-            help="Mail alarms to EMAIL, with a dashboard, and a budget for --auth none (AWS); "
-            "off removes them.",
-        ),
-    ] = None,
-    min_face_size: Annotated[
-        int | None,
-        typer.Option(
-            "--min-face-size",
-            min=12,
-            max=1000,
-            help="Smallest face that is looked for, in pixels; default 20. Larger is faster.",
-        ),
-    ] = None,
-    kms_key: Annotated[
-        str | None,
-        typer.Option(
-            "--kms-key",
-            metavar="ARN",
-            help="Encrypt queues, bucket and logs with this KMS key (AWS); off removes it.",
-        ),
-    ] = None,
+    architecture: shared.ImageArchitecture = None,
+    image_uri: shared.ImageUris = None,
+    builder: shared.ImageBuilder = None,
+    base_image: shared.BaseImageName = None,
+    rebuild: shared.Rebuild = False,
+    package_index: shared.PackageIndex = None,
+    names: shared.LogNames = None,
+    metrics: shared.Metrics = None,
+    alarms: shared.Alarms = None,
+    min_face_size: shared.MinFaceSize = None,
+    kms_key: shared.KmsKey = None,
     adopt: Annotated[
         bool,
         typer.Option("--adopt", help="Take over existing resources that facectl did not create."),
@@ -219,6 +98,7 @@ def deploy(
         image_uris=tuple(image_uri or ()),
         adopt=adopt,
         log_names=names,
+        metrics=metrics,
         builder=builder,
         rebuild=rebuild,
         alarms=alarms,

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
 
 from facectl.console import err, print_json, say
 from facectl.context import Deployment
@@ -27,6 +40,8 @@ from facectl.prices import (
 )
 
 _SHORT = 60
+# Between two lines about the bytes that were sent, where there is no bar.
+_LINE_SECONDS = 10.0
 
 
 def step_line(step: Step) -> str:
@@ -63,17 +78,51 @@ def plan_facts(steps: Sequence[Step], gallery: Rebuild | None) -> list[dict[str,
     return ([gallery.facts()] if gallery else []) + [step_facts(step) for step in steps]
 
 
-class StepProgress(deployer.Progress):
-    """A progress bar over the steps; prints a line for each completed step."""
+class _Amount(ProgressColumn):
+    """The bytes and the speed of a task that counts bytes, the steps of another one."""
 
-    def __init__(self, bar: Progress, count: int) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps = MofNCompleteColumn()
+        self._bytes, self._speed = DownloadColumn(), TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        """The text of one task."""
+        if not task.fields.get("counts_bytes"):
+            return self._steps.render(task)
+        return Text.assemble(self._bytes.render(task), "  ", self._speed.render(task))
+
+
+def columns() -> tuple[ProgressColumn, ...]:
+    """The columns of the bars of a deploy."""
+    return SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), _Amount()
+
+
+class StepProgress(deployer.Progress):
+    """A progress bar over the steps, and one over the bytes that a step sends.
+
+    Prints a line for each completed step. Where no terminal shows the bars, it prints how much
+    was sent, every ten seconds.
+    """
+
+    def __init__(
+        self, bar: Progress, count: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._bar = bar
+        self._clock = clock
         self._task = bar.add_task("", total=count, visible=count > 0)
         self._doing = ""
+        self._sending: TaskID | None = None
+        # When the last line about bytes was printed, and of how many.
+        self._told = (clock(), 0)
 
     def __call__(self, step: Step, done: bool) -> None:
         """A step started (`done` false) or is complete."""
+        self._told = (self._clock(), 0)
         if done:
+            if self._sending is not None:
+                self._bar.remove_task(self._sending)
+                self._sending = None
             self._bar.advance(self._task)
             self._bar.console.print(f"  {step_line(step)}", markup=False, soft_wrap=True)
             return
@@ -89,17 +138,28 @@ class StepProgress(deployer.Progress):
         """Print a line to keep, such as the size of an image."""
         self._bar.console.print(f"    {line}", markup=False, soft_wrap=True)
 
+    def count(self, done: int, total: int) -> None:
+        """Show how many bytes of how many were sent, and the speed."""
+        if not self._bar.console.is_terminal:
+            self._tell_bytes(done, total)
+            return
+        if self._sending is None:
+            self._sending = self._bar.add_task("    sending", total=total, counts_bytes=True)
+        self._bar.update(self._sending, completed=done, total=total)
+
+    def _tell_bytes(self, done: int, total: int) -> None:
+        now, (before, had) = self._clock(), self._told
+        if now < before + _LINE_SECONDS:
+            return
+        self._told = (now, done)
+        speed = max(0, done - had) / (now - before)
+        self.note(f"{done / 1e6:.1f} of {total / 1e6:.1f} MB sent, {speed / 1e6:.1f} MB/s")
+
 
 @contextmanager
 def progress(steps: Sequence[Step]) -> Iterator[StepProgress]:
     """Show the progress of the steps on stderr."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns(), console=err, transient=True) as bar:
         yield StepProgress(bar, len(steps))
 
 

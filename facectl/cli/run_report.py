@@ -20,6 +20,10 @@ SYNTHETIC = (
     "Synthetic weights: the model is untrained, so its names mean nothing. "
     "Trained ones: facectl models build, then facectl deploy"
 )
+UNCLAIMED = (
+    "The response queue contains answers of other runs that no client receives; they slow "
+    "this run down. facectl purge removes them"
+)
 # Others are counted; --out has them all.
 _MOST_LOST = 20
 
@@ -76,8 +80,13 @@ def print_report(report: RunReport, *, wait: bool) -> None:
         warn(SYNTHETIC)
 
 
-def warnings(report: RunReport) -> list[str]:
-    """Problems of the run, a sentence each."""
+def warnings(
+    report: RunReport, *, resuming: str = "The same command with --resume", purge: bool = True
+) -> list[str]:
+    """Problems of the run, a sentence each.
+
+    `resuming`: what continues it. `purge`: whether to mention answers of other runs.
+    """
     from facectl.stream.results import ranges
 
     statuses = report.stats.statuses
@@ -104,12 +113,9 @@ def warnings(report: RunReport) -> list[str]:
     if len(reasons) > _MOST_LOST:
         lines.append(f"and {len(reasons) - _MOST_LOST} more errors: --out has them all")
     if report.resumable and not report.finished:
-        lines.append("The same command with --resume continues this run")
-    if report.unclaimed:
-        lines.append(
-            "The response queue contains answers of other runs that no client receives; they slow "
-            "this run down. facectl purge removes them"
-        )
+        lines.append(f"{resuming} continues this run")
+    if report.unclaimed and purge:
+        lines.append(UNCLAIMED)
     return [printable(line) for line in lines]
 
 

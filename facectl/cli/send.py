@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facectl.cli import send_run
+from facectl.cli import send_cameras, send_run
 from facectl.cli.options import (
     FRAMES,
     REQUESTS,
@@ -24,6 +24,9 @@ from facectl.context import Deployment
 from facectl.errors import InputError
 
 if TYPE_CHECKING:
+    from facectl.stream.cameras import Camera
+    from facectl.stream.frames import Encoding
+    from facectl.stream.sampling import Sampling
     from facectl.visits.outputs import VisitOutputs
 
 # The faces of a frame that --visits asks for; the largest.
@@ -34,11 +37,21 @@ VISIT_FACES = 10
 def send(
     deployment: Deployment,
     source: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Video, image, folder, pattern (or several images), camera index, or URL."
+            help="Video, image, folder, pattern (or several images), camera index, or URL; several "
+            "of these are sent side by side."
         ),
-    ],
+    ] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            "--cameras",
+            help="YAML file with the sources: `cameras:`, a list with source, name, fps, every, "
+            "max_frames, max_side, quality of each.",
+            rich_help_panel=FRAMES,
+        ),
+    ] = None,
     every: Annotated[
         int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=FRAMES)
     ] = 1,
@@ -110,7 +123,11 @@ def send(
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", help="Write a video with boxes and names; implies --detail."),
+        typer.Option(
+            "--annotate",
+            help="Write a video with boxes and names, for several sources one each; implies "
+            "--detail.",
+        ),
     ] = None,
     visits: Annotated[
         Path | None,
@@ -199,6 +216,10 @@ def send(
 
     facectl send rtsp://camera.local/stream --realtime --annotate seen.mp4
 
+    facectl send door.mp4 yard.mp4 rtsp://camera.local/stream
+
+    facectl send --cameras cameras.yaml --visits visits.jsonl
+
     facectl send 0 --fps 4 --visits visits.jsonl --keep-crops crops/
 
     facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
@@ -233,9 +254,7 @@ def send(
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
     sampling = Sampling(every, fps, max_frames)
-    frames = open_source(
-        source, sampling, reconnection=Reconnection(reconnect, warn), max_side=max_side
-    )
+    reconnection = Reconnection(reconnect, warn)
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,
@@ -249,11 +268,42 @@ def send(
         wait=wait,
         timeout=timeout,
     )
-    task = RunTask(deployment.key.name, tuple(source), sampling, request_options)
-    run_file = open_run_file(task, live=frames.live, resume=resume)
     files = send_run.OutputFiles(out_file, annotate, visit_outputs)
+    several = _cameras(source or [], cameras, sampling, request_options.encoding)
+    if several:
+        if resume:
+            raise InputError(
+                "--resume continues the run of one source",
+                hint=f"facectl send {several[0].source} --resume",
+            )
+        given = send_cameras.CamerasInput(several, options, reconnection, rows)
+        all_reports = send_cameras.run(deployment, given, files)
+        send_cameras.finish(all_reports, wait=wait, json=json, synthetic=deployment.synthetic)
+        return
+    sources = source or []
+    frames = open_source(sources, sampling, reconnection=reconnection, max_side=max_side)
+    task = RunTask(deployment.key.name, tuple(sources), sampling, request_options)
+    run_file = open_run_file(task, live=frames.live, resume=resume)
     report = send_run.run(deployment, frames, options, files, rows=rows, run_file=run_file)
     send_run.finish(report, wait=wait, json=json)
+
+
+def _cameras(
+    sources: list[str], file: Path | None, sampling: Sampling, encoding: Encoding
+) -> list[Camera]:
+    """The cameras of the arguments or the file; none where the arguments are one source.
+
+    Raises InputError for both, for neither, and for a file that is wrong.
+    """
+    from facectl.stream.cameras import are_cameras, cameras_of, read_cameras
+
+    if file is not None:
+        if sources:
+            raise InputError("--cameras names the sources: give no others beside it")
+        return read_cameras(file, sampling, encoding)
+    if not sources:
+        raise InputError("No source of frames", hint="facectl send clip.mp4")
+    return cameras_of(sources, sampling, encoding) if are_cameras(sources) else []
 
 
 def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:

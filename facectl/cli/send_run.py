@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from facectl.context import Deployment
 from facectl.errors import FacectlError
 
 if TYPE_CHECKING:
+    from facectl.stream.annotate import Clip
+    from facectl.stream.outcomes import FrameOutcome
     from facectl.stream.run_file import RunFile
-    from facectl.stream.session import RunOptions, RunReport
+    from facectl.stream.session import RunOptions, RunReport, Session, Transport
     from facectl.stream.sources import Source
     from facectl.visits.outputs import Recording, VisitOutputs
 
@@ -29,6 +32,97 @@ class OutputFiles:
     results: Path | None = None
     video: Path | None = None
     visits: VisitOutputs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneRun:
+    """A session that is ready to run, and its source and outputs."""
+
+    session: Session
+    source: Source
+    options: RunOptions
+    clip: Clip | None
+    recording: Recording | None
+    run_file: RunFile | None
+
+    def end(self, report: RunReport, *, synthetic: bool, camera: str | None = None) -> RunReport:
+        """Complete the outputs of a run that has ended; returns the report with their failure.
+
+        The run file is removed when nothing is left to do. `camera`: its name, where
+        there are several.
+        """
+        if self.recording is not None:
+            report = _end_visits(self.recording, report, camera)
+        if self.clip is not None and self.run_file is not None:
+            report = self._draw(self.clip, self.run_file, report, synthetic=synthetic)
+        if self.run_file is not None and report.finished:
+            self.run_file.remove()
+        return report
+
+    def _draw(
+        self, clip: Clip, run_file: RunFile, report: RunReport, *, synthetic: bool
+    ) -> RunReport:
+        from facectl.stream.annotate import draw_all
+
+        encoding = self.options.request_options.encoding
+        try:
+            with drawing_bar(report.counts.accepted) as drawn:
+                draw_all(clip, self.source, encoding, run_file, synthetic=synthetic, progress=drawn)
+        except FacectlError as error:
+            # The frames were sent: print the report, with this failure.
+            return replace(report, failure=report.failure or error)
+        return report
+
+
+@dataclass(frozen=True, slots=True)
+class RunInput:
+    """What one session sends; `results` takes its outcomes, None for no file of results."""
+
+    source: Source
+    options: RunOptions
+    rows: int = 200
+    run_file: RunFile | None = None
+    results: Callable[[FrameOutcome], None] | None = None
+
+
+def prepared(
+    stack: ExitStack,
+    deployment: Deployment,
+    transport: Transport,
+    given: RunInput,
+    files: OutputFiles,
+) -> OneRun:
+    """The session of a run and its outputs, which the stack closes.
+
+    Files that can't be written are found here, before anything is sent.
+    """
+    from facectl.stream.annotate import Clip
+    from facectl.stream.results import RunStats
+    from facectl.stream.run_file import RunFile
+    from facectl.stream.session import Session
+    from facectl.visits.outputs import recorded
+
+    source, run_file = given.source, given.run_file
+    if run_file is None and files.video is not None:
+        run_file = RunFile.temporary()
+    if run_file is not None:
+        stack.callback(run_file.close)
+    session = Session(
+        transport,
+        given.options,
+        RunStats(given.rows),
+        synthetic=deployment.synthetic,
+        run_file=run_file,
+    )
+    clip = None if files.video is None else Clip(files.video, source.rate)
+    if given.results is not None:
+        session.tracker.listen(given.results, late=given.results)
+    recording = None
+    if files.visits is not None:
+        recording = stack.enter_context(
+            recorded(files.visits, session, source, deployment=deployment, report=warn)
+        )
+    return OneRun(session, source, given.options, clip, recording, run_file)
 
 
 def run(
@@ -44,56 +138,34 @@ def run(
 
     The run file is closed, and removed when nothing is left to do.
     """
-    from facectl.stream.annotate import Clip, draw_all
-    from facectl.stream.results import ResultsFile, RunStats
-    from facectl.stream.run_file import RunFile
-    from facectl.stream.session import Session, Transport
-    from facectl.visits.outputs import recorded
+    from facectl.stream.results import ResultsFile
+    from facectl.stream.session import Transport
 
     synthetic = deployment.synthetic
     with ExitStack() as stack:
-        if run_file is None and files.video is not None:
-            run_file = RunFile.temporary()
         if run_file is not None:
             stack.callback(run_file.close)
         transport = Transport.of(Clients(deployment), connections=options.concurrency)
-        session = Session(
-            transport, options, RunStats(rows), synthetic=synthetic, run_file=run_file
-        )
-        # Files that can't be written are found before anything is sent.
-        clip = None if files.video is None else Clip(files.video, source.rate)
+        results = None
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
-            session.tracker.listen(results, late=results)
-        recording = None
-        if files.visits is not None:
-            recording = stack.enter_context(
-                recorded(files.visits, session, source, deployment=deployment, report=warn)
-            )
+        given = RunInput(source, options, rows, run_file, results)
+        one = prepared(stack, deployment, transport, given, files)
         with run_bar(source.expected, wait=options.wait) as update:
-            report = session.run(source, progress=update)
-        if recording is not None:
-            report = _end_visits(recording, report)
-        if clip is not None and run_file is not None:
-            encoding = options.request_options.encoding
-            try:
-                with drawing_bar(report.counts.accepted) as drawn:
-                    draw_all(clip, source, encoding, run_file, synthetic=synthetic, progress=drawn)
-            except FacectlError as error:
-                # The frames were sent: print the report, with this failure.
-                report = replace(report, failure=report.failure or error)
-        if run_file is not None and report.finished:
-            run_file.remove()
-    return report
+            report = one.session.run(source, progress=update)
+        return one.end(report, synthetic=synthetic)
 
 
-def _end_visits(recording: Recording, report: RunReport) -> RunReport:
-    """End the open visits and print how many there were; returns the report with its failure."""
+def _end_visits(recording: Recording, report: RunReport, camera: str | None) -> RunReport:
+    """End the open visits and print how many there were; returns the report with its failure.
+
+    `camera`: the name to print before, where there are several.
+    """
     try:
         recording.finish(report)
     except FacectlError as error:
         return replace(report, failure=report.failure or error)
-    note(recording.summary())
+    note(recording.summary() if camera is None else f"{camera}: {recording.summary()}")
     return report
 
 

@@ -10,15 +10,15 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
-from facectl.container_images.blobs import BLOCK, Pieces, sha256
+from facectl.container_images.blobs import Pieces, sha256
 from facectl.container_images.media import MANIFESTS
 from facectl.container_images.references import Reference
 from facectl.errors import CloudError, InputError
@@ -59,18 +59,46 @@ def short_backoff() -> Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RegistryBlob:
-    """A blob of a repository."""
+    """A blob of a repository. `backoff`: the retries while no byte arrives."""
 
     registry: Registry
     repository: str
     digest: str
     size: int
+    backoff: Callable[[], Backoff] = field(default=backoff, repr=False, compare=False)
 
     @contextmanager
     def read(self, offset: int = 0) -> Iterator[Pieces]:
-        """The bytes from an offset on; raises CloudError."""
-        with self.registry.blob(self.repository, self.digest, offset) as pieces:
+        """The bytes from an offset on; a connection that breaks is continued at the next byte.
+
+        Raises CloudError.
+        """
+        pieces = self._pieces(offset)
+        try:
             yield pieces
+        finally:
+            pieces.close()
+
+    def _pieces(self, offset: int) -> Generator[bytes]:
+        backoff = self.backoff()
+        try:
+            while True:
+                with (
+                    backoff.attempt(),
+                    self.registry.blob(self.repository, self.digest, offset) as pieces,
+                ):
+                    for piece in pieces:
+                        offset += len(piece)
+                        backoff.reset()
+                        yield piece
+                    return
+        except UnavailableError as error:
+            raise CloudError(
+                f"Reading a layer of {self.registry.host}/{self.repository} broke off after "
+                f"{megabytes(offset)} of {megabytes(self.size)}, repeatedly: {error}",
+                hint="check the network, then facectl deploy   or --base-image FILE of "
+                "`docker save`",
+            ) from error
 
 
 class Registry:
@@ -138,7 +166,6 @@ class Registry:
         response = self.send("GET", path, repository, headers=headers, stream=True)
         try:
             if response.status_code not in (200, 206):
-                response.read()
                 raise self.refused(response, f"reading {digest[:19]} of {repository}")
             # A registry may ignore the range.
             skip = offset if response.status_code == 200 else 0
@@ -164,10 +191,12 @@ class Registry:
         repository: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         stream: bool = False,
     ) -> httpx.Response:
         """The response to a request; after a 401 it is sent again with a new token.
+
+        `content`: what can be iterated over again needs a Content-Length.
 
         Raises UnavailableError if the registry does not answer, or with 429 or 5xx.
         """
@@ -190,7 +219,7 @@ class Registry:
         url: str,
         repository: str,
         headers: Mapping[str, str] | None,
-        content: bytes | None,
+        content: bytes | Iterable[bytes] | None,
         stream: bool,
     ) -> httpx.Response:
         target = url if "://" in url else f"{self._base}{url}"
@@ -202,7 +231,7 @@ class Registry:
         try:
             request = self._client.build_request(method, target, headers=sent, content=content)
             return self._client.send(request, stream=stream)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise UnavailableError(
                 f"The registry {self.host} does not answer: {error or type(error).__name__}",
                 hint="check the network, or pass --base-image FILE of `docker save`",
@@ -244,7 +273,10 @@ class Registry:
 
     def refused(self, response: httpx.Response, doing: str) -> CloudError:
         """The error of a response, with the registry's own words."""
-        response.read()
+        try:
+            response.read()
+        except httpx.RequestError as error:
+            raise UnavailableError(f"{doing}: the connection to {self.host} broke") from error
         try:
             said = "; ".join(
                 f"{each.get('code', '')}: {each.get('message', '')}"
@@ -255,13 +287,19 @@ class Registry:
         return CloudError(f"{doing}: {self.host} answers {response.status_code}, {said}")
 
 
+def megabytes(count: int) -> str:
+    """A number of bytes as text, in MB."""
+    return f"{count / 1e6:.1f} MB"
+
+
 def _basic(user: tuple[str, str]) -> str:
     return f"Basic {base64.b64encode(':'.join(user).encode()).decode()}"
 
 
 def _received(response: httpx.Response) -> Pieces:
     try:
-        yield from response.iter_raw(BLOCK)
+        # In pieces as they arrive: what arrived before a cut is not read again.
+        yield from response.iter_raw()
     except httpx.TransportError as error:
         raise UnavailableError(f"The connection to {response.url.host} broke: {error}") from error
 

@@ -17,12 +17,16 @@ import httpx
 
 from facectl.container_images.blobs import Blob, Pieces, sha256
 from facectl.container_images.media import MANIFEST
-from facectl.container_images.registries import Registry, UnavailableError
+from facectl.container_images.registries import Registry, UnavailableError, megabytes
 from facectl.errors import CloudError, InputError
 
 # ECR takes parts of 5 to 10 MiB. Source: Amazon ECR service quotas, "Layer part size".
 _PART = 8 << 20
 _AT_ONCE = 4
+# The bytes after which the progress is shown.
+_STEP = 64 << 10
+# The uploads of a blob that may be cut off one after another without coming further.
+_FRUITLESS = 12
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
 _OCTETS = "application/octet-stream"
 
@@ -39,8 +43,8 @@ class Target:
 class Progress:
     """The progress of sending an image; thread-safe.
 
-    `tell` receives the bytes that the registry has and their total. `sent` counts the bytes
-    that were sent, parts that had to be repeated included.
+    `tell` receives the bytes that were sent and those to be sent: without what the registry had.
+    `sent` counts the bytes of the parts that it took, repeated ones included.
     """
 
     def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
@@ -51,12 +55,22 @@ class Progress:
         self._tell = tell
         self._lock = threading.Lock()
 
-    def add(self, done: int, sent: int = 0) -> None:
-        """Count bytes that the registry has now, and bytes that were sent to it."""
+    def move(self, count: int) -> None:
+        """Count bytes that are on their way; negative if they are sent again."""
         with self._lock:
-            self._done += done
-            self.sent += sent
+            self._done += count
             self._tell(self._done, self._total)
+
+    def skip(self, count: int) -> None:
+        """Do not count bytes that the registry had."""
+        with self._lock:
+            self._total -= count
+            self._tell(self._done, self._total)
+
+    def took(self, count: int) -> None:
+        """Count the bytes of a part that the registry took."""
+        with self._lock:
+            self.sent += count
 
 
 def send_image(
@@ -84,6 +98,20 @@ def send_image(
     return progress.sent
 
 
+class _Part:
+    """The bytes of a part, counted as the connection takes them; can be sent again."""
+
+    def __init__(self, data: bytes, moved: Callable[[int], None]) -> None:
+        self._data = data
+        self._moved = moved
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._moved(0)
+        for start in range(0, len(self._data), _STEP):
+            yield self._data[start : start + _STEP]
+            self._moved(min(start + _STEP, len(self._data)))
+
+
 class Upload:
     """The upload of one blob."""
 
@@ -95,22 +123,40 @@ class Upload:
         # Where the registry takes the next part, and its first byte; "": not started.
         self._location = ""
         self._offset = 0
+        # The furthest byte that the registry took, and what the progress shows.
+        self._furthest = 0
         self._shown = 0
         self._resumed = False
 
     def run(self) -> None:
         """Have the repository hold the blob; raises FacectlError."""
+        try:
+            self._run()
+        except UnavailableError as error:
+            raise CloudError(
+                f"Sending a layer to {self._registry.host}/{self._repository} was cut off after "
+                f"{megabytes(self._furthest)} of {megabytes(self._blob.size)}, repeatedly: {error}",
+                hint="check the network, then facectl deploy   sends what is missing",
+            ) from error
+        self._progress.skip(self._blob.size - self._shown)
+
+    def _run(self) -> None:
         backoff = self._registry.backoff()
+        furthest, fruitless = -1, 0
         while True:
+            fruitless = 0 if self._furthest > furthest else fruitless + 1
+            if fruitless == _FRUITLESS:
+                raise UnavailableError("each time it started again, and came no further")
+            furthest = self._furthest
             with backoff.attempt():
                 if self._present() or self._mounted():
-                    break
+                    return
                 for count in self._parts():
                     backoff.reset()
-                    self._show(self._offset, count)
+                    self._progress.took(count)
+                    self._furthest = max(self._furthest, self._offset)
                 self._complete()
-                break
-        self._show(self._blob.size)
+                return
 
     def _present(self) -> bool:
         path = f"/v2/{self._repository}/blobs/{self._blob.digest}"
@@ -166,13 +212,17 @@ class Upload:
             )
 
     def _send(self, part: bytes) -> None:
-        end = self._offset + len(part)
+        start, end = self._offset, self._offset + len(part)
         response = self._registry.send(
             "PATCH",
             self._location,
             self._repository,
-            headers={"Content-Type": _OCTETS, "Content-Range": f"{self._offset}-{end - 1}"},
-            content=part,
+            headers={
+                "Content-Type": _OCTETS,
+                "Content-Length": str(len(part)),
+                "Content-Range": f"{start}-{end - 1}",
+            },
+            content=_Part(part, lambda count: self._show(start + count)),
         )
         if response.status_code in (404, 416):
             raise UnavailableError(f"{self._registry.host} lost the place of an upload")
@@ -201,9 +251,9 @@ class Upload:
             ) from error
         raise error
 
-    def _show(self, offset: int, sent: int = 0) -> None:
-        self._progress.add(max(0, offset - self._shown), sent)
-        self._shown = max(self._shown, offset)
+    def _show(self, offset: int) -> None:
+        self._progress.move(offset - self._shown)
+        self._shown = offset
 
     def _refused(self, response: httpx.Response) -> CloudError:
         return self._registry.refused(response, f"sending a layer to {self._repository}")

@@ -149,8 +149,8 @@ def reserved_for_public(clients: Clients) -> int | None:
     return PUBLIC_CONCURRENCY
 
 
-def check_reserved(options: Options, found: Concurrency) -> None:
-    """Check that the account can reserve what the options ask for; raises InputError."""
+def check_warm(options: Options) -> None:
+    """Check that face-detection's reservation has room for warm environments; raises InputError."""
     reserved, warm = options.reserved_concurrency or 0, options.provisioned_concurrency or 0
     if reserved and warm > reserved:
         raise InputError(
@@ -158,6 +158,12 @@ def check_reserved(options: Options, found: Concurrency) -> None:
             "which AWS refuses",
             hint=f"--reserved-concurrency {warm}   or   --provisioned-concurrency {reserved}",
         )
+
+
+def check_reserved(options: Options, found: Concurrency) -> None:
+    """Check that the account can reserve what the options ask for; raises InputError."""
+    check_warm(options)
+    reserved, warm = options.reserved_concurrency or 0, options.provisioned_concurrency or 0
     # face-detection's warm environments are part of its reservation.
     if max(reserved, warm) + warm <= found.reservable:
         return
@@ -204,9 +210,14 @@ def recognition_concurrency(clients: Clients, chosen: int | None, default: int) 
     """
     limit = concurrency_limit(clients)
     if chosen is None:
-        return min(default, half_of(_SMALLEST_LIMIT if limit is None else limit))
+        return fitting_concurrency(default, limit)
     check_trigger(chosen, limit)
     return chosen
+
+
+def fitting_concurrency(default: int, limit: int | None) -> int:
+    """The trigger's default concurrency in an account with this limit; None: it is not known."""
+    return min(default, half_of(_SMALLEST_LIMIT if limit is None else limit))
 
 
 def check_trigger(chosen: int, limit: int | None) -> None:

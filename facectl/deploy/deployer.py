@@ -48,6 +48,9 @@ class Progress:
     def note(self, line: str) -> None:
         """A line about a step to keep in the output."""
 
+    def count(self, done: int, total: int) -> None:
+        """The bytes that a step has sent, and those that it sends; also from other threads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -236,7 +239,10 @@ def apply(plan: Plan, progress: Progress | None = None) -> None:
         apply(removal, progress)
         records.forget(removal.clients.deployment.key)
         own = own[len(removal.steps) :]
-    context = Context(plan.clients, plan.desired.account, tell=reporter.tell, note=reporter.note)
+    context = Context(
+        plan.clients, plan.desired.account, tell=reporter.tell, note=reporter.note,
+        count=reporter.count,
+    )  # fmt: skip
     waits = plan.gallery is not None or any(map(_changes_function, own))
     for step in own:
         if waits and isinstance(step.resource, Function):

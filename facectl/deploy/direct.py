@@ -26,10 +26,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """`tell` receives transient progress, `note` lines to keep."""
+    """`tell` receives transient progress, `note` lines to keep.
+
+    `count` receives the bytes that were sent and those to be sent.
+    """
 
     tell: Callable[[str], None]
     note: Callable[[str], None]
+    count: Callable[[int, int], None] = lambda _done, _total: None
 
 
 def base_image(name: str, options: BuildOptions) -> BaseImage:
@@ -68,6 +72,7 @@ def send(recipe: Recipe, to: Destination, login: Login, reports: Reports) -> Non
             f"Cold starts take longer: the packages are not compiled, because this computer "
             f"has no Python {recipe.options.base_python}, which the base image has"
         )
+    reports.tell(f"sending to {to.registry}")
     registry = Registry(to.registry, login=login, plain=to.plain)
     try:
         sent = send_image(
@@ -75,7 +80,7 @@ def send(recipe: Recipe, to: Destination, login: Login, reports: Reports) -> Non
             to.tag,
             image.manifest,
             image.blobs,
-            lambda done, total: reports.tell(f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"),
+            reports.count,
         )
     finally:
         registry.close()

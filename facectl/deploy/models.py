@@ -14,6 +14,7 @@ from typing import Literal
 from facectl.context import Target
 from facectl.deploy.recipe import Architecture, Recipe
 from facectl.naming import Names
+from lambda_src.log import METRICS_VARIABLE
 
 Packaging = Literal["zip", "image"]
 Auth = Literal["iam", "none"]
@@ -169,6 +170,11 @@ class DesiredState:
     demo: bool = False
     alarms: str | None = None
     kms_key: str = ""
+
+    @property
+    def metrics(self) -> bool:
+        """Whether the functions' log lines are CloudWatch metrics too."""
+        return METRICS_VARIABLE in self.environment
 
     @property
     def alarms_email(self) -> str | None:

@@ -12,6 +12,7 @@ from facectl.context import Deployment
 from facectl.deploy.models import OFF, Account, Auth, Packaging, Restored, Sizing
 from facectl.deploy.recipe import Architecture, Builder, BuildOptions
 from facectl.errors import InputError
+from lambda_src.log import METRICS_VARIABLE
 
 _POLLERS = re.compile(r"(\d{1,5}):(\d{1,5})")
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
@@ -42,7 +43,8 @@ class Options:
     `min_face_size`: the smallest face that is looked for, in pixels.
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
-    functions log the recognized names. `base_digest` and `base_python` pin the base image
+    functions log the recognized names. `metrics`: whether log lines are CloudWatch metrics too.
+    `base_digest` and `base_python` pin the base image
     until `rebuild` looks for a newer one. `alarms`: an e-mail address, or `off`.
     `kms_key`: the ARN of a key, or `off`. `restored`: what a rollback deploys.
     """
@@ -64,6 +66,7 @@ class Options:
     image_uris: tuple[str, ...] = ()
     adopt: bool = False
     log_names: bool | None = None
+    metrics: bool | None = None
     builder: Builder | None = None
     rebuild: bool = False
     base_digest: str | None = None
@@ -77,6 +80,7 @@ class Options:
         if self.pollers is not None:
             # JSON stores a tuple as a list.
             object.__setattr__(self, "pollers", tuple(self.pollers))
+        object.__setattr__(self, "image_uris", tuple(self.image_uris))
         if self.role_arn is not None and not _ROLE.fullmatch(self.role_arn):
             raise InputError(
                 f"--role-arn {self.role_arn!r} is not the ARN of a role",
@@ -128,10 +132,12 @@ class Options:
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables that these options set."""
-        chosen = {"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}
-        if self.min_face_size is not None:
-            chosen["FACECTL_MIN_FACE_SIZE"] = str(self.min_face_size)
-        return chosen
+        size = self.min_face_size
+        return {
+            **({"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}),
+            **({METRICS_VARIABLE: "1"} if self.metrics else {}),
+            **({} if size is None else {"FACECTL_MIN_FACE_SIZE": str(size)}),
+        }
 
     @property
     def build(self) -> BuildOptions:
@@ -188,6 +194,14 @@ def parse_pollers(text: str) -> tuple[int, int]:
 def remember(deployment: Deployment, options: Options) -> None:
     """Record the deployment with its options, for later deploys and `facectl status`."""
     records.remember(deployment, _lasting(options))
+
+
+def remember_found(deployment: Deployment, options: Options) -> None:
+    """Record a deployment that something else made, with its images, for `facectl status`.
+
+    The next deploy does not take the images over: it builds its own.
+    """
+    records.remember(deployment, {**_lasting(options), "image_uris": list(options.image_uris)})
 
 
 def recorded(options: Options) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lambda_src.vision.store import Model
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o644 << 16
 _UNIX = 3
+_BOTH = " ".join(f"--image-uri {function}=URI" for function in NETWORKS)
 
 
 def packages(model: Model, options: Options, account: Account, *, zipped: bool) -> Packages:
@@ -68,10 +69,13 @@ def given_packages(uris: tuple[str, ...]) -> dict[str, Package]:
         function, _, uri = text.partition("=")
         if function not in NETWORKS or not uri:
             raise InputError(
-                f"--image-uri {text!r} is not FUNCTION=URI with one of {', '.join(NETWORKS)}"
+                f"--image-uri {text!r} is not FUNCTION=URI with one of {', '.join(NETWORKS)}",
+                hint=_BOTH,
             )
         found[function] = Package("image", uri)
     if found and set(found) != set(NETWORKS):
         missing = ", ".join(set(NETWORKS) - set(found))
-        raise InputError(f"--image-uri is needed for both functions, {missing} has none")
+        raise InputError(
+            f"--image-uri is needed for both functions, {missing} has none", hint=_BOTH
+        )
     return found

@@ -133,6 +133,8 @@ def _entry(event: LogEvent, fields: dict[str, Any], at: float) -> Line:
         level, level
     )
     invocation = fields.get("invocation")
+    # The directive of `deploy --metrics` is for CloudWatch; its figures are members of their own.
+    fields.pop("_aws", None)
     return Line(
         event,
         "entry",

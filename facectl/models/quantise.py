@@ -60,7 +60,7 @@ def from_portrait(preprocessing: str) -> Calibration:
 
 
 def listed(folder: Path) -> list[Path]:
-    """The photographs below a folder; raises InputError if it is missing or has none."""
+    """The photographs below a folder; raises InputError if it is missing or has too few."""
     from facectl.gallery.photographs import photographs
 
     if not folder.is_dir():
@@ -69,6 +69,13 @@ def listed(folder: Path) -> list[Path]:
     if not found:
         raise InputError(
             f"--calibration {folder}: no photographs found (JPEG, PNG or WebP)",
+            hint=_WITHOUT_FOLDER,
+        )
+    # One face of each is used, so too few photographs are known before weights are downloaded.
+    if len(found) < _FEWEST_FACES:
+        raise InputError(
+            f"--calibration {folder}: {_counted(len(found), 'photograph')} found, and the faces of "
+            f"at least {_FEWEST_FACES} are needed",
             hint=_WITHOUT_FOLDER,
         )
     return found

@@ -6,5 +6,6 @@ deadlines, outcomes                 when a frame's deadline passes, and its outc
 results, annotate                   the outcomes as a file, a table, a video
 run_file                            the frames of a run on disk: for --resume and the video
 session                             one run of `facectl send`, all of the above
+cameras → shared → many             several runs in one process, fair slots, one reader of answers
 tail, purge                         the queues without a run
 """

@@ -63,7 +63,7 @@ class LiveSource:
         clock: Callable[[], float] = time.perf_counter,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        self.name = f"camera {target}" if isinstance(target, int) else _without_password(target)
+        self.name = f"camera {target}" if isinstance(target, int) else without_password(target)
         self.problems: list[str] = []
         self.expected = sampling.limit
         self._sampling = sampling
@@ -97,6 +97,8 @@ class LiveSource:
             while not sampler.full():
                 newest = self._next()
                 if newest is None:
+                    if self._closed.is_set():
+                        return
                     self.problems = [f"{self.name} ended after {sampler.taken} frames"]
                     return
                 position, timestamp, pixels = newest
@@ -106,10 +108,16 @@ class LiveSource:
         finally:
             self._closed.set()
 
+    def close(self) -> None:
+        """End the iteration; another thread may call it."""
+        self._closed.set()
+        with self._news:
+            self._news.notify_all()
+
     def _next(self) -> tuple[int, float, Any] | None:
         with self._news:
             # With a timeout, because an endless wait can't be interrupted on every platform.
-            while self._newest is None and not self._ended:
+            while self._newest is None and not (self._ended or self._closed.is_set()):
                 self._news.wait(_TICK)
             newest, self._newest = self._newest, None
             return newest
@@ -168,7 +176,7 @@ def _opened(target: str | int) -> Any:
     return open_capture(target, cv2.CAP_FFMPEG, limits)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     """The URL without user and password, which URLs of cameras contain."""
     scheme, _, rest = url.partition("://")
     host = rest.rpartition("@")[2]

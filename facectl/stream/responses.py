@@ -154,6 +154,10 @@ class MessageQueue(Protocol):
         """Make the messages visible again; returns the seconds to wait before the next poll."""
 
 
+class AnswerNotTaken(Exception):  # noqa: N818 - not the reader's failure
+    """A mailbox could not take an answer; its message stays in the queue."""
+
+
 class Mailbox(Protocol):
     """Receives the responses that a collector reads."""
 
@@ -164,7 +168,28 @@ class Mailbox(Protocol):
         """Whether the response to this request belongs to this client."""
 
     def answered(self, answer: FrameResult, at: float) -> None:
-        """Take a response, received `at` this time; its message is deleted afterwards."""
+        """Take a response, received `at` this time; its message is deleted afterwards.
+
+        Raises AnswerNotTaken where the message is to stay in the queue.
+        """
+
+
+class AnswerReader(Protocol):
+    """Passes the responses of one run to its mailbox; `Collector` is one."""
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that ended it."""
+
+    @property
+    def unclaimed(self) -> bool:
+        """Whether the queue has answers that no client seems to expect."""
+
+    def start(self) -> None:
+        """Begin to pass responses on."""
+
+    def stop(self) -> None:
+        """Pass no more responses on."""
 
 
 class Collector:
@@ -219,8 +244,7 @@ class Collector:
         is_burst = at - self._last_taken < _BURST
         others: list[Received] = []
         for message in messages:
-            if message.result is not None and self._mailbox.owns(message.result.request_id):
-                self._mailbox.answered(message.result, at)
+            if self._takes(message, at):
                 self._taken.append(message)
                 self._last_taken = at
             else:
@@ -240,6 +264,16 @@ class Collector:
         # What is not deleted is a duplicate for the next run.
         with suppress(FacectlError):
             self._delete_taken()
+
+    def _takes(self, message: Received, at: float) -> bool:
+        """Pass the message to the mailbox if it is its own; whether it was taken."""
+        if message.result is None or not self._mailbox.owns(message.result.request_id):
+            return False
+        try:
+            self._mailbox.answered(message.result, at)
+        except AnswerNotTaken:
+            return False
+        return True
 
     def _run(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,17 @@ class ResultsFile:
             raise InputError(f"{path} can't be written: {error.strerror}") from error
 
     def __call__(self, outcome: FrameOutcome) -> None:
-        line = json.dumps(as_dict(outcome, synthetic=self._synthetic)) + "\n"
-        data = line.encode()
+        """Write the line of a frame."""
+        self._write(as_dict(outcome, synthetic=self._synthetic))
+
+    def of_camera(self, name: str) -> Callable[[FrameOutcome], None]:
+        """Return a function that writes the lines of one camera, with its name in each."""
+        return lambda outcome: self._write(
+            {"camera": name, **as_dict(outcome, synthetic=self._synthetic)}
+        )
+
+    def _write(self, fields: dict[str, Any]) -> None:
+        data = json.dumps(fields).encode() + b"\n"
         try:
             written = self._file.write(data)
         except OSError as error:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from facectl.aws import Clients, cloud_errors
+from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.errors import FacectlError, IncompleteError, InputError
 from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import FrameCounts
-from facectl.stream.responses import Collector, MessageQueue, ResponseQueue
+from facectl.stream.responses import (
+    AnswerReader,
+    Collector,
+    MessageQueue,
+    ResponseQueue,
+)
 from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.run_file import RunFile
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
@@ -135,11 +141,15 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Where frames are posted and answers received; `close` when the run is over."""
+    """Where frames are posted and answers received; `close` when the run is over.
+
+    `readers` makes the reader of a run's answers; None for one that polls the queue alone.
+    """
 
     endpoint: Endpoint
     queue: MessageQueue
     close: Callable[[], None] = lambda: None
+    readers: Callable[[InFlightTracker], AnswerReader] | None = None
 
     @classmethod
     def of(cls, clients: Clients, *, connections: int) -> Transport:
@@ -184,12 +194,24 @@ class Session:
             record=run_file,
             clock=clock,
         )
-        self._collector = Collector(transport.queue, self.tracker, clock=clock)
+        self._reader: AnswerReader = (
+            Collector(transport.queue, self.tracker, clock=clock)
+            if transport.readers is None
+            else transport.readers(self.tracker)
+        )
+        self._interrupted = threading.Event()
         self._image_listeners: list[Callable[[int, bytes], None]] = []
 
     def listen_to_images(self, listener: Callable[[int, bytes], None]) -> None:
         """Pass the index and the image file of every frame to the listener before it is sent."""
         self._image_listeners.append(listener)
+
+    def interrupt(self) -> None:
+        """End the run with a report as Ctrl-C does, from another thread.
+
+        A source that waits for a frame has to be closed besides.
+        """
+        self._interrupted.set()
 
     def run(
         self,
@@ -209,7 +231,7 @@ class Session:
                 for outcome in self._run_file.earlier():
                     self.tracker.restore(outcome)
             if self._options.wait:
-                self._collector.start()
+                self._reader.start()
             self._send(self._not_sent(source), progress)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
@@ -226,7 +248,7 @@ class Session:
             for sender in self._senders:
                 sender.stop()
             if self._options.wait:
-                self._collector.stop()
+                self._reader.stop()
             self._transport.close()
         try:
             self.tracker.close(interrupted=interrupted)
@@ -238,7 +260,7 @@ class Session:
             stats=self._stats,
             counts=self.tracker.counts,
             seconds=ended - began,
-            unclaimed=self._collector.unclaimed,
+            unclaimed=self._reader.unclaimed,
             problems=source.problems,
             synthetic=self._synthetic,
             interrupted=interrupted,
@@ -293,9 +315,11 @@ class Session:
             self._await_answers(progress)
 
     def _check(self, progress: Callable[[FrameCounts], None]) -> None:
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
         progress(self.tracker.counts)
-        if self._collector.failure is not None:
-            raise self._collector.failure
+        if self._reader.failure is not None:
+            raise self._reader.failure
 
     def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)
@@ -322,10 +346,13 @@ def function_url(clients: Clients) -> str:
             f"{deployment.asu_id} was never deployed to this local cloud",
             hint=f"facectl deploy --asu-id {deployment.asu_id} --target local",
         )
+    from facectl.deploy.models import ALIAS
+
+    read = clients.functions.get_function_url_config
     with cloud_errors("looking up the Function URL", deployment):
-        return clients.functions.get_function_url_config(FunctionName=DETECTION_FUNCTION)[
-            "FunctionUrl"
-        ]
+        found = unless_missing(read, FunctionName=DETECTION_FUNCTION, Qualifier=ALIAS)
+        # Without provisioned concurrency there is no alias.
+        return (found or read(FunctionName=DETECTION_FUNCTION))["FunctionUrl"]
 
 
 def as_taken(frame: Frame) -> float:

@@ -152,10 +152,9 @@ def open_source(
         return _images(paths, f"{len(paths)} files", sampling)
     (text,) = texts
     path = Path(text)
-    if _URL.match(text):
-        return LiveSource(text, sampling, reconnection=reconnection)
-    if text.isdecimal() and not path.exists():
-        return LiveSource(int(text), sampling, reconnection=reconnection)
+    if is_live(text):
+        target = text if _URL.match(text) else int(text)
+        return LiveSource(target, sampling, reconnection=reconnection)
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         return _images(found, text, sampling)
@@ -169,6 +168,11 @@ def open_source(
         f"No such file or folder: {text}",
         hint="facectl send VIDEO, IMAGE, FOLDER, 'PATTERN*.jpg', camera index or rtsp:// URL",
     )
+
+
+def is_live(text: str) -> bool:
+    """Whether the argument is the URL of a stream or the index of a camera."""
+    return bool(_URL.match(text)) or (text.isdecimal() and not Path(text).exists())
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:

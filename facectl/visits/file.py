@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +27,13 @@ class VisitsFile:
     opened. An event whose id is in the file is not written again: a resumed run
     continues the file. One process writes it at a time.
 
-    `run` is the id of the run. Raises InputError for a file that can't be written or
-    has other content.
+    `run` is the id of the run; None where several write it, each in a thread of its own.
+    Raises InputError for a file that can't be written or has other content.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
+    def __init__(self, path: Path, run: str | None) -> None:
         self._path = path
+        self._lock = threading.Lock()
         # The ids of this run's events that an earlier process wrote.
         self._known: set[str] = set()
         self._unended: dict[str, VisitEvent] = {}
@@ -63,6 +65,10 @@ class VisitsFile:
         if event.key in self._known:
             return
         data = json.dumps(event.as_dict()).encode() + b"\n"
+        with self._lock:
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
         try:
             written = self._file.write(data)
             if written != len(data):
@@ -74,15 +80,19 @@ class VisitsFile:
         self._size += len(data)
 
     def lost(self) -> Iterator[VisitEvent]:
-        """The ends of the visits that an earlier run began and did not end: it was killed."""
-        for event in self._unended.values():
+        """The ends of the visits that an earlier run began and did not end: it was killed.
+
+        The second call has none.
+        """
+        unended, self._unended = self._unended, {}
+        for event in unended.values():
             yield replace(event, event="end", reason="lost", track=())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _read(self, run: str) -> None:
+    def _read(self, run: str | None) -> None:
         """Read the events, remove an incomplete last line, and go to the end."""
         self._size = 0
         for number, line in enumerate(self._file, 1):
@@ -91,7 +101,7 @@ class VisitsFile:
                 break
             event = self._event(line, number)
             self._size += len(line)
-            if event.visit.startswith(f"{run[:12]}-"):
+            if run is not None and event.visit.startswith(f"{run[:12]}-"):
                 self._known.add(event.key)
             elif event.event == "end":
                 self._unended.pop(event.visit, None)

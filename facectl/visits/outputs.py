@@ -36,6 +36,7 @@ class VisitOutputs:
 
     `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
     (see `VisitFilter`), `secret` the file with the secret of webhooks.
+    `shared_file` is one that several runs write, which is open already.
     """
 
     file: Path | None
@@ -45,6 +46,7 @@ class VisitOutputs:
     only: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     secret: Path | None = None
+    shared_file: VisitsFile | None = None
 
 
 class VisitCounts:
@@ -134,6 +136,9 @@ def recorded(
             file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
             sinks.append(file)
             lost = file.lost()
+        if outputs.shared_file is not None:
+            sinks.append(outputs.shared_file)
+            lost = outputs.shared_file.lost()
         open_receiver = partial(
             opened, source=source.name, secret_file=outputs.secret, deployment=deployment
         )

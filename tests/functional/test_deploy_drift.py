@@ -13,7 +13,7 @@ from moto_account import ASU_ID, DLQ, REQUESTS, RESPONSES, apply, found, queue_u
 from facectl.aws import Clients
 from facectl.deploy.models import DesiredState
 from facectl.deploy.packages import zip_package
-from facectl.deploy.resources import Context
+from facectl.deploy.resources import Context, Permission
 
 # How each attribute may have been changed behind our back, and what the plan says of it.
 Drift = Callable[[Clients], object]
@@ -334,6 +334,24 @@ def test_the_objects_of_crashed_workers_expire(context: Context, desired: Desire
     ]
 
 
+def test_a_lifecycle_rule_in_s3s_older_form_is_the_same(
+    context: Context, desired: DesiredState
+) -> None:
+    """CloudFormation may write the prefix of a rule so; one call does not take both forms."""
+    apply(context, desired)
+    s3 = context.clients.s3
+    name = s3.list_buckets()["Buckets"][0]["Name"]
+    [rule] = rules_of(context.clients)
+    old: Any = {**rule, "Prefix": rule["Filter"]["Prefix"]}
+    del old["Filter"]
+    configuration: Any = {"Rules": [old, {**OTHER_RULE, "Filter": {"Prefix": "a"}}]}
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=configuration)
+    assert apply(context, desired) == []
+    s3.delete_public_access_block(Bucket=name)
+    assert len(apply(context, desired)) == 1
+    assert all("Filter" in each for each in rules_of(context.clients))
+
+
 @pytest.mark.parametrize("drift", [set_lifecycle(ID="renamed"), set_lifecycle(Status="Disabled")])
 def test_lifecycle_rules_of_others_are_kept(
     context: Context, desired: DesiredState, drift: Drift
@@ -387,3 +405,30 @@ def test_a_permissions_boundary_is_made_changed_and_kept(
     other = dataclasses.replace(desired, boundary=f"{BOUNDARY}-2")
     assert len(apply(context, other)) == 2
     assert apply(context, other) == []
+
+
+def test_public_statements_with_other_names_are_facectls(
+    context: Context, desired: DesiredState
+) -> None:
+    """CloudFormation and Terraform give them names of their own."""
+    apply(context, desired)
+    functions = context.clients.functions
+    where: Any = {"FunctionName": "face-detection"}
+    for permission in Permission.find_all(context, "face-detection"):
+        functions.remove_permission(**where, StatementId=permission.statement)
+        arguments = permission.arguments()
+        functions.add_permission(**where, StatementId=f"stack-{permission.action[7:]}", **arguments)
+    # Another one is not.
+    functions.add_permission(
+        **where, StatementId="mine", Action="lambda:InvokeFunction", Principal="123456789012"
+    )
+    assert apply(context, desired) == []
+    closed = dataclasses.replace(desired, auth="iam")
+    assert [line.split(" (")[0] for line in apply(context, closed)] == [
+        "update function URL face-detection",
+        "delete permission face-detection/facectl-public-url",
+        "delete permission face-detection/facectl-public-invoke",
+    ]
+    policy = json.loads(functions.get_policy(**where)["Policy"])
+    assert [statement["Sid"] for statement in policy["Statement"]] == ["mine"]
+    assert apply(context, closed) == []

@@ -171,7 +171,7 @@ def test_sqs_is_told_one_kind_of_encryption(encrypted: DesiredState) -> None:
     """Two are an error of SetQueueAttributes (SQS API Reference)."""
     for state in (encrypted, dataclasses.replace(encrypted, kms_key="")):
         for queue in queues.desired(state):
-            attributes = queue._attributes()
+            attributes = queue.attributes()
             key = attributes["KmsMasterKeyId"]
             assert bool(key) is ("SqsManagedSseEnabled" not in attributes)
 

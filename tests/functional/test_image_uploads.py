@@ -56,6 +56,7 @@ def cutting(address: str) -> Iterator[CuttingProxy]:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_PART", PART)
+    monkeypatch.setattr(uploads, "_STEP", PART // 4)
 
 
 def upload(registry: Registry, repository: str, data: bytes, other: str = "") -> int:
@@ -139,7 +140,7 @@ def test_what_the_registry_has_is_not_sent_again(cut: int) -> None:
 
 def test_a_registry_that_never_answers_is_an_error() -> None:
     dead = Registry("127.0.0.1:9", plain=True, backoff=quick)
-    with pytest.raises(UnavailableError, match=r"registry 127\.0\.0\.1:9 does not answer"):
+    with pytest.raises(CloudError, match=r"registry 127\.0\.0\.1:9 does not answer"):
         upload(dead, "nowhere", DATA)
 
 
@@ -167,7 +168,7 @@ def test_an_image_is_stored_under_its_digest(registry: Registry) -> None:
     assert registry.manifest("whole", sha256(made)) == (made, media.MANIFEST)
 
 
-def test_progress_tells_the_bytes_that_the_registry_has(registry: Registry) -> None:
+def test_progress_tells_the_bytes_that_are_sent(registry: Registry) -> None:
     told: list[tuple[int, int]] = []
     layer, described = b"progress" + DATA, config()
     made = manifest(described, layer)
@@ -177,8 +178,25 @@ def test_progress_tells_the_bytes_that_the_registry_has(registry: Registry) -> N
     assert send_image(*send) == total
     assert told[-1] == (total, total)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+    # In steps smaller than a part.
+    assert len({done for done, _ in told}) > len(layer) / PART
     assert send_image(*send) == 0
-    assert told[-1] == (total, total)
+    assert told[-1] == (0, 0)
+
+
+def test_progress_is_of_the_whole_layer_after_cuts(cutting: CuttingProxy) -> None:
+    told: list[tuple[int, int]] = []
+    layer, described = b"cut progress" + DATA, config()
+    total = len(layer) + len(described)
+    cutting.cuts = [100_000, 100_000]
+    through = Registry(cutting.address, plain=True, backoff=quick)
+    blobs = [BytesBlob(layer), BytesBlob(described)]
+    made = manifest(described, layer)
+    send_image(Target(through, "cut-progress"), "1", made, blobs, lambda *seen: told.append(seen))
+    through.close()
+    assert cutting.made == 2
+    assert told[-1][0] == told[-1][1] <= total
+    assert all(0 <= done <= of <= total for done, of in told)
 
 
 def test_the_first_failure_of_parallel_layers_is_raised(registry: Registry, tmp_path: Path) -> None:

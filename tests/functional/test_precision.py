@@ -119,8 +119,8 @@ def test_a_calibration_folder_without_faces(model: Model, tmp_path: Path) -> Non
 
 
 def test_a_calibration_folder_with_one_face(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="1 face found in 1 photograph,") as error:
-        quantise.from_folder(photos(tmp_path, 1), model)
+    with pytest.raises(InputError, match="1 face found in 31 photographs,") as error:
+        quantise.from_folder(photos(photos(tmp_path, 1), 30, "nobody"), model)
     assert error.value.hint is not None
     assert "leave --calibration out" in error.value.hint
 
@@ -158,6 +158,12 @@ def test_an_unknown_precision() -> None:
 def test_calibration_is_for_int8(tmp_path: Path) -> None:
     text = refused("--precision", "fp32", "--calibration", str(tmp_path))
     assert "--calibration is for int8" in text
+
+
+def test_too_few_photographs_are_refused_before_weights_are_read(tmp_path: Path) -> None:
+    """Weights that don't exist would be named otherwise."""
+    text = refused("--calibration", str(photos(tmp_path, 19)), "--weights", "missing.pt")
+    assert "19 photographs found, and the faces of at least 20 are needed" in text
 
 
 def test_the_default_precision(monkeypatch: pytest.MonkeyPatch) -> None:

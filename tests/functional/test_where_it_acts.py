@@ -42,6 +42,9 @@ CHANGES = {
     "facectl gallery settings": ["--threshold", "1"],
     "facectl gallery calibrate": [],
     "facectl rollback": ["--dry-run"],
+    "facectl push": [],
+    # It changes the records of this computer, by what it reads.
+    "facectl context add": [],
     # They change nothing, but in another account everything would seem to be missing.
     "facectl status": [],
     "facectl versions": [],
@@ -62,6 +65,7 @@ READS = {
     "facectl doctor",
     "facectl plan",
     "facectl policy",
+    "facectl export",
     "facectl context show",
     "facectl context list",
     "facectl context use",

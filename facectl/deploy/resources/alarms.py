@@ -88,24 +88,27 @@ class Alarm(Tagged):
         return {"alarm": found[0]["StateValue"]} if found else {}
 
     def _put(self, context: Context, **tags: Any) -> None:
-        context.call(
-            context.clients.cloudwatch.put_metric_alarm,
-            AlarmName=self.name,
-            AlarmDescription=self.description,
-            ActionsEnabled=self.enabled,
-            AlarmActions=[self.topic],
-            Namespace=self.namespace,
-            MetricName=self.metric,
-            Dimensions=[{"Name": key, "Value": text} for key, text in self.dimensions.items()],
-            Statistic=self.statistic,
-            Period=self.period,
-            EvaluationPeriods=self.periods,
-            DatapointsToAlarm=self.datapoints,
-            Threshold=self.threshold,
-            ComparisonOperator=self.comparison,
-            TreatMissingData=self.missing_data,
-            **tags,
-        )
+        put = context.clients.cloudwatch.put_metric_alarm
+        context.call(put, **self.arguments(), **tags)
+
+    def arguments(self) -> Any:
+        """The arguments of CloudWatch's API, apart from the tags."""
+        return {
+            "AlarmName": self.name,
+            "AlarmDescription": self.description,
+            "ActionsEnabled": self.enabled,
+            "AlarmActions": [self.topic],
+            "Namespace": self.namespace,
+            "MetricName": self.metric,
+            "Dimensions": [{"Name": key, "Value": text} for key, text in self.dimensions.items()],
+            "Statistic": self.statistic,
+            "Period": self.period,
+            "EvaluationPeriods": self.periods,
+            "DatapointsToAlarm": self.datapoints,
+            "Threshold": self.threshold,
+            "ComparisonOperator": self.comparison,
+            "TreatMissingData": self.missing_data,
+        }
 
 
 def desired(state: DesiredState) -> Iterator[Alarm]:

@@ -60,9 +60,11 @@ class Context:
     account: Account
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    # `tell` receives transient progress, `note` lines to keep.
+    # `tell` receives transient progress, `note` lines to keep, `count` the bytes that were sent
+    # and those to be sent.
     tell: Callable[[str], None] = lambda _line: None
     note: Callable[[str], None] = lambda _line: None
+    count: Callable[[int, int], None] = lambda _done, _total: None
 
     def retry(self, call: Callable[[], T]) -> T:
         """Return `call()`; repeat it for up to 90 s while it raises a transient error."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from facectl.aws import unless_missing
-from facectl.deploy.models import DesiredState
+from facectl.deploy.models import Account, DesiredState
 from facectl.deploy.resources.base import (
     Context,
     Tagged,
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 # S3 rejects this region as a LocationConstraint.
 _UNNAMED_REGION = "us-east-1"
-_PRIVATE: PublicAccessBlockConfigurationTypeDef = {
+PRIVATE: PublicAccessBlockConfigurationTypeDef = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
     "BlockPublicPolicy": True,
     "RestrictPublicBuckets": True,
 }
 # Expires the objects that crashed workers leave. One day is S3's minimum.
-_EXPIRY: LifecycleRuleUnionTypeDef = {
+EXPIRY: LifecycleRuleUnionTypeDef = {
     "ID": "facectl-attempts",
     "Status": "Enabled",
     "Filter": {"Prefix": attempts.PREFIX},
@@ -80,14 +80,14 @@ class Bucket(Tagged):
         tags = unless_missing(s3.get_bucket_tagging, Bucket=self.name)
         block = unless_missing(s3.get_public_access_block, Bucket=self.name)
         rules = block["PublicAccessBlockConfiguration"] if block else {}
-        private = all(rules.get(rule) is True for rule in _PRIVATE)
+        private = all(rules.get(rule) is True for rule in PRIVATE)
         owner = owner_tag(tags["TagSet"] if tags else ())
         return Bucket(
             name=self.name,
             owner=owner,
             private=private,
-            attempts_expire=_EXPIRY in self._lifecycle(context),
-            https_only=self._refusal(context) in self._statements(context),
+            attempts_expire=EXPIRY in self._lifecycle(context),
+            https_only=self.refusal(context.account) in self._statements(context),
             kms_key=self._key(context),
         )
 
@@ -135,17 +135,17 @@ class Bucket(Tagged):
         tags = [*others, *tag_list(self.owner)]
         context.call(s3.put_bucket_tagging, Bucket=self.name, Tagging={"TagSet": tags})
         context.call(
-            s3.put_public_access_block, Bucket=self.name, PublicAccessBlockConfiguration=_PRIVATE
+            s3.put_public_access_block, Bucket=self.name, PublicAccessBlockConfiguration=PRIVATE
         )
         # PutBucketLifecycleConfiguration replaces all rules too.
-        rules = [rule for rule in self._lifecycle(context) if rule.get("ID") != _EXPIRY["ID"]]
+        rules = [rule for rule in self._lifecycle(context) if rule.get("ID") != EXPIRY["ID"]]
         context.call(
             s3.put_bucket_lifecycle_configuration,
             Bucket=self.name,
-            LifecycleConfiguration={"Rules": [*rules, _EXPIRY]},
+            LifecycleConfiguration={"Rules": [*rules, EXPIRY]},
         )
         if self.https_only:
-            refusal = self._refusal(context)
+            refusal = self.refusal(context.account)
             kept = [each for each in self._statements(context) if each.get("Sid") != refusal["Sid"]]
             document = policy(*kept, refusal)
             context.call(s3.put_bucket_policy, Bucket=self.name, Policy=document)
@@ -164,19 +164,22 @@ class Bucket(Tagged):
                 place = {"Bucket": self.name, "Key": item["Key"]}
                 options: Any = {**place, **algorithm, "CopySource": place}
                 context.call(unless_missing, copy, **options)
-        default: Any = {"SSEAlgorithm": algorithm["ServerSideEncryption"]}
-        if self.kms_key:
-            default["KMSMasterKeyID"] = self.kms_key
-        rule: Any = {
-            "ApplyServerSideEncryptionByDefault": default,
-            # Fewer calls of KMS: one key for many objects.
-            "BucketKeyEnabled": bool(self.kms_key),
-        }
         context.call(
             s3.put_bucket_encryption,
             Bucket=self.name,
-            ServerSideEncryptionConfiguration={"Rules": [rule]},
+            ServerSideEncryptionConfiguration={"Rules": [self.encryption()]},
         )
+
+    def encryption(self) -> Any:
+        """The rule that encrypts new objects, as S3's API takes it."""
+        default = {"SSEAlgorithm": "aws:kms" if self.kms_key else "AES256"}
+        if self.kms_key:
+            default["KMSMasterKeyID"] = self.kms_key
+        # With a bucket key there are fewer calls of KMS: one key for many objects.
+        return {
+            "ApplyServerSideEncryptionByDefault": default,
+            "BucketKeyEnabled": bool(self.kms_key),
+        }
 
     def _key(self, context: Context) -> str:
         """The ARN of the key that encrypts new objects; empty for a key of S3."""
@@ -185,9 +188,9 @@ class Bucket(Tagged):
         defaults = [rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in rules]
         return next((each.get("KMSMasterKeyID", "") for each in defaults), "")
 
-    def _refusal(self, context: Context) -> dict[str, Any]:
+    def refusal(self, account: Account) -> dict[str, Any]:
         """The statement that denies calls without TLS."""
-        arn = context.account.bucket_arn(self.name)
+        arn = account.bucket_arn(self.name)
         return refuse_plain_http("s3:*", arn, f"{arn}/*")
 
     def _statements(self, context: Context) -> list[dict[str, Any]]:
@@ -197,10 +200,22 @@ class Bucket(Tagged):
         return found if isinstance(found, list) else [found]
 
     def _lifecycle(self, context: Context) -> list[LifecycleRuleOutputTypeDef]:
-        """The lifecycle rules of the bucket."""
+        """The lifecycle rules of the bucket, all with a filter."""
         s3 = context.clients.s3
         answer = unless_missing(s3.get_bucket_lifecycle_configuration, Bucket=self.name)
-        return answer["Rules"] if answer else []
+        return [_with_filter(rule) for rule in answer["Rules"]] if answer else []
+
+
+def _with_filter(rule: LifecycleRuleOutputTypeDef) -> LifecycleRuleOutputTypeDef:
+    """A rule in S3's newer form: one call does not take both.
+
+    CloudFormation and old tools write the prefix beside the filter's place.
+    """
+    if "Prefix" not in rule:
+        return rule
+    found = rule.copy()
+    found["Filter"] = {"Prefix": found.pop("Prefix")}
+    return found
 
 
 def desired(state: DesiredState) -> Iterator[Bucket]:

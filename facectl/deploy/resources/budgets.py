@@ -69,20 +69,26 @@ class Budget(Attached):
         return Budget(self.title, self.topic, email, limit, percent, _scope(budget))
 
     def create(self, context: Context) -> None:
-        subscriber = {"SubscriptionType": "EMAIL", "Address": self.email}
         context.call(
             context.clients.budgets.create_budget,
             AccountId=context.account.number,
-            Budget={
+            **self.arguments(),
+        )
+
+    def arguments(self) -> Any:
+        """The arguments of AWS Budgets' API, apart from the account."""
+        subscriber = {"SubscriptionType": "EMAIL", "Address": self.email}
+        return {
+            "Budget": {
                 "BudgetName": self.name,
                 "BudgetLimit": {"Amount": f"{self.limit:g}", "Unit": "USD"},
                 "TimeUnit": "MONTHLY",
                 "BudgetType": "COST",
             },
-            NotificationsWithSubscribers=[
+            "NotificationsWithSubscribers": [
                 {"Notification": _notification(self.percent), "Subscribers": [subscriber]}
             ],
-        )
+        }
 
     def update(self, context: Context, actual: Budget) -> None:
         actual.delete(context)

@@ -13,6 +13,7 @@ from facectl.deploy.resources.alarms import LAMBDA, SQS
 from facectl.deploy.resources.base import Attached, Context, Key, canonical
 from facectl.deploy.resources.topics import Topic
 from facectl.naming import DETECTION_FUNCTION, FUNCTIONS
+from lambda_src.metrics import COUNT, METRICS, MILLISECONDS, NAMESPACE
 
 # A dashboard's grid is 24 units wide.
 _WIDTH, _HEIGHT = 12, 6
@@ -119,3 +120,25 @@ def _graphs(state: DesiredState) -> Iterator[tuple[str, list[Any], str]]:
         ("Concurrent executions", "ConcurrentExecutions", "Maximum"),
     ):
         yield title, [[LAMBDA, metric, "FunctionName", each] for each in FUNCTIONS], statistic
+    if state.metrics:
+        yield from _own_graphs()
+
+
+def _own_graphs() -> Iterator[tuple[str, list[Any], str]]:
+    """The graphs of the functions' own metrics, in the same form."""
+    results = []
+    for function in FUNCTIONS:
+        stage = function.removeprefix("face-")
+        found: dict[str, list[list[str]]] = {MILLISECONDS: [], COUNT: []}
+        for name, unit in METRICS[stage].items():
+            found[unit].append(_own(name, function, stage))
+        yield f"Stages of {function}, ms", found[MILLISECONDS], "p95"
+        results += found[COUNT]
+    yield "Results", results, "Sum"
+    starts = [_own(name, each, "init") for each in FUNCTIONS for name in METRICS["init"]]
+    yield "Initialisation, ms", starts, "Maximum"
+
+
+def _own(name: str, function: str, stage: str) -> list[str]:
+    """A metric of the functions, as a dashboard's body has it."""
+    return [NAMESPACE, name, "function", function, "stage", stage]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from facectl.aws import unless_missing
@@ -16,7 +16,8 @@ from facectl.naming import DETECTION_FUNCTION
 if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import GetFunctionUrlConfigResponseTypeDef
 
-# Statements with other names were not added by facectl and are ignored.
+# Statements with other names were not added by facectl and are ignored, unless they make the URL
+# public: CloudFormation and Terraform give them names of their own.
 _STATEMENT_PREFIX = "facectl-"
 
 
@@ -66,11 +67,11 @@ class FunctionUrl(Attached):
 
     def create(self, context: Context) -> None:
         create = context.clients.functions.create_function_url_config
-        context.call(create, **at(self.function, self.qualifier), AuthType=self._auth_type)
+        context.call(create, **at(self.function, self.qualifier), AuthType=self.auth_type)
 
     def update(self, context: Context, _actual: FunctionUrl) -> None:
         update = context.clients.functions.update_function_url_config
-        context.call(update, **at(self.function, self.qualifier), AuthType=self._auth_type)
+        context.call(update, **at(self.function, self.qualifier), AuthType=self.auth_type)
 
     def delete(self, context: Context) -> None:
         delete = context.clients.functions.delete_function_url_config
@@ -82,13 +83,17 @@ class FunctionUrl(Attached):
         return {} if url is None else {"url": url}
 
     @property
-    def _auth_type(self) -> Literal["NONE", "AWS_IAM"]:
+    def auth_type(self) -> Literal["NONE", "AWS_IAM"]:
+        """The authentication as Lambda names it."""
         return "NONE" if self.auth == "none" else "AWS_IAM"
 
 
 @dataclass(frozen=True, slots=True)
 class Permission(Attached):
-    """One statement of the resource policy of `function`, or of its alias `qualifier`."""
+    """One statement of the resource policy of `function`, or of its alias `qualifier`.
+
+    A statement with the content of one of facectl's is that one, whatever its name is.
+    """
 
     kind: ClassVar[str] = "permission"
     pruned: ClassVar[bool] = True
@@ -98,6 +103,8 @@ class Permission(Attached):
     principal: str
     condition: str
     qualifier: str = ""
+    # The name that it has in the policy, if it is another one.
+    sid: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -109,43 +116,55 @@ class Permission(Attached):
 
     @classmethod
     def find_all(cls, context: Context, function: str, qualifier: str = "") -> list[Permission]:
-        """The policy statements that facectl added to the function, or to its alias."""
+        """The policy statements that facectl adds to the function, or to its alias."""
         answer = unless_missing(context.clients.functions.get_policy, **at(function, qualifier))
         statements = json.loads(answer["Policy"])["Statement"] if answer else []
-        return [
+        ours = {each.content: each.statement for each in _public(qualifier)}
+        found = [
             cls(
                 function=function,
-                statement=statement["Sid"],
+                statement=statement.get("Sid", ""),
                 action=statement["Action"],
                 principal=_principal(statement["Principal"]),
                 condition=canonical(statement.get("Condition", {})),
                 qualifier=qualifier,
             )
             for statement in statements
-            if statement.get("Sid", "").startswith(_STATEMENT_PREFIX)
             # MiniStack returns the statements of aliases with those of the function.
             if qualifier_in(statement.get("Resource", "")) == qualifier
         ]
+        known = [
+            replace(each, statement=ours.get(each.content, each.statement), sid=each.statement)
+            for each in found
+        ]
+        return [each for each in known if each.statement.startswith(_STATEMENT_PREFIX)]
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What it allows, without its name."""
+        return self.function, self.action, self.principal, self.condition
 
     def current(self, context: Context) -> Permission | None:
         found = self.find_all(context, self.function, self.qualifier)
         return next((each for each in found if each.name == self.name), None)
 
-    def create(self, context: Context) -> None:
+    def arguments(self) -> Any:
+        """The arguments of Lambda's API, apart from the function and the name."""
         condition = json.loads(self.condition)
-        conditions: Any = {}
+        conditions: dict[str, Any] = {}
         if "StringEquals" in condition:
             auth_type = condition["StringEquals"]["lambda:FunctionUrlAuthType"]
             conditions["FunctionUrlAuthType"] = auth_type
         if "Bool" in condition:
             conditions["InvokedViaFunctionUrl"] = True
+        return {"Action": self.action, "Principal": self.principal, **conditions}
+
+    def create(self, context: Context) -> None:
         context.call(
             context.clients.functions.add_permission,
             **at(self.function, self.qualifier),
             StatementId=self.statement,
-            Action=self.action,
-            Principal=self.principal,
-            **conditions,
+            **self.arguments(),
         )
 
     def update(self, context: Context, actual: Permission) -> None:
@@ -156,7 +175,9 @@ class Permission(Attached):
     def delete(self, context: Context) -> None:
         remove = context.clients.functions.remove_permission
         where = at(self.function, self.qualifier)
-        context.retry(lambda: unless_missing(remove, **where, StatementId=self.statement))
+        context.retry(
+            lambda: unless_missing(remove, **where, StatementId=self.sid or self.statement)
+        )
 
 
 def desired(state: DesiredState) -> Iterator[FunctionUrl | Permission]:

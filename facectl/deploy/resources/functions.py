@@ -89,11 +89,11 @@ class Function(Tagged):
         with self._memory_errors():
             context.call(
                 context.clients.functions.create_function,
-                **self._configuration(),
+                **self.configuration(),
                 Code=self._code(),
                 PackageType="Zip" if self.packaging == "zip" else "Image",
                 Architectures=[self.architecture],
-                Tags=self._tags(),
+                Tags=self.all_tags(),
             )
         self.wait(context)
         self._reserve(context, None)
@@ -111,15 +111,15 @@ class Function(Tagged):
                 **self._code(),
             )
             self.wait(context)
-        request = self._configuration()
-        if again or request != actual._configuration():
+        request = self.configuration()
+        if again or request != actual.configuration():
             with self._memory_errors():
                 context.call(functions.update_function_configuration, **request)
             self.wait(context)
         self._reserve(context, actual.reserved_concurrency)
         arn = context.account.function_arn(self.name)
-        if self._tags() != actual._tags():
-            context.call(functions.tag_resource, Resource=arn, Tags=self._tags())
+        if self.all_tags() != actual.all_tags():
+            context.call(functions.tag_resource, Resource=arn, Tags=self.all_tags())
         if actual.demo and not self.demo:
             context.call(functions.untag_resource, Resource=arn, TagKeys=[DEMO_TAG_KEY])
 
@@ -189,7 +189,8 @@ class Function(Tagged):
     def _code(self) -> Any:
         return {"ZipFile": self.archive} if self.packaging == "zip" else {"ImageUri": self.code}
 
-    def _configuration(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
+        """The arguments of Lambda's API for everything but code, concurrency and tags."""
         zipped = self.packaging == "zip"
         return {
             "FunctionName": self.name,
@@ -200,7 +201,8 @@ class Function(Tagged):
             **({"Handler": self.handler, "Runtime": self.runtime} if zipped else {}),
         }
 
-    def _tags(self) -> dict[str, str]:
+    def all_tags(self) -> dict[str, str]:
+        """The owner tag, and the one of a demo."""
         return {**tags(self.owner), **({DEMO_TAG_KEY: "true"} if self.demo else {})}
 
     def _reserve(self, context: Context, before: int | None) -> None:

@@ -71,7 +71,7 @@ class Repository(Tagged):
     def create(self, context: Context) -> None:
         context.clients.ecr.create_repository(
             repositoryName=self.name,
-            imageTagMutability=self._mutability,
+            imageTagMutability=self.mutability,
             imageScanningConfiguration={"scanOnPush": self.scan_on_push},
             tags=tag_list(self.owner),
         )
@@ -82,7 +82,7 @@ class Repository(Tagged):
         ecr = context.clients.ecr
         if self.immutable != actual.immutable:
             ecr.put_image_tag_mutability(
-                repositoryName=self.name, imageTagMutability=self._mutability
+                repositoryName=self.name, imageTagMutability=self.mutability
             )
         if self.kept != actual.kept:
             self._expire_images(context)
@@ -113,18 +113,25 @@ class Repository(Tagged):
 
     def _let_lambda_pull(self, context: Context, statements: list[dict[str, Any]]) -> None:
         """Put the statement for Lambda into the policy, beside those of others."""
-        own = _lambda_statement(context.account)
+        own = lambda_statement(context.account)
         others = [each for each in statements if each.get("Sid") != own["Sid"]]
         context.clients.ecr.set_repository_policy(
             repositoryName=self.name, policyText=policy(*others, own)
         )
 
     @property
-    def _mutability(self) -> Literal["IMMUTABLE", "MUTABLE"]:
+    def mutability(self) -> Literal["IMMUTABLE", "MUTABLE"]:
+        """Whether tags can be overwritten, as ECR names it."""
         return "IMMUTABLE" if self.immutable else "MUTABLE"
 
     def _expire_images(self, context: Context) -> None:
-        # ECR bills storage per GB-month.
+        context.clients.ecr.put_lifecycle_policy(
+            repositoryName=self.name, lifecyclePolicyText=self.lifecycle_policy
+        )
+
+    @property
+    def lifecycle_policy(self) -> str:
+        """The policy that expires images, JSON: ECR bills storage per GB-month."""
         rule = {
             "rulePriority": 1,
             "description": "Made by facectl",
@@ -135,9 +142,7 @@ class Repository(Tagged):
             },
             "action": {"type": "expire"},
         }
-        context.clients.ecr.put_lifecycle_policy(
-            repositoryName=self.name, lifecyclePolicyText=json.dumps({"rules": [rule]})
-        )
+        return json.dumps({"rules": [rule]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,8 @@ class Image(Attached):
             to = Destination(
                 context.account.registry, self.repository, self.tag, other, _plain(context)
             )
-            send(self.recipe, to, lambda: _login(context), Reports(context.tell, context.note))
+            reports = Reports(context.tell, context.note, context.count)
+            send(self.recipe, to, lambda: _login(context), reports)
             return
         docker = Docker.find()
         uri = context.account.image_uri(self.name)
@@ -259,7 +265,7 @@ def _plain(context: Context) -> bool:
     return deployment.target == "local" and str(deployment.endpoint_url).startswith("http://")
 
 
-def _lambda_statement(account: Account) -> dict[str, Any]:
+def lambda_statement(account: Account) -> dict[str, Any]:
     """The statement that Lambda adds itself. Source: Lambda Developer Guide, "Amazon ECR
     permissions".
     """
@@ -273,7 +279,7 @@ def _lambda_statement(account: Account) -> dict[str, Any]:
 
 
 def _allows_lambda(statement: dict[str, Any], account: Account) -> bool:
-    wanted = _lambda_statement(account)
+    wanted = lambda_statement(account)
     given = statement.get("Action", [])
     actions = {given} if isinstance(given, str) else set(given)
     return actions >= set(wanted["Action"]) and all(

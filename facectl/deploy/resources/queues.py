@@ -83,14 +83,14 @@ class Queue(Tagged):
         context.call(
             context.clients.sqs.create_queue,
             QueueName=self.name,
-            Attributes={name: value for name, value in self._attributes().items() if value},
+            Attributes={name: value for name, value in self.attributes().items() if value},
             tags=tags(self.owner),
         )
 
     def update(self, context: Context, actual: Queue) -> None:
         sqs = context.clients.sqs
         url = context.account.queue_url(self.name)
-        before, after = actual._attributes(), self._attributes()
+        before, after = actual.attributes(), self.attributes()
         if after != before:
             # An empty string removes an attribute; omit it if the attribute is not set.
             changed = {name: value for name, value in after.items() if value or before.get(name)}
@@ -105,7 +105,8 @@ class Queue(Tagged):
     def facts(self, context: Context) -> dict[str, Any]:
         return queue_facts(context.clients, context.account.queue_url(self.name))
 
-    def _attributes(self) -> dict[QueueAttributeNameType, str]:
+    def attributes(self) -> dict[QueueAttributeNameType, str]:
+        """The attributes of SQS's API; an empty string is an attribute that is not set."""
         redrive = ""
         if self.dead_letters_to:
             redrive = json.dumps(

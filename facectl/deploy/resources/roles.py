@@ -14,7 +14,8 @@ from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import ROOT
 from lambda_src.stages.attempts import PREFIX as ATTEMPTS
 
-_POLICY_NAME = "facectl"
+POLICY_NAME = "facectl"
+DESCRIPTION = "Made by facectl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Role(Tagged):
         if answer is None:
             return None
         role = answer["Role"]
-        inline = unless_missing(iam.get_role_policy, RoleName=self.name, PolicyName=_POLICY_NAME)
+        inline = unless_missing(iam.get_role_policy, RoleName=self.name, PolicyName=POLICY_NAME)
         return Role(
             name=self.name,
             owner=owner_tag(role.get("Tags", [])),
@@ -51,7 +52,7 @@ class Role(Tagged):
             context.clients.iam.create_role,
             RoleName=self.name,
             AssumeRolePolicyDocument=self.trust,
-            Description="Made by facectl",
+            Description=DESCRIPTION,
             Tags=tag_list(self.owner),
             **boundary,
         )
@@ -74,7 +75,7 @@ class Role(Tagged):
     def delete(self, context: Context) -> None:
         iam = context.clients.iam
         name = self.name
-        context.call(unless_missing, iam.delete_role_policy, RoleName=name, PolicyName=_POLICY_NAME)
+        context.call(unless_missing, iam.delete_role_policy, RoleName=name, PolicyName=POLICY_NAME)
         context.call(unless_missing, iam.delete_role, RoleName=name)
 
     def _bind(self, context: Context) -> None:
@@ -89,7 +90,7 @@ class Role(Tagged):
         context.call(
             context.clients.iam.put_role_policy,
             RoleName=self.name,
-            PolicyName=_POLICY_NAME,
+            PolicyName=POLICY_NAME,
             PolicyDocument=self.policy,
         )
 

@@ -13,7 +13,7 @@ from facectl.deploy.resources.topics import Topic
 
 # On the topic: the address that facectl subscribed. Subscriptions have no tags, and those that
 # somebody else added are left alone.
-_EMAIL_TAG = "facectl:email"
+EMAIL_TAG = "facectl:email"
 # In place of the ARN of a subscription whose mail has not been answered.
 _PENDING = "PendingConfirmation"
 
@@ -43,7 +43,7 @@ class Subscription(Attached):
         arn = context.account.topic_arn(self.topic)
         tags = unless_missing(context.clients.sns.list_tags_for_resource, ResourceArn=arn)
         found = tags["Tags"] if tags else ()
-        email = next((tag["Value"] for tag in found if tag["Key"] == _EMAIL_TAG), None)
+        email = next((tag["Value"] for tag in found if tag["Key"] == EMAIL_TAG), None)
         if email is None:
             return None
         actual = Subscription(self.topic, email)
@@ -52,7 +52,7 @@ class Subscription(Attached):
     def create(self, context: Context) -> None:
         sns, arn = context.clients.sns, context.account.topic_arn(self.topic)
         context.call(sns.subscribe, TopicArn=arn, Protocol="email", Endpoint=self.email)
-        tag = {"Key": _EMAIL_TAG, "Value": self.email}
+        tag = {"Key": EMAIL_TAG, "Value": self.email}
         context.call(sns.tag_resource, ResourceArn=arn, Tags=[tag])
         context.note(f"AWS sends a mail to {self.email}: alarms arrive after its link is opened")
 

@@ -77,14 +77,14 @@ class Trigger(Attached):
         return self.find(context, self.queue, self.function)
 
     def create(self, context: Context) -> None:
-        limits = {name: value for name, value in self._limits().items() if value}
+        limits = {name: value for name, value in self.limits().items() if value}
 
         def create() -> ClientError | None:
             try:
                 context.clients.functions.create_event_source_mapping(
                     EventSourceArn=self.queue,
                     Tags=tags(self.owner),
-                    **self._settings(),
+                    **self.settings(),
                     **limits,
                 )
             except ClientError as error:
@@ -106,12 +106,12 @@ class Trigger(Attached):
                 f"The trigger {self.name} was deleted during this deploy", hint="facectl deploy"
             )
         # An empty object removes a limit; omit it if no limit is set.
-        before = actual._limits()
-        limits = {name: value for name, value in self._limits().items() if value or before[name]}
+        before = actual.limits()
+        limits = {name: value for name, value in self.limits().items() if value or before[name]}
         context.call(
             functions.update_event_source_mapping,
             UUID=mapping["UUID"],
-            **self._settings(),
+            **self.settings(),
             **limits,
         )
         if self.owner != actual.owner:
@@ -147,7 +147,8 @@ class Trigger(Attached):
             "last_result": mapping.get("LastProcessingResult"),
         }
 
-    def _settings(self) -> Any:
+    def settings(self) -> Any:
+        """The arguments of Lambda's API, apart from the queue, the limits and the tags."""
         return {
             "FunctionName": qualified(self.function, self.qualifier),
             "BatchSize": self.batch_size,
@@ -156,7 +157,8 @@ class Trigger(Attached):
             "Enabled": self.enabled,
         }
 
-    def _limits(self) -> dict[str, Any]:
+    def limits(self) -> dict[str, Any]:
+        """The limits of its concurrency as arguments of Lambda's API; empty where there is none."""
         most, pollers = self.max_concurrency, self.pollers
         return {
             "ScalingConfig": {} if most is None else {"MaximumConcurrency": most},
