@@ -79,3 +79,5 @@ class Workers:
             run = self._runs.get()
             run.take_parts()
             run.done.put(None)
+            # Its parts and results would stay in memory until the next run.
+            del run
