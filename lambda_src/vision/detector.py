@@ -29,7 +29,7 @@ _MARGIN = _CELL - _STRIDE
 # Batch sizes, for the same reason.
 _RNET_BATCH, _ONET_BATCH = 16, 8
 # Candidates whose pixels are cut at once.
-_CUT = 32
+_CUT = 64
 
 
 class _Strip(NamedTuple):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 _PNET_SIDE = 12  # of P-Net's window, in pixels
 _MAX_AREA = (2**16 - 1) // 255
 # Rows per step, so that the data fit into the core's cache.
-_ROWS = 16
+_ROWS = 64
 
 Edges = NDArray[np.int64]
 Sums = NDArray[np.int64]
