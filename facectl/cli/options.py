@@ -101,6 +101,17 @@ MaxFaces = Annotated[
         rich_help_panel=REQUESTS,
     ),
 ]
+MinFaceSize = Annotated[
+    int | None,
+    typer.Option(
+        "--min-face-size",
+        min=12,
+        max=1000,
+        help="Smallest face that is looked for, in pixels of the sent frame; default that of the "
+        "deployment, 20. Larger is faster.",
+        rich_help_panel=REQUESTS,
+    ),
+]
 
 # The page of `watch` and `demo --watch`.
 OpenPage = Annotated[

@@ -14,6 +14,7 @@ from facectl.cli.options import (
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     Quality,
     changes_deployment,
 )
@@ -61,6 +62,7 @@ def send(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
     detail: Annotated[
         bool,
         typer.Option(
@@ -138,6 +140,7 @@ def send(
         Encoding(max_side, quality),
         max_faces,
         detail or annotate is not None or visit_outputs is not None,
+        min_face_size,
     )
     options = RunOptions(
         request_options,
