@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml .ci/install.py $(VENV)/.torch
 # Recognising faces needs no torch: only building models from other weights, and the tests.
 $(LOCAL): pyproject.toml .ci/install.py
 	@echo "Installing facectl into $(VENV)"
-	@$(PYTHON) .ci/install.py $(VENV) local
+	@$(PYTHON) .ci/install.py $(VENV) local,web
 	@touch $@
 
 demo: $(LOCAL)

@@ -30,6 +30,7 @@ from facectl.cli import strangers as strangers_command
 from facectl.cli import tail as tail_command
 from facectl.cli import trace as trace_command
 from facectl.cli import versions as versions_command
+from facectl.cli import watch as watch_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -51,6 +52,7 @@ app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)
 app.command("policy")(policy_command.policy)
 app.command("send")(send_command.send)
+app.command("watch")(watch_command.watch)
 app.command("tail")(tail_command.tail)
 app.command("plan")(plan_command.plan)
 app.command("purge")(purge_command.purge)

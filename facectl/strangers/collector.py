@@ -165,7 +165,7 @@ class StrangerCollector:
 
     def _run(self) -> None:
         try:
-            looked = pruned = time.monotonic()
+            looked, pruned = time.monotonic(), self._now()
             while True:
                 batch = self._next_items()
                 self._store_all([each for each in batch if isinstance(each, FollowedFace)])
@@ -177,8 +177,8 @@ class StrangerCollector:
                 if time.monotonic() - looked >= _LOOK:
                     looked = time.monotonic()
                     self._pass_on_amendments()
-                if time.monotonic() - pruned >= _PRUNE:
-                    pruned = time.monotonic()
+                if self._now() - pruned >= _PRUNE:
+                    pruned = self._now()
                     self._store.prune(self._time())
                 if None in batch:
                     self._pass_on_amendments()

@@ -52,6 +52,14 @@ class VisitOutputs:
     shared_file: VisitsFile | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class VisitListener:
+    """What else learns of visits: `event` gets each event, `current` the open visits by frame."""
+
+    event: Callable[[VisitEvent], None]
+    current: Callable[[list[VisitEvent]], None]
+
+
 class VisitCounts:
     """The visits of a run by person."""
 
@@ -123,12 +131,13 @@ def recorded(
     *,
     deployment: Deployment,
     report: Callable[[str], None],
+    listener: VisitListener | None = None,
 ) -> Iterator[Recording]:
     """Follow the faces of a run that is about to start; the block runs it.
 
-    `report` gets sentences about receivers. Open visits end as interrupted if the block does
-    not finish the recording. Raises InputError for a file, folder or receiver that can't
-    be used.
+    `report` gets sentences about receivers, `listener` the events after the file has them.
+    Open visits end as interrupted if the block does not finish the recording. Raises InputError
+    for a file, folder or receiver that can't be used.
     """
     run = session.tracker.run
     counts = VisitCounts()
@@ -143,6 +152,8 @@ def recorded(
         if outputs.shared_file is not None:
             sinks.append(outputs.shared_file)
             lost = outputs.shared_file.lost()
+        if listener is not None:
+            sinks.append(listener.event)
         open_receiver = partial(
             opened, source=source.name, secret_file=outputs.secret, deployment=deployment
         )
@@ -154,6 +165,8 @@ def recorded(
             crops=crops,
             synthetic=deployment.synthetic,
         )
+        if listener is not None:
+            recorder.observe(listener.current)
         if outputs.strangers is not None:
             from facectl.strangers.amendments import Outputs
             from facectl.strangers.collector import CollectorOptions, collecting

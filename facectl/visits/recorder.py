@@ -90,12 +90,17 @@ class VisitRecorder:
         self._notices: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ended: OrderedDict[str, VisitEvent] = OrderedDict()
         self._synthetic = synthetic
+        self._observer: Callable[[list[VisitEvent]], None] | None = None
         self._now = now
         self._lost: list[VisitEvent] = []
         self._failure: Exception | None = None
         self._reason: Reason | None = None
         self._outcomes: queue.SimpleQueue[FrameOutcome | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="facectl-visits", daemon=True)
+
+    def observe(self, observer: Callable[[list[VisitEvent]], None]) -> None:
+        """Pass the open visits to the observer after each frame with faces, in the thread."""
+        self._observer = observer
 
     def pass_faces_to(self, listener: FaceListener) -> None:
         """Pass every followed face and then the events to the listener; call it before `start`."""
@@ -184,6 +189,8 @@ class VisitRecorder:
                     )
                 )  # fmt: skip
         self._pass_on(events)
+        if self._observer is not None and faces:
+            self._observer(self._tracker.current())
 
     def _pass_on_notices(self) -> None:
         with suppress(queue.Empty):

@@ -195,6 +195,10 @@ class VisitTracker:
                 events += self._decide(visit)
         return events
 
+    def current(self) -> list[VisitEvent]:
+        """The open visits that have started, each as an update with what is known by now."""
+        return [self._event("update", visit) for visit in self._open if visit.announced]
+
     def group(self, visit_id: str, stranger: str | None) -> list[VisitEvent] | None:
         """State the group of an unknown visit; returns its events, None if it is not open."""
         for visit in self._open:

@@ -53,7 +53,8 @@ class DetectStage:
         with watch.stage("decode"):
             image = self._decode(request)
         with watch.stage("detect"):
-            faces = largest(self.detector.detect(image), request.max_faces)
+            found = self.detector.detect(image, request.min_face_size)
+            faces = largest(found, request.max_faces)
         if faces:
             with watch.stage("crop"):
                 crops = encode_crops(

@@ -22,6 +22,7 @@ from facectl.cli.options import (
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     PriceFile,
     PurgeFirst,
     Quality,
@@ -73,6 +74,7 @@ def run(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
     purge: PurgeFirst = False,
     timeout: AnswerTimeout = 60,
     baseline: Annotated[
@@ -163,7 +165,9 @@ def run(
     workload = Workload(
         frames, rate, realtime, concurrency, arrivals, seed, warmup=warmup, duration=duration
     )
-    request_options = RequestOptions(Encoding(max_side, quality), max_faces, detail=True)
+    request_options = RequestOptions(
+        Encoding(max_side, quality), max_faces, detail=True, min_face_size=min_face_size
+    )
     load, name = load_of(source, workload, request_options, timeout)
     settings = BenchmarkOptions(
         load=load,
