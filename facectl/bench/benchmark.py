@@ -19,6 +19,7 @@ from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
 from facectl.bench.truth import Truth, check_labels, load_labels
 from facectl.errors import CloudError, IncompleteError
 from facectl.prices import Prices
+from facectl.stream.reply_queues import ReplyQueue
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.session import Transport
 
@@ -53,6 +54,7 @@ class BenchmarkOptions:
     purge: bool = False
     baseline: bool = False
     compare: Path | None = None
+    private_replies: bool = False
 
 
 def benchmark(clients: Clients, options: BenchmarkOptions, watch: Watch) -> BenchmarkReport:
@@ -64,6 +66,7 @@ def benchmark(clients: Clients, options: BenchmarkOptions, watch: Watch) -> Benc
         **conditions.machine(),
         **conditions.deployed(clients),
         **conditions.sent(options.load, options.source_name),
+        **({"reply": "private"} if options.private_replies else {}),
     }
     platform_figures, run = _measure(clients, options, watch)
     report = _report(clients, options, run, watch, facts=facts, labels=labels)
@@ -84,9 +87,11 @@ def _measure(
             if options.baseline:
                 platform_figures = _measure_baseline(clients, options.load, watch, stack)
             bounds = _compare_clocks(clients, ResponseQueue(clients), watch)
+            reply = stack.enter_context(ReplyQueue(clients)) if options.private_replies else None
+            threads = options.load.workload.threads
             with watch.frames(options.load, "pipeline") as progress:
                 run = measure(
-                    lambda: Transport.of(clients, connections=options.load.workload.threads),
+                    lambda: Transport.of(clients, connections=threads, reply=reply),
                     options.load,
                     bounds=bounds,
                     progress=progress,

@@ -97,6 +97,16 @@ MaxFaces = Annotated[
     ),
 ]
 
+Reply = Annotated[
+    Literal["shared", "private"],
+    typer.Option(
+        "--reply",
+        help="Where answers go: the response queue, or a queue of this client's own, which is "
+        "deleted at the end.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+
 # The load of a benchmark.
 BenchSource = Annotated[
     list[str] | None,

@@ -16,6 +16,7 @@ from facectl.cli.options import (
     MaxFaces,
     MaxSide,
     Quality,
+    Reply,
     changes_deployment,
 )
 from facectl.console import note, warn
@@ -102,6 +103,7 @@ def send(
             "--detail", help="Ask for boxes, distances, timings.", rich_help_panel=REQUESTS
         ),
     ] = False,
+    reply: Reply = "shared",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
     resume: Annotated[
         bool,
@@ -236,6 +238,8 @@ def send(
 
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
+    if reply == "private" and not wait:
+        raise InputError("--reply private is for answers, but --no-wait does not wait for any")
     visit_outputs = _visit_outputs(
         VisitOutputs(
             visits,
@@ -264,6 +268,7 @@ def send(
         schedule=as_taken if realtime else None,
         wait=wait,
         timeout=timeout,
+        private_replies=reply == "private",
     )
     files = send_run.OutputFiles(out_file, annotate, visit_outputs)
     several = _cameras(source or [], cameras, sampling, request_options.encoding)
@@ -279,7 +284,9 @@ def send(
         return
     sources = source or []
     frames = open_source(sources, sampling, reconnection=reconnection, max_side=max_side)
-    task = RunTask(deployment.key.name, tuple(sources), sampling, request_options)
+    task = RunTask(
+        deployment.key.name, tuple(sources), sampling, request_options, options.private_replies
+    )
     run_file = open_run_file(task, live=frames.live, resume=resume)
     report = send_run.run(deployment, frames, options, files, rows=rows, run_file=run_file)
     send_run.finish(report, wait=wait, json=json)

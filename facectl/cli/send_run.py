@@ -19,6 +19,7 @@ from facectl.errors import FacectlError
 if TYPE_CHECKING:
     from facectl.stream.annotate import Clip
     from facectl.stream.outcomes import FrameOutcome
+    from facectl.stream.reply_queues import ReplyQueue
     from facectl.stream.run_file import RunFile
     from facectl.stream.session import RunOptions, RunReport, Session, Transport
     from facectl.stream.sources import Source
@@ -125,6 +126,13 @@ def prepared(
     return OneRun(session, source, given.options, clip, recording, run_file)
 
 
+def reply_queue(stack: ExitStack, clients: Clients, reply: str | None = None) -> ReplyQueue:
+    """A reply queue of this client, which the stack deletes; `reply` ends its name."""
+    from facectl.stream.reply_queues import ReplyQueue
+
+    return stack.enter_context(ReplyQueue(clients, reply))
+
+
 def run(
     deployment: Deployment,
     source: Source,
@@ -145,7 +153,11 @@ def run(
     with ExitStack() as stack:
         if run_file is not None:
             stack.callback(run_file.close)
-        transport = Transport.of(Clients(deployment), connections=options.concurrency)
+        clients = Clients(deployment)
+        # The id of a run that can be resumed: its next process reads the same queue.
+        run_id = None if run_file is None else run_file.run
+        reply = reply_queue(stack, clients, run_id) if options.private_replies else None
+        transport = Transport.of(clients, connections=options.concurrency, reply=reply)
         results = None
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
@@ -153,6 +165,10 @@ def run(
         one = prepared(stack, deployment, transport, given, files)
         with run_bar(source.expected, wait=options.wait) as update:
             report = one.session.run(source, progress=update)
+        # Answers to accepted frames may still come, for the process that resumes the run.
+        expects = report.resumable and not report.finished and report.counts.accepted > 0
+        if reply is not None and expects:
+            reply.keep()
         return one.end(report, synthetic=synthetic)
 
 

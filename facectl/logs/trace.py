@@ -161,7 +161,8 @@ def _add_detection(timeline: Timeline, line: Line, deliveries: Sequence[MessageD
     if stages["crop"]:
         timeline.add(cropped, function, "cropped", "cropped", "crop")
     if (result := line.fields.get("result")) is not None:
-        timeline.add(sent, function, "answered", f"answered {result}", "enqueue")
+        text = f"answered {result}{_reply_text(line)}"
+        timeline.add(sent, function, "answered", text, "enqueue")
     else:
         # SQS may deliver a message before its response reaches face-detection.
         for delivery in deliveries:
@@ -226,7 +227,7 @@ def _add_response(timeline: Timeline, line: Line) -> None:
     timeline.add(matched, function, "matched", f"matched: {_matches(line)}", "match")
     result = line.fields.get("result")
     text = "answered" if result is None else f"answered {result}"
-    timeline.add(line.at, function, "answered", text, "answer")
+    timeline.add(line.at, function, "answered", text + _reply_text(line), "answer")
 
 
 def _matches(line: Line) -> str:
@@ -343,3 +344,9 @@ def _cold_start_parts(line: Line) -> dict[str, float]:
 
 def _plural(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+
+
+def _reply_text(line: Line) -> str:
+    """Where the answer went, if that was a client's own queue."""
+    reply = line.fields.get("reply")
+    return f", to the reply queue {reply}" if reply else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from facectl.aws import Clients, cloud_errors, unless_missing
@@ -14,7 +14,8 @@ from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import InFlightTracker
-from facectl.stream.outcomes import FrameCounts
+from facectl.stream.outcomes import AcceptedPost, FrameCounts
+from facectl.stream.reply_queues import ReplyQueue
 from facectl.stream.responses import (
     AnswerReader,
     Collector,
@@ -24,6 +25,7 @@ from facectl.stream.responses import (
 from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.run_file import RunFile
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
+from lambda_src.contract import FrameRequest
 
 _TICK = 0.1
 # Seconds to wait for the response to a frame that an earlier process may have sent,
@@ -42,7 +44,8 @@ class RunOptions:
     and again from each answer to a frame that was accepted before it.
     `window`: the maximum number of frames in flight; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
-    as soon as a thread is free.
+    as soon as a thread is free. `private_replies`: answers come to a queue of this
+    client's own.
     """
 
     request_options: RequestOptions
@@ -51,6 +54,7 @@ class RunOptions:
     wait: bool = True
     timeout: float = 60.0
     window: int = 1000
+    private_replies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +156,13 @@ class Transport:
     readers: Callable[[InFlightTracker], AnswerReader] | None = None
 
     @classmethod
-    def of(cls, clients: Clients, *, connections: int) -> Transport:
-        """The transport of a deployment; raises CloudError or InputError where it has none."""
+    def of(
+        cls, clients: Clients, *, connections: int, reply: ReplyQueue | None = None
+    ) -> Transport:
+        """The transport of a deployment; raises CloudError or InputError where it has none.
+
+        `reply`: the client's own queue, instead of the response queue.
+        """
         url = function_url(clients)
         # Looked up even without --wait: it proves that the deployment exists.
         queue = ResponseQueue(clients)
@@ -161,7 +170,22 @@ class Transport:
         endpoint = FunctionUrlClient(
             url, connections=connections, sign=clients.sign if signed else None
         )
-        return cls(endpoint, queue, endpoint.close)
+        if reply is None:
+            return cls(endpoint, queue, endpoint.close)
+        return cls(_RepliedEndpoint(endpoint, reply.reply), reply.open(), endpoint.close)
+
+
+class _RepliedEndpoint:
+    """The endpoint for frames whose results go to a reply queue."""
+
+    def __init__(self, endpoint: Endpoint, reply: str) -> None:
+        self._endpoint = endpoint
+        self._reply = reply
+
+    def post(
+        self, request: FrameRequest, *, sleep: Callable[[float], object] = time.sleep
+    ) -> AcceptedPost:
+        return self._endpoint.post(replace(request, reply=self._reply), sleep=sleep)
 
 
 class Session:

@@ -19,6 +19,7 @@ from lambda_src.contract import (
     RequestError,
 )
 from lambda_src.settings import FunctionSettings
+from lambda_src.stages.replies import send_answer
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.boxes import Face, largest
 from lambda_src.vision.crops import crop_face, encode_crops
@@ -61,14 +62,12 @@ class DetectStage:
                     self.model.preprocessing,
                     max_total_bytes=_MAX_CROP_BYTES,
                 )
-            queue_url = self.settings.request_queue_url
             body = self._message(request, faces, crops, watch).serialise()
         else:
-            queue_url = self.settings.response_queue_url
             body = _no_face(request, watch).serialise()
         with watch.stage("enqueue"):
             try:
-                message_id = self.aws.send(queue_url, body)
+                message_id = self._send(request, body, has_faces=bool(faces))
             except AwsError as error:
                 raise QueueUnavailableError(str(error)) from error
         log.info(
@@ -79,9 +78,15 @@ class DetectStage:
             height=image.shape[0],
             message_id=message_id,
             **({} if faces else {"result": NO_FACE}),
+            **({"reply": request.reply} if request.reply else {}),
             **{f"{stage}_ms": round(ms, 2) for stage, ms in watch.durations_ms.items()},
         )
         return len(faces)
+
+    def _send(self, request: FrameRequest, body: str, *, has_faces: bool) -> str:
+        if has_faces:
+            return self.aws.send(self.settings.request_queue_url, body)
+        return send_answer(self.aws, self.settings.response_queue_url, request.reply, body)
 
     def _decode(self, request: FrameRequest) -> NDArray[np.uint8]:
         try:
@@ -107,6 +112,7 @@ class DetectStage:
             ),
             detail=request.detail,
             timings_ms=watch.durations_ms,
+            reply=request.reply,
         )
 
 

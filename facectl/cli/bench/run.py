@@ -26,6 +26,7 @@ from facectl.cli.options import (
     PurgeFirst,
     Quality,
     Rate,
+    Reply,
     Warmup,
     changes_deployment,
 )
@@ -73,6 +74,7 @@ def run(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    reply: Reply = "shared",
     purge: PurgeFirst = False,
     timeout: AnswerTimeout = 60,
     baseline: Annotated[
@@ -174,6 +176,7 @@ def run(
         purge=purge,
         baseline=baseline,
         compare=compare,
+        private_replies=reply == "private",
     )
     report = benchmark(Clients(deployment), settings, TerminalProgress())
     finish(report, csv=csv, html=html, json=json)
