@@ -119,6 +119,26 @@ OpenPage = Annotated[
     typer.Option("--open/--no-open", help="Open the page in the browser.", rich_help_panel=PAGE),
 ]
 
+Reply = Annotated[
+    Literal["shared", "private"],
+    typer.Option(
+        "--reply",
+        help="Where answers go: the response queue, or a queue of this client's own, which is "
+        "deleted at the end.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+
+Detect = Annotated[
+    Literal["cloud", "edge"],
+    typer.Option(
+        "--detect",
+        help="Where faces are detected: by face-detection, or on this computer, which then sends "
+        "only crops.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+
 # The load of a benchmark.
 BenchSource = Annotated[
     list[str] | None,
