@@ -101,11 +101,42 @@ MaxFaces = Annotated[
         rich_help_panel=REQUESTS,
     ),
 ]
+MinFaceSize = Annotated[
+    int | None,
+    typer.Option(
+        "--min-face-size",
+        min=12,
+        max=1000,
+        help="Smallest face that is looked for, in pixels of the sent frame; default that of the "
+        "deployment, 20. Larger is faster.",
+        rich_help_panel=REQUESTS,
+    ),
+]
 
 # The page of `watch` and `demo --watch`.
 OpenPage = Annotated[
     bool,
     typer.Option("--open/--no-open", help="Open the page in the browser.", rich_help_panel=PAGE),
+]
+
+Reply = Annotated[
+    Literal["shared", "private"],
+    typer.Option(
+        "--reply",
+        help="Where answers go: the response queue, or a queue of this client's own, which is "
+        "deleted at the end.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+
+Detect = Annotated[
+    Literal["cloud", "edge"],
+    typer.Option(
+        "--detect",
+        help="Where faces are detected: by face-detection, or on this computer, which then sends "
+        "only crops.",
+        rich_help_panel=REQUESTS,
+    ),
 ]
 
 # The load of a benchmark.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,13 @@ from facectl.cli import send_cameras, send_run
 from facectl.cli.options import (
     FRAMES,
     REQUESTS,
+    Detect,
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     Quality,
+    Reply,
     changes_deployment,
 )
 from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
@@ -61,12 +65,15 @@ def send(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
     detail: Annotated[
         bool,
         typer.Option(
             "--detail", help="Ask for boxes, distances, timings.", rich_help_panel=REQUESTS
         ),
     ] = False,
+    detect: Detect = "cloud",
+    reply: Reply = "shared",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
     resume: Annotated[
         bool,
@@ -114,6 +121,8 @@ def send(
 
     facectl send 0 --visits visits.jsonl --keep-strangers
 
+    facectl send 0 --fps 2 --detect edge
+
     facectl send clip.mp4 --resume
     """
     from facectl.strangers import store as strangers
@@ -128,7 +137,9 @@ def send(
     strangers.prune(deployment.asu_id)
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
-    visit_outputs = _visit_outputs(visit_choices, wait=wait)
+    if reply == "private" and not wait:
+        raise InputError("--reply private is for answers, but --no-wait does not wait for any")
+    visit_outputs = _visit_outputs(visit_choices, wait=wait, complete=detect == "edge")
     if visit_outputs is not None:
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
@@ -138,6 +149,7 @@ def send(
         Encoding(max_side, quality),
         max_faces,
         detail or annotate is not None or visit_outputs is not None,
+        min_face_size,
     )
     options = RunOptions(
         request_options,
@@ -145,6 +157,8 @@ def send(
         schedule=as_taken if frame_options.realtime else None,
         wait=wait,
         timeout=frame_options.timeout,
+        private_replies=reply == "private",
+        edge=detect == "edge",
     )
     files = send_run.OutputFiles(out_file, annotate, visit_outputs)
     several = _cameras(source or [], cameras, sampling, request_options.encoding)
@@ -160,7 +174,9 @@ def send(
         return
     sources = source or []
     frames = open_source(sources, sampling, reconnection=reconnection, max_side=max_side)
-    task = RunTask(deployment.key.name, tuple(sources), sampling, request_options)
+    task = RunTask(
+        deployment.key.name, tuple(sources), sampling, request_options, options.private_replies
+    )
     run_file = open_run_file(task, live=frames.live, resume=resume)
     report = send_run.run(deployment, frames, options, files, rows=rows, run_file=run_file)
     send_run.finish(report, wait=wait, json=json)
@@ -184,9 +200,9 @@ def _cameras(
     return cameras_of(sources, sampling, encoding) if are_cameras(sources) else []
 
 
-def _visit_outputs(choices: VisitChoices, *, wait: bool) -> VisitOutputs | None:
+def _visit_outputs(choices: VisitChoices, *, wait: bool, complete: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    outputs = choices.outputs()
+    outputs = replace(choices.outputs(), complete=complete)
     if outputs.file is None and not outputs.receivers and outputs.strangers is None:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
