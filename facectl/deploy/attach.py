@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from facectl.aws import Clients, cloud_errors, is_denied
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy.access import read_account

@@ -17,6 +17,7 @@ from facectl.cli.options import (
     TARGETS,
     AnswerTimeout,
     BenchSource,
+    Detect,
     FrameCount,
     FramesInFlight,
     Json,
@@ -27,6 +28,7 @@ from facectl.cli.options import (
     PurgeFirst,
     Quality,
     Rate,
+    Reply,
     Warmup,
     changes_deployment,
 )
@@ -75,6 +77,8 @@ def run(
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
     min_face_size: MinFaceSize = None,
+    detect: Detect = "cloud",
+    reply: Reply = "shared",
     purge: PurgeFirst = False,
     timeout: AnswerTimeout = 60,
     baseline: Annotated[
@@ -149,6 +153,8 @@ def run(
 
     facectl bench -c 4 -n 1000 --max-side 640 --warmup 10 --csv requests.csv
 
+    facectl bench --detect edge -n 300
+
     facectl bench --baseline -c 1
 
     facectl bench photos/ --labels labels.csv --json
@@ -178,6 +184,8 @@ def run(
         purge=purge,
         baseline=baseline,
         compare=compare,
+        private_replies=reply == "private",
+        edge=detect == "edge",
     )
     report = benchmark(Clients(deployment), settings, TerminalProgress())
     finish(report, csv=csv, html=html, json=json)
