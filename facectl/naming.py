@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from facectl.errors import InputError
+from lambda_src.contract import reply_queue
 
 DETECTION_FUNCTION = "face-detection"
 RECOGNITION_FUNCTION = "face-recognition"
@@ -19,6 +20,7 @@ DEMO_ASU_ID = "demo"
 # The keys of recorded deploys in the bucket begin with this.
 DEPLOYMENTS = "deployments/"
 
+_REPLY = re.compile(r"[0-9a-f]{32}")
 # SQS allows 80 of these characters; "-resp-queue" and the bucket's name
 # (63 characters, with account and region in it) need the rest.
 _ASU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
@@ -55,6 +57,27 @@ class Names:
     @property
     def response_queue(self) -> str:
         return f"{self.stem}-resp-queue"
+
+    def reply_queue(self, reply: str) -> str:
+        """The queue for the results of one client; `reply` are 32 hexadecimal digits."""
+        return reply_queue(self.response_queue, reply)
+
+    @property
+    def reply_queue_prefix(self) -> str:
+        return f"{self.stem}-resp-"
+
+    @property
+    def reply_queues(self) -> str:
+        """All reply queues, for IAM. `?` is one character, so no other queue has such a name.
+
+        `<ID>-resp-*` would be the queues of an ASU ID `<ID>-resp` too.
+        """
+        return self.reply_queue_prefix + 32 * "?"
+
+    def is_reply_queue(self, name: str) -> bool:
+        """Whether a queue is a reply queue of this deployment, and of no other."""
+        reply = name.removeprefix(self.reply_queue_prefix)
+        return reply != name and _REPLY.fullmatch(reply) is not None
 
     @property
     def dead_letter_queue(self) -> str:

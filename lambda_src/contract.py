@@ -12,12 +12,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 MAX_FACES = 100
+# In pixels. MTCNN's smallest window has 12: below, it would enlarge the image.
+SMALLEST_FACE, LARGEST_FACE = 12, 1000
 MAX_REQUEST_ID = 128
 MAX_FILENAME = 512
+# The last part of a reply queue's name, instead of `queue` in that of the response queue. A
+# client chooses only this, so no other queue can be named.
+_REPLY = re.compile(r"[0-9a-f]{32}")
+_RESPONSE_QUEUE_END = "-resp-queue"
 # No pixel, millisecond or probability is larger.
 _LARGEST = 1e15
 
@@ -59,7 +66,9 @@ class FrameRequest:
     """One frame: the bytes of an image file, and what the result should contain.
 
     `max_faces`: the result has at most this many faces, the largest. `detail`: the
-    result has boxes, distances and stage times.
+    result has boxes, distances and stage times. `min_face_size`: the smallest face that is
+    looked for, in pixels; None for that of the deployment. `reply`: the result goes to this
+    client's own queue (see `reply_queue`), to the response queue if it is empty.
     """
 
     request_id: str
@@ -67,6 +76,8 @@ class FrameRequest:
     image: bytes
     max_faces: int = 1
     detail: bool = False
+    min_face_size: int | None = None
+    reply: str = ""
 
     @classmethod
     def parse(cls, body: str | bytes, *, max_image_bytes: int) -> FrameRequest:
@@ -82,18 +93,21 @@ class FrameRequest:
                 request_id,
             )
         max_faces = fields.get("max_faces", 1)
-        if type(max_faces) is not int or not 1 <= max_faces <= MAX_FACES:
-            raise RequestError(
-                400,
-                "bad_max_faces",
-                f"max_faces must be a whole number from 1 to {MAX_FACES}",
-                request_id,
-            )
+        _check_whole("max_faces", max_faces, (1, MAX_FACES), request_id)
+        min_face_size = fields.get("min_face_size")
+        if min_face_size is not None:
+            limits = SMALLEST_FACE, LARGEST_FACE
+            _check_whole("min_face_size", min_face_size, limits, request_id)
         detail = fields.get("detail", False)
         if not isinstance(detail, bool):
             raise RequestError(400, "bad_detail", "detail must be true or false", request_id)
+        reply = fields.get("reply", "")
+        if not _is_reply(reply):
+            raise RequestError(
+                400, "bad_reply", "reply must be 32 lower-case hexadecimal digits", request_id
+            )
         image = _image(fields.get("content"), max_image_bytes, request_id)
-        return cls(request_id, filename, image, max_faces, detail)
+        return cls(request_id, filename, image, max_faces, detail, min_face_size, reply)
 
     def serialise(self) -> bytes:
         """The POST body of this request."""
@@ -102,6 +116,10 @@ class FrameRequest:
             fields["max_faces"] = self.max_faces
         if self.detail:
             fields["detail"] = True
+        if self.min_face_size is not None:
+            fields["min_face_size"] = self.min_face_size
+        if self.reply:
+            fields["reply"] = self.reply
         # Base64 needs no escapes: json would read and copy it three times.
         content = base64.b64encode(self.image)
         return b"".join((b'{"content": "', content, b'", ', json.dumps(fields).encode()[1:]))
@@ -118,7 +136,10 @@ class CroppedFace:
 
 @dataclass(frozen=True, slots=True)
 class FaceMessage:
-    """The faces of one frame, left to right; `space` is the embedding space of the crops."""
+    """The faces of one frame, left to right; `space` is the embedding space of the crops.
+
+    `reply` is that of the request.
+    """
 
     request_id: str
     filename: str
@@ -126,6 +147,7 @@ class FaceMessage:
     faces: tuple[CroppedFace, ...]
     detail: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
+    reply: str = ""
 
     @classmethod
     def parse(cls, body: str) -> FaceMessage:
@@ -147,11 +169,14 @@ class FaceMessage:
                 faces=faces,
                 detail=fields["detail"] is True,
                 timings_ms=_timings(fields.get("timings_ms", {})),
+                reply=fields.get("reply", ""),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RequestError, RecursionError) as e:
             raise MessageError(f"not a message of face-detection: {e}") from e
         if not message.faces:
             raise MessageError("a message must have a face")
+        if not _is_reply(message.reply):
+            raise MessageError("reply must be 32 lower-case hexadecimal digits")
         return message
 
     def serialise(self) -> str:
@@ -163,6 +188,7 @@ class FaceMessage:
                 "space": self.space,
                 "detail": self.detail,
                 "timings_ms": self.timings_ms,
+                **({"reply": self.reply} if self.reply else {}),
                 "faces": [
                     {
                         "box": face.box,
@@ -252,6 +278,28 @@ def salvaged_request_id(body: str) -> str | None:
         return None
 
 
+def salvaged_reply(body: str) -> str:
+    """The reply of a message that is otherwise invalid; empty if it has no valid one."""
+    try:
+        reply = json.loads(body)["reply"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ""
+    return reply if _is_reply(reply) else ""
+
+
+def reply_queue(response_queue: str, reply: str) -> str:
+    """The name or URL of a client's reply queue, from that of the response queue.
+
+    `<ID>-resp-queue` becomes `<ID>-resp-REPLY`; an empty reply is the response queue
+    itself. Raises ValueError for anything but 32 lower-case hexadecimal digits.
+    """
+    if not reply:
+        return response_queue
+    if not _is_reply(reply) or not response_queue.endswith(_RESPONSE_QUEUE_END):
+        raise ValueError("no reply queue can have this name")
+    return response_queue[: -len("queue")] + reply
+
+
 def joined_names(faces: tuple[NamedFace, ...]) -> str:
     """The `result` for these faces: their names, comma-separated, left to right."""
     return ",".join(face.name for face in sorted(faces, key=lambda face: face.box[0]))
@@ -277,6 +325,18 @@ def _request_id(value: object) -> str:
             f"request_id must be at most {MAX_REQUEST_ID} printable characters",
         )
     return value
+
+
+def _check_whole(name: str, value: Any, limits: tuple[int, int], request_id: str) -> None:
+    least, most = limits
+    if type(value) is not int or not least <= value <= most:
+        raise RequestError(
+            400, f"bad_{name}", f"{name} must be a whole number from {least} to {most}", request_id
+        )
+
+
+def _is_reply(value: object) -> bool:
+    return value == "" or (isinstance(value, str) and _REPLY.fullmatch(value) is not None)
 
 
 def _image(content: object, limit: int, request_id: str) -> bytes:

@@ -94,7 +94,9 @@ def _answer(event: dict[str, Any], init_ms: float | None) -> tuple[int, dict[str
             500, "internal", "the frame could not be processed: send it again", request_id
         )
     else:
-        return 200, {"request_id": request_id, "faces": faces}
+        # A client that asked for a reply queue learns here that this version knows them.
+        echo = {"reply": request.reply} if request.reply else {}
+        return 200, {"request_id": request_id, "faces": faces, **echo}
     return refusal.status, refusal.body()
 
 

@@ -17,6 +17,7 @@ from lambda_src import log
 from lambda_src.aws import Aws
 from lambda_src.contract import DETECTION_INIT, RECOGNITION_INIT, UNKNOWN, FrameResult
 from lambda_src.settings import FunctionSettings
+from lambda_src.stages.replies import send_answers
 from lambda_src.startup import ColdStart
 from lambda_src.timing import Stopwatch
 
@@ -32,14 +33,17 @@ def detection(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Send a message of one face to the request queue for a frame."""
     watch = _begin(context, DETECTION_INIT)
     with watch.stage("detect"):
-        request_id = json.loads(event["body"])["request_id"]
-    message = {"request_id": request_id, "timings_ms": watch.durations_ms, "crop": _CROP}
+        fields = json.loads(event["body"])
+        request_id, reply = fields["request_id"], fields.get("reply", "")
+    timings = watch.durations_ms
+    message = {"request_id": request_id, "timings_ms": timings, "crop": _CROP, "reply": reply}
     _aws.send(_settings.request_queue_url, json.dumps(message))
     log.info("noop", request_id)
+    echo = {"reply": reply} if reply else {}
     return {
         "statusCode": 200,
         "headers": {"Content-Type": "application/json"},
-        "body": json.dumps({"request_id": request_id, "faces": 1}),
+        "body": json.dumps({"request_id": request_id, "faces": 1, **echo}),
     }
 
 
@@ -52,8 +56,9 @@ def recognition(event: dict[str, Any], context: object) -> dict[str, Any]:
         with watch.stage("embed"):
             message = json.loads(record["body"])
         timings = {**message["timings_ms"], **watch.durations_ms, "request_queue": max(0.0, waited)}
-        answers.append(FrameResult(message["request_id"], UNKNOWN, (), timings).serialise())
-    _aws.send_many(_settings.response_queue_url, answers)
+        result = FrameResult(message["request_id"], UNKNOWN, (), timings)
+        answers.append((message["reply"], result.serialise()))
+    send_answers(_aws, _settings.response_queue_url, answers)
     log.info("noop", None, records=len(answers))
     return {"batchItemFailures": []}
 

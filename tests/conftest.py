@@ -33,7 +33,14 @@ HUNG_SECONDS = {"e2e": 1800, "faults": 1800, "oracle": 1800, "container": 1800}
 # Tests that share what is costly to make run on one worker. The modules of e2e that only
 # use a deployment share one local cloud; each of the others has its own.
 ON_ONE_WORKER = {"test_models_cli", "test_bench_html", "test_cpu_families"}
-USE_ONE_CLOUD = {"test_bad_requests", "test_bench", "test_gallery", "test_pipeline", "test_visits"}
+USE_ONE_CLOUD = {
+    "test_bad_requests",
+    "test_bench",
+    "test_gallery",
+    "test_many_clients",
+    "test_pipeline",
+    "test_visits",
+}
 
 
 class Scheduler(LoadScopeScheduling):

@@ -16,6 +16,7 @@ from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
 from facectl.cli import dlq as dlq_command
 from facectl.cli import doctor as doctor_command
+from facectl.cli import edge as edge_command
 from facectl.cli import export as export_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
@@ -26,9 +27,11 @@ from facectl.cli import policy as policy_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
 from facectl.cli import status as status_command
+from facectl.cli import strangers as strangers_command
 from facectl.cli import tail as tail_command
 from facectl.cli import trace as trace_command
 from facectl.cli import versions as versions_command
+from facectl.cli import watch as watch_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -50,6 +53,7 @@ app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)
 app.command("policy")(policy_command.policy)
 app.command("send")(send_command.send)
+app.command("watch")(watch_command.watch)
 app.command("tail")(tail_command.tail)
 app.command("plan")(plan_command.plan)
 app.command("purge")(purge_command.purge)
@@ -57,10 +61,12 @@ app.command("trace")(trace_command.trace)
 app.add_typer(bench_command.app, name="bench")
 app.add_typer(context_command.app, name="context")
 app.add_typer(dlq_command.app, name="dlq")
+app.add_typer(edge_command.app, name="edge")
 app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
 app.add_typer(logs_command.app, name="logs")
 app.add_typer(models_command.app)
+app.add_typer(strangers_command.app, name="strangers")
 
 
 def _version(requested: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -31,7 +32,8 @@ def purge(
     """Empty the request, dead-letter and response queues, and wait until SQS reports them empty.
 
     Their messages are lost: frames in flight, and answers that no client has received. On AWS
-    a purge takes up to a minute, and the counts are reliable a minute after it.
+    a purge takes up to a minute, and the counts are reliable a minute after it. Reply queues of
+    clients that were killed are deleted.
 
     [bold]Examples[/bold]
 
@@ -39,10 +41,17 @@ def purge(
 
     facectl purge --asu-id 1225754101 --target aws --yes --json
     """
+    from facectl.stream import reply_queues
     from facectl.stream.purge import Purge
 
+    clients = Clients(deployment)
     names = deployment.names
     queues = [names.request_queue, names.dead_letter_queue, names.response_queue]
+    # Those that a client still reads are emptied, the others are deleted below.
+    asked = time.time()
+    replies = reply_queues.inspect(clients, reply_queues.found(clients))
+    expired = [queue.name for queue in replies if queue.expired(asked)]
+    queues += [queue.name for queue in replies if not queue.expired(asked)]
     if deployment.target == "aws" and not yes:
         typer.confirm(
             f"Delete every message of {', '.join(queues)} in {deployment.region}?",
@@ -50,10 +59,11 @@ def purge(
             err=True,
         )
     with _progress() as (tell, advance):
-        work = Purge(Clients(deployment), timeout=timeout, tell=tell, progress=advance)
+        reply_queues.remove(clients, expired)
+        work = Purge(clients, timeout=timeout, tell=tell, progress=advance)
         purged = work.run(queues) if wait else work.start(queues)
     if json:
-        print_json({"queues": [queue.as_dict() for queue in purged]})
+        print_json({"queues": [queue.as_dict() for queue in purged], "deleted": expired})
         return
     queue_column = Column("queue", overflow="fold")
     table = Table(queue_column, "removed", "visible", "in flight", "delayed")
@@ -62,6 +72,8 @@ def purge(
         numbers = (queue.before.total, now.visible, now.in_flight, now.delayed)
         table.add_row(queue.queue, *(str(number) for number in numbers))
     out.print(table)
+    if expired:
+        note(f"{len(expired)} reply queues of clients that were killed are deleted.")
     if deployment.target == "aws" and not wait:
         note("SQS may delete messages that arrive within a minute of a purge: wait before sending.")
 

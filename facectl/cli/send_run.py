@@ -19,6 +19,7 @@ from facectl.errors import FacectlError
 if TYPE_CHECKING:
     from facectl.stream.annotate import Clip
     from facectl.stream.outcomes import FrameOutcome
+    from facectl.stream.reply_queues import ReplyQueue
     from facectl.stream.run_file import RunFile
     from facectl.stream.session import RunOptions, RunReport, Session, Transport
     from facectl.stream.sources import Source
@@ -107,9 +108,15 @@ def prepared(
         run_file = RunFile.temporary()
     if run_file is not None:
         stack.callback(run_file.close)
+    options = given.options
+    if options.edge:
+        from facectl.edge.transport import WINDOW
+
+        # Frames wait on disk while the cloud does not answer.
+        options = replace(options, window=WINDOW)
     session = Session(
         transport,
-        given.options,
+        options,
         RunStats(given.rows),
         synthetic=deployment.synthetic,
         run_file=run_file,
@@ -123,6 +130,38 @@ def prepared(
             recorded(files.visits, session, source, deployment=deployment, report=warn)
         )
     return OneRun(session, source, given.options, clip, recording, run_file)
+
+
+def reply_queue(stack: ExitStack, clients: Clients, reply: str | None = None) -> ReplyQueue:
+    """A reply queue of this client, which the stack deletes; `reply` ends its name."""
+    from facectl.stream.reply_queues import ReplyQueue
+
+    return stack.enter_context(ReplyQueue(clients, reply))
+
+
+def opened_transport(
+    stack: ExitStack, clients: Clients, options: RunOptions, reply: ReplyQueue | None
+) -> Transport:
+    """The transport of a run; with edge detection, what was sent is printed at the end."""
+    from facectl.stream.session import Transport
+
+    if not options.edge:
+        return Transport.of(clients, connections=options.concurrency, reply=reply)
+    from facectl.edge.transport import edge_transport
+
+    transport, endpoint, outbox = edge_transport(clients, reply=reply, report=warn)
+
+    def summary() -> None:
+        note(
+            f"Edge: faces in {endpoint.with_faces} of {endpoint.frames} frames; "
+            f"{outbox.bytes_sent / 1e6:.1f} MB of crops sent instead of "
+            f"{endpoint.image_bytes * 4 / 3e6:.1f} MB of frames"
+        )
+        if outbox.dropped:
+            warn(f"{outbox.dropped} frames were dropped: the queue on disk was full")
+
+    stack.callback(summary)
+    return transport
 
 
 def run(
@@ -139,13 +178,16 @@ def run(
     The run file is closed, and removed when nothing is left to do.
     """
     from facectl.stream.results import ResultsFile
-    from facectl.stream.session import Transport
 
     synthetic = deployment.synthetic
     with ExitStack() as stack:
         if run_file is not None:
             stack.callback(run_file.close)
-        transport = Transport.of(Clients(deployment), connections=options.concurrency)
+        clients = Clients(deployment)
+        # The id of a run that can be resumed: its next process reads the same queue.
+        run_id = None if run_file is None else run_file.run
+        reply = reply_queue(stack, clients, run_id) if options.private_replies else None
+        transport = opened_transport(stack, clients, options, reply)
         results = None
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
@@ -153,6 +195,10 @@ def run(
         one = prepared(stack, deployment, transport, given, files)
         with run_bar(source.expected, wait=options.wait) as update:
             report = one.session.run(source, progress=update)
+        # Answers to accepted frames may still come, for the process that resumes the run.
+        expects = report.resumable and not report.finished and report.counts.accepted > 0
+        if reply is not None and expects:
+            reply.keep()
         return one.end(report, synthetic=synthetic)
 
 

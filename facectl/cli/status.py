@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -58,6 +59,9 @@ def _show(found: Status) -> None:
         colour = _COLOURS.get(each.state, "red")
         table.add_row(each.kind, each.name, f"[{colour}]{each.state}[/{colour}]", _detail(each))
     out.print(table)
+    for queue in found.replies:
+        ended = ", of a client that was killed: facectl purge" if queue.expired(time.time()) else ""
+        say(f"Reply queue {queue.name}: {queue.messages} messages{ended}")
     for error in found.errors:
         say(f"Last error of {error.function}, {error.time:%Y-%m-%d %H:%M:%S} UTC: {error.message}")
     say("Drift found: facectl deploy" if found.drift else "No drift")

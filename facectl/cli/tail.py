@@ -16,7 +16,7 @@ from facectl.cli.options import Json, announced, with_deployment
 from facectl.cli.run_report import SYNTHETIC
 from facectl.console import note, printable, warn
 from facectl.context import Deployment
-from facectl.errors import ExitCode
+from facectl.errors import ExitCode, InputError
 from lambda_src.contract import FrameResult
 
 
@@ -30,6 +30,14 @@ def tail(
     timeout: Annotated[
         float | None,
         typer.Option("--timeout", min=0, help="Stop after N seconds without a result."),
+    ] = None,
+    reply: Annotated[
+        str | None,
+        typer.Option(
+            "--reply",
+            help="Read this reply queue of `send --reply private`, not the response queue; "
+            "facectl status lists them.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -50,7 +58,9 @@ def tail(
     from facectl.stream.tail import Limits, Tail
 
     deployment = with_account(deployment) if keep else announced(deployment)
-    follower = Tail(ResponseQueue(Clients(deployment)), keep=keep)
+    if reply is not None and not deployment.names.is_reply_queue(reply):
+        raise InputError(f"{reply} is no reply queue of this deployment", hint="facectl status")
+    follower = Tail(ResponseQueue(Clients(deployment), reply), keep=keep)
     if deployment.synthetic:
         warn(SYNTHETIC)
     given = 0

@@ -23,8 +23,8 @@ from facectl.deploy.planner import ActualState, owners, without
 from facectl.deploy.preflight import CheckResult, preflight
 from facectl.deploy.probe import Probed, probe, request_queue
 from facectl.deploy.reader import read_resources
-from facectl.deploy.resources import Context, Function, FunctionUrl, Trigger
-from facectl.deploy.steps import Replace, Step, Update
+from facectl.deploy.resources import Context, Function, FunctionUrl, Queue, Trigger
+from facectl.deploy.steps import Delete, Replace, Step, Update
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.gallery import publish, rebuild
 from facectl.gallery.changes import EmbeddingSpace
@@ -32,6 +32,7 @@ from facectl.gallery.photographs import PhotographEncoder
 from facectl.gallery.rebuild import Rebuild
 from facectl.local import process, relay
 from facectl.naming import DETECTION_FUNCTION
+from facectl.stream import reply_queues
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.responses import ResponseQueue
 from lambda_src.vision.store import MANIFEST, Model
@@ -223,7 +224,22 @@ def prepare_removal(deployment: Deployment) -> Plan:
             raise
         actual = read(clients, known)
     steps = planner.plan_removal(actual, deployment.asu_id)
+    steps = (*steps, *_reply_queue_removals(clients))
     return Plan(clients, Options(), desired, actual, steps, removes=True)
+
+
+def _reply_queue_removals(clients: Clients) -> list[Delete]:
+    """The deletions of the reply queues, those of clients that still run too."""
+    try:
+        names = reply_queues.found(clients)
+    except CloudError as error:
+        # Who has a policy of an earlier version may not list queues, and has made none of these.
+        if is_denied(error):
+            return []
+        raise
+    owner = clients.deployment.asu_id
+    queues = reply_queues.inspect(clients, names)
+    return [Delete(Queue(queue.name, owner, visibility_timeout=0, retention=0)) for queue in queues]
 
 
 def apply(plan: Plan, progress: Progress | None = None) -> None:

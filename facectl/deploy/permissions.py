@@ -144,6 +144,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
         "GetQueueAttributes",
         "GetQueueUrl",
         "ListQueueTags",
+        "ListQueues",
         "ReceiveMessage",
         "SendMessage",
         "SetQueueAttributes",
@@ -155,11 +156,16 @@ SENDING: dict[str, tuple[str, ...]] = {
     "lambda": ("GetFunctionUrlConfig",),
     "sqs": (
         "ChangeMessageVisibilityBatch",
+        "CreateQueue",
         "DeleteMessageBatch",
+        "DeleteQueue",
         "GetQueueAttributes",
         "GetQueueUrl",
+        "ListQueueTags",
+        "ListQueues",
         "PurgeQueue",
         "ReceiveMessage",
+        "TagQueue",
     ),
 }
 _READS = ("Describe", "Filter", "Get", "Head", "List")

@@ -32,6 +32,7 @@ _ACCOUNT_WIDE = {
     "lambda:ListEventSourceMappings",
     "logs:DescribeLogGroups",
     "sns:Unsubscribe",
+    "sqs:ListQueues",
 }
 _TAGGING = {"lambda:ListTags", "lambda:TagResource", "lambda:UntagResource"}
 
@@ -137,7 +138,10 @@ def _sender(action: str, scope: Scope) -> Grant:
         return Grant("FunctionUrl", (function, f"{function}:*"))
     if name in ("GetQueueAttributes", "GetQueueUrl", "PurgeQueue"):
         return _of_service(service, name, scope)
-    return Grant("Responses", (account.queue_arn(names.response_queue),))
+    replies = account.queue_arn(names.reply_queues)
+    if name in ("CreateQueue", "DeleteQueue", "ListQueueTags", "TagQueue"):
+        return Grant("ReplyQueues", (replies,))
+    return Grant("Responses", (account.queue_arn(names.response_queue), replies))
 
 
 def _reader(action: str, scope: Scope) -> Grant:
@@ -177,7 +181,12 @@ def _iam(name: str, scope: Scope) -> Grant:
 def _of_service(service: str, name: str, scope: Scope) -> Grant:
     names, account = scope.names, scope.account
     if service == "sqs":
-        queues = (names.request_queue, names.response_queue, names.dead_letter_queue)
+        queues = (
+            names.request_queue,
+            names.response_queue,
+            names.dead_letter_queue,
+            names.reply_queues,
+        )
         return Grant("Queues", tuple(map(account.queue_arn, queues)))
     if service == "logs":
         groups = [account.log_group_arn(Names.log_group(function)) for function in FUNCTIONS]

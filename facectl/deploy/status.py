@@ -10,13 +10,16 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws_errors import is_denied
 from facectl.deploy.deployer import desired_state, read
 from facectl.deploy.desired import resources
 from facectl.deploy.options import Options
 from facectl.deploy.planner import ActualState, differences, owner_of, superfluous
 from facectl.deploy.resources import Context, Function, Resource, key
 from facectl.deploy.steps import Change
+from facectl.errors import CloudError
 from facectl.naming import Names
+from facectl.stream import reply_queues
 from lambda_src.vision.store import Model
 
 State = Literal["ok", "missing", "differs", "foreign", "superfluous"]
@@ -52,6 +55,7 @@ class Status:
 
     resources: tuple[ResourceStatus, ...]
     errors: tuple[LastError, ...]
+    replies: tuple[reply_queues.Found, ...] = ()
 
     @property
     def drift(self) -> bool:
@@ -61,6 +65,7 @@ class Status:
         return {
             "drift": self.drift,
             "resources": [asdict(each) for each in self.resources],
+            "reply_queues": [asdict(queue) for queue in self.replies],
             "errors": [{**asdict(error), "time": error.time.isoformat()} for error in self.errors],
         }
 
@@ -93,7 +98,17 @@ def inspect(
         ResourceStatus(resource.kind, resource.name, "superfluous")
         for resource in superfluous(wanted, actual)
     ]
-    return Status((*states, *others), tuple(errors))
+    return Status((*states, *others), tuple(errors), inspect_replies(clients))
+
+
+def inspect_replies(clients: Clients) -> tuple[reply_queues.Found, ...]:
+    """The reply queues of clients; none for somebody who may not list queues."""
+    try:
+        return tuple(reply_queues.inspect(clients, reply_queues.found(clients)))
+    except CloudError as error:
+        if is_denied(error):
+            return ()
+        raise
 
 
 def last_error(clients: Clients, function: str, now: float) -> LastError | None:

@@ -66,6 +66,8 @@ def trace(request: RequestEvents) -> Trace:
     timeline = Timeline()
     for number, post in enumerate(request.posts, 1):
         _add_post(timeline, request, post, number if len(request.posts) > 1 else None)
+    if request.deliveries and not request.posts:
+        _add_edge(timeline, request.deliveries)
     previous: MessageDelivery | None = None
     for delivery in request.deliveries:
         _add_deliveries_before(timeline, request, delivery, previous)
@@ -161,13 +163,33 @@ def _add_detection(timeline: Timeline, line: Line, deliveries: Sequence[MessageD
     if stages["crop"]:
         timeline.add(cropped, function, "cropped", "cropped", "crop")
     if (result := line.fields.get("result")) is not None:
-        timeline.add(sent, function, "answered", f"answered {result}", "enqueue")
+        text = f"answered {result}{_reply_text(line)}"
+        timeline.add(sent, function, "answered", text, "enqueue")
     else:
         # SQS may deliver a message before its response reaches face-detection.
         for delivery in deliveries:
             if delivery.message_id == line.fields.get("message_id") and delivery.number == 1:
                 sent = min(sent, max(cropped, delivery.sent_at))
         timeline.add(sent, function, "enqueued", "enqueued for face-recognition", "enqueue")
+
+
+def _add_edge(timeline: Timeline, deliveries: Sequence[MessageDelivery]) -> None:
+    """Add what the client did with a frame that it detected itself: `send --detect edge`."""
+    line = next((each.answered for each in deliveries if each.answered is not None), None)
+    if line is None or (waited := line.number("edge_wait_ms")) is None:
+        return
+    stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("decode", "detect", "crop")}
+    sent = deliveries[0].sent_at
+    began = sent - (waited + sum(stages.values())) / 1e3
+    timeline.add(began, None, "taken", "taken by the client, which detects faces itself", "")
+    timeline.add(
+        sent,
+        None,
+        "enqueued",
+        "detected by the client and enqueued for face-recognition",
+        "queue on the client's disk",
+        parts={"wait for the detector": waited, **stages},
+    )
 
 
 def _add_delivery(
@@ -226,7 +248,7 @@ def _add_response(timeline: Timeline, line: Line) -> None:
     timeline.add(matched, function, "matched", f"matched: {_matches(line)}", "match")
     result = line.fields.get("result")
     text = "answered" if result is None else f"answered {result}"
-    timeline.add(line.at, function, "answered", text, "answer")
+    timeline.add(line.at, function, "answered", text + _reply_text(line), "answer")
 
 
 def _matches(line: Line) -> str:
@@ -343,3 +365,9 @@ def _cold_start_parts(line: Line) -> dict[str, float]:
 
 def _plural(number: int, thing: str) -> str:
     return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+
+
+def _reply_text(line: Line) -> str:
+    """Where the answer went, if that was a client's own queue."""
+    reply = line.fields.get("reply")
+    return f", to the reply queue {reply}" if reply else ""

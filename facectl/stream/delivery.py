@@ -146,10 +146,12 @@ class FunctionUrlClient:
         *,
         connections: int,
         sign: Signer | None = None,
+        attempts: int = _ATTEMPTS,
         busy_limit: float = _BUSY_LIMIT,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
+        self._attempts = attempts
         self._busy_limit = busy_limit
         self._chance = chance
         self._limiter = ConcurrencyLimiter(connections)
@@ -183,7 +185,7 @@ class FunctionUrlClient:
             )
         failing = Backoff(
             delay=jittered(_DELAY, self._chance),
-            attempts=_ATTEMPTS,
+            attempts=self._attempts,
             limit=math.inf,
             sleep=sleep,
         )
@@ -196,7 +198,7 @@ class FunctionUrlClient:
         while True:
             attempts += 1
             try:
-                return self._attempt(body, attempts)
+                return self._attempt(body, attempts, request.reply)
             except _TransientError as error:
                 failure: FacectlError = error
                 backoff = busy if error.busy else failing
@@ -208,7 +210,7 @@ class FunctionUrlClient:
             if stopped:
                 raise FrameUndelivered(f"stopped during a retry after: {failure}")
 
-    def _attempt(self, body: bytes, attempts: int) -> AcceptedPost:
+    def _attempt(self, body: bytes, attempts: int, reply: str) -> AcceptedPost:
         with self._limiter.slot():
             began = time.perf_counter()
             try:
@@ -219,7 +221,7 @@ class FunctionUrlClient:
             if response.status_code != 200:
                 raise self._refusal(response)
             self._limiter.succeeded()
-        return _accepted(response, attempts, seconds)
+        return _accepted(response, attempts, seconds, reply)
 
     def _connection_error(self, error: httpx.TransportError) -> FacectlError:
         if isinstance(error, httpx.ConnectError):
@@ -250,14 +252,21 @@ class FunctionUrlClient:
         return FrameRefused(reason)
 
 
-def _accepted(response: httpx.Response, attempts: int, seconds: float) -> AcceptedPost:
+def _accepted(response: httpx.Response, attempts: int, seconds: float, reply: str) -> AcceptedPost:
     try:
-        faces = int(response.json()["faces"])
-    except (ValueError, KeyError, TypeError) as error:
+        fields = response.json()
+        faces = int(fields["faces"])
+        answers_there = fields.get("reply", "") == reply
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CloudError(
             f"{response.url} is not face-detection: 200 with {_message(response)}",
             hint="facectl context   or   facectl deploy",
         ) from error
+    if not answers_there:
+        raise CloudError(
+            "the deployed functions are of a version that has no reply queues",
+            hint="facectl deploy   or   without --reply private",
+        )
     return AcceptedPost(faces, attempts, seconds)
 
 

@@ -60,12 +60,16 @@ class RunTask:
     source: tuple[str, ...]
     sampling: Sampling
     request_options: RequestOptions
+    private_replies: bool = False
 
     @property
     def digest(self) -> str:
         """A name for the task. A file that has changed is another task."""
         files = [_file_state(text) for text in self.source]
         options = [self.deployment, asdict(self.sampling), asdict(self.request_options)]
+        if self.private_replies:
+            # Its answers are in another queue.
+            options.append("private")
         return hashlib.sha256(json.dumps([files, options]).encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import FrameCounts
+from facectl.stream.reply_queues import RepliedEndpoint, ReplyQueue
 from facectl.stream.responses import (
     AnswerReader,
     Collector,
@@ -42,7 +43,8 @@ class RunOptions:
     and again from each answer to a frame that was accepted before it.
     `window`: the maximum number of frames in flight; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
-    as soon as a thread is free.
+    as soon as a thread is free. `private_replies`: answers come to a queue of this
+    client's own. `edge`: faces are detected on this computer.
     """
 
     request_options: RequestOptions
@@ -51,6 +53,10 @@ class RunOptions:
     wait: bool = True
     timeout: float = 60.0
     window: int = 1000
+    # Whether the run ends when no answer comes for a long time.
+    ends_unanswered: bool = True
+    private_replies: bool = False
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +145,40 @@ class FrameSource(Protocol):
         """The frames, in order."""
 
 
+class FrameOutbox(Protocol):
+    """Sends queued frames, and reports to a run's tracker which were accepted."""
+
+    failure: Exception | None
+
+    def bind(self, tracker: InFlightTracker) -> None:
+        """Report the frames of this run to its tracker; the first call starts the sending."""
+
+    def unsent(self, run: str) -> int:
+        """The frames of a run that were not accepted yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transport:
     """Where frames are posted and answers received; `close` when the run is over.
 
     `readers` makes the reader of a run's answers; None for one that polls the queue alone.
+    `outbox` sends what the endpoint has queued.
     """
 
     endpoint: Endpoint
     queue: MessageQueue
     close: Callable[[], None] = lambda: None
     readers: Callable[[InFlightTracker], AnswerReader] | None = None
+    outbox: FrameOutbox | None = None
 
     @classmethod
-    def of(cls, clients: Clients, *, connections: int) -> Transport:
-        """The transport of a deployment; raises CloudError or InputError where it has none."""
+    def of(
+        cls, clients: Clients, *, connections: int, reply: ReplyQueue | None = None
+    ) -> Transport:
+        """The transport of a deployment; raises CloudError or InputError where it has none.
+
+        `reply`: the client's own queue, instead of the response queue.
+        """
         url = function_url(clients)
         # Looked up even without --wait: it proves that the deployment exists.
         queue = ResponseQueue(clients)
@@ -161,7 +186,9 @@ class Transport:
         endpoint = FunctionUrlClient(
             url, connections=connections, sign=clients.sign if signed else None
         )
-        return cls(endpoint, queue, endpoint.close)
+        if reply is None:
+            return cls(endpoint, queue, endpoint.close)
+        return cls(RepliedEndpoint(endpoint, reply.reply), reply.open(), endpoint.close)
 
 
 class Session:
@@ -199,8 +226,8 @@ class Session:
             if transport.readers is None
             else transport.readers(self.tracker)
         )
-        self._interrupted = threading.Event()
         self._image_listeners: list[Callable[[int, bytes], None]] = []
+        self._interrupted = threading.Event()
 
     def listen_to_images(self, listener: Callable[[int, bytes], None]) -> None:
         """Pass the index and the image file of every frame to the listener before it is sent."""
@@ -227,11 +254,7 @@ class Session:
         # The last listener: an outcome that another one rejects is not counted.
         self.tracker.listen(self._stats)
         try:
-            if self._run_file is not None:
-                for outcome in self._run_file.earlier():
-                    self.tracker.restore(outcome)
-            if self._options.wait:
-                self._reader.start()
+            self._begin()
             self._send(self._not_sent(source), progress)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
@@ -267,6 +290,16 @@ class Session:
             failure=failure,
             resumable=self._run_file is not None and self._run_file.resumable,
         )
+
+    def _begin(self) -> None:
+        """Restore the frames of an earlier process, and start what reports of frames."""
+        if self._run_file is not None:
+            for outcome in self._run_file.earlier():
+                self.tracker.restore(outcome)
+        if self._transport.outbox is not None:
+            self._transport.outbox.bind(self.tracker)
+        if self._options.wait:
+            self._reader.start()
 
     def _send(
         self,
@@ -320,11 +353,14 @@ class Session:
         progress(self.tracker.counts)
         if self._reader.failure is not None:
             raise self._reader.failure
+        outbox = self._transport.outbox
+        if outbox is not None and outbox.failure is not None:
+            raise outbox.failure
 
     def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)
         self.tracker.expire()
-        if self.tracker.hopeless:
+        if self._options.ends_unanswered and self.tracker.hopeless:
             raise IncompleteError(
                 f"no answer for {2 * self._options.timeout:g} s while "
                 f"{self.tracker.counts.waiting} frames were in flight",
@@ -332,6 +368,10 @@ class Session:
             )
 
     def _await_answers(self, progress: Callable[[FrameCounts], None]) -> None:
+        outbox = self._transport.outbox
+        while outbox is not None and outbox.unsent(self.tracker.run):
+            self._check(progress)
+            self._interrupted.wait(_TICK)
         while not self.tracker.settle(_TICK):
             self._check(progress)
 

@@ -35,12 +35,14 @@ from lambda_src.contract import (
     FrameResult,
     NamedFace,
     joined_names,
+    salvaged_reply,
     salvaged_request_id,
 )
 from lambda_src.gallery.matching import Match
 from lambda_src.gallery.source import GallerySource
 from lambda_src.settings import FunctionSettings
 from lambda_src.stages.attempts import Attempts
+from lambda_src.stages.replies import send_answers
 from lambda_src.timing import Stopwatch
 from lambda_src.vision.crops import decode_crop
 from lambda_src.vision.embedder import Embedder
@@ -106,6 +108,10 @@ class _Work:
     @property
     def request_id(self) -> str | None:
         return self.message.request_id if self.message else salvaged_request_id(self.record.body)
+
+    @property
+    def reply(self) -> str:
+        return self.message.reply if self.message else salvaged_reply(self.record.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +289,14 @@ class RecogniseStage:
     def _send(self, results: list[tuple[_Work, FrameResult]], deadline: float) -> dict[int, str]:
         """Send results, on a last delivery with retries; returns errors by index."""
         queue = self.settings.response_queue_url
-        bodies = [result.serialise() for _, result in results]
-        unsent = self.aws.send_many(queue, bodies)
+        answers = [(work.reply, result.serialise()) for work, result in results]
+        unsent = send_answers(self.aws, queue, answers)
         while self.clock() < deadline:
             last = [index for index in unsent if self._is_last(results[index][0])]
             if not last:
                 break
             self.sleep(_RESEND_INTERVAL)
-            still = self.aws.send_many(queue, [bodies[index] for index in last])
+            still = send_answers(self.aws, queue, [answers[index] for index in last])
             for place, index in enumerate(last):
                 if place not in still:
                     del unsent[index]
@@ -325,6 +331,7 @@ class RecogniseStage:
             ],
             message_id=work.record.message_id,
             receives=work.record.receives,
+            **({"reply": work.reply} if work.reply else {}),
             **{f"{stage}_ms": round(ms, 2) for stage, ms in work.watch.durations_ms.items()},
         )
 

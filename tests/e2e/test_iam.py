@@ -115,8 +115,13 @@ def test_roles_allow_only_what_the_functions_do(strict: Clients) -> None:
     def url(queue: str) -> str:
         return strict.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
 
-    request, responses, another = (
-        url(queue) for queue in (names.request_queue, names.response_queue, "another")
+    # A client's own queue, and one of another deployment whose name begins in the same way.
+    foreign = f"{names.asu_id}-resp-req-queue"
+    own = names.reply_queue("0123456789abcdef" * 2)
+    for queue in (foreign, own):
+        strict.sqs.create_queue(QueueName=queue)
+    request, responses, another, foreign, own = (
+        url(queue) for queue in (names.request_queue, names.response_queue, "another", foreign, own)
     )
     key = manifest_key(str(strict.deployment.space))
     part = {"Bucket": bucket, "Key": part_key(key, "0" * 64)}
@@ -128,12 +133,18 @@ def test_roles_allow_only_what_the_functions_do(strict: Clients) -> None:
     wanted = {
         (detection, "sqs", "send_message", request): True,
         (detection, "sqs", "send_message", responses): True,
+        (detection, "sqs", "send_message", own): True,
         (detection, "sqs", "send_message", another): False,
+        (detection, "sqs", "send_message", foreign): False,
+        (detection, "sqs", "delete_queue", own): False,
         (detection, "sqs", "receive_message", request): False,
         (detection, "sqs", "receive_message", responses): False,
         (detection, "sqs", "purge_queue", request): False,
         (recognition, "sqs", "send_message", responses): True,
         (recognition, "sqs", "receive_message", request): True,
+        (recognition, "sqs", "send_message", own): True,
+        (recognition, "sqs", "send_message", foreign): False,
+        (recognition, "sqs", "receive_message", own): False,
         (recognition, "sqs", "send_message", request): False,
         (recognition, "sqs", "send_message", another): False,
         (recognition, "sqs", "receive_message", another): False,

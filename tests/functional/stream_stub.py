@@ -28,6 +28,7 @@ from typer.testing import CliRunner, Result
 from facectl import records
 from facectl.cli.app import app
 from facectl.context import Deployment
+from lambda_src.contract import reply_queue
 
 
 @dataclass
@@ -136,9 +137,16 @@ class Pipeline:
         )
         records.remember(self.deployment)
 
-    def put(self, body: str) -> None:
-        """Put a message on the response queue."""
-        self.sqs.send_message(QueueUrl=self.responses, MessageBody=body)
+    def put(self, body: str, reply: str = "") -> None:
+        """Put a message on the response queue, or on a client's reply queue."""
+        queue = reply_queue(self.responses, reply)
+        self.sqs.send_message(QueueUrl=queue, MessageBody=body)
+
+    def reply_queues(self) -> list[str]:
+        """The URLs of the clients' own queues."""
+        prefix = self.deployment.names.reply_queue_prefix
+        urls = self.sqs.list_queues(QueueNamePrefix=prefix).get("QueueUrls", [])
+        return [url for url in urls if url != self.responses]
 
     def left(self) -> list[str]:
         """The bodies on the response queue, taken off it; waits for those that are out of sight."""
@@ -170,10 +178,12 @@ class Pipeline:
             self.connections.add(handler.client_address)
             number = len(self.requests) - 1
         reply = self.script(request, number)
+        own = str(request.get("reply", ""))
         for text in reply.results:
-            self.put(text)
+            self.put(text, own)
         if reply.body is None:
-            reply.body = json.dumps({"request_id": request["request_id"], "faces": 1}).encode()
+            answer = {"request_id": request["request_id"], "faces": 1}
+            reply.body = json.dumps({**answer, **({"reply": own} if own else {})}).encode()
         return reply
 
     def shut(self) -> None:

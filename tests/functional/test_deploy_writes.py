@@ -17,7 +17,8 @@ from facectl.deploy.models import DesiredState
 from facectl.deploy.options import Options
 from facectl.deploy.resources import Context
 from facectl.models import store
-from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
+from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
+from facectl.stream.reply_queues import ReplyQueue
 from lambda_src.vision.store import NETWORKS
 
 FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
@@ -96,3 +97,25 @@ def test_what_a_deploy_and_a_destroy_change_the_executor_changes(
     assert "DeleteFunction" in calls.carried_out
     assert calls.elsewhere == []
     assert drafted(context, desired).steps == work.steps
+
+
+def test_destroy_deletes_the_reply_queues_of_its_deployment(
+    context: Context, desired: DesiredState
+) -> None:
+    apply(context, desired)
+    clients = context.clients
+    own = [ReplyQueue(clients, clock=lambda: 0.0), ReplyQueue(clients)]
+    for reply in own:
+        reply._create()
+    # Of an ASU ID that begins like this one's reply queues, and one without a tag.
+    others = [
+        Names(f"{desired.names.asu_id}-resp").request_queue,
+        desired.names.reply_queue("f" * 32),
+    ]
+    for name in others:
+        clients.sqs.create_queue(QueueName=name)
+    expected = sorted(reply.name for reply in own)
+    assert sorted(queue.name for queue in status.inspect_replies(clients)) == expected
+    deployer.apply(deployer.prepare_removal(clients.deployment))
+    left = [url.rpartition("/")[2] for url in clients.sqs.list_queues().get("QueueUrls", [])]
+    assert sorted(left) == sorted(others)

@@ -25,6 +25,7 @@ from facectl.deploy.resources import Context
 from facectl.errors import InputError
 from facectl.naming import Names
 from facectl.stream.purge import Purge
+from facectl.stream.reply_queues import ReplyQueue, remove_expired
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.session import function_url
 
@@ -86,6 +87,12 @@ def test_a_sender_calls_what_is_listed(
     queue.delete(first[:1])
     queue.release(first[1:])
     Purge(clients, clock=context.clock, sleep=context.sleep).run([desired.names.response_queue])
+    # One client's own queue, and that of another one that was killed.
+    other = ReplyQueue(clients, clock=lambda: 0.0)
+    other._create()
+    with ReplyQueue(clients, clock=context.clock) as reply:
+        reply._reserve(1)
+    remove_expired(clients, [other.name])
     assert recorded - {"sts:GetCallerIdentity"} == listed(SENDING)
 
 

@@ -17,15 +17,18 @@ from facectl.cli.options import (
     TARGETS,
     AnswerTimeout,
     BenchSource,
+    Detect,
     FrameCount,
     FramesInFlight,
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     PriceFile,
     PurgeFirst,
     Quality,
     Rate,
+    Reply,
     Warmup,
     changes_deployment,
 )
@@ -73,6 +76,9 @@ def run(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
+    detect: Detect = "cloud",
+    reply: Reply = "shared",
     purge: PurgeFirst = False,
     timeout: AnswerTimeout = 60,
     baseline: Annotated[
@@ -147,6 +153,8 @@ def run(
 
     facectl bench -c 4 -n 1000 --max-side 640 --warmup 10 --csv requests.csv
 
+    facectl bench --detect edge -n 300
+
     facectl bench --baseline -c 1
 
     facectl bench photos/ --labels labels.csv --json
@@ -163,7 +171,9 @@ def run(
     workload = Workload(
         frames, rate, realtime, concurrency, arrivals, seed, warmup=warmup, duration=duration
     )
-    request_options = RequestOptions(Encoding(max_side, quality), max_faces, detail=True)
+    request_options = RequestOptions(
+        Encoding(max_side, quality), max_faces, detail=True, min_face_size=min_face_size
+    )
     load, name = load_of(source, workload, request_options, timeout)
     settings = BenchmarkOptions(
         load=load,
@@ -174,6 +184,8 @@ def run(
         purge=purge,
         baseline=baseline,
         compare=compare,
+        private_replies=reply == "private",
+        edge=detect == "edge",
     )
     report = benchmark(Clients(deployment), settings, TerminalProgress())
     finish(report, csv=csv, html=html, json=json)

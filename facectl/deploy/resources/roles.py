@@ -123,9 +123,9 @@ def lambda_trust() -> str:
 
 
 def detection_policy(names: Names, account: Account) -> str:
-    """The policy of face-detection: write its log and send to both queues.
+    """The policy of face-detection: write its log and send to the queues.
 
-    It sends to the response queue because it answers frames without a face.
+    It sends to the response queue, or a reply queue, because it answers frames without a face.
     """
     return policy(
         _logging(DETECTION_FUNCTION, account),
@@ -136,6 +136,7 @@ def detection_policy(names: Names, account: Account) -> str:
             "Resource": [
                 account.queue_arn(names.request_queue),
                 account.queue_arn(names.response_queue),
+                account.queue_arn(names.reply_queues),
             ],
         },
     )
@@ -166,7 +167,10 @@ def recognition_policy(names: Names, account: Account, *, batches_by_name: bool 
             "Sid": "SendAnswers",
             "Effect": "Allow",
             "Action": sending,
-            "Resource": account.queue_arn(names.response_queue),
+            "Resource": [
+                account.queue_arn(names.response_queue),
+                account.queue_arn(names.reply_queues),
+            ],
         },
         {
             "Sid": "ReadGallery",
