@@ -122,7 +122,14 @@ class Page:
 
     def check(self) -> None:
         """The page fits its width, logged nothing, and asked only its own server."""
-        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.width
+        wide = self.page.evaluate(
+            """width => [...document.querySelectorAll('body *')]
+                 .filter(each => each.getBoundingClientRect().right > width + 1)
+                 .map(each => each.outerHTML.slice(0, 200))""",
+            self.width,
+        )
+        scrolled = self.page.evaluate("document.documentElement.scrollWidth")
+        assert scrolled <= self.width, f"{scrolled} px: {wide}"
         assert self.logged == []
         origin = re.match(r"http://[^/]+/", self.url)
         assert origin is not None

@@ -98,7 +98,7 @@ class SourceRun:
 
     @property
     def waiting(self) -> int:
-        """Frames in flight: opened, and without an outcome."""
+        """Frames in flight: accepted, and not answered yet."""
         session = self._session
         return 0 if session is None else session.tracker.counts.waiting
 
@@ -157,7 +157,10 @@ class SourceRun:
 
     def _open(self) -> Source:
         return open_source(
-            [self._text], self._options.sampling, reconnection=Reconnection(report=self._camera)
+            [self._text],
+            self._options.sampling,
+            reconnection=Reconnection(report=self._camera),
+            max_side=self._options.run.request_options.encoding.max_side,
         )
 
     def _camera(self, sentence: str) -> None:

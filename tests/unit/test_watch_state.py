@@ -17,19 +17,28 @@ pytest.importorskip("starlette", reason="the extra web is not installed")
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from facectl.errors import CloudError, FacectlError, InputError
+from facectl.aws import Clients
+from facectl.context import Deployment
+from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
 from facectl.strangers import store as strangers
 from facectl.strangers.models import Done, StrangerGroup
 from facectl.stream.delivery import FrameRefused, FrameUndelivered
 from facectl.stream.outcomes import AcceptedPost, FrameOutcome
+from facectl.stream.sampling import Sampling
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import RunOptions
 from facectl.visits.models import BestFace, VisitEvent
+from facectl.visits.outputs import VisitOutputs
+from facectl.watch import app as watch_app
 from facectl.watch import figures
 from facectl.watch.actions import PageActions
+from facectl.watch.app import Watch
 from facectl.watch.cloud import CloudState, WaitingEndpoint, WaitingQueue
 from facectl.watch.figures import Figures, FunctionSize
 from facectl.watch.hub import Hub
 from facectl.watch.pictures import Pictures
+from facectl.watch.runs import WatchOptions
 from facectl.watch.security import Access
 from facectl.watch.server import make_app
 from facectl.watch.state import ShownSource, WatchState
@@ -255,6 +264,32 @@ def test_a_queue_that_fails_has_no_messages() -> None:
     assert queue.receive() == []
     assert waits == [0.5]
     assert told == ["gone", None]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(CloudError("AccessDenied"), []), (NotRunningError("nothing answers"), ["nothing answers"])],
+)
+def test_only_a_cloud_that_does_not_answer_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: CloudError, told: list[str]
+) -> None:
+    """A client that may only send frames can't count dead letters."""
+
+    def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(watch_app, "count_messages", refused)
+    (tmp_path / "frame.jpg").write_bytes(jpeg(64, 48))
+    run = RunOptions(RequestOptions())
+    options = WatchOptions(Sampling(), run, VisitOutputs(None))
+    deployment = Deployment(asu_id="demo", target="local", endpoint_url="http://127.0.0.1:1")
+    sentences: list[str] = []
+    watch = Watch(deployment, [str(tmp_path / "frame.jpg")], options, tell=sentences.append)
+    watch._counted(Clients(deployment))
+    failure = watch.state.hub.value("cloud")["failure"]  # type: ignore[index]
+    assert ([] if failure is None else [failure]) == told
+    assert len(sentences) == len(told)
+    assert watch._figures()["dead_letters"] is None
 
 
 class FakeActions:
