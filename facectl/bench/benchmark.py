@@ -17,6 +17,7 @@ from facectl.bench.cost import cost_of
 from facectl.bench.report import BenchmarkReport, Figures, Targets
 from facectl.bench.run import Load, Progress, Run, check_empty, empty, measure
 from facectl.bench.truth import Truth, check_labels, load_labels
+from facectl.edge.transport import edge_transport
 from facectl.errors import CloudError, IncompleteError
 from facectl.prices import Prices
 from facectl.stream.reply_queues import ReplyQueue
@@ -55,6 +56,7 @@ class BenchmarkOptions:
     baseline: bool = False
     compare: Path | None = None
     private_replies: bool = False
+    edge: bool = False
 
 
 def benchmark(clients: Clients, options: BenchmarkOptions, watch: Watch) -> BenchmarkReport:
@@ -67,6 +69,7 @@ def benchmark(clients: Clients, options: BenchmarkOptions, watch: Watch) -> Benc
         **conditions.deployed(clients),
         **conditions.sent(options.load, options.source_name),
         **({"reply": "private"} if options.private_replies else {}),
+        **({"detect": "edge"} if options.edge else {}),
     }
     platform_figures, run = _measure(clients, options, watch)
     report = _report(clients, options, run, watch, facts=facts, labels=labels)
@@ -91,7 +94,7 @@ def _measure(
             threads = options.load.workload.threads
             with watch.frames(options.load, "pipeline") as progress:
                 run = measure(
-                    lambda: Transport.of(clients, connections=threads, reply=reply),
+                    lambda: _transport(clients, options, threads, reply),
                     options.load,
                     bounds=bounds,
                     progress=progress,
@@ -105,6 +108,14 @@ def _measure(
             "The next facectl bench --baseline reuses them and removes them afterwards"
         )
     return platform_figures, run
+
+
+def _transport(
+    clients: Clients, options: BenchmarkOptions, threads: int, reply: ReplyQueue | None
+) -> Transport:
+    if options.edge:
+        return edge_transport(clients, reply=reply)[0]
+    return Transport.of(clients, connections=threads, reply=reply)
 
 
 def _measure_baseline(clients: Clients, load: Load, watch: Watch, stack: ExitStack) -> Figures:
@@ -157,7 +168,7 @@ def _report(
     """The report of a run, with the billed duration of the functions."""
     figures = Figures.of(run)
     with watch.status("Reading the billed duration") as tell:
-        billed, missing = billing.of_run(clients, run, tell=tell)
+        billed, missing = billing.of_run(clients, run, edge=options.edge, tell=tell)
     faces = [sample.faces for sample in run.samples if sample.faces is not None]
     workload = options.load.workload
     rate = options.load.source_rate if workload.realtime else workload.target_rate or 1.0
@@ -169,7 +180,13 @@ def _report(
         synthetic=clients.deployment.synthetic,
         truth=Truth.of(run.samples, labels) if labels else None,
         labels=labels,
-        cost=cost_of(billed, faces, rate, options.prices),
+        cost=cost_of(
+            billed,
+            faces,
+            rate,
+            options.prices,
+            edge_frames=run.counts.accepted if options.edge else None,
+        ),
         cost_missing=missing,
     )
 

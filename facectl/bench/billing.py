@@ -12,7 +12,7 @@ from facectl.bench.run import Run
 from facectl.errors import CloudError, FacectlError, NotRunningError
 from facectl.logs.report import gather
 from facectl.logs.times import Window
-from facectl.naming import DETECTION_FUNCTION, FUNCTIONS
+from facectl.naming import DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION
 
 # Logs arrive seconds late on AWS, at once on a local cloud.
 _TRIES = {"aws": 8, "local": 4}
@@ -25,10 +25,14 @@ def of_run(
     clients: Clients,
     run: Run,
     *,
+    edge: bool = False,
     tell: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[str, Billed], str | None]:
-    """Billed duration by function, and the reason why it is missing or incomplete, or None."""
+    """Billed duration by function, and the reason why it is missing or incomplete, or None.
+
+    `edge`: the run detected faces itself, so that only face-recognition was invoked.
+    """
     if not run.complete and not conditions.functions(clients):
         # Reading the logs would only retry until it times out.
         return {}, "the run ended early, and the functions can't be reached any more"
@@ -50,7 +54,11 @@ def of_run(
             ):
                 break
             continue
-        if DETECTION_FUNCTION in found:
+        if edge and RECOGNITION_FUNCTION in found:
+            # How many batches there were is not known: what has arrived after a pause.
+            if attempt:
+                break
+        elif DETECTION_FUNCTION in found:
             if found[DETECTION_FUNCTION].invocations >= run.counts.accepted:
                 break
         else:

@@ -72,15 +72,24 @@ class Cost:
 
 
 def cost_of(
-    billed: Mapping[str, Billed], faces: Sequence[int], rate: float, prices: Prices
+    billed: Mapping[str, Billed],
+    faces: Sequence[int],
+    rate: float,
+    prices: Prices,
+    *,
+    edge_frames: int | None = None,
 ) -> Cost | None:
     """The cost of frames; `faces` has the number of faces of each. None if nothing was billed.
 
     Each invocation of face-detection is one frame. The billed duration is divided
     by these invocations, not by the frames of the run, because the logs may hold a
-    few frames more or less.
+    few frames more or less. `edge_frames`: the frames of a run that detected faces
+    itself; one without a face then costs nothing.
     """
     frames = billed[DETECTION_FUNCTION].invocations if DETECTION_FUNCTION in billed else 0
+    paid = faces
+    if edge_frames is not None:
+        frames, paid = edge_frames, [number for number in faces if number]
     if not frames or not faces:
         return None
     functions = {
@@ -94,7 +103,7 @@ def cost_of(
     return Cost(
         functions=functions,
         requests=invocations / frames * 1000 * prices.lambda_million_requests / 1e6,
-        queues=sum(_sqs_requests(n, prices) for n in faces)
+        queues=sum(_sqs_requests(n, prices) for n in paid)
         / len(faces)
         * 1000
         * prices.sqs_million_requests

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facectl.errors import FacectlError
 from facectl.stream.outcomes import AcceptedPost, FrameOutcome, Status
@@ -97,10 +97,10 @@ class Recorder:
 
     def wrap(self, transport: Transport) -> Transport:
         """The transport, with an endpoint and a queue that record."""
-        return Transport(
-            _RecordedEndpoint(transport.endpoint, self._posted, self._clock),
-            _RecordedQueue(transport.queue, self._received),
-            transport.close,
+        return replace(
+            transport,
+            endpoint=_RecordedEndpoint(transport.endpoint, self._posted, self._clock),
+            queue=_RecordedQueue(transport.queue, self._received),
         )
 
     def __call__(self, outcome: FrameOutcome) -> None:

@@ -16,6 +16,7 @@ from facectl.cli import deploy as deploy_command
 from facectl.cli import destroy as destroy_command
 from facectl.cli import dlq as dlq_command
 from facectl.cli import doctor as doctor_command
+from facectl.cli import edge as edge_command
 from facectl.cli import export as export_command
 from facectl.cli import gallery as gallery_command
 from facectl.cli import local as local_command
@@ -57,6 +58,7 @@ app.command("trace")(trace_command.trace)
 app.add_typer(bench_command.app, name="bench")
 app.add_typer(context_command.app, name="context")
 app.add_typer(dlq_command.app, name="dlq")
+app.add_typer(edge_command.app, name="edge")
 app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
 app.add_typer(logs_command.app, name="logs")

@@ -107,6 +107,16 @@ Reply = Annotated[
     ),
 ]
 
+Detect = Annotated[
+    Literal["cloud", "edge"],
+    typer.Option(
+        "--detect",
+        help="Where faces are detected: by face-detection, or on this computer, which then sends "
+        "only crops.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+
 # The load of a benchmark.
 BenchSource = Annotated[
     list[str] | None,

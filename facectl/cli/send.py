@@ -12,6 +12,7 @@ from facectl.cli.options import (
     FRAMES,
     REQUESTS,
     VISITS,
+    Detect,
     Json,
     MaxFaces,
     MaxSide,
@@ -103,6 +104,7 @@ def send(
             "--detail", help="Ask for boxes, distances, timings.", rich_help_panel=REQUESTS
         ),
     ] = False,
+    detect: Detect = "cloud",
     reply: Reply = "shared",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers.")] = True,
     resume: Annotated[
@@ -224,6 +226,8 @@ def send(
 
     facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
 
+    facectl send 0 --fps 2 --detect edge
+
     facectl send clip.mp4 --resume
     """
     from facectl.stream.frames import Encoding
@@ -249,6 +253,7 @@ def send(
             tuple(on_visit_only or ()),
             tuple(on_visit_ignore or ()),
             webhook_secret,
+            complete=detect == "edge",
         ),
         wait=wait,
     )
@@ -269,6 +274,7 @@ def send(
         wait=wait,
         timeout=timeout,
         private_replies=reply == "private",
+        edge=detect == "edge",
     )
     files = send_run.OutputFiles(out_file, annotate, visit_outputs)
     several = _cameras(source or [], cameras, sampling, request_options.encoding)

@@ -14,7 +14,14 @@ from rich.table import Table
 
 from facectl.aws import Clients
 from facectl.cli.run_report import SYNTHETIC, UNCLAIMED, run_bar, warnings
-from facectl.cli.send_run import OneRun, OutputFiles, RunInput, prepared, reply_queue
+from facectl.cli.send_run import (
+    OneRun,
+    OutputFiles,
+    RunInput,
+    opened_transport,
+    prepared,
+    reply_queue,
+)
 from facectl.cli.tables import safe
 from facectl.console import note, out, print_json, warn
 from facectl.context import Deployment
@@ -50,7 +57,6 @@ def run(deployment: Deployment, given: CamerasInput, files: OutputFiles) -> Came
     be opened is an error before anything is sent.
     """
     from facectl.stream.many import CameraRun, run_all
-    from facectl.stream.session import Transport
     from facectl.stream.shared import SharedTransport
 
     videos = _videos(given.cameras, files.video)
@@ -59,7 +65,7 @@ def run(deployment: Deployment, given: CamerasInput, files: OutputFiles) -> Came
     with ExitStack() as stack:
         clients = Clients(deployment)
         reply = reply_queue(stack, clients) if given.options.private_replies else None
-        transport = Transport.of(clients, connections=concurrency, reply=reply)
+        transport = opened_transport(stack, clients, given.options, reply)
         shared = stack.enter_context(SharedTransport(transport, concurrency=concurrency))
         outputs = _SharedFiles(stack, deployment, files)
         ready: dict[str, OneRun] = {}

@@ -108,9 +108,15 @@ def prepared(
         run_file = RunFile.temporary()
     if run_file is not None:
         stack.callback(run_file.close)
+    options = given.options
+    if options.edge:
+        from facectl.edge.transport import WINDOW
+
+        # Frames wait on disk while the cloud does not answer.
+        options = replace(options, window=WINDOW)
     session = Session(
         transport,
-        given.options,
+        options,
         RunStats(given.rows),
         synthetic=deployment.synthetic,
         run_file=run_file,
@@ -133,6 +139,31 @@ def reply_queue(stack: ExitStack, clients: Clients, reply: str | None = None) ->
     return stack.enter_context(ReplyQueue(clients, reply))
 
 
+def opened_transport(
+    stack: ExitStack, clients: Clients, options: RunOptions, reply: ReplyQueue | None
+) -> Transport:
+    """The transport of a run; with edge detection, what was sent is printed at the end."""
+    from facectl.stream.session import Transport
+
+    if not options.edge:
+        return Transport.of(clients, connections=options.concurrency, reply=reply)
+    from facectl.edge.transport import edge_transport
+
+    transport, endpoint, outbox = edge_transport(clients, reply=reply, report=warn)
+
+    def summary() -> None:
+        note(
+            f"Edge: faces in {endpoint.with_faces} of {endpoint.frames} frames; "
+            f"{outbox.bytes_sent / 1e6:.1f} MB of crops sent instead of "
+            f"{endpoint.image_bytes * 4 / 3e6:.1f} MB of frames"
+        )
+        if outbox.dropped:
+            warn(f"{outbox.dropped} frames were dropped: the queue on disk was full")
+
+    stack.callback(summary)
+    return transport
+
+
 def run(
     deployment: Deployment,
     source: Source,
@@ -147,7 +178,6 @@ def run(
     The run file is closed, and removed when nothing is left to do.
     """
     from facectl.stream.results import ResultsFile
-    from facectl.stream.session import Transport
 
     synthetic = deployment.synthetic
     with ExitStack() as stack:
@@ -157,7 +187,7 @@ def run(
         # The id of a run that can be resumed: its next process reads the same queue.
         run_id = None if run_file is None else run_file.run
         reply = reply_queue(stack, clients, run_id) if options.private_replies else None
-        transport = Transport.of(clients, connections=options.concurrency, reply=reply)
+        transport = opened_transport(stack, clients, options, reply)
         results = None
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))

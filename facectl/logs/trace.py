@@ -66,6 +66,8 @@ def trace(request: RequestEvents) -> Trace:
     timeline = Timeline()
     for number, post in enumerate(request.posts, 1):
         _add_post(timeline, request, post, number if len(request.posts) > 1 else None)
+    if request.deliveries and not request.posts:
+        _add_edge(timeline, request.deliveries)
     previous: MessageDelivery | None = None
     for delivery in request.deliveries:
         _add_deliveries_before(timeline, request, delivery, previous)
@@ -169,6 +171,25 @@ def _add_detection(timeline: Timeline, line: Line, deliveries: Sequence[MessageD
             if delivery.message_id == line.fields.get("message_id") and delivery.number == 1:
                 sent = min(sent, max(cropped, delivery.sent_at))
         timeline.add(sent, function, "enqueued", "enqueued for face-recognition", "enqueue")
+
+
+def _add_edge(timeline: Timeline, deliveries: Sequence[MessageDelivery]) -> None:
+    """Add what the client did with a frame that it detected itself: `send --detect edge`."""
+    line = next((each.answered for each in deliveries if each.answered is not None), None)
+    if line is None or (waited := line.number("edge_wait_ms")) is None:
+        return
+    stages = {name: line.number(f"{name}_ms") or 0.0 for name in ("decode", "detect", "crop")}
+    sent = deliveries[0].sent_at
+    began = sent - (waited + sum(stages.values())) / 1e3
+    timeline.add(began, None, "taken", "taken by the client, which detects faces itself", "")
+    timeline.add(
+        sent,
+        None,
+        "enqueued",
+        "detected by the client and enqueued for face-recognition",
+        "queue on the client's disk",
+        parts={"wait for the detector": waited, **stages},
+    )
 
 
 def _add_delivery(

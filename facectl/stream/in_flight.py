@@ -182,6 +182,13 @@ class InFlightTracker:
                 self._deadlines.add(request_id, now)
                 self.counts.waiting = len(self._deadlines)
 
+    def on_disk(self, request_id: str) -> None:
+        """Record that a restored frame waits on this disk: it will be sent from there."""
+        with self._changed:
+            pending = self._unconfirmed.pop(request_id, None)
+            if pending is not None:
+                self._pending[request_id] = pending
+
     def unconfirmed(self, timeout: float) -> frozenset[int]:
         """The frames of an earlier process that may have arrived or not.
 

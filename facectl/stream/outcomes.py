@@ -25,11 +25,17 @@ FINAL: frozenset[Status] = frozenset({"answered", "refused", "accepted"})
 
 @dataclass(frozen=True, slots=True)
 class AcceptedPost:
-    """A POST that was answered 200: faces found, attempts needed, seconds of the last attempt."""
+    """A POST that was answered 200: faces found, attempts needed, seconds of the last attempt.
+
+    Where faces are detected on this computer: `answer` of a frame that needs no cloud,
+    `queued` for one whose acceptance is reported later.
+    """
 
     faces: int
     attempts: int
     seconds: float
+    answer: FrameResult | None = None
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,17 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.errors import CloudError
 from facectl.naming import TAG_KEY
 from facectl.queues import queue_counts
+from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.responses import ResponseQueue
+from facectl.stream.sender import Endpoint
+from lambda_src.contract import FrameRequest
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
@@ -202,3 +205,16 @@ def remove(clients: Clients, names: Sequence[str]) -> None:
 def _remove(clients: Clients, name: str) -> None:
     url = clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
     clients.sqs.delete_queue(QueueUrl=url)
+
+
+class RepliedEndpoint:
+    """The endpoint for frames whose results go to a reply queue."""
+
+    def __init__(self, endpoint: Endpoint, reply: str) -> None:
+        self._endpoint = endpoint
+        self._reply = reply
+
+    def post(
+        self, request: FrameRequest, *, sleep: Callable[[float], object] = time.sleep
+    ) -> AcceptedPost:
+        return self._endpoint.post(replace(request, reply=self._reply), sleep=sleep)

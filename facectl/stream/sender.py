@@ -190,5 +190,9 @@ class Sender:
             self._tracker.undelivered(request.request_id, str(error))
             raise
         else:
-            self._tracker.accepted(request.request_id, delivery)
             self._lost_in_a_row = 0
+            if delivery.queued:
+                return
+            self._tracker.accepted(request.request_id, delivery)
+            if delivery.answer is not None:
+                self._tracker.answered(delivery.answer, self._clock())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from facectl.aws import Clients, cloud_errors, unless_missing
@@ -14,8 +14,8 @@ from facectl.naming import DETECTION_FUNCTION
 from facectl.stream.delivery import FunctionUrlClient
 from facectl.stream.frames import Frame
 from facectl.stream.in_flight import InFlightTracker
-from facectl.stream.outcomes import AcceptedPost, FrameCounts
-from facectl.stream.reply_queues import ReplyQueue
+from facectl.stream.outcomes import FrameCounts
+from facectl.stream.reply_queues import RepliedEndpoint, ReplyQueue
 from facectl.stream.responses import (
     AnswerReader,
     Collector,
@@ -25,7 +25,6 @@ from facectl.stream.responses import (
 from facectl.stream.results import RunStats, as_dict, ranges
 from facectl.stream.run_file import RunFile
 from facectl.stream.sender import Endpoint, RequestOptions, Sender
-from lambda_src.contract import FrameRequest
 
 _TICK = 0.1
 # Seconds to wait for the response to a frame that an earlier process may have sent,
@@ -45,7 +44,7 @@ class RunOptions:
     `window`: the maximum number of frames in flight; the others wait here.
     `schedule`: seconds after the first frame at which a frame is due; None for
     as soon as a thread is free. `private_replies`: answers come to a queue of this
-    client's own.
+    client's own. `edge`: faces are detected on this computer.
     """
 
     request_options: RequestOptions
@@ -55,6 +54,7 @@ class RunOptions:
     timeout: float = 60.0
     window: int = 1000
     private_replies: bool = False
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +143,31 @@ class FrameSource(Protocol):
         """The frames, in order."""
 
 
+class FrameOutbox(Protocol):
+    """Sends queued frames, and reports to a run's tracker which were accepted."""
+
+    failure: Exception | None
+
+    def bind(self, tracker: InFlightTracker) -> None:
+        """Report the frames of this run to its tracker; the first call starts the sending."""
+
+    def unsent(self, run: str) -> int:
+        """The frames of a run that were not accepted yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transport:
     """Where frames are posted and answers received; `close` when the run is over.
 
     `readers` makes the reader of a run's answers; None for one that polls the queue alone.
+    `outbox` sends what the endpoint has queued.
     """
 
     endpoint: Endpoint
     queue: MessageQueue
     close: Callable[[], None] = lambda: None
     readers: Callable[[InFlightTracker], AnswerReader] | None = None
+    outbox: FrameOutbox | None = None
 
     @classmethod
     def of(
@@ -172,20 +186,7 @@ class Transport:
         )
         if reply is None:
             return cls(endpoint, queue, endpoint.close)
-        return cls(_RepliedEndpoint(endpoint, reply.reply), reply.open(), endpoint.close)
-
-
-class _RepliedEndpoint:
-    """The endpoint for frames whose results go to a reply queue."""
-
-    def __init__(self, endpoint: Endpoint, reply: str) -> None:
-        self._endpoint = endpoint
-        self._reply = reply
-
-    def post(
-        self, request: FrameRequest, *, sleep: Callable[[float], object] = time.sleep
-    ) -> AcceptedPost:
-        return self._endpoint.post(replace(request, reply=self._reply), sleep=sleep)
+        return cls(RepliedEndpoint(endpoint, reply.reply), reply.open(), endpoint.close)
 
 
 class Session:
@@ -251,11 +252,7 @@ class Session:
         # The last listener: an outcome that another one rejects is not counted.
         self.tracker.listen(self._stats)
         try:
-            if self._run_file is not None:
-                for outcome in self._run_file.earlier():
-                    self.tracker.restore(outcome)
-            if self._options.wait:
-                self._reader.start()
+            self._begin()
             self._send(self._not_sent(source), progress)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
@@ -291,6 +288,16 @@ class Session:
             failure=failure,
             resumable=self._run_file is not None and self._run_file.resumable,
         )
+
+    def _begin(self) -> None:
+        """Restore the frames of an earlier process, and start what reports of frames."""
+        if self._run_file is not None:
+            for outcome in self._run_file.earlier():
+                self.tracker.restore(outcome)
+        if self._transport.outbox is not None:
+            self._transport.outbox.bind(self.tracker)
+        if self._options.wait:
+            self._reader.start()
 
     def _send(
         self,
@@ -344,6 +351,9 @@ class Session:
         progress(self.tracker.counts)
         if self._reader.failure is not None:
             raise self._reader.failure
+        outbox = self._transport.outbox
+        if outbox is not None and outbox.failure is not None:
+            raise outbox.failure
 
     def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)
@@ -356,6 +366,10 @@ class Session:
             )
 
     def _await_answers(self, progress: Callable[[FrameCounts], None]) -> None:
+        outbox = self._transport.outbox
+        while outbox is not None and outbox.unsent(self.tracker.run):
+            self._check(progress)
+            self._interrupted.wait(_TICK)
         while not self.tracker.settle(_TICK):
             self._check(progress)
 

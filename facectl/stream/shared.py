@@ -222,7 +222,12 @@ class SharedTransport:
     def camera(self, name: str) -> Transport:
         """The transport of one camera's sessions, one session at a time or several."""
         endpoint = _CameraEndpoint(self._transport.endpoint, self._slots, name)
-        return Transport(endpoint, self._transport.queue, readers=self._reader)
+        return Transport(
+            endpoint,
+            self._transport.queue,
+            readers=self._reader,
+            outbox=self._transport.outbox,
+        )
 
     def _reader(self, tracker: InFlightTracker) -> AnswerReader:
         return CameraReader(tracker, self._mailbox, self._collector)

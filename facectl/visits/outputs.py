@@ -25,6 +25,8 @@ from facectl.visits.tracker import VisitOptions, VisitTracker
 # Seconds that the frames of a camera wait for an earlier one. Those of a file wait until it is
 # answered or its deadline has passed, so that the same file gives the same visits.
 _HOLD = 2.0
+# Outcomes that wait for a frame which waits on disk: a day of two per second.
+_MOST_WAITING = 200_000
 # Seconds that the end of a run waits for receivers; what is left stays for the next run.
 _LAST_WAIT = 10.0
 _LAST_WAIT_INTERRUPTED = 3.0
@@ -36,7 +38,8 @@ class VisitOutputs:
 
     `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
     (see `VisitFilter`), `secret` the file with the secret of webhooks.
-    `shared_file` is one that several runs write, which is open already.
+    `shared_file` is one that several runs write, which is open already. `complete`: every
+    frame of a camera is waited for too, because it may be on disk until the cloud is back.
     """
 
     file: Path | None
@@ -47,6 +50,7 @@ class VisitOutputs:
     ignored: tuple[str, ...] = ()
     secret: Path | None = None
     shared_file: VisitsFile | None = None
+    complete: bool = False
 
 
 class VisitCounts:
@@ -145,7 +149,7 @@ def recorded(
         deliveries = _opened_deliveries(outputs, open_receiver, run, report)
         recorder = VisitRecorder(
             VisitTracker(run, source.name, outputs.options),
-            FrameOrder(hold=_HOLD if source.live else None),
+            _frame_order(outputs, source),
             [*sinks, *deliveries],
             crops=crops,
             synthetic=deployment.synthetic,
@@ -158,6 +162,12 @@ def recorded(
             yield recording
         finally:
             recording.close("interrupted", finished=False, wait=_LAST_WAIT_INTERRUPTED)
+
+
+def _frame_order(outputs: VisitOutputs, source: Source) -> FrameOrder:
+    if outputs.complete:
+        return FrameOrder(hold=None, most=_MOST_WAITING)
+    return FrameOrder(hold=_HOLD if source.live else None)
 
 
 def _opened_deliveries(

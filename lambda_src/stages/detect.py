@@ -36,57 +36,42 @@ class QueueUnavailableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class DetectStage:
-    """Detects the faces of frames and sends their crops to the request queue."""
+class FoundFaces:
+    """What was found in a frame: the message for face-recognition, or the result without faces."""
+
+    faces: int
+    body: str
+    result: FrameResult | None
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFinder:
+    """Finds and crops the faces of frames. No I/O: a client that detects itself uses it too."""
 
     model: Model
     detector: Detector
-    aws: Aws
     settings: FunctionSettings
 
-    def process(self, request: FrameRequest, *, init_ms: float | None = None) -> int:
-        """Returns the number of faces that were sent; `init_ms` is set on a cold start.
-
-        The result of a frame without faces is sent from here. Raises RequestError
-        for an invalid image and QueueUnavailableError if a queue fails.
-        """
-        watch = Stopwatch({} if init_ms is None else {DETECTION_INIT: init_ms})
+    def find(self, request: FrameRequest, watch: Stopwatch) -> FoundFaces:
+        """The faces of a frame; raises RequestError for an invalid image."""
         with watch.stage("decode"):
             image = self._decode(request)
+        height, width = image.shape[:2]
         with watch.stage("detect"):
             faces = largest(self.detector.detect(image), request.max_faces)
-        if faces:
-            with watch.stage("crop"):
-                crops = encode_crops(
-                    [crop_face(image, face, self.model.preprocessing) for face in faces],
-                    self.model.preprocessing,
-                    max_total_bytes=_MAX_CROP_BYTES,
-                )
-            body = self._message(request, faces, crops, watch).serialise()
-        else:
-            body = _no_face(request, watch).serialise()
-        with watch.stage("enqueue"):
-            try:
-                message_id = self._send(request, body, has_faces=bool(faces))
-            except AwsError as error:
-                raise QueueUnavailableError(str(error)) from error
-        log.info(
-            "detection",
-            request.request_id,
-            faces=len(faces),
-            width=image.shape[1],
-            height=image.shape[0],
-            message_id=message_id,
-            **({} if faces else {"result": NO_FACE}),
-            **({"reply": request.reply} if request.reply else {}),
-            **{f"{stage}_ms": round(ms, 2) for stage, ms in watch.durations_ms.items()},
-        )
-        return len(faces)
-
-    def _send(self, request: FrameRequest, body: str, *, has_faces: bool) -> str:
-        if has_faces:
-            return self.aws.send(self.settings.request_queue_url, body)
-        return send_answer(self.aws, self.settings.response_queue_url, request.reply, body)
+        if not faces:
+            result = _no_face(request, watch)
+            return FoundFaces(0, result.serialise(), result, width, height)
+        with watch.stage("crop"):
+            crops = encode_crops(
+                [crop_face(image, face, self.model.preprocessing) for face in faces],
+                self.model.preprocessing,
+                max_total_bytes=_MAX_CROP_BYTES,
+            )
+        message = self._message(request, faces, crops, watch)
+        return FoundFaces(len(faces), message.serialise(), None, width, height)
 
     def _decode(self, request: FrameRequest) -> NDArray[np.uint8]:
         try:
@@ -114,6 +99,47 @@ class DetectStage:
             timings_ms=watch.durations_ms,
             reply=request.reply,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DetectStage:
+    """Detects the faces of frames and sends their crops to the request queue."""
+
+    model: Model
+    detector: Detector
+    aws: Aws
+    settings: FunctionSettings
+
+    def process(self, request: FrameRequest, *, init_ms: float | None = None) -> int:
+        """Returns the number of faces that were sent; `init_ms` is set on a cold start.
+
+        The result of a frame without faces is sent from here. Raises RequestError
+        for an invalid image and QueueUnavailableError if a queue fails.
+        """
+        watch = Stopwatch({} if init_ms is None else {DETECTION_INIT: init_ms})
+        found = FaceFinder(self.model, self.detector, self.settings).find(request, watch)
+        with watch.stage("enqueue"):
+            try:
+                message_id = self._send(request, found)
+            except AwsError as error:
+                raise QueueUnavailableError(str(error)) from error
+        log.info(
+            "detection",
+            request.request_id,
+            faces=found.faces,
+            width=found.width,
+            height=found.height,
+            message_id=message_id,
+            **({} if found.faces else {"result": NO_FACE}),
+            **({"reply": request.reply} if request.reply else {}),
+            **{f"{stage}_ms": round(ms, 2) for stage, ms in watch.durations_ms.items()},
+        )
+        return found.faces
+
+    def _send(self, request: FrameRequest, found: FoundFaces) -> str:
+        if found.faces:
+            return self.aws.send(self.settings.request_queue_url, found.body)
+        return send_answer(self.aws, self.settings.response_queue_url, request.reply, found.body)
 
 
 def _no_face(request: FrameRequest, watch: Stopwatch) -> FrameResult:

@@ -17,6 +17,7 @@ from facectl.cli.options import (
     TARGETS,
     AnswerTimeout,
     BenchSource,
+    Detect,
     FrameCount,
     FramesInFlight,
     Json,
@@ -74,6 +75,7 @@ def run(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    detect: Detect = "cloud",
     reply: Reply = "shared",
     purge: PurgeFirst = False,
     timeout: AnswerTimeout = 60,
@@ -149,6 +151,8 @@ def run(
 
     facectl bench -c 4 -n 1000 --max-side 640 --warmup 10 --csv requests.csv
 
+    facectl bench --detect edge -n 300
+
     facectl bench --baseline -c 1
 
     facectl bench photos/ --labels labels.csv --json
@@ -177,6 +181,7 @@ def run(
         baseline=baseline,
         compare=compare,
         private_replies=reply == "private",
+        edge=detect == "edge",
     )
     report = benchmark(Clients(deployment), settings, TerminalProgress())
     finish(report, csv=csv, html=html, json=json)

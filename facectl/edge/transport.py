@@ -1,0 +1,124 @@
+"""The transport of a run that detects faces on this computer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from facectl.aws import Clients, cloud_errors, is_denied, is_missing
+from facectl.edge.disk_queue import DiskQueue
+from facectl.edge.endpoint import EdgeEndpoint
+from facectl.edge.outbox import LONGEST_OUTAGE, Outbox, RefusedError
+from facectl.errors import CloudError
+from facectl.models import store
+from facectl.queues import queue_url
+from facectl.stream.reply_queues import RepliedEndpoint, ReplyQueue
+from facectl.stream.responses import LONG_POLL, MessageQueue, Received, ResponseQueue
+from facectl.stream.session import Transport
+from lambda_src.settings import usable_cores
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+
+# Frames of a run that may wait: the disk is the limit, not their number.
+WINDOW = 200_000
+_PAUSE = 2.0
+
+
+class SqsRequests:
+    """The request queue of a deployment."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._name = clients.deployment.names.request_queue
+        self._url = queue_url(clients, self._name)
+
+    def send(self, bodies: Sequence[str]) -> dict[int, str]:
+        """Send at most ten messages; returns the errors of failed ones by index."""
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)
+        ]
+        try:
+            with cloud_errors(f"sending to {self._name}", self._clients.deployment):
+                answer = self._clients.sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
+        except CloudError as error:
+            if is_denied(error) or is_missing(error):
+                raise RefusedError(str(error), hint=error.hint) from error
+            raise
+        return {
+            int(entry["Id"]): f"{entry['Code']}: {entry.get('Message', '')}"
+            for entry in answer.get("Failed", [])
+        }
+
+
+class ReconnectingQueue:
+    """A queue of answers whose reader goes on while the cloud does not answer, for an hour."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._sleep = sleep
+        self._answered_at = clock()
+
+    def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
+        """Up to ten messages; none while the cloud does not answer."""
+        try:
+            messages = self._queue.receive(wait=wait)
+        except CloudError as error:
+            gone = self._clock() - self._answered_at
+            if is_denied(error) or is_missing(error) or gone > LONGEST_OUTAGE:
+                raise
+            self._sleep(_PAUSE)
+            return []
+        self._answered_at = self._clock()
+        return messages
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """Delete the messages; one that is not deleted becomes a duplicate."""
+        self._unless_away(lambda: self._queue.delete(messages))
+
+    def release(self, messages: Sequence[Received]) -> float:
+        """Make the messages visible again; they become so anyway."""
+        self._unless_away(lambda: self._queue.release(messages))
+        return 0.0
+
+    def _unless_away(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except CloudError as error:
+            if is_denied(error) or is_missing(error):
+                raise
+
+
+def edge_threads() -> int:
+    """The detector's threads: half of the cores, because frames are decoded besides."""
+    return max(1, (usable_cores() or 1) // 2)
+
+
+def edge_transport(
+    clients: Clients,
+    *,
+    reply: ReplyQueue | None = None,
+    report: Callable[[str], object] = lambda _: None,
+) -> tuple[Transport, EdgeEndpoint, Outbox]:
+    """The transport of a deployment's runs, and what it counts.
+
+    Raises ModelError without the deployment's model on this computer, CloudError where
+    nothing is deployed.
+    """
+    deployment = clients.deployment
+    model = store.deployed(deployment)
+    requests = SqsRequests(clients)
+    answers = ResponseQueue(clients) if reply is None else reply.open()
+    outbox = Outbox(DiskQueue.open(deployment.key.name), requests, report=report)
+    endpoint = EdgeEndpoint.of(model, outbox, threads=edge_threads())
+    used = endpoint if reply is None else RepliedEndpoint(endpoint, reply.reply)
+    transport = Transport(used, ReconnectingQueue(answers), outbox.close, outbox=outbox)
+    return transport, endpoint, outbox

@@ -1,0 +1,358 @@
+"""Detection on this computer: the queue on disk, the outbox, and runs over both."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from facectl.edge import outbox as outbox_module
+from facectl.edge.disk_queue import DiskQueue
+from facectl.edge.endpoint import EdgeEndpoint
+from facectl.edge.outbox import Outbox, RefusedError
+from facectl.edge.transport import ReconnectingQueue
+from facectl.errors import CloudError, InputError, NotRunningError
+from facectl.stream.delivery import FrameRefused
+from facectl.stream.frames import Frame
+from facectl.stream.outcomes import FrameOutcome
+from facectl.stream.responses import Received
+from facectl.stream.results import RunStats
+from facectl.stream.run_file import RunFile, RunTask
+from facectl.stream.sampling import Sampling
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import RunOptions, Session, Transport
+from facectl.visits import outputs
+from facectl.visits.outputs import VisitOutputs
+from lambda_src.contract import FrameRequest, FrameResult, RequestError
+from lambda_src.stages.detect import FoundFaces
+from lambda_src.timing import Stopwatch
+
+JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"
+
+
+class Finder:
+    """Finds a face in every frame but each third; the fifth is no image."""
+
+    def find(self, request: FrameRequest, _: Stopwatch) -> FoundFaces:
+        index = int(request.request_id[-6:])
+        if index == 4:
+            raise RequestError(400, "bad_image", "no image", request.request_id)
+        if index % 3 == 0:
+            result = FrameResult(request.request_id, "No-Face")
+            return FoundFaces(0, result.serialise(), result, 8, 8)
+        body = json.dumps({"request_id": request.request_id, "faces": ["x"]})
+        return FoundFaces(1, body, None, 8, 8)
+
+
+class Cloud:
+    """The request queue and the answers; `away` while nothing answers."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.refusal: CloudError | None = None
+        self.unsent: set[str] = set()
+        self.sent: list[str] = []
+        self._answers: queue.Queue[Received] = queue.Queue()
+
+    def send(self, bodies: Sequence[str]) -> dict[int, str]:
+        if self.refusal is not None:
+            raise self.refusal
+        if self.away:
+            raise NotRunningError("nothing answers")
+        failed = {}
+        for index, body in enumerate(bodies):
+            request_id = json.loads(body)["request_id"]
+            if request_id in self.unsent:
+                failed[index] = "ServiceUnavailable"
+                self.unsent.discard(request_id)
+                continue
+            self.sent.append(request_id)
+            result = FrameResult(request_id, "Ann")
+            self._answers.put(Received(request_id, "r", "", 0.0, 0.0, result))
+        return failed
+
+    def receive(self, *, wait: int = 20) -> list[Received]:
+        try:
+            return [self._answers.get(timeout=0.01)]
+        except queue.Empty:
+            return []
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        """They are not visible again here."""
+
+    def release(self, messages: Sequence[Received]) -> float:
+        return 0.0
+
+
+class Frames:
+    live = False
+
+    def __init__(self, count: int) -> None:
+        self.problems: list[str] = []
+        self._count = count
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._count):
+            yield Frame(index, f"f{index}", index / 10, file=JPEG)
+
+
+def an_outbox(cloud: Cloud, disk: DiskQueue, told: list[str] | None = None) -> Outbox:
+    report = (told if told is not None else []).append
+    return Outbox(disk, cloud, report=report, wait=lambda _: threading.Event().wait(0.001))
+
+
+def a_session(cloud: Cloud, outbox: Outbox) -> Session:
+    endpoint = EdgeEndpoint(Finder(), outbox)  # type: ignore[arg-type]
+    transport = Transport(endpoint, cloud, outbox.close, outbox=outbox)
+    return Session(transport, RunOptions(RequestOptions(), 2, timeout=600), RunStats(100))
+
+
+def test_frames_with_faces_are_sent_and_the_others_answered_here() -> None:
+    cloud = Cloud()
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    outbox.start()
+    session = a_session(cloud, outbox)
+    report = session.run(Frames(9))
+    assert report.failure is None
+    assert report.stats.by_frames() == {"Ann": 5, "No-Face": 3}
+    assert report.stats.statuses == {"answered": 8, "refused": 1}
+    assert report.counts.accepted == 8
+    assert [int(request_id[-6:]) for request_id in sorted(cloud.sent)] == [1, 2, 5, 7, 8]
+    assert report.counts.duplicates == 0
+
+
+def test_frames_wait_on_disk_until_the_cloud_is_back() -> None:
+    cloud, told = Cloud(), []
+    cloud.away = True
+    outbox = an_outbox(cloud, DiskQueue.open("a"), told)
+    outbox.start()
+    session = a_session(cloud, outbox)
+    done = []
+    thread = threading.Thread(target=lambda: done.append(session.run(Frames(9))), daemon=True)
+    thread.start()
+    run = session.tracker.run
+    assert until(lambda: outbox.unsent(run) == 5)
+    # Nothing is lost or unanswered meanwhile: the wait begins when SQS has a frame.
+    assert session.tracker.counts.waiting == 0
+    cloud.away = False
+    thread.join(60)
+    assert done[0].stats.by_frames() == {"Ann": 5, "No-Face": 3}
+    assert told[0] == "Frames wait on this disk until the cloud answers: nothing answers"
+    assert told[1].startswith("The cloud is back after ")
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    for _ in range(6000):
+        if condition():
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+def test_what_a_killed_process_left_is_sent_once_by_the_next() -> None:
+    cloud = Cloud()
+    killed = DiskQueue.open("a")
+    for request_id in ("r-000001", "r-000002", "r-000001"):
+        assert killed.add(request_id, 1, json.dumps({"request_id": request_id})) == []
+    killed._connection.close()
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    outbox.start()
+    assert until(lambda: outbox.unsent("r") == 0)
+    outbox.close()
+    assert cloud.sent == ["r-000001", "r-000002"]
+    # An empty file is deleted.
+    assert not killed.path.exists()
+
+
+def test_a_resumed_run_counts_what_waited_on_disk_once() -> None:
+    cloud = Cloud()
+    cloud.away = True
+    task = RunTask("d", ("clip",), Sampling(), RequestOptions())
+
+    def process(run_file: RunFile) -> Session:
+        outbox = an_outbox(cloud, DiskQueue.open("a"))
+        endpoint = EdgeEndpoint(Finder(), outbox)  # type: ignore[arg-type]
+        transport = Transport(endpoint, cloud, outbox.close, outbox=outbox)
+        options = RunOptions(RequestOptions(), 2, timeout=600)
+        return Session(transport, options, RunStats(100), run_file=run_file)
+
+    first_file = RunFile.begin(task)
+    first = process(first_file)
+    done = []
+    thread = threading.Thread(target=lambda: done.append(first.run(Frames(9))), daemon=True)
+    thread.start()
+    assert until(lambda: first.tracker.counts.opened == 9 and first.tracker.counts.answered == 3)
+    first.interrupt()
+    thread.join(60)
+    assert done[0].stats.statuses == {"answered": 3, "refused": 1, "unsent": 5}
+    first_file.close()
+
+    cloud.away = False
+    again = RunFile.resume(task)
+    report = process(again).run(Frames(9))
+    again.remove()
+    assert report.stats.by_frames() == {"Ann": 5, "No-Face": 3}
+    assert (report.counts.accepted, report.counts.duplicates) == (8, 0)
+    assert len(cloud.sent) == len(set(cloud.sent)) == 5
+    assert report.finished
+
+
+def test_two_processes_use_two_files_and_other_deployments_others() -> None:
+    first, second, other = DiskQueue.open("a"), DiskQueue.open("a"), DiskQueue.open("b")
+    assert len({first.path, second.path, other.path}) == 3
+    first.close()
+    again = DiskQueue.open("a")
+    assert again.path == first.path
+    for each in (again, second, other):
+        each.close()
+
+
+def test_a_full_disk_queue_drops_the_oldest_and_its_frame_has_failed() -> None:
+    cloud = Cloud()
+    disk = DiskQueue.open("a", most_bytes=150)
+    assert disk.add("r-000000", 1, "x" * 60) == []
+    assert disk.add("r-000001", 1, "x" * 60) == []
+    assert disk.add("r-000002", 1, "x" * 60) == ["r-000000"]
+    assert disk.add("r-000003", 1, "x" * 200) == ["r-000001", "r-000002", "r-000003"]
+    assert disk.waiting() == 0
+    disk = DiskQueue.open("c", most_bytes=200)
+    cloud.away = True
+    outbox = an_outbox(cloud, disk)
+    session = a_session(cloud, outbox)
+    outbox.start()
+    done = []
+    thread = threading.Thread(target=lambda: done.append(session.run(Frames(30))), daemon=True)
+    thread.start()
+    assert until(lambda: session.tracker.counts.opened == 30 and outbox.dropped > 0)
+    cloud.away = False
+    thread.join(60)
+    assert not thread.is_alive()
+    statuses = done[0].stats.statuses
+    assert statuses["answered"] + statuses["refused"] + statuses["failed"] == 30
+    assert statuses["failed"] == outbox.dropped > 0
+    assert done[0].exit_code == 1
+
+
+def test_one_message_that_is_not_accepted_is_sent_again() -> None:
+    cloud = Cloud()
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    session = a_session(cloud, outbox)
+    cloud.unsent = {f"{session.tracker.run}-{index:06d}" for index in (1, 5)}
+    outbox.start()
+    report = session.run(Frames(9))
+    assert report.stats.by_frames() == {"Ann": 5, "No-Face": 3}
+    assert len(cloud.sent) == len(set(cloud.sent)) == 5
+
+
+def test_a_queue_that_refuses_ends_the_run_and_keeps_the_messages() -> None:
+    cloud = Cloud()
+    cloud.refusal = RefusedError("sending to q: AccessDenied", hint="facectl policy")
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    outbox.start()
+    report = a_session(cloud, outbox).run(Frames(9))
+    assert "AccessDenied" in str(report.failure)
+    assert DiskQueue.open("a").waiting() > 0
+
+
+def test_an_hour_without_the_cloud_ends_a_run_that_only_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cloud = Cloud()
+    cloud.away = True
+    now = [0.0]
+    wait = lambda _: threading.Event().wait(0.001)  # noqa: E731
+    outbox = Outbox(DiskQueue.open("a"), cloud, clock=lambda: now[0], wait=wait)
+    outbox.add("r-000001", 1, json.dumps({"request_id": "r-000001"}))
+    outbox.start()
+    assert until(lambda: outbox._failures > 0)
+    now[0] = outbox_module.LONGEST_OUTAGE - 1
+    assert outbox.unsent("r") == 1
+    now[0] = outbox_module.LONGEST_OUTAGE + 1
+    with pytest.raises(CloudError, match="has not answered for 60 minutes; 1 frames wait"):
+        outbox.unsent("r")
+    outbox.close()
+
+
+def test_an_invalid_image_is_refused() -> None:
+    endpoint = EdgeEndpoint(Finder(), an_outbox(Cloud(), DiskQueue.open("a")))  # type: ignore[arg-type]
+    with pytest.raises(FrameRefused, match="400: no image"):
+        endpoint.post(FrameRequest("r-000004", "f", JPEG))
+
+
+def test_a_damaged_or_unwritable_queue_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskQueue.open("a")
+    disk.add("r-1", 1, "x")
+    disk._connection.close()
+    disk.path.write_bytes(b"no database, and longer than a header of SQLite " * 100)
+    with pytest.raises(InputError, match="is damaged"):
+        DiskQueue.open("a")
+    disk.path.unlink()
+    for suffix in ("-wal", "-shm"):
+        disk.path.with_name(disk.path.name + suffix).unlink(missing_ok=True)
+
+    def refuse(*_: object, **__: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with pytest.raises(InputError, match="can't be opened"):
+        DiskQueue.open("a")
+
+
+class Unreliable:
+    """A queue that raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.error: CloudError | None = None
+
+    def receive(self, *, wait: int = 20) -> list[Received]:
+        if self.error is not None:
+            raise self.error
+        return []
+
+    def delete(self, messages: Sequence[Received]) -> None:
+        self.receive()
+
+    def release(self, messages: Sequence[Received]) -> float:
+        self.receive()
+        return 0.5
+
+
+def test_the_reader_of_answers_goes_on_for_an_hour_without_the_cloud() -> None:
+    now = [0.0]
+    below = Unreliable()
+    steady = ReconnectingQueue(below, clock=lambda: now[0], sleep=lambda _: None)
+    below.error = NotRunningError("nothing answers")
+    now[0] = 3599.0
+    assert steady.receive() == []
+    steady.delete([])
+    assert steady.release([]) == 0.0
+    now[0] = 3601.0
+    with pytest.raises(NotRunningError):
+        steady.receive()
+    below.error = None
+    assert steady.receive() == []
+    below.error = NotRunningError("nothing answers")
+    now[0] = 7000.0
+    assert steady.receive() == []
+
+
+def test_visits_of_a_camera_wait_for_frames_on_disk() -> None:
+    camera = SimpleNamespace(live=True)
+    waits = outputs._frame_order(VisitOutputs(None, complete=True), camera)  # type: ignore[arg-type]
+    passes = outputs._frame_order(VisitOutputs(None), camera)  # type: ignore[arg-type]
+    late = FrameOutcome(1, "f1", "r-000001", 0.1, "answered")
+    for order in (waits, passes):
+        # An hour ago by the order's clock.
+        order._clock = lambda: 0.0
+        order.add(late)
+        order._clock = lambda: 3600.0
+    assert list(waits.ready()) == []
+    assert list(passes.ready()) == [late]
