@@ -13,7 +13,7 @@ LOCAL  := $(VENV)/.local
 TORCH       := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-pipeline bench-gallery bench-accuracy bench-plan bench-images check docs format clean test-container lock
+.PHONY: install demo test test-rest test-all test-faults fuzz mutation bench-vision bench-pipeline bench-gallery bench-accuracy bench-plan bench-strangers bench-images check docs format clean test-container lock
 
 install: $(STAMP)
 
@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml .ci/install.py $(VENV)/.torch
 # Recognising faces needs no torch: only building models from other weights, and the tests.
 $(LOCAL): pyproject.toml .ci/install.py
 	@echo "Installing facectl into $(VENV)"
-	@$(PYTHON) .ci/install.py $(VENV) local
+	@$(PYTHON) .ci/install.py $(VENV) local,web
 	@touch $@
 
 demo: $(LOCAL)
@@ -104,6 +104,10 @@ bench-gallery: install
 # Writes the tables of docs/ACCURACY.md; needs a model with learned weights.
 bench-accuracy: install
 	@$(BIN)/python benchmarks/accuracy.py
+
+# Writes the tables of docs/PEOPLE.md about strangers; needs a model with learned weights.
+bench-strangers: install
+	@$(BIN)/python benchmarks/strangers.py
 
 # Needs a Docker engine that has BASE, and Debian's docker-registry.
 BASE ?= facectl-base:bookworm

@@ -274,7 +274,8 @@ def warm(
                 for whose, side in sides.items():
                     answers[whose].append(side.run(job))
             rows.append(row(what, threads, {whose: a[2:] for whose, a in answers.items()}))
-            if job.startswith("picture-"):
+            # With several threads the stages overlap.
+            if job.startswith("picture-") and threads == 1:
                 parts = [sides["ours"].run(f"stages-{job}")["stages"] for _ in range(repeat)]
                 stages.append({"what": what, "threads": threads, **medians(parts)})
     peaks = {whose: side.run("embed-8")["peak_mb"] for whose, side in sides.items()}

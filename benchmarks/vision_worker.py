@@ -118,8 +118,8 @@ def stages(detector: Any, embedder: Any, file: Any, picture: Any) -> dict[str, f
         (boxes, "nms", "NMS"),
         (boxes, "nms_by_smaller", "NMS"),
         (detector, "_pnet", "P-Net"),
-        (detector._rnet, "in_batches", "R-Net"),
-        (detector._onet, "in_batches", "O-Net"),
+        (detector, "_rnet", "R-Net"),
+        (detector, "_onet", "O-Net"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in watched]
     for owner, name, stage in watched:
@@ -129,10 +129,7 @@ def stages(detector: Any, embedder: Any, file: Any, picture: Any) -> dict[str, f
         faces = detector.detect(picture)
     finally:
         for owner, name, function in kept:
-            if owner is detector._rnet or owner is detector._onet:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, function)
+            setattr(owner, name, function)
     took["other"] = (time.perf_counter() - start) * 1e3 - sum(took.values())
     data = file.read_bytes()
     timed("decode", image.decode_image)(data, max_bytes=10**8, max_pixels=10**8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -16,6 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
+from facectl.aws_errors import EXPIRED, MISSING, SKEWED, error_code, error_message, is_overloaded
 from facectl.context import LOCAL_ACCOUNT, Deployment
 from facectl.errors import CloudError, InputError, NotRunningError
 
@@ -35,57 +36,12 @@ T = TypeVar("T")
 ClientError = boto.ClientError
 WaiterError = boto.WaiterError
 
-# Error codes for a resource that does not exist.
-MISSING = frozenset(
-    {
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "ImageNotFoundException",
-        "LifecyclePolicyNotFoundException",
-        "NoSuchBucket",
-        "NoSuchBucketPolicy",
-        "NoSuchEntity",
-        "NoSuchKey",
-        "NoSuchLifecycleConfiguration",
-        "NoSuchPublicAccessBlockConfiguration",
-        "NoSuchTagSet",
-        # SNS, and below NotFoundException of Budgets and ResourceNotFound of CloudWatch.
-        "NotFound",
-        "NotFoundException",
-        "ProvisionedConcurrencyConfigNotFoundException",
-        "QueueDoesNotExist",
-        "RepositoryNotFoundException",
-        "RepositoryPolicyNotFoundException",
-        "ResourceNotFound",
-        "ResourceNotFoundException",
-        "ServerSideEncryptionConfigurationNotFoundError",
-    }
-)
-_DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
-)
-_INVALID = frozenset({"InvalidParameter", "InvalidParameterValue", "ValidationError"})
-# Codes for expired, revoked and incomplete credentials. Services differ: S3 and STS say
-# ExpiredToken, services with JSON protocols ExpiredTokenException; for a key without its
-# session token, IAM and STS say InvalidClientTokenId, Lambda and ECR UnrecognizedClientException.
-_EXPIRED = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "RequestExpired",
-        "UnrecognizedClientException",
-    }
-)
 # Access keys of temporary credentials begin with the second (IAM User Guide, "IAM identifiers").
 _LASTING_KEY, _TEMPORARY_KEY = "AKIA", "ASIA"
 _COPY_CREDENTIALS = (
     "copy the credentials again into ~/.aws/credentials, with aws_session_token "
     "(learner lab: Start Lab, AWS Details, AWS CLI)   or   aws sso login"
 )
-_THROTTLED = ("Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown")
-# A signature is valid for a few minutes around its timestamp.
-_SKEWED = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 # The local cloud accepts any key; a numeric key would select another account.
 _LOCAL_KEY = "test"
 _CONFIG = Config(
@@ -313,56 +269,6 @@ def cloud_errors(doing: str, deployment: Deployment) -> Iterator[None]:
         raise CloudError(f"{doing}: {error}") from error
 
 
-def error_code(error: boto.ClientError) -> str:
-    """AWS's code of an error, such as `ResourceNotFoundException`."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def error_message(error: boto.ClientError) -> str:
-    """AWS's message of an error."""
-    return str(error.response.get("Error", {}).get("Message", ""))
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether it is an error of `cloud_errors` and transient: no response, throttled or 5xx."""
-    if isinstance(error, NotRunningError):
-        return True
-    cause = error.__cause__
-    return isinstance(cause, boto.ClientError) and is_overloaded(cause)
-
-
-def is_overloaded(error: boto.ClientError) -> bool:
-    """Whether AWS failed (5xx) or throttled the call; Lambda and ECR say TooManyRequests."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or any(word in error_code(error) for word in _THROTTLED)
-
-
-def is_missing(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` reports a missing resource."""
-    return _is_one_of(error, MISSING)
-
-
-def is_denied(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` reports missing permissions."""
-    return _is_one_of(error, _DENIED)
-
-
-def is_refused(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` reports a call that would fail again: a wrong argument."""
-    return _is_one_of(error, _INVALID)
-
-
-def is_expired(error: CloudError) -> bool:
-    """Whether an error of `cloud_errors` reports expired credentials."""
-    session_errors = (boto.TokenRetrievalError, boto.SSOError)
-    return _is_one_of(error, _EXPIRED) or isinstance(error.__cause__, session_errors)
-
-
-def _is_one_of(error: CloudError, codes: Collection[str]) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, boto.ClientError) and error_code(cause) in codes
-
-
 def unless_missing(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
     """The result of the call; None if AWS reports that the resource does not exist."""
     try:
@@ -388,9 +294,9 @@ def _refused(doing: str, error: boto.ClientError, deployment: Deployment) -> Clo
     code = error_code(error)
     text = error_message(error)
     hint = None
-    if code in _EXPIRED:
+    if code in EXPIRED:
         hint = _credentials_hint(deployment)
-    elif code in _SKEWED or "Signature expired" in text or "Signature not yet current" in text:
+    elif code in SKEWED or "Signature expired" in text or "Signature not yet current" in text:
         hint = "set this computer's clock: it is minutes away from that of AWS"
     elif code in MISSING:
         hint = "facectl deploy"

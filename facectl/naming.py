@@ -14,6 +14,8 @@ FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
 TAG_KEY = "facectl:asu-id"
 # On the functions of a demo deployment; its value is "true".
 DEMO_TAG_KEY = "facectl:demo"
+# Marks a queue that is being deleted, which SQS shows for up to a minute.
+DELETED_TAG_KEY = "facectl:deleted"
 DEMO_ASU_ID = "demo"
 # The keys of recorded deploys in the bucket begin with this.
 DEPLOYMENTS = "deployments/"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from facectl.aws import is_transient
+from facectl.aws_errors import is_transient
 
 T = TypeVar("T")
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_FACES = 100
+# In pixels. MTCNN's smallest window has 12: below, it would enlarge the image.
+SMALLEST_FACE, LARGEST_FACE = 12, 1000
 MAX_REQUEST_ID = 128
 MAX_FILENAME = 512
 # The last part of a reply queue's name, instead of `queue` in that of the response queue. A
@@ -64,8 +66,9 @@ class FrameRequest:
     """One frame: the bytes of an image file, and what the result should contain.
 
     `max_faces`: the result has at most this many faces, the largest. `detail`: the
-    result has boxes, distances and stage times. `reply`: the result goes to this
-    client's own queue (see `reply_queue`), to the response queue if it is empty.
+    result has boxes, distances and stage times. `min_face_size`: the smallest face that is
+    looked for, in pixels; None for that of the deployment. `reply`: the result goes to
+    this client's own queue (see `reply_queue`), to the response queue if it is empty.
     """
 
     request_id: str
@@ -73,6 +76,7 @@ class FrameRequest:
     image: bytes
     max_faces: int = 1
     detail: bool = False
+    min_face_size: int | None = None
     reply: str = ""
 
     @classmethod
@@ -89,13 +93,11 @@ class FrameRequest:
                 request_id,
             )
         max_faces = fields.get("max_faces", 1)
-        if type(max_faces) is not int or not 1 <= max_faces <= MAX_FACES:
-            raise RequestError(
-                400,
-                "bad_max_faces",
-                f"max_faces must be a whole number from 1 to {MAX_FACES}",
-                request_id,
-            )
+        _check_whole("max_faces", max_faces, (1, MAX_FACES), request_id)
+        min_face_size = fields.get("min_face_size")
+        if min_face_size is not None:
+            limits = SMALLEST_FACE, LARGEST_FACE
+            _check_whole("min_face_size", min_face_size, limits, request_id)
         detail = fields.get("detail", False)
         if not isinstance(detail, bool):
             raise RequestError(400, "bad_detail", "detail must be true or false", request_id)
@@ -105,7 +107,7 @@ class FrameRequest:
                 400, "bad_reply", "reply must be 32 lower-case hexadecimal digits", request_id
             )
         image = _image(fields.get("content"), max_image_bytes, request_id)
-        return cls(request_id, filename, image, max_faces, detail, reply)
+        return cls(request_id, filename, image, max_faces, detail, min_face_size, reply)
 
     def serialise(self) -> bytes:
         """The POST body of this request."""
@@ -116,6 +118,8 @@ class FrameRequest:
             fields["detail"] = True
         if self.reply:
             fields["reply"] = self.reply
+        if self.min_face_size is not None:
+            fields["min_face_size"] = self.min_face_size
         # Base64 needs no escapes: json would read and copy it three times.
         content = base64.b64encode(self.image)
         return b"".join((b'{"content": "', content, b'", ', json.dumps(fields).encode()[1:]))
@@ -325,6 +329,14 @@ def _request_id(value: object) -> str:
 
 def _is_reply(value: object) -> bool:
     return value == "" or (isinstance(value, str) and _REPLY.fullmatch(value) is not None)
+
+
+def _check_whole(name: str, value: Any, limits: tuple[int, int], request_id: str) -> None:
+    least, most = limits
+    if type(value) is not int or not least <= value <= most:
+        raise RequestError(
+            400, f"bad_{name}", f"{name} must be a whole number from {least} to {most}", request_id
+        )
 
 
 def _image(content: object, limit: int, request_id: str) -> bytes:

@@ -56,6 +56,7 @@ class Rules:
     fails_once: bool = False
     url_seconds: float = 0
     queue_seconds: float = 0
+    deleting_seconds: float = 0
     mapping_seconds: float = 0
     lag_seconds: float = 0
     throttle_every: int = 0
@@ -85,6 +86,8 @@ class SlowAws:
     failed: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     reserved: dict[str, int] = field(default_factory=dict)
+    # Queues that are being deleted: until when, and moto's deletion of them.
+    deleting: dict[str, tuple[float, Callable[[], Any]]] = field(default_factory=dict)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Let every client of botocore call through these rules."""
@@ -128,6 +131,7 @@ class SlowAws:
     def _call(self, service: str, operation: str, arguments: Any, moto: Callable[[], Any]) -> Any:
         self.clock.now += CALL_SECONDS
         self.calls.append(f"{service}:{operation}")
+        self._finish_deletions()
         self._expire(service, operation)
         if not operation.startswith((*READS, *MESSAGES)):
             self._throttle(service, operation)
@@ -138,7 +142,10 @@ class SlowAws:
             before(arguments)
         if operation == "GetAccountSettings":
             return self._account_settings()
-        answer = moto()
+        if operation == "DeleteQueue" and self.rules.deleting_seconds:
+            answer = self._begin_deletion(arguments["QueueUrl"].rpartition("/")[2], moto)
+        else:
+            answer = moto()
         after = getattr(self, f"_after_{xform_name(operation)}", None)
         if after is not None:
             answer = after(arguments, answer) or answer
@@ -439,8 +446,22 @@ class SlowAws:
 
     def _after_delete_queue(self, arguments: Any, _answer: Any) -> None:
         name = arguments["QueueUrl"].rpartition("/")[2]
-        self.made.pop(("queue", name), None)
-        self.gone["queue", name] = self.clock()
+        if self.made.pop(("queue", name), None) is not None:
+            self.gone["queue", name] = self.clock()
+
+    def _begin_deletion(self, name: str, moto: Callable[[], Any]) -> dict[str, Any]:
+        """Source: SQS API Reference, DeleteQueue: deleting takes up to 60 seconds, in which
+        requests for the queue might succeed; afterwards neither it nor their effects exist."""
+        if name not in self.deleting:
+            if ("queue", name) not in self.made:
+                return dict(moto())
+            self.deleting[name] = (self.clock() + self.rules.deleting_seconds, moto)
+        return {}
+
+    def _finish_deletions(self) -> None:
+        over = [name for name, (until, _) in self.deleting.items() if self.clock() >= until]
+        for name in over:
+            self.deleting.pop(name)[1]()
 
     def _after_create_log_group(self, arguments: Any, _answer: Any) -> None:
         self.made["log", arguments["logGroupName"]] = self.clock()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from facectl.aws import Clients, is_denied
+from facectl.aws import Clients
+from facectl.aws_errors import is_denied
 from facectl.bench import conditions
 from facectl.bench.cost import Billed
 from facectl.bench.run import Run

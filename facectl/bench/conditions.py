@@ -67,10 +67,12 @@ def sent(load: Load, source: str) -> dict[str, Any]:
     """The source, encoding and workload of the frames."""
     encoding = load.request_options.encoding
     side = "original size" if encoding.max_side is None else f"at most {encoding.max_side} px"
+    size = load.request_options.min_face_size
+    smallest = "" if size is None else f", faces of at least {size} px"
     return {
         "source": source,
         "frames": f"{side}, JPEG quality {encoding.quality}, "
-        f"max faces {load.request_options.max_faces}",
+        f"max faces {load.request_options.max_faces}{smallest}",
         "workload": str(load.workload),
     }
 

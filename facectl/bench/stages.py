@@ -49,7 +49,7 @@ WORDS = {
     "poll": "poll",
 }
 # The functions' timings that make up a stage.
-_PARTS: Mapping[str, tuple[str, ...]] = {
+PARTS: Mapping[str, tuple[str, ...]] = {
     "detect": ("decode", "detect", "crop"),
     "request_queue": ("request_queue",),
     "embed": ("decode_crops", "embed", "match"),
@@ -71,7 +71,7 @@ def stages_of(
         "wait": sample.opened - sample.due,
         "encode": sample.post.began - sample.opened,
     }
-    for stage, parts in _PARTS.items():
+    for stage, parts in PARTS.items():
         measured = [sample.timings_ms[part] for part in parts if part in sample.timings_ms]
         if measured:
             found[stage] = sum(measured) / 1e3

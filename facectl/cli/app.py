@@ -27,9 +27,11 @@ from facectl.cli import policy as policy_command
 from facectl.cli import purge as purge_command
 from facectl.cli import send as send_command
 from facectl.cli import status as status_command
+from facectl.cli import strangers as strangers_command
 from facectl.cli import tail as tail_command
 from facectl.cli import trace as trace_command
 from facectl.cli import versions as versions_command
+from facectl.cli import watch as watch_command
 from facectl.console import err, out
 from facectl.errors import FacectlError
 
@@ -51,6 +53,7 @@ app.command("status")(status_command.status)
 app.command("doctor")(doctor_command.doctor)
 app.command("policy")(policy_command.policy)
 app.command("send")(send_command.send)
+app.command("watch")(watch_command.watch)
 app.command("tail")(tail_command.tail)
 app.command("plan")(plan_command.plan)
 app.command("purge")(purge_command.purge)
@@ -63,6 +66,7 @@ app.add_typer(gallery_command.app, name="gallery")
 app.add_typer(local_command.app)
 app.add_typer(logs_command.app, name="logs")
 app.add_typer(models_command.app)
+app.add_typer(strangers_command.app, name="strangers")
 
 
 def _version(requested: bool) -> None:

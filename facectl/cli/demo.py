@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from facectl.cli.options import LocalPort, MaxFaces, Replace, Weights, Yes, announced
+from facectl.cli.options import (
+    PAGE,
+    LocalPort,
+    MaxFaces,
+    OpenPage,
+    Replace,
+    Weights,
+    Yes,
+    announced,
+)
 from facectl.console import err, say, warn
 from facectl.naming import DEMO_ASU_ID
 
@@ -23,6 +32,15 @@ def demo(
     asu_id: Annotated[str, typer.Option("--asu-id", help="ASU ID.")] = DEMO_ASU_ID,
     port: LocalPort = None,
     max_faces: MaxFaces = 5,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show the clip on a page until Ctrl-C; keeps the stranger's faces to name them.",
+            rich_help_panel=PAGE,
+        ),
+    ] = False,
+    open_page: OpenPage = True,
     replace: Replace = False,
     yes: Yes = False,
 ) -> None:
@@ -37,9 +55,11 @@ def demo(
 
     facectl demo
 
+    facectl demo --watch
+
     facectl demo --video party.mp4
     """
-    from facectl.cli import demo_steps, deploy_report, send_run
+    from facectl.cli import demo_steps, deploy_report, send_run, watch_run
     from facectl.cli.deploy import confirm_removals
     from facectl.demo import clip
     from facectl.deploy import deployer
@@ -48,6 +68,8 @@ def demo(
     from facectl.stream.session import RunOptions
     from facectl.stream.sources import open_source
 
+    if watch:
+        watch_run.check_extra()
     if video is not None:
         open_source([str(video)], Sampling())
     deployment = announced(demo_steps.demo_deployment(asu_id))
@@ -69,12 +91,15 @@ def demo(
         deployer.apply(plan, progress)
     deployment = demo_steps.check(plan)
     shown = clip.write(folder / "clip.mp4") if video is None else video
+    request_options = RequestOptions(max_faces=max_faces, detail=True)
+    if watch:
+        _say(4, "Page", f"facectl watch {shown} --loop --keep-strangers")
+        demo_steps.watch(deployment, shown, request_options, opens=open_page)
+        return
     files = send_run.OutputFiles(folder / "results.jsonl", folder / "annotated.mp4")
     _say(4, "Frames", f"facectl send {shown} --max-faces {max_faces} --annotate {files.video}")
     source = open_source([str(shown)], Sampling())
-    report = send_run.run(
-        deployment, source, RunOptions(RequestOptions(max_faces=max_faces, detail=True)), files
-    )
+    report = send_run.run(deployment, source, RunOptions(request_options), files)
     send_run.finish(report)
     if video is None and max_faces >= clip.MOST_FACES:
         demo_steps.show_seen(report)

@@ -27,7 +27,9 @@ from facectl.local.state import Restored
 from facectl.models import builder
 from facectl.naming import DEMO_ASU_ID
 from facectl.stream.results import ranges
-from facectl.stream.session import RunReport
+from facectl.stream.sampling import Sampling
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import RunOptions, RunReport, as_taken
 from lambda_src.contract import UNKNOWN
 from lambda_src.vision.store import Model
 
@@ -106,6 +108,19 @@ def _rebuild(asu_id: str, chosen: Model) -> None:
         work.commit()
     if work.dropped:
         note(f"Only in older versions, because a photograph is missing: {', '.join(work.dropped)}")
+
+
+def watch(deployment: Deployment, video: Path, request: RequestOptions, *, opens: bool) -> None:
+    """Show the video on a page of `facectl watch`, again and again until Ctrl-C."""
+    from facectl.cli import watch_run
+    from facectl.cli.stream_options import VisitChoices
+    from facectl.watch.runs import WatchOptions
+
+    visits = VisitChoices(keep_strangers=True).outputs(crops=True)
+    run = RunOptions(request, schedule=as_taken)
+    options = WatchOptions(Sampling(), run, visits, loop=True)
+    page = watch_run.Page("127.0.0.1", 0, None, opens)
+    watch_run.run(deployment, [str(video)], options, page)
 
 
 def show_seen(report: RunReport) -> None:

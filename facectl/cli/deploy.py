@@ -46,6 +46,7 @@ def deploy(
     names: shared.LogNames = None,
     metrics: shared.Metrics = None,
     alarms: shared.Alarms = None,
+    min_face_size: shared.MinFaceSize = None,
     kms_key: shared.KmsKey = None,
     adopt: Annotated[
         bool,
@@ -102,6 +103,7 @@ def deploy(
         rebuild=rebuild,
         alarms=alarms,
         kms_key=kms_key,
+        min_face_size=min_face_size,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):
@@ -111,6 +113,7 @@ def deploy(
         )
     deploy_report.warn_preflight(plan)
     deploy_report.warn_public_url(plan)
+    deploy_report.warn_key_change(plan)
     if dry_run:
         galleries.describe(plan.gallery, summary=False)
         deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)

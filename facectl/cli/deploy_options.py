@@ -138,6 +138,15 @@ Alarms = Annotated[
         "off removes them.",
     ),
 ]
+MinFaceSize = Annotated[
+    int | None,
+    typer.Option(
+        "--min-face-size",
+        min=12,
+        max=1000,
+        help="Smallest face that is looked for, in pixels; default 20. Larger is faster.",
+    ),
+]
 KmsKey = Annotated[
     str | None,
     typer.Option(

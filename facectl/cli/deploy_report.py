@@ -28,7 +28,7 @@ from facectl.deploy import deployer
 from facectl.deploy.deployer import Plan
 from facectl.deploy.desired import resources
 from facectl.deploy.probe import Probed
-from facectl.deploy.resources import Alarm
+from facectl.deploy.resources import Alarm, LogGroup, Queue
 from facectl.deploy.steps import Step, changes
 from facectl.gallery.rebuild import Rebuild
 from facectl.prices import (
@@ -239,6 +239,22 @@ def warn_preflight(plan: Plan) -> None:
         err.print(f"[yellow]Warning:[/yellow] {escape(result.text)}", soft_wrap=True)
         if result.next:
             err.print(f"  Next: {escape(result.next)}", soft_wrap=True)
+
+
+def warn_key_change(plan: Plan) -> None:
+    """Print a warning on stderr if messages and log lines stay under another KMS key."""
+    kept = {
+        resource.kms_key
+        for resource in plan.actual.values()
+        if isinstance(resource, (Queue, LogGroup))
+    } - {"", plan.desired.kms_key}
+    for key in sorted(kept):
+        err.print(
+            f"[yellow]Warning:[/yellow] messages and log lines keep the key that they were written "
+            f"with, {escape(key)}, which the functions may no longer use: stop sending, run "
+            "`facectl purge` first, and keep that key enabled for 14 days",
+            soft_wrap=True,
+        )
 
 
 def warn_public_url(plan: Plan) -> None:

@@ -43,6 +43,7 @@ def export(
     names: shared.LogNames = None,
     metrics: shared.Metrics = None,
     alarms: shared.Alarms = None,
+    min_face_size: shared.MinFaceSize = None,
     kms_key: shared.KmsKey = None,
 ) -> None:
     """Print what `facectl deploy` makes on AWS as a CloudFormation or Terraform template.
@@ -75,6 +76,7 @@ def export(
         log_names=names,
         metrics=metrics,
         alarms=alarms,
+        min_face_size=min_face_size,
         kms_key=kms_key,
     ).over(Options())
     deployment = _on_aws(overrides)

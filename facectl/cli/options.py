@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -29,6 +30,7 @@ REQUESTS = "Requests"
 TARGETS = "Baseline and targets"
 OUTPUT = "Output"
 VISITS = "Visits"
+PAGE = "Page"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmations.")]
@@ -64,6 +66,9 @@ Weights = Annotated[
     ),
 ]
 Person = Annotated[str, typer.Argument(help="A name in the gallery.")]
+StrangerGroup = Annotated[
+    str, typer.Argument(metavar="GROUP", help="A group, as s-12 of `facectl strangers list`.")
+]
 HtmlReport = Annotated[Path, typer.Option("--html", help="HTML report to write.")]
 
 # Requests with frames.
@@ -95,6 +100,23 @@ MaxFaces = Annotated[
         help="Keep the N largest faces of a frame.",
         rich_help_panel=REQUESTS,
     ),
+]
+MinFaceSize = Annotated[
+    int | None,
+    typer.Option(
+        "--min-face-size",
+        min=12,
+        max=1000,
+        help="Smallest face that is looked for, in pixels of the sent frame; default that of the "
+        "deployment, 20. Larger is faster.",
+        rich_help_panel=REQUESTS,
+    ),
+]
+
+# The page of `watch` and `demo --watch`.
+OpenPage = Annotated[
+    bool,
+    typer.Option("--open/--no-open", help="Open the page in the browser.", rich_help_panel=PAGE),
 ]
 
 Reply = Annotated[
@@ -293,19 +315,51 @@ def _with_account(deployment: Deployment) -> Deployment:
 def _with_options(
     command: Callable[Concatenate[Chosen, P], R], choose: Callable[[Overrides], Chosen]
 ) -> Callable[..., R]:
-    """Replace the first parameter by the deployment options; `choose` makes its argument."""
+    """Replace the first parameter by the deployment options; `choose` makes its argument.
+
+    A parameter whose type is a dataclass is replaced by the dataclass's fields.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    bundles: dict[str, type[Any]] = {
+        each.name: each.annotation
+        for each in own
+        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+    }
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> R:
         given = {name: kwargs.pop(name) for name in _DEPLOYMENT_OPTIONS}
+        bundled: dict[str, Any] = {
+            name: kind(**{field.name: kwargs.pop(field.name) for field in fields(kind)})
+            for name, kind in bundles.items()
+        }
+        kwargs.update(bundled)
         return command(choose(Overrides(**given)), *args, **kwargs)
 
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
         for name, option in _DEPLOYMENT_OPTIONS.items()
     ]
+    expanded = [
+        replaced
+        for each in own
+        for replaced in (_options_of(each.annotation) if each.name in bundles else [each])
+    ]
     # Typer reads both.
-    wrapper.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {each.name: each.annotation for each in [*own, *options]}
+    wrapper.__signature__ = inspect.Signature([*expanded, *options])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {each.name: each.annotation for each in [*expanded, *options]}
     return wrapper
+
+
+def _options_of(bundle: type[Any]) -> list[inspect.Parameter]:
+    """The fields of a dataclass as parameters of a command."""
+    kinds = get_type_hints(bundle, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=field.default,
+            annotation=kinds[field.name],
+        )
+        for field in fields(bundle)
+    ]

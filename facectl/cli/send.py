@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +12,16 @@ from facectl.cli import send_cameras, send_run
 from facectl.cli.options import (
     FRAMES,
     REQUESTS,
-    VISITS,
     Detect,
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     Quality,
     Reply,
     changes_deployment,
 )
+from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
 from facectl.console import note, warn
 from facectl.context import Deployment
 from facectl.errors import InputError
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from facectl.stream.frames import Encoding
     from facectl.stream.sampling import Sampling
     from facectl.visits.outputs import VisitOutputs
-
-# The faces of a frame that --visits asks for; the largest.
-VISIT_FACES = 10
 
 
 @changes_deployment
@@ -53,28 +52,7 @@ def send(
             rich_help_panel=FRAMES,
         ),
     ] = None,
-    every: Annotated[
-        int, typer.Option("--every", min=1, help="Every n-th frame.", rich_help_panel=FRAMES)
-    ] = 1,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            "--fps",
-            min=0.001,
-            help="Maximum frames per second; for images, the frame rate.",
-            rich_help_panel=FRAMES,
-        ),
-    ] = None,
-    max_frames: Annotated[
-        int | None,
-        typer.Option("--max-frames", min=1, help="Stop after N frames.", rich_help_panel=FRAMES),
-    ] = None,
-    realtime: Annotated[
-        bool,
-        typer.Option(
-            "--realtime", help="Send frames at the rate of the source.", rich_help_panel=FRAMES
-        ),
-    ] = False,
+    frame_options: FrameOptions = FrameOptions(),  # noqa: B008 - nothing of it can change
     reconnect: Annotated[
         float,
         typer.Option(
@@ -86,18 +64,8 @@ def send(
     ] = 60,
     max_side: MaxSide = None,
     quality: Quality = 95,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency",
-            "-c",
-            min=1,
-            max=256,
-            help="Concurrent requests.",
-            rich_help_panel=REQUESTS,
-        ),
-    ] = 4,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
     detail: Annotated[
         bool,
         typer.Option(
@@ -111,14 +79,6 @@ def send(
         bool,
         typer.Option("--resume", help="Resume the interrupted run of these frames."),
     ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            min=1,
-            help="Seconds until a frame without an answer counts as unanswered.",
-        ),
-    ] = 60,
     out_file: Annotated[
         Path | None,
         typer.Option("--out", help="Write each frame's outcome to this file, one JSON per line."),
@@ -131,74 +91,7 @@ def send(
             "--detail.",
         ),
     ] = None,
-    visits: Annotated[
-        Path | None,
-        typer.Option(
-            "--visits",
-            help="Append visits to this file, one JSON per event; implies --detail and, instead "
-            f"of one face, --max-faces {VISIT_FACES}.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    visit_gap: Annotated[
-        float,
-        typer.Option(
-            "--visit-gap",
-            min=0.1,
-            help="Seconds without the person after which a visit ends.",
-            rich_help_panel=VISITS,
-        ),
-    ] = 10,
-    visit_frames: Annotated[
-        int,
-        typer.Option(
-            "--visit-frames",
-            min=1,
-            help="Frames that a visit needs, and that must agree on a name.",
-            rich_help_panel=VISITS,
-        ),
-    ] = 3,
-    keep_crops: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep-crops",
-            help="Write the best crop of each visit to this folder.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    on_visit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on-visit",
-            help="Send the events of visits to http(s)://URL, mqtt(s)://USER@HOST, "
-            "sns:TOPIC_ARN or command:PROGRAM; can be repeated.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    on_visit_only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on-visit-only",
-            help="Send only visits of known, of unknown, or of this NAME; can be repeated.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    on_visit_ignore: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on-visit-ignore",
-            help="Do not send visits of this NAME; can be repeated.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
-    webhook_secret: Annotated[
-        Path | None,
-        typer.Option(
-            "--webhook-secret",
-            help="File with the secret that signs webhooks; default: $FACECTL_WEBHOOK_SECRET.",
-            rich_help_panel=VISITS,
-        ),
-    ] = None,
+    visit_choices: VisitChoices = VisitChoices(),  # noqa: B008 - as above
     rows: Annotated[
         int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
     ] = 200,
@@ -226,53 +119,46 @@ def send(
 
     facectl send 0 --on-visit mqtt://facectl@home.local --on-visit-only known
 
+    facectl send 0 --visits visits.jsonl --keep-strangers
+
     facectl send 0 --fps 2 --detect edge
 
     facectl send clip.mp4 --resume
     """
+    from facectl.strangers import store as strangers
     from facectl.stream.frames import Encoding
     from facectl.stream.live import Reconnection
     from facectl.stream.run_file import RunTask, open_run_file
-    from facectl.stream.sampling import Sampling
     from facectl.stream.sender import RequestOptions
     from facectl.stream.session import RunOptions, as_taken
     from facectl.stream.sources import open_source
-    from facectl.visits.outputs import VisitOutputs
-    from facectl.visits.tracker import VisitOptions
 
+    # Kept faces are deleted in time, whether this run keeps some or not.
+    strangers.prune(deployment.asu_id)
     if annotate is not None and not wait:
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
     if reply == "private" and not wait:
         raise InputError("--reply private is for answers, but --no-wait does not wait for any")
-    visit_outputs = _visit_outputs(
-        VisitOutputs(
-            visits,
-            VisitOptions(visit_gap, visit_frames, keep_crops is not None),
-            keep_crops,
-            tuple(on_visit or ()),
-            tuple(on_visit_only or ()),
-            tuple(on_visit_ignore or ()),
-            webhook_secret,
-            complete=detect == "edge",
-        ),
-        wait=wait,
-    )
+    visit_outputs = _visit_outputs(visit_choices, wait=wait)
+    if visit_outputs is not None and detect == "edge":
+        visit_outputs = replace(visit_outputs, complete=True)
     if visit_outputs is not None:
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
-    sampling = Sampling(every, fps, max_frames)
+    sampling = frame_options.sampling
     reconnection = Reconnection(reconnect, warn)
     request_options = RequestOptions(
         Encoding(max_side, quality),
         max_faces,
         detail or annotate is not None or visit_outputs is not None,
+        min_face_size,
     )
     options = RunOptions(
         request_options,
-        concurrency,
-        schedule=as_taken if realtime else None,
+        frame_options.concurrency,
+        schedule=as_taken if frame_options.realtime else None,
         wait=wait,
-        timeout=timeout,
+        timeout=frame_options.timeout,
         private_replies=reply == "private",
         edge=detect == "edge",
     )
@@ -316,12 +202,10 @@ def _cameras(
     return cameras_of(sources, sampling, encoding) if are_cameras(sources) else []
 
 
-def _visit_outputs(outputs: VisitOutputs, *, wait: bool) -> VisitOutputs | None:
+def _visit_outputs(choices: VisitChoices, *, wait: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    if (outputs.only or outputs.ignored) and not outputs.receivers:
-        option = "--on-visit-only" if outputs.only else "--on-visit-ignore"
-        raise InputError(f"{option} selects what --on-visit sends", hint="add --on-visit")
-    if outputs.file is None and not outputs.receivers:
+    outputs = choices.outputs()
+    if outputs.file is None and not outputs.receivers and outputs.strangers is None:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")
         return None

@@ -86,6 +86,7 @@ def rollback(
         note(planned.gallery)
     deploy_report.warn_preflight(plan)
     deploy_report.warn_public_url(plan)
+    deploy_report.warn_key_change(plan)
     if dry_run:
         galleries.describe(plan.gallery, summary=False)
         deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol, cast
 from facectl.container_images import media
 from facectl.container_images.blobs import BLOCK, Blob, FileBlob, opened, sha256
 from facectl.container_images.layers import Layer, cached
+from facectl.container_images.logins import Logins, docker_login
 from facectl.container_images.references import Reference
 from facectl.container_images.registries import Registry, RegistryBlob, parsed
 from facectl.errors import InputError
@@ -100,15 +101,18 @@ def is_file(name: str) -> bool:
     return name.endswith((".tar", ".tar.gz", ".tgz")) or name.startswith(("/", ".", "~"))
 
 
-def open_base(name: str, architecture: str, pinned: str = "") -> BaseImage:
+def open_base(
+    name: str, architecture: str, pinned: str = "", logins: Logins = docker_login
+) -> BaseImage:
     """The base image `name` for `amd64` or `arm64`; raises InputError, CloudError.
 
-    `pinned`: the digest to read from the registry instead of the reference's tag.
+    `pinned`: the digest to read from the registry instead of the reference's tag. `logins`: who
+    to be for a registry that asks.
     """
     if is_file(name):
         return _open_file(Path(name).expanduser(), architecture)
     reference = Reference.parse(name)
-    source = _RegistrySource(Registry.of(reference), reference.repository)
+    source = _RegistrySource(Registry.of(reference, logins), reference.repository)
     version = pinned or reference.version
     data, media_type = source.registry.manifest(reference.repository, version)
     return _select(source, name, (data, media_type, sha256(data)), architecture)

@@ -14,7 +14,7 @@ _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # A name without a registry is one of Docker Hub, whose API has another host name.
 _HUB = {"docker.io", "index.docker.io", "registry-1.docker.io"}
-_HUB_API = "registry-1.docker.io"
+HUB_API = "registry-1.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Reference:
         if slash and ("." in first or ":" in first or first == "localhost"):
             registry, path = first, rest
         else:
-            registry, path = _HUB_API, name
+            registry, path = HUB_API, name
         repository, colon, tag = path.partition(":")
         if registry in _HUB:
-            registry = _HUB_API
+            registry = HUB_API
             repository = repository if "/" in repository else f"library/{repository}"
         if not digest and not colon:
             tag = "latest"

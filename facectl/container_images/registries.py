@@ -19,17 +19,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from facectl.container_images.blobs import Pieces, sha256
+from facectl.container_images.logins import Logins
 from facectl.container_images.media import MANIFESTS
 from facectl.container_images.references import Reference
 from facectl.errors import CloudError, InputError
 from facectl.retry import Backoff, exponential, jittered
 
-# User and password; called again when the registry no longer accepts them.
-Login = Callable[[], tuple[str, str]]
+# User and password; called again when the registry no longer accepts them. None, and InputError
+# with the reason, if there are none: then the registry is asked as anybody.
+Login = Callable[[], "tuple[str, str] | None"]
 _TIMEOUT = httpx.Timeout(60, connect=10)
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 _LARGEST_DOCUMENT = 4 << 20
+_FORBIDDEN = (401, 403)
 _HINT = "check the name, look for a newer version with --rebuild, or pass --base-image"
 
 
@@ -128,13 +131,20 @@ class Registry:
         )
         # The Authorization header by repository: a token is valid for one.
         self._granted: dict[str, str] = {}
+        # Why there is no user and password, if something is wrong with them.
+        self._problem = ""
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, reference: Reference) -> Registry:
-        """The registry of a public image; HTTP only on this computer."""
+    def of(cls, reference: Reference, logins: Logins) -> Registry:
+        """The registry of an image; HTTP only on this computer."""
         host = reference.registry.rpartition(":")[0] or reference.registry
-        return cls(reference.registry, plain=host in _LOOPBACK, backoff=short_backoff)
+        return cls(
+            reference.registry,
+            login=lambda: logins(reference.registry),
+            plain=host in _LOOPBACK,
+            backoff=short_backoff,
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -243,16 +253,30 @@ class Registry:
             if self._granted.get(repository) != used:
                 return
             kind, _, rest = challenge.partition(" ")
-            user = self._login() if self._login else None
+            user = self._user()
             if kind.lower() == "bearer":
                 self._granted[repository] = self._bearer(dict(_PARAMETER.findall(rest)), user)
             elif user is not None:
                 self._granted[repository] = _basic(user)
             else:
                 raise CloudError(
-                    f"{self.host} asks for a password for {repository}",
-                    hint="choose a public image, or --base-image FILE of `docker save`",
+                    f"{self.host} asks for a password for {repository}{self._problem}",
+                    hint=self._login_hint,
                 )
+
+    def _user(self) -> tuple[str, str] | None:
+        if self._login is None:
+            return None
+        try:
+            return self._login()
+        except InputError as error:
+            # A public image needs none.
+            self._problem = f". {error}"
+            return None
+
+    @property
+    def _login_hint(self) -> str:
+        return f"docker login {self.host}   or   --base-image FILE of `docker save`"
 
     def _bearer(self, parameters: dict[str, str], user: tuple[str, str] | None) -> str:
         realm = parameters.pop("realm", "")
@@ -268,7 +292,10 @@ class Registry:
             raise UnavailableError(f"{self.host} grants no token: {error}") from error
         except (ValueError, KeyError, AttributeError) as error:
             code = response.status_code
-            raise CloudError(f"{self.host} grants no token ({code})", hint=_HINT) from error
+            raise CloudError(
+                f"{self.host} grants no token ({code}){self._problem}",
+                hint=self._login_hint if code in _FORBIDDEN else _HINT,
+            ) from error
         return f"Bearer {token}"
 
     def refused(self, response: httpx.Response, doing: str) -> CloudError:
@@ -284,7 +311,12 @@ class Registry:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             said = response.reason_phrase
-        return CloudError(f"{doing}: {self.host} answers {response.status_code}, {said}")
+        code = response.status_code
+        refused = code in _FORBIDDEN
+        return CloudError(
+            f"{doing}: {self.host} answers {code}, {said}{self._problem if refused else ''}",
+            hint=self._login_hint if refused else None,
+        )
 
 
 def megabytes(count: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws_errors import is_denied
 from facectl.context import Deployment
 from facectl.deploy.models import Account
 from facectl.deploy.options import Options

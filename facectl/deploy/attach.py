@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from facectl.aws import Clients, cloud_errors, is_denied
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy.access import read_account
@@ -109,9 +110,14 @@ def _options(context: Context, function: Function, trigger: Trigger) -> Options:
         packaging="zip" if function.packaging == "zip" else None,
         log_names=False if function.environment.get("FACECTL_LOG_NAMES") == "0" else None,
         metrics=True if METRICS_VARIABLE in function.environment else None,
+        min_face_size=_whole(function.environment.get("FACECTL_MIN_FACE_SIZE")),
         alarms=_email(context),
         kms_key=key or None,
     )
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _email(context: Context) -> str | None:

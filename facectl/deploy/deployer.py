@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from facectl import records
-from facectl.aws import Clients, cloud_errors, is_denied
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied
 from facectl.context import Deployment
 from facectl.deploy import options as remembered
 from facectl.deploy import planner, versions
@@ -164,11 +165,12 @@ def desired_state(clients: Clients, model: Model, options: Options) -> DesiredSt
         chosen, default = sizing.max_concurrency, target.recognition_concurrency
         most = recognition_concurrency(clients, chosen, default)
         sizing = replace(sizing, max_concurrency=most)
+    code = packages(model, options, account, zipped=target.packaging == "zip")
     return DesiredState(
         names=deployment.names,
         account=account,
         cloud=target,
-        packages=packages(model, options, account, zipped=target.packaging == "zip"),
+        packages=versions.with_digests(clients, code),
         sizing=sizing,
         demo=deployment.demo,
         environment={

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TypeVar
 
-from facectl.aws import ClientError, cloud_errors, error_code, error_message
+from facectl.aws import ClientError, cloud_errors
+from facectl.aws_errors import error_code, error_message
 from facectl.deploy.planner import owner_of
 from facectl.deploy.resources import Context, Resource, Tagged
 from facectl.deploy.resources.base import is_existing, is_in_progress

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from facectl.aws import Clients, cloud_errors, is_denied
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied
 from facectl.deploy.recipe import Architecture
 from facectl.errors import CloudError, InputError
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws_errors import is_denied
 from facectl.container_images.bases import is_file
 from facectl.deploy.desired import cloud
 from facectl.deploy.direct import base_image
+from facectl.deploy.logins import logins
 from facectl.deploy.options import Options
 from facectl.deploy.recipe import default_base
 from facectl.errors import CloudError, InputError
@@ -38,7 +40,7 @@ def resolved(clients: Clients, options: Options) -> Options:
     name = options.base_image or default_base(DETECTION_FUNCTION)
     if options.base_digest and options.base_python and not is_file(name):
         return options
-    base = base_image(name, replace(options.build, base_digest=""))
+    base = base_image(name, replace(options.build, base_digest=""), logins(clients))
     return replace(options, base_digest=base.digest, base_python=base.python)
 
 

@@ -101,7 +101,8 @@ class Package:
     """The code of one function: a zip or an image.
 
     `digest` is a zip's base64 sha256 or an image's URI. `tag` and `recipe` are
-    set if facectl builds the image.
+    set if facectl builds the image. `recorded`: the digest of the image that the last deploy
+    with this tag recorded; empty if there is none.
     """
 
     packaging: Packaging
@@ -109,6 +110,7 @@ class Package:
     archive: bytes = field(default=b"", repr=False)
     tag: str = ""
     recipe: Recipe | None = None
+    recorded: str = ""
 
     @classmethod
     def zipped(cls, archive: bytes) -> Package:

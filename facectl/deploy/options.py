@@ -40,6 +40,7 @@ class Options:
 
     `memory` in MB, `timeout` in seconds. `role_arn` is an existing
     role for both functions; `boundary` the permissions boundary of created roles.
+    `min_face_size`: the smallest face that is looked for, in pixels.
     `image_uris` are FUNCTION=URI of existing images.
     `adopt`: take over resources without an owner tag. `log_names`: whether the
     functions log the recognized names. `metrics`: whether log lines are CloudWatch metrics too.
@@ -72,6 +73,7 @@ class Options:
     base_python: str | None = None
     alarms: str | None = None
     kms_key: str | None = None
+    min_face_size: int | None = None
     restored: Restored | None = None
 
     def __post_init__(self) -> None:
@@ -130,9 +132,11 @@ class Options:
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables that these options set."""
+        size = self.min_face_size
         return {
             **({"FACECTL_LOG_NAMES": "0"} if self.log_names is False else {}),
             **({METRICS_VARIABLE: "1"} if self.metrics else {}),
+            **({} if size is None else {"FACECTL_MIN_FACE_SIZE": str(size)}),
         }
 
     @property

@@ -11,6 +11,7 @@ from facectl.deploy.resources import (
     Alias,
     Attached,
     Function,
+    Image,
     Key,
     LogGroup,
     Resource,
@@ -45,7 +46,7 @@ def plan(
         if isinstance(resource, Attached):
             step = _attached_step(resource, changed.get(resource.parent), actual)
         else:
-            step = _step(resource, actual)
+            step = _step(resource, actual) or _repointed(resource, changed, actual)
         if step is not None:
             steps.append(step)
             changed[key(resource)] = step
@@ -143,6 +144,17 @@ def _step(resource: Resource, actual: ActualState) -> Step | None:
     if any(change.attribute in resource.fixed for change in changes):
         return Replace(resource, current, changes)
     return Update(resource, current, changes)
+
+
+def _repointed(resource: Resource, changed: Mapping[Key, Step], actual: ActualState) -> Step | None:
+    """The step that has Lambda take a function's image again, if that is pushed again."""
+    current = actual.get(key(resource))
+    if not isinstance(resource, Function) or not isinstance(current, Function):
+        return None
+    if (Image.kind, resource.code.partition("/")[2]) not in changed:
+        return None
+    older = replace(current, digest="older")
+    return Update(resource, older, (Change("image", "older", "pushed again"),))
 
 
 def _attached_step(resource: Attached, parent: Step | None, actual: ActualState) -> Step | None:

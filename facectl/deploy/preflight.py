@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
-from facectl.aws import Clients, cloud_errors, is_denied, is_missing, with_account
+from facectl.aws import Clients, cloud_errors, with_account
+from facectl.aws_errors import is_denied, is_missing
 from facectl.deploy.access import (
     PUBLIC_CONCURRENCY,
     check_pollers,

@@ -72,7 +72,9 @@ def apply(push: Push, progress: Progress) -> None:
         base_python=push.options.base_python,
     )
     remembered.remember_found(deployment, kept)
-    context = Context(push.clients, push.account, tell=progress.tell, note=progress.note)
+    context = Context(
+        push.clients, push.account, tell=progress.tell, note=progress.note, count=progress.count
+    )
     for step in push.steps:
         progress(step, False)
         apply_step(step, context)

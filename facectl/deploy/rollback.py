@@ -13,8 +13,9 @@ from facectl.deploy import deployer, versions
 from facectl.deploy import options as remembered
 from facectl.deploy.access import read_account
 from facectl.deploy.deployer import Plan
+from facectl.deploy.desired import cloud
 from facectl.deploy.image_digests import image_digest
-from facectl.deploy.models import Account, Package, Packages, Restored
+from facectl.deploy.models import OFF, Account, Package, Packages, Restored
 from facectl.deploy.options import Options
 from facectl.deploy.resources import Alias, Function, FunctionUrl, Trigger
 from facectl.deploy.versions import Version
@@ -75,6 +76,9 @@ def _chosen(found: list[Version | versions.Damaged], number: int) -> Version:
 def _planned(deployment: Deployment, version: Version, usable: list[Version]) -> Rollback:
     clients = Clients(deployment)
     options = _options(clients, version)
+    if options.alarms is None and any(each.content.options.get("alarms") for each in usable):
+        # Another version, perhaps deployed from another computer, made alarms: they are removed.
+        options = replace(options, alarms=OFF)
     model = _model(deployment, version)
     plan = deployer.prepare(deployment, model, options, reset=True)
     if plan.gallery is not None or version.content.model.space == usable[0].content.model.space:
@@ -86,7 +90,8 @@ def _planned(deployment: Deployment, version: Version, usable: list[Version]) ->
 def _options(clients: Clients, version: Version) -> Options:
     """The options of a version, with its packages; raises InputError, CloudError."""
     try:
-        options = remembered.of_record(version.content.options)
+        today = versions.defaults(cloud(clients.deployment.target))
+        options = remembered.of_record(version.content.to_restore(today))
     except (ValueError, InputError) as error:
         raise InputError(
             f"The options of version {version.number} can't be used: {error}", hint=_OTHERS
@@ -145,7 +150,7 @@ def _image(
     digest = version.content.digests[function]
     if tag != uri and digest and image_digest(clients, uri) == digest:
         # As facectl deployed it: its repository stays part of the deployment.
-        return Package("image", uri, tag=tag)
+        return Package("image", uri, tag=tag, recorded=digest)
     return Package("image", pinned)
 
 

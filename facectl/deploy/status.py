@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from facectl.aws import Clients, cloud_errors, is_denied, unless_missing
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws_errors import is_denied
 from facectl.deploy.deployer import desired_state, read
 from facectl.deploy.desired import resources
 from facectl.deploy.options import Options

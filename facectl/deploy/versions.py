@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import Any, get_args
 
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.deploy.image_digests import image_digest
-from facectl.deploy.models import DesiredState, Package, Packaging
+from facectl.deploy.models import DesiredState, Package, Packages, Packaging, Sizing, TargetCloud
 from facectl.deploy.options import Options, recorded
 from facectl.errors import CloudError, FacectlError
 from facectl.gallery.bucket import GalleryBucket
@@ -53,7 +53,8 @@ class Content:
 
     `code`: by function, the URI of the image or the base64 sha256 of the zip. `digests`: by
     function, the image's; empty where the registry does not tell it. `options`: those that
-    were set, by their names in `facectl.deploy.options.Options`.
+    were set, by their names in `facectl.deploy.options.Options`; `defaults`: the values of
+    others that were not, which another version of facectl may have other defaults for.
     """
 
     model: RecordedModel
@@ -61,6 +62,16 @@ class Content:
     code: Mapping[str, str]
     digests: Mapping[str, str]
     options: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_restore(self, today: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that deploy the same again; `today`: facectl's present defaults."""
+        changed = {
+            name: self.defaults[name]
+            for name, value in today.items()
+            if name in self.defaults and self.defaults[name] != value
+        }
+        return {**changed, **self.options}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,7 @@ class Version:
             {function: str(found["code"][function]) for function in FUNCTIONS},
             {function: str(found["digests"][function]) for function in FUNCTIONS},
             dict(found["options"]),
+            dict(found.get("defaults", {})),
         )
         back = found["rollback_to"]
         return cls(
@@ -111,6 +123,19 @@ class Damaged:
     problem: str
 
 
+def defaults(cloud: TargetCloud) -> dict[str, Any]:
+    """The values of options that are not set, by name, as JSON data."""
+    sizing = Sizing()
+    return {
+        "memory": sizing.memory,
+        "timeout": sizing.timeout,
+        "batch_size": sizing.batch_size,
+        "architecture": sizing.architecture,
+        "auth": cloud.auth,
+        "packaging": cloud.packaging,
+    }
+
+
 def read(clients: Clients) -> list[Version | Damaged]:
     """The recorded deploys, the newest first; raises CloudError."""
     bucket = GalleryBucket(clients)
@@ -124,6 +149,29 @@ def last(clients: Clients) -> Version | None:
     with suppress(FacectlError):
         return next((each for each in read(clients) if isinstance(each, Version)), None)
     return None
+
+
+def with_digests(clients: Clients, packages: Packages) -> Packages:
+    """The packages with the digests that deploys recorded for their images.
+
+    An image's tag is the hash of what it is built from; its digest tells whether the tag still
+    names what was built. Digests that can't be read are unknown.
+    """
+    built = {DETECTION_FUNCTION: packages.detection, RECOGNITION_FUNCTION: packages.recognition}
+    wanted = {name: each for name, each in built.items() if each.tag and not each.recorded}
+    found: dict[str, str] = {}
+    with suppress(FacectlError):
+        for version in _newest_first(clients) if wanted else ():
+            for name, each in wanted.items():
+                # The local cloud's registry may have another port since.
+                if _path(version.content.code[name]) == _path(each.digest):
+                    found.setdefault(name, version.content.digests[name])
+            if len(found) == len(wanted):
+                break
+    detection, recognition = (
+        replace(each, recorded=found.get(name, each.recorded)) for name, each in built.items()
+    )
+    return Packages(detection, recognition)
 
 
 def record(clients: Clients, desired: DesiredState, options: Options, model: Model) -> Version:
@@ -167,6 +215,10 @@ def changes(before: Version | None, after: Version) -> list[str]:
     ]
     if old.model != new.model:
         found.append(f"model {_name(old.model)} → {_name(new.model)}")
+    for name in sorted(old.defaults.keys() & new.defaults.keys()):
+        was, now = old.defaults[name], new.defaults[name]
+        if was != now:
+            found.append(f"default of {name.replace('_', ' ')} {_text(was)} → {_text(now)}")
     options = {} if before is None else old.options
     for name in sorted({*options, *new.options} - _PINS):
         was, now = options.get(name), new.options.get(name)
@@ -228,6 +280,11 @@ def _content(clients: Clients, desired: DesiredState, options: Options, model: M
         {function: _digest(clients, function, each) for function, each in packages.items()},
         # As it is read: JSON has no tuples.
         json.loads(json.dumps(recorded(options))),
+        {
+            name: value
+            for name, value in defaults(desired.cloud).items()
+            if getattr(options, name) is None
+        },
     )
 
 
@@ -240,6 +297,21 @@ def _digest(clients: Clients, function: str, package: Package) -> str:
         return known
     answer = unless_missing(clients.functions.get_function, FunctionName=function)
     return answer["Code"].get("ResolvedImageUri", "").partition("@")[2] if answer else ""
+
+
+def _newest_first(clients: Clients) -> Iterator[Version]:
+    """The records that can be read, each read when it is needed; raises CloudError."""
+    bucket = GalleryBucket(clients)
+    with cloud_errors(f"reading the recorded deploys in {bucket.name}", clients.deployment):
+        for number in sorted(_numbers(bucket), reverse=True):
+            found = _read(bucket, number)
+            if isinstance(found, Version):
+                yield found
+
+
+def _path(uri: str) -> str:
+    """Repository and tag of an image."""
+    return uri.partition("/")[2]
 
 
 def _numbers(bucket: GalleryBucket) -> list[int]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from facectl.aws import ClientError, Clients, error_code
+from facectl.aws import ClientError, Clients
+from facectl.aws_errors import error_code
 from facectl.errors import CloudError
 from lambda_src.gallery.parts import ROOT, PartRef, part_key
 

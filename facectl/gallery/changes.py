@@ -149,13 +149,33 @@ class Change:
 
     def add(self, name: str, reference: Reference) -> None:
         """Add a reference under a name; raises GalleryError after a change of space."""
+        self._enter([(self._insert(reference), name)])
+
+    def add_anchor(self, anchor: str, reference: Reference) -> None:
+        """Add a face that is never named (`facectl.gallery.anchors`), under its anchor's id."""
+        vector = self._insert(replace(reference, source=anchor))
+        self._connection.execute(
+            "INSERT INTO entries (vector, name, bucket, valid_from) VALUES (?, ?, ?, ?)",
+            (vector, UNKNOWN, bucket_of(anchor), self.number),
+        )
+        self.changed = True
+
+    def remove_anchor(self, anchor: str) -> int:
+        """End the entries of an anchor's id; returns their number."""
+        return self._end(
+            "name = :unknown AND vector IN (SELECT id FROM vectors WHERE source = :anchor)",
+            unknown=UNKNOWN,
+            anchor=anchor,
+        )
+
+    def _insert(self, reference: Reference) -> int | None:
         if self._required_space not in (None, self.space.id):
             raise GalleryError(
                 f"another command has rebuilt the gallery for {self.space}: embeddings of the "
                 "previous model can't be added",
                 hint="run the same command again",
             )
-        vector = self._connection.execute(
+        return self._connection.execute(
             "INSERT INTO vectors (embedding, sha256, source, figures, space) "
             "VALUES (?, ?, ?, ?, ?)",
             (
@@ -166,7 +186,6 @@ class Change:
                 self._space_row(),
             ),
         ).lastrowid
-        self._enter([(vector, name)])
 
     def add_known(self, name: str, vector: int) -> None:
         """Add a vector of an earlier version under a name."""
@@ -183,6 +202,14 @@ class Change:
     def remove(self, name: str) -> int:
         """End every entry of a name; returns their number."""
         return self._end("name = :name", name=name)
+
+    def remove_photograph(self, name: str, sha256: str) -> int:
+        """End the entries of a name that are of this photograph; returns their number."""
+        return self._end(
+            "name = :name AND vector IN (SELECT id FROM vectors WHERE sha256 = :sha256)",
+            name=name,
+            sha256=sha256,
+        )
 
     def rename(self, old: str, new: str) -> int:
         """Move the references of one name to another, which may exist; returns their number."""

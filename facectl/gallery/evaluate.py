@@ -156,11 +156,13 @@ def evaluate(
     if no photograph is left.
     """
     gallery = store.gallery()
-    if not gallery.names:
+    if not store.people():
         raise GalleryError("nobody is enrolled", hint="facectl gallery enroll NAME IMAGE")
     found = Evaluation(gallery.threshold)
     # The rows of a person are adjacent, because the gallery's names are sorted.
     names, first = np.unique(np.asarray(gallery.names), return_index=True)
+    # An ignored person's face decides the answer, but is nobody's.
+    person = names != UNKNOWN
     for task in tasks:
         try:
             if store.names_of(digest(task.photo)):
@@ -168,7 +170,9 @@ def evaluate(
             else:
                 sample = encoder.embed(task.photo, take_largest=True)
                 cosines = np.maximum.reduceat(gallery.embeddings @ sample.embedding, first)
-                found.answers.append(_answer(gallery, names, cosines, task, sample.embedding))
+                found.answers.append(
+                    _answer(gallery, names[person], cosines[person], task, sample.embedding)
+                )
         except PhotographError as error:
             found.unusable[task.photo] = str(error)
         progress()

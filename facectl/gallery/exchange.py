@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from facectl import paths
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.errors import GalleryError, InputError, ModelError
-from facectl.gallery import publish
+from facectl.gallery import anchors, publish
 from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.store import Store
 from facectl.models.store import find
 from facectl.models.weights import RELEASES
 from facectl.torch_files import TensorUnpickler, TorchFileError
+from lambda_src.contract import UNKNOWN
 from lambda_src.gallery.matching import DIMENSIONS, Embeddings, GalleryFormatError
 from lambda_src.gallery.parts import read_part
 from lambda_src.vision.store import PREPROCESSINGS
@@ -41,12 +42,16 @@ Origin = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ImportedGallery:
-    """Imported names and embeddings (N, 512); `space` is None if the file does not state it."""
+    """Imported names and embeddings (N, 512); `space` is None if the file does not state it.
+
+    The name `Unknown` is an anchor's; `anchors` are the ids of those rows, in their order.
+    """
 
     names: list[str]
     embeddings: Embeddings
     space: str | None = None
     synthetic: bool = False
+    anchors: tuple[str, ...] = ()
 
 
 def space_of(weights: str, preprocessing: str) -> tuple[str, bool]:
@@ -107,7 +112,8 @@ def read_published(clients: Clients) -> tuple[ImportedGallery, str, int]:
         names += part.names
     embeddings = np.concatenate([np.zeros((0, DIMENSIONS), np.float32), *blocks])
     manifest = there.manifest
-    imported = ImportedGallery(names, embeddings, manifest.space, manifest.synthetic)
+    ids = tuple(f"imported {number}" for number in range(names.count(UNKNOWN)))
+    imported = ImportedGallery(names, embeddings, manifest.space, manifest.synthetic, ids)
     return _checked(imported, Path(there.key)), manifest.lineage, manifest.version
 
 
@@ -168,13 +174,18 @@ def add(
     Skips a reference that the person already has, up to rounding.
     """
     known: dict[str, list[NDArray[np.float32]]] = {}
+    ids = iter(imported.anchors)
     count = 0
     with store.change("import") as change:
         for name, embedding in zip(imported.names, imported.embeddings, strict=True):
+            anchor = next(ids) if name == UNKNOWN else None
             if name not in known:
                 known[name] = [reference.embedding for reference in store.references(name)]
             if all(float(other @ embedding) < 0.99999 for other in known[name]):
-                change.add(name, Reference(embedding))
+                if anchor is None:
+                    change.add(name, Reference(embedding))
+                else:
+                    change.add_anchor(anchor, Reference(embedding))
                 known[name].append(embedding)
                 count += 1
             progress()
@@ -184,11 +195,14 @@ def add(
 def write(store: Store, file: Path) -> int:
     """Write the newest version as an .npz file without pickles; returns its references."""
     names, embeddings = store.rows()
+    # Apart from people: earlier versions of facectl read only those.
+    ids, ignored = anchors.rows(store)
     header = {
         "space": store.space,
         "synthetic": store.synthetic,
         **asdict(store.settings),
         "names": names,
+        "ignored": ids,
     }
     try:
         with paths.atomic_write(file) as stream:
@@ -196,6 +210,7 @@ def write(store: Store, file: Path) -> int:
                 stream,
                 header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
                 embeddings=embeddings,
+                ignored=ignored,
             )
     except OSError as error:
         raise InputError(f"{file} can't be written: {error.strerror}") from error
@@ -254,7 +269,11 @@ def _npz(file: Path) -> ImportedGallery:
                 header = json.loads(arrays["header"].tobytes())
                 names, space = header["names"], header["space"]
                 synthetic = header["synthetic"] is True
-                return ImportedGallery(list(names), embeddings, str(space), synthetic)
+                ids = tuple(map(str, header.get("ignored", ())))
+                if ids:
+                    names = [*names, *(UNKNOWN for _ in ids)]
+                    embeddings = np.concatenate([embeddings, arrays["ignored"]])
+                return ImportedGallery(list(names), embeddings, str(space), synthetic, ids)
             return ImportedGallery([str(name) for name in arrays["names"]], embeddings)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise GalleryError(
@@ -280,9 +299,15 @@ def _checked(imported: ImportedGallery, file: Path) -> ImportedGallery:
             f"{file}: {len(bad)} embedding(s) are zero or not finite, the first one of "
             f"{imported.names[bad[0]]!r}"
         )
-    names = _names(imported.names, file)
+    people = [name for name in imported.names if not (imported.anchors and name == UNKNOWN)]
+    if len(people) + len(imported.anchors) != len(imported.names):
+        raise GalleryError(f"{file}: {len(imported.anchors)} ids for the faces named {UNKNOWN}")
+    names = iter(_names(people, file))
     unit = (wide / lengths[:, None]).astype(np.float32)
-    return ImportedGallery(names, unit, imported.space, imported.synthetic)
+    checked = [
+        UNKNOWN if imported.anchors and name == UNKNOWN else next(names) for name in imported.names
+    ]
+    return replace(imported, names=checked, embeddings=unit)
 
 
 def _names(names: Sequence[object], file: Path) -> list[str]:

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
+from facectl.gallery import anchors
 from facectl.gallery.changes import BUCKET_BITS, CENTROID
-from facectl.gallery.statistics import centroids
 from facectl.gallery.store import Store
 from lambda_src.gallery.parts import FLOAT32, INT8, Manifest, PartRef, write_part
 
@@ -62,7 +62,9 @@ class Packer:
         self.version = store.claim()
         self._settings = store.settings_of(self.version)
         self.people = len(people := store.people(self.version))
-        rows = self.people if self._settings.matching == CENTROID else sum(people.values())
+        ignored = anchors.counts(store, self.version)
+        centroid = self._settings.matching == CENTROID
+        rows = sum(len(each) if centroid else sum(each.values()) for each in (people, ignored))
         self.encoding = FLOAT32 if rows <= EXACT_ROWS else INT8
         self._refs: list[PartRef | None] = [None] * self._count(rows)
 
@@ -139,10 +141,10 @@ class Packer:
         return {index: ref for index, ref in enumerate(last.refs) if index not in stale}
 
     def _make_part(self, low: int, high: int) -> tuple[int, bytes] | None:
-        names, embeddings = self._store.rows(low, high, version=self.version)
+        names, embeddings = anchors.matched(
+            self._store, self._settings.matching, low, high, version=self.version
+        )
         if not names:
             return None
-        if self._settings.matching == CENTROID:
-            names, embeddings = centroids(names, embeddings)
         people = [(name, len(list(group))) for name, group in itertools.groupby(names)]
         return len(names), write_part(people, embeddings, self.encoding)

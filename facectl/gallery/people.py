@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from facectl.errors import GalleryError, InputError
-from facectl.gallery import forgetting
+from facectl.gallery import anchors, forgetting
 from facectl.gallery.changes import Reference, check_name
 from facectl.gallery.store import Store
+from lambda_src.contract import UNKNOWN
 from lambda_src.gallery.matching import COSINE
 
 _LIST = "facectl gallery list"
@@ -32,8 +33,9 @@ class Difference:
 
 def remove(store: Store, name: str) -> int:
     """Remove a person in a new version; raises GalleryError for an unknown name."""
+    references(store, name)
     with store.change("remove") as change:
-        return _known(change.remove(name), name)
+        return change.remove(name)
 
 
 def rename(store: Store, old: str, new: str) -> int:
@@ -43,8 +45,9 @@ def rename(store: Store, old: str, new: str) -> int:
         raise GalleryError(
             f"somebody is called {new!r} already", hint=f"facectl gallery merge '{old}' '{new}'"
         )
+    references(store, old)
     with store.change("rename") as change:
-        return _known(change.rename(old, new), old)
+        return change.rename(old, new)
 
 
 def merge(store: Store, source: str, target: str) -> int:
@@ -52,8 +55,9 @@ def merge(store: Store, source: str, target: str) -> int:
     if source == target:
         raise InputError("a name can't be merged into itself")
     references(store, target)
+    references(store, source)
     with store.change("merge") as change:
-        return _known(change.rename(source, target), source)
+        return change.rename(source, target)
 
 
 def configure(
@@ -86,16 +90,32 @@ def rollback(store: Store, version: int) -> int:
 def forget(asu_id: str, name: str) -> int:
     """Delete a person from every version on this computer; returns the number of references.
 
-    Deletes all embeddings that ever had the name, under their other names too, and
-    all references of the same photographs, also in the gallery files of earlier
-    models. The next publication to a bucket cleans the bucket (`forgetting`).
+    Deletes all embeddings that ever had the name, under their other names too, all
+    references of the same photographs, also in the gallery files of earlier models, and
+    the faces of strangers that were named so. The next publication to a bucket cleans the
+    bucket (`forgetting`).
     Raises GalleryError if nobody ever had the name.
     """
-    count = 0
-    for file in forgetting.files(asu_id):
-        with closing(Store.at(file)) as store:
-            count += _forget(store, name)
+    named = "SELECT vector FROM entries WHERE name = :name"
+    if name == UNKNOWN:
+        return _known(0, name)
+    from facectl.strangers.store import StrangerStore
+
+    count = _forget(asu_id, named, name)
+    strangers = StrangerStore.find(asu_id)
+    if strangers is not None:
+        with closing(strangers):
+            count += strangers.forget_person(name)
     return _known(count, name)
+
+
+def forget_anchor(asu_id: str, anchor: str) -> int:
+    """Delete the anchors with an id from every version, as `forget`; returns their number."""
+    anchored = (
+        f"SELECT vector FROM entries WHERE name = '{UNKNOWN}' "  # noqa: S608 - a constant
+        "AND vector IN (SELECT id FROM vectors WHERE source = :name)"
+    )
+    return _forget(asu_id, anchored, anchor)
 
 
 def compare(store: Store, first: int, second: int) -> Difference:
@@ -106,6 +126,8 @@ def compare(store: Store, first: int, second: int) -> Difference:
     spaces = store.space_of(first), store.space_of(second)
     models = {} if spaces[0].id == spaces[1].id else {"model": (str(spaces[0]), str(spaces[1]))}
     keys = ("threshold", "metric", "matching")
+    before, after = (sum(anchors.counts(store, version).values()) for version in (first, second))
+    ignored = {} if before == after else {"ignored faces": (before, after)}
     return Difference(
         added={name: count for name, count in new.items() if name not in old},
         removed={name: count for name, count in old.items() if name not in new},
@@ -114,6 +136,7 @@ def compare(store: Store, first: int, second: int) -> Difference:
         },
         settings={
             **models,
+            **ignored,
             **{
                 key: (getattr(old_settings, key), getattr(new_settings, key))
                 for key in keys
@@ -125,7 +148,7 @@ def compare(store: Store, first: int, second: int) -> Difference:
 
 def references(store: Store, name: str) -> list[Reference]:
     """The references of a person, the oldest first; raises GalleryError for an unknown name."""
-    found = store.references(name)
+    found = [] if name == UNKNOWN else store.references(name)
     _known(len(found), name)
     return found
 
@@ -135,8 +158,8 @@ def most_similar(store: Store, name: str) -> list[dict[str, Any]]:
     gallery = store.gallery()
     nearest: dict[str, float] = {}
     for reference in store.references(name):
-        for match in gallery.nearest(reference.embedding, 4):
-            if match.name != name and match.distance is not None:
+        for match in gallery.nearest(reference.embedding, 5):
+            if match.name not in {name, UNKNOWN} and match.distance is not None:
                 nearest[match.name] = min(match.distance, nearest.get(match.name, match.distance))
     ranked = sorted(nearest.items(), key=lambda item: item[1])[:3]
     return [{"name": other, "distance": round(distance, 4)} for other, distance in ranked]
@@ -148,9 +171,18 @@ def _known(count: int, name: str) -> int:
     return count
 
 
-def _forget(store: Store, name: str) -> int:
+def _forget(asu_id: str, query: str, name: str) -> int:
+    """Delete the vectors that a query selects by `:name`; returns their number."""
+    count = 0
+    for file in forgetting.files(asu_id):
+        with closing(Store.at(file)) as store:
+            count += _forget_in(store, query, name)
+    return count
+
+
+def _forget_in(store: Store, query: str, name: str) -> int:
     vectors = (
-        "WITH named AS (SELECT vector FROM entries WHERE name = :name) "
+        f"WITH named AS ({query}) "  # noqa: S608 - constants only
         "SELECT id FROM vectors WHERE id IN named OR sha256 IN "
         "(SELECT sha256 FROM vectors WHERE id IN named)"
     )

@@ -18,7 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from facectl import paths
-from facectl.aws import Clients, cloud_errors, is_missing, unless_missing
+from facectl.aws import Clients, cloud_errors, unless_missing
+from facectl.aws_errors import is_missing
 from facectl.errors import CloudError, GalleryError
 from facectl.gallery import forgetting
 from facectl.gallery.bucket import OLD_KEY, GalleryBucket, parts_prefix, versions_prefix

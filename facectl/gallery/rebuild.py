@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from facectl.errors import GalleryError, InputError, ModelError
+from facectl.gallery import anchors
 from facectl.gallery.changes import EmbeddingSpace, Enrolled, GallerySettings, Reference
 from facectl.gallery.enrollment import FaceEncoder, Progress, reference_of
 from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
 from facectl.gallery.store import Store
 from facectl.models.store import find
 from facectl.models.weights import RELEASES
+from lambda_src.contract import UNKNOWN
 from lambda_src.vision.store import Model
 
 
@@ -112,7 +114,7 @@ class Rebuild:
     def dropped(self) -> list[str]:
         """The people without any reference in the new version."""
         kept = self._kept_names()
-        return sorted({each.old.name for each in self._references} - kept)
+        return sorted({each.old.name for each in self._references} - kept - {UNKNOWN})
 
     def embed(self, encoder: Callable[[], FaceEncoder], progress: Progress = lambda: None) -> None:
         """Embed the photographs in memory; those that fail are added to `lost`."""
@@ -196,13 +198,21 @@ def plan(
 
 def needed(store: Store, space: str) -> bool:
     """Whether the newest version has references of another space."""
-    return store.space != space and bool(store.people())
+    return store.space != space and bool(store.people() or anchors.counts(store))
 
 
 def _locate(store: Store, space: EmbeddingSpace, planned: _Planned, finder: _Finder) -> None:
     old = planned.old
-    if old.sha256 is None or old.source is None:
+    if old.name == UNKNOWN:
+        planned.lose("ignored", "a face that is never named has no photograph: ignore it again")
+        return
+    if old.sha256 is None:
         planned.lose("imported", "it was imported as an embedding, without a photograph")
+        return
+    if old.source is None:
+        planned.vector = store.vector_of(old.sha256, space.id)
+        if planned.vector is None:
+            planned.lose("stranger", "it was named from a video, without a photograph")
         return
     planned.vector = store.vector_of(old.sha256, space.id)
     if planned.vector is not None:

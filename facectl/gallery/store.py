@@ -16,10 +16,9 @@ import numpy as np
 
 from facectl import paths
 from facectl.errors import GalleryError
-from facectl.gallery import database
+from facectl.gallery import anchors, database
 from facectl.gallery.changes import (
     BUCKET_BITS,
-    CENTROID,
     Change,
     EmbeddingSpace,
     Enrolled,
@@ -28,12 +27,14 @@ from facectl.gallery.changes import (
     Version,
     space_row,
 )
-from facectl.gallery.statistics import centroids
+from lambda_src.contract import UNKNOWN
 from lambda_src.gallery.matching import DIMENSIONS, EUCLIDEAN, Embeddings, Gallery
 
 _ENROLL = "facectl gallery enroll NAME IMAGE"
 # Whether an entry is valid at version :v.
 _VALID = "valid_from <= :v AND (valid_to IS NULL OR valid_to > :v)"
+# Whether it is a person's; `facectl.gallery.anchors` has the others.
+_PERSON = f"{_VALID} AND name <> '{UNKNOWN}'"
 
 
 def path(asu_id: str) -> Path:
@@ -128,7 +129,7 @@ class Store:
 
     def space_of(self, version: int) -> EmbeddingSpace:
         """The embedding space of a version; raises GalleryError for an unknown version."""
-        rows = self._all(
+        rows = self.select(
             "SELECT spaces.space, synthetic, model FROM versions "
             "JOIN spaces ON spaces.id = versions.space WHERE number = :v",
             v=version,
@@ -180,16 +181,16 @@ class Store:
             )
 
     def people(self, version: int | None = None) -> dict[str, int]:
-        """The number of references by name, sorted by name."""
-        rows = self._all(
-            f"SELECT name, count(*) FROM entries WHERE {_VALID} GROUP BY name ORDER BY name",  # noqa: S608
+        """The number of references by name, sorted by name, without anchors."""
+        rows = self.select(
+            f"SELECT name, count(*) FROM entries WHERE {_PERSON} GROUP BY name ORDER BY name",  # noqa: S608
             v=self._version(version),
         )
         return {str(name): int(count) for name, count in rows}
 
     def references(self, name: str) -> list[Reference]:
         """The references of a name in the newest version, the oldest first."""
-        rows = self._all(
+        rows = self.select(
             "SELECT embedding, sha256, source, figures FROM entries JOIN vectors "
             "ON vectors.id = vector WHERE name = :name AND valid_to IS NULL ORDER BY entries.id",
             name=name,
@@ -201,7 +202,7 @@ class Store:
 
     def enrolled(self) -> list[Enrolled]:
         """Every reference of the newest version, the oldest first."""
-        rows = self._all(
+        rows = self.select(
             "SELECT name, sha256, source, figures FROM entries JOIN vectors "
             "ON vectors.id = vector WHERE valid_to IS NULL ORDER BY entries.id"
         )
@@ -222,7 +223,7 @@ class Store:
 
     def names_of(self, sha256: str) -> list[str]:
         """The names under which a photograph is enrolled."""
-        rows = self._all(
+        rows = self.select(
             "SELECT DISTINCT name FROM vectors JOIN entries ON vectors.id = vector "
             "WHERE sha256 = :sha256 AND valid_to IS NULL ORDER BY name",
             sha256=sha256,
@@ -232,10 +233,10 @@ class Store:
     def rows(
         self, low: int = 0, high: int = 1 << BUCKET_BITS, *, version: int | None = None
     ) -> tuple[list[str], Embeddings]:
-        """Names and embeddings (N, 512) of the buckets low to high, sorted by name."""
-        rows = self._all(
+        """Names and embeddings (N, 512) of people in the buckets low to high, sorted by name."""
+        rows = self.select(
             "SELECT name, embedding FROM entries JOIN vectors ON vectors.id = vector "  # noqa: S608
-            f"WHERE bucket >= :low AND bucket < :high AND {_VALID} ORDER BY name, entries.id",
+            f"WHERE bucket >= :low AND bucket < :high AND {_PERSON} ORDER BY name, entries.id",
             low=low,
             high=high,
             v=self._version(version),
@@ -248,9 +249,7 @@ class Store:
         """A version to match probes with; one row per person if matching is by centroid."""
         number = self._version(version)
         settings, space = self.settings_of(number), self.space_of(number)
-        names, embeddings = self.rows(version=number)
-        if settings.matching == CENTROID:
-            names, embeddings = centroids(names, embeddings)
+        names, embeddings = anchors.matched(self, settings.matching, version=number)
         return Gallery(
             space.id, settings.threshold, tuple(names), embeddings, space.synthetic,
             settings.metric,
@@ -258,7 +257,7 @@ class Store:
 
     def versions(self) -> list[Version]:
         """Every version, the newest first."""
-        rows = self._all(
+        rows = self.select(
             "SELECT number, at, action, settings, "
             "(SELECT count(*) FROM entries WHERE valid_from = number), "
             "(SELECT count(*) FROM entries WHERE valid_to = number), "
@@ -275,7 +274,7 @@ class Store:
 
     def touched_since(self, version: int) -> set[int]:
         """The buckets with references added or removed after a version."""
-        rows = self._all(
+        rows = self.select(
             "SELECT bucket FROM entries WHERE valid_from > :v UNION "
             "SELECT bucket FROM entries WHERE valid_to > :v",
             v=version,
@@ -295,7 +294,7 @@ class Store:
             f"WHERE valid_from <= :{v} AND (valid_to IS NULL OR valid_to > :{v})"
             for v in ("a", "b")
         )
-        rows = self._all(
+        rows = self.select(
             f"SELECT name FROM ({one} EXCEPT {two}) "  # noqa: S608 - constants only
             f"UNION SELECT name FROM ({two} EXCEPT {one})",
             a=first,
@@ -376,12 +375,13 @@ class Store:
     def _version(self, version: int | None) -> int:
         return self.version if version is None else version
 
-    def _all(self, query: str, **values: Any) -> list[Any]:
+    def select(self, query: str, **values: Any) -> list[Any]:
+        """The rows of a SELECT statement; raises GalleryError."""
         with database.errors(self.file):
             return self._connection.execute(query, values).fetchall()
 
     def _one(self, query: str, **values: Any) -> Any:
-        rows = self._all(query, **values)
+        rows = self.select(query, **values)
         return rows[0][0] if rows else None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from facectl.aws import is_expired, is_transient
+from facectl.aws_errors import is_expired, is_transient
 from facectl.errors import CloudError
 from facectl.logs.events import Identity, LogEvent, identified
 from facectl.logs.source import NoLogYetError

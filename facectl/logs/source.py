@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from facectl.aws import Clients, cloud_errors, is_denied, is_missing
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied, is_missing
 from facectl.errors import CloudError
 from facectl.logs.events import LogEvent, event_of
 from facectl.logs.times import Window

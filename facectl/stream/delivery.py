@@ -146,10 +146,12 @@ class FunctionUrlClient:
         *,
         connections: int,
         sign: Signer | None = None,
+        attempts: int = _ATTEMPTS,
         busy_limit: float = _BUSY_LIMIT,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
+        self._attempts = attempts
         self._busy_limit = busy_limit
         self._chance = chance
         self._limiter = ConcurrencyLimiter(connections)
@@ -183,7 +185,7 @@ class FunctionUrlClient:
             )
         failing = Backoff(
             delay=jittered(_DELAY, self._chance),
-            attempts=_ATTEMPTS,
+            attempts=self._attempts,
             limit=math.inf,
             sleep=sleep,
         )

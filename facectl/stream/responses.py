@@ -7,11 +7,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
 from facectl.aws import Clients, cloud_errors
+from facectl.errors import FacectlError
 from facectl.queues import queue_url
 from facectl.retry import Backoff
 from lambda_src.contract import FrameResult, MessageError
@@ -32,6 +34,12 @@ _ABANDONED_SECONDS = 60.0
 _LONGEST_VISIBILITY_TIMEOUT = 20
 # After a release, another client's poll comes before the next one of this client.
 _PAUSE_AFTER_RELEASE = (0.1, 0.2)
+# Responses that follow one another within _BURST seconds are deleted ten at a time: a call takes
+# as much CPU time as encoding a frame. The next poll is then short, so that they are deleted
+# long before they would become visible again.
+_BURST = 0.5
+_SHORT_POLL = 1
+_LAST_DELETE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +214,9 @@ class Collector:
         self._stopping = threading.Event()
         self._backoff = backoff if backoff is not None else Backoff(sleep=self._stopping.wait)
         self._clock = clock
+        # Own messages that are not deleted yet, and when the last ones were received.
+        self._taken: list[Received] = []
+        self._last_taken = -math.inf
         self._thread = threading.Thread(target=self._run, name="facectl-collect", daemon=True)
 
     def start(self) -> None:
@@ -217,27 +228,44 @@ class Collector:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(grace)
+        if self._taken:
+            # Its poll is still open. In a thread, because the network may be gone.
+            last = threading.Thread(target=self._delete_last, daemon=True)
+            last.start()
+            last.join(_LAST_DELETE)
 
     def collect(self) -> int:
         """Poll once and process the messages; returns their number. Raises CloudError."""
-        messages = self._queue.receive()
+        messages = self._queue.receive(wait=_SHORT_POLL if self._taken else LONG_POLL)
         at = self._clock()
         if self._stopping.is_set():
             self._queue.release(messages)
             return len(messages)
-        ours: list[Received] = []
+        is_burst = at - self._last_taken < _BURST
         others: list[Received] = []
         for message in messages:
-            if self._taken(message, at):
-                ours.append(message)
+            if self._takes(message, at):
+                self._taken.append(message)
+                self._last_taken = at
             else:
                 others.append(message)
         self.unclaimed = self.unclaimed or any(message.visibility_timeout for message in others)
-        self._queue.delete(ours)
+        if not is_burst or len(self._taken) >= _BATCH or not self._mailbox.expecting(0):
+            self._delete_taken()
         self._stopping.wait(self._queue.release(others))
         return len(messages)
 
-    def _taken(self, message: Received, at: float) -> bool:
+    def _delete_taken(self) -> None:
+        while self._taken:
+            some, self._taken = self._taken[:_BATCH], self._taken[_BATCH:]
+            self._queue.delete(some)
+
+    def _delete_last(self) -> None:
+        # What is not deleted is a duplicate for the next run.
+        with suppress(FacectlError):
+            self._delete_taken()
+
+    def _takes(self, message: Received, at: float) -> bool:
         """Pass the message to the mailbox if it is its own; whether it was taken."""
         if message.result is None or not self._mailbox.owns(message.result.request_id):
             return False
@@ -255,6 +283,7 @@ class Collector:
                 if self._mailbox.expecting(_TICK):
                     with self._backoff.attempt():
                         self.collect()
+            self._delete_taken()
         except Exception as error:  # noqa: BLE001 - the starting thread raises it
             self.failure = error
 

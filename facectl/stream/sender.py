@@ -32,11 +32,12 @@ class Endpoint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """How each frame is encoded, for how many faces, and whether the response has details."""
+    """How each frame is encoded, for which faces, and whether the response has details."""
 
     encoding: Encoding = field(default_factory=Encoding)
     max_faces: int = 1
     detail: bool = False
+    min_face_size: int | None = None
 
 
 class Sender:
@@ -170,6 +171,7 @@ class Sender:
             file,
             self._request_options.max_faces,
             self._request_options.detail,
+            self._request_options.min_face_size,
         )
 
     def _post(self, request: FrameRequest) -> None:

@@ -55,6 +55,8 @@ class RunOptions:
     window: int = 1000
     private_replies: bool = False
     edge: bool = False
+    # Whether the run ends when no answer comes for a long time.
+    ends_unanswered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +226,8 @@ class Session:
             if transport.readers is None
             else transport.readers(self.tracker)
         )
-        self._interrupted = threading.Event()
         self._image_listeners: list[Callable[[int, bytes], None]] = []
+        self._interrupted = threading.Event()
 
     def listen_to_images(self, listener: Callable[[int, bytes], None]) -> None:
         """Pass the index and the image file of every frame to the listener before it is sent."""
@@ -358,7 +360,7 @@ class Session:
     def _check_sending(self, progress: Callable[[FrameCounts], None]) -> None:
         self._check(progress)
         self.tracker.expire()
-        if self.tracker.hopeless:
+        if self._options.ends_unanswered and self.tracker.hopeless:
             raise IncompleteError(
                 f"no answer for {2 * self._options.timeout:g} s while "
                 f"{self.tracker.counts.waiting} frames were in flight",

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from facectl.visits.models import VisitEvent
 _DELAY = exponential(0.5, 30.0)
 _TICK = 0.5
 KNOWN, UNKNOWN = "known", "unknown"
+_REMEMBERED = 10_000
 
 
 class UndeliveredError(FacectlError):
@@ -50,15 +52,20 @@ class VisitFilter:
     def __init__(self, only: Sequence[str] = (), ignored: Sequence[str] = ()) -> None:
         self._only = frozenset(only)
         self._ignored = frozenset(ignored)
-        self._open: set[str] = set()
+        # The visits that have passed: the newest of them, because a visit that has ended can be
+        # amended.
+        self._passed: OrderedDict[str, None] = OrderedDict()
 
     def passes(self, event: VisitEvent) -> bool:
         """Whether the receiver gets the event; called once for each, in order."""
-        passed = event.visit in self._open or self._wanted(event.person)
-        if event.event == "end":
-            self._open.discard(event.visit)
-        elif passed:
-            self._open.add(event.visit)
+        if event.event == "start":
+            self._passed.pop(event.visit, None)
+        passed = event.visit in self._passed or self._wanted(event.person)
+        if passed and (self._only or self._ignored):
+            self._passed[event.visit] = None
+            self._passed.move_to_end(event.visit)
+            if len(self._passed) > _REMEMBERED:
+                self._passed.popitem(last=False)
         return passed
 
     def _wanted(self, person: str | None) -> bool:
@@ -102,6 +109,11 @@ class Delivery:
         self._changed = threading.Event()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="facectl-events", daemon=True)
+
+    @property
+    def queue(self) -> str:
+        """The id of the receiver's queues."""
+        return EventQueue.id_of(self._receiver.key)
 
     def start(self) -> None:
         """Start delivering, first what an earlier process left."""

@@ -59,7 +59,16 @@ class EventQueue:
 
         Raises InputError where the state folder can't be written.
         """
-        digest = hashlib.sha256(receiver.encode()).hexdigest()[:12]
+        return cls.of(cls.id_of(receiver), run, most=most)
+
+    @staticmethod
+    def id_of(receiver: str) -> str:
+        """The id of the queues of a receiver; it has none of the secrets of its address."""
+        return hashlib.sha256(receiver.encode()).hexdigest()[:12]
+
+    @classmethod
+    def of(cls, digest: str, run: str, *, most: int = _MOST) -> EventQueue:
+        """As `open`, for the receiver with this id of its queues."""
         path = paths.state_dir() / "events" / f"{digest}-{run[:12]}.db"
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -32,7 +32,7 @@ class VisitsFile:
     """
 
     def __init__(self, path: Path, run: str | None) -> None:
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         # The ids of this run's events that an earlier process wrote.
         self._known: set[str] = set()
@@ -105,7 +105,7 @@ class VisitsFile:
                 self._known.add(event.key)
             elif event.event == "end":
                 self._unended.pop(event.visit, None)
-            else:
+            elif event.event != "amend" or event.visit in self._unended:
                 self._unended[event.visit] = event
         self._file.seek(self._size)
 
@@ -115,12 +115,12 @@ class VisitsFile:
             return VisitEvent.parse(fields)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
-                f"{self._path} has no visits of facectl: line {number} is not an event",
+                f"{self.path} has no visits of facectl: line {number} is not an event",
                 hint="give --visits another file",
             ) from error
 
     def _failure(self, reason: str | None) -> FacectlError:
-        return FacectlError(f"{self._path} can't be written any more: {reason}")
+        return FacectlError(f"{self.path} can't be written any more: {reason}")
 
 
 class CropFolder:

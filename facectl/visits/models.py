@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 from lambda_src.contract import UNKNOWN, Box, NamedFace
 
-Kind = Literal["start", "update", "end"]
+# amend: what is known of a visit changed later, because somebody named or corrected it
+Kind = Literal["start", "update", "end", "amend"]
 # left          not seen for longer than the gap
 # finished      the source ended
 # interrupted   the run was stopped: Ctrl-C, or an error
@@ -97,7 +98,8 @@ class VisitEvent:
     all frames, 0 to 1. `first` and `last`: seconds of the source. `frame`: the index
     of the visit's newest frame, and `track` the boxes so far as (seconds, box),
     thinned. `time`: when the event was decided, UTC. `into`: the visit that a merged
-    one is a part of.
+    one is a part of. `stranger`: the group of an unknown person, once it is known.
+    `amendment`: the unique id of what amended the visit.
     """
 
     event: Kind
@@ -116,13 +118,18 @@ class VisitEvent:
     into: str | None = None
     time: str = ""
     synthetic: bool = False
+    stranger: str | None = None
+    amendment: str | None = None
 
     @property
     def key(self) -> str:
         """The same for the same event of a resumed run, and for no other event."""
         if self.event == "start":
             return f"{self.visit}/start"
-        parts = (self.visit, self.event, self.reason, str(self.frame))
+        if self.event == "amend":
+            return f"{self.visit}/amend/{self.amendment}"
+        stranger = self.stranger if self.event == "update" else None
+        parts = (self.visit, self.event, self.reason, str(self.frame), stranger)
         return "/".join(part for part in parts if part is not None)
 
     def as_dict(self) -> dict[str, Any]:
@@ -148,8 +155,9 @@ class VisitEvent:
             fields["track"] = [
                 [round(at, 3), *(round(edge) for edge in box)] for at, box in self.track
             ]
-        if self.into is not None:
-            fields["into"] = self.into
+        for key in ("into", "stranger", "amendment"):
+            if (value := getattr(self, key)) is not None:
+                fields[key] = value
         if self.synthetic:
             fields["synthetic"] = True
         return fields
@@ -171,7 +179,7 @@ class VisitEvent:
             ),
             tuple((float(at), _box(box)) for at, *box in fields.get("track", ())),
             fields.get("reason"), fields.get("into"), str(fields["time"]),
-            fields.get("synthetic") is True,
+            fields.get("synthetic") is True, fields.get("stranger"), fields.get("amendment"),
         )  # fmt: skip
 
 

@@ -164,6 +164,8 @@ class Broker:
     def _change_states(self, event: dict[str, Any]) -> None:
         """Publish who came and who left, for Home Assistant."""
         visit, person = event["visit"], event["person"]
+        if event["event"] == "amend" and visit not in self._open:
+            return
         before = self._open.pop(visit, person)
         if event["event"] != "end":
             self._open[visit] = person

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -37,9 +38,10 @@ class VisitOutputs:
     """What a run does with visits: events to `file` and to `receivers`, best crops to `crops`.
 
     `receivers` are the addresses of `--on-visit`, `only` and `ignored` which visits they get
-    (see `VisitFilter`), `secret` the file with the secret of webhooks.
-    `shared_file` is one that several runs write, which is open already. `complete`: every
-    frame of a camera is waited for too, because it may be on disk until the cloud is back.
+    (see `VisitFilter`), `secret` the file with the secret of webhooks. `strangers`: how long
+    faces of unknown people are kept, None: not at all. `shared_file` is one that several
+    runs write, which is open already. `complete`: every frame of a camera is waited for
+    too, because it may be on disk until the cloud is back.
     """
 
     file: Path | None
@@ -49,8 +51,17 @@ class VisitOutputs:
     only: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     secret: Path | None = None
+    strangers: timedelta | None = None
     shared_file: VisitsFile | None = None
     complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VisitListener:
+    """What else learns of visits: `event` gets each event, `current` the open visits by frame."""
+
+    event: Callable[[VisitEvent], None]
+    current: Callable[[list[VisitEvent]], None]
 
 
 class VisitCounts:
@@ -63,7 +74,8 @@ class VisitCounts:
     def __call__(self, event: VisitEvent) -> None:
         """Count an event; the visits of earlier runs and parts of others are left out."""
         if event.event != "end":
-            self._open[event.visit] = event.person
+            if event.event != "amend" or event.visit in self._open:
+                self._open[event.visit] = event.person
             return
         self._open.pop(event.visit, None)
         self._ended[event.person] += event.reason not in {"merged", "lost"}
@@ -123,12 +135,13 @@ def recorded(
     *,
     deployment: Deployment,
     report: Callable[[str], None],
+    listener: VisitListener | None = None,
 ) -> Iterator[Recording]:
     """Follow the faces of a run that is about to start; the block runs it.
 
-    `report` gets sentences about receivers. Open visits end as interrupted if the block does
-    not finish the recording. Raises InputError for a file, folder or receiver that can't
-    be used.
+    `report` gets sentences about receivers, `listener` the events after the file has them.
+    Open visits end as interrupted if the block does not finish the recording. Raises InputError
+    for a file, folder or receiver that can't be used.
     """
     run = session.tracker.run
     counts = VisitCounts()
@@ -143,6 +156,8 @@ def recorded(
         if outputs.shared_file is not None:
             sinks.append(outputs.shared_file)
             lost = outputs.shared_file.lost()
+        if listener is not None:
+            sinks.append(listener.event)
         open_receiver = partial(
             opened, source=source.name, secret_file=outputs.secret, deployment=deployment
         )
@@ -154,6 +169,25 @@ def recorded(
             crops=crops,
             synthetic=deployment.synthetic,
         )
+        if listener is not None:
+            recorder.observe(listener.current)
+        if outputs.strangers is not None:
+            from facectl.strangers.amendments import Outputs
+            from facectl.strangers.collector import CollectorOptions, collecting
+
+            shared = outputs.shared_file
+            where = Outputs(
+                source.name,
+                outputs.file if shared is None else shared.path,
+                tuple(each.queue for each in deliveries),
+                outputs.only,
+                outputs.ignored,
+            )
+            stack.enter_context(
+                collecting(
+                    deployment, run, CollectorOptions(where, outputs.strangers), recorder, report
+                )
+            )
         recording = Recording(recorder, deliveries, counts)
         recorder.start(lost)
         session.tracker.listen(recorder, late=recorder)

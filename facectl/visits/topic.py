@@ -7,7 +7,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from facectl.aws import Clients, cloud_errors, is_denied, is_missing, is_refused, is_transient
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_denied, is_missing, is_refused, is_transient
 from facectl.context import Deployment
 from facectl.errors import CloudError, InputError
 from facectl.visits.delivery import RefusedError, UndeliveredError

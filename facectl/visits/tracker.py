@@ -67,6 +67,13 @@ class Track:
         self._step = max(self._step, other._step)
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """Whose visit it is by the word of the user; None: not a person of the gallery."""
+
+    person: str | None
+
+
 @dataclass(slots=True, eq=False)
 class Visit:
     """One open visit; `announced` once its start was reported."""
@@ -84,6 +91,9 @@ class Visit:
     announced: bool = False
     track: Track = field(default_factory=Track)
     velocity: tuple[float, float] = (0.0, 0.0)
+    # The group of an unknown person, and the person that the user has stated.
+    stranger: str | None = None
+    stated: Stated | None = None
     # The visits that are seen in one frame with this one: other people.
     met: set[str] = field(default_factory=set)
 
@@ -156,6 +166,8 @@ class VisitTracker:
 
     def __init__(self, run: str, source: str, options: VisitOptions) -> None:
         self.too_short = 0
+        # The visits of the newest frame's faces, in their order.
+        self.followed: tuple[Visit, ...] = ()
         self._run = run[:12]
         self._source = source
         self._options = options
@@ -174,6 +186,7 @@ class VisitTracker:
                 visit = self._open[place]
             visit.see(frame, face, crops=self._options.crops)
             changed.append(visit)
+        self.followed = tuple(changed)
         together = {visit.id for visit in changed}
         for visit in changed:
             visit.met |= together
@@ -181,6 +194,25 @@ class VisitTracker:
             if visit in self._open:
                 events += self._decide(visit)
         return events
+
+    def current(self) -> list[VisitEvent]:
+        """The open visits that have started, each as an update with what is known by now."""
+        return [self._event("update", visit) for visit in self._open if visit.announced]
+
+    def group(self, visit_id: str, stranger: str | None) -> list[VisitEvent] | None:
+        """State the group of an unknown visit; returns its events, None if it is not open."""
+        for visit in self._open:
+            if visit.id == visit_id:
+                before, visit.stranger = visit.stranger, stranger
+                told = visit.announced and visit.decision.person is None and before != stranger
+                return [self._event("update", visit)] if told else []
+        return None
+
+    def state(self, visit_id: str, person: str | None) -> None:
+        """State whose visit an open one is; its later events say so."""
+        for visit in self._open:
+            if visit.id == visit_id:
+                visit.stated = Stated(person)
 
     def close(self, reason: Reason) -> list[VisitEvent]:
         """End every open visit."""
@@ -254,10 +286,12 @@ class VisitTracker:
         self, kind: Kind, visit: Visit, reason: Reason | None = None, into: str | None = None
     ) -> VisitEvent:
         decision = visit.decision
+        person = decision.person if visit.stated is None else visit.stated.person
         return VisitEvent(
-            kind, visit.id, self._source, decision.person, decision.score, visit.first, visit.last,
+            kind, visit.id, self._source, person, decision.score, visit.first, visit.last,
             visit.frame, visit.frames, decision.agreeing, visit.best,
             (*visit.track.points, (visit.last, visit.box)), reason, into,
+            stranger=visit.stranger if person is None else None,
         )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ class Matcher(ABC):
     """References that probes are compared with, one row each.
 
     threshold: the distance beyond which a probe is `Unknown`.
-    names: the name of each row; a name may have several rows.
+    names: the name of each row; a name may have several rows. A row named `Unknown` is the face of
+    somebody who is never named: a probe nearer to it than to any person is `Unknown`.
     """
 
     # Otherwise subclasses with slots would still have a `__dict__`.

@@ -70,11 +70,11 @@ def _suppressed(
     while order.size > 0:
         # First all pairs of a block, then the rest against the boxes that the block keeps.
         block, rest = order[:_BLOCK], order[_BLOCK:]
-        overlaps = overlap(boxes[block], boxes[block]) > limit
+        overlaps = np.triu(overlap(boxes[block], boxes[block]) > limit, 1)
         alive = np.ones(len(block), dtype=bool)
-        for index in range(len(block)):
+        for index in np.flatnonzero(overlaps.any(axis=1)):
             if alive[index]:
-                alive[index + 1 :] &= ~overlaps[index, index + 1 :]
+                alive[overlaps[index]] = False
         selected = block[alive]
         kept.append(selected)
         if rest.size > 0:

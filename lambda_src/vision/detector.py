@@ -7,6 +7,7 @@ The steps are those of facenet-pytorch's `detect_face` (2.5.3) for one image, wi
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from lambda_src.vision import boxes as geometry
 from lambda_src.vision.boxes import Face, Floats
 from lambda_src.vision.crops import check_image
 from lambda_src.vision.pyramid import AreaImage, scales
-from lambda_src.vision.sessions import Network, ShapedNetwork
+from lambda_src.vision.sessions import Network
 from lambda_src.vision.store import ONET, PNET, RNET, Model
+from lambda_src.vision.workers import Workers
 
 _STRIDE, _CELL = 2, 12
 # The rows and columns of P-Net windows in a tile: larger levels are split into tiles,
@@ -26,6 +28,17 @@ _TILE = (64, 256)
 _MARGIN = _CELL - _STRIDE
 # Batch sizes, for the same reason.
 _RNET_BATCH, _ONET_BATCH = 16, 8
+# Candidates whose pixels are cut at once.
+_CUT = 64
+
+
+class _Strip(NamedTuple):
+    """Rows of P-Net's windows, first and last, of a level: its number and size in pixels."""
+
+    level: int
+    height: int
+    width: int
+    rows: tuple[int, int]
 
 
 class Detector:
@@ -43,29 +56,46 @@ class Detector:
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         pyramid_factor: float = 0.709,
     ) -> None:
-        self._pnet = ShapedNetwork(model.file(PNET), threads=threads)
-        self._rnet = Network(model.file(RNET), threads=threads)
-        self._onet = Network(model.file(ONET), threads=threads)
+        # Sharing each operation of such small networks gains less than running batches and
+        # parts of the pyramid side by side.
+        self._pnet = Network(model.file(PNET), threads=1)
+        self._rnet = Network(model.file(RNET), threads=1)
+        self._onet = Network(model.file(ONET), threads=1)
+        self._workers = Workers(threads)
         self._min_face_size = min_face_size
         self._thresholds = thresholds
         self._factor = pyramid_factor
         self._area: AreaImage | None = None
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+    def detect(self, image: NDArray[np.uint8], min_face_size: int | None = None) -> list[Face]:
         """The faces in an (H, W, 3) uint8 RGB image, the largest first.
 
-        Raises ValueError for an image of another shape or dtype.
+        `min_face_size`, in pixels, replaces that of the detector for this image. Raises
+        ValueError for an image of another shape or dtype.
         """
         check_image(image)
         self._area = AreaImage(image, self._area)
-        boxes = self._refine(self._area, self._propose(self._area))
+        proposed = self._propose(self._area, min_face_size or self._min_face_size)
+        boxes = self._refine(self._area, proposed)
         return self._decide(self._area, boxes)
 
-    def _propose(self, area: AreaImage) -> Floats:
+    def _propose(self, area: AreaImage, min_face_size: int) -> Floats:
+        levels = [
+            (scale, int(area.height * scale + 1), int(area.width * scale + 1))
+            for scale in scales(area.height, area.width, min_face_size, self._factor)
+        ]
+        strips = [
+            _Strip(place, height, width, rows)
+            for place, (_, height, width) in enumerate(levels)
+            for rows in _strips(height)
+        ]
+        passed = self._workers.map(lambda strip: self._passed(area, strip), strips)
         found = []
-        for scale in scales(area.height, area.width, self._min_face_size, self._factor):
-            level = area.resized(int(area.height * scale + 1), int(area.width * scale + 1))
-            candidates = _candidates(self._windows(level), scale, self._thresholds[0])
+        for place, (scale, _, _) in enumerate(levels):
+            parts = [
+                part for strip, part in zip(strips, passed, strict=True) if strip.level == place
+            ]
+            candidates = _candidates(np.concatenate(parts), scale)
             found.append(candidates[geometry.nms(candidates[:, :4], candidates[:, 4], 0.5)])
         if not found:
             return np.empty((0, 4), np.float32)
@@ -73,29 +103,47 @@ class Detector:
         every = every[geometry.nms(every[:, :4], every[:, 4], 0.7)]
         return geometry.to_square(geometry.refined(every[:, :4], every[:, 5:], edge=0))
 
+    def _passed(self, area: AreaImage, strip: _Strip) -> Floats:
+        """(N, 7): row, column, offsets and logit of the windows of a strip that passed."""
+        top, bottom = strip.rows
+        pixels = slice(top * _STRIDE, bottom * _STRIDE + _MARGIN)
+        windows = self._windows(area.resized(strip.height, strip.width, pixels))
+        rows, columns = np.nonzero(windows[4] >= _logit(self._thresholds[0]))
+        places = np.stack([rows + top, columns], axis=1).astype(np.float32)
+        return np.concatenate([places, windows[:, rows, columns].T], axis=1)
+
     def _windows(self, level: Floats) -> Floats:
-        """P-Net's output (5, h, w) for a level (3, H, W): offsets and logit of each window."""
-        height, width = (-(-(side - _MARGIN) // _STRIDE) for side in level.shape[1:])
+        """P-Net's output (5, h, w) for a strip (3, H, W): offsets and logit of each window."""
+        height, width = (_windows_of(side) for side in level.shape[1:])
+        across = _even(width, _TILE[1])
         windows = np.empty((5, height, width), np.float32)
-        down, across = (
-            _even(side, limit) for side, limit in zip((height, width), _TILE, strict=True)
-        )
-        for y in range(0, height, down):
-            for x in range(0, width, across):
-                tile = level[
-                    None,
-                    :,
-                    y * _STRIDE : (y + down) * _STRIDE + _MARGIN,
-                    x * _STRIDE : (x + across) * _STRIDE + _MARGIN,
-                ]
-                windows[:, y : y + down, x : x + across] = self._pnet(tile)[0]
+        for x in range(0, width, across):
+            tile = level[None, :, :, x * _STRIDE : (x + across) * _STRIDE + _MARGIN]
+            windows[:, :, x : x + across] = self._pnet(tile)[0]
         return windows
+
+    def _in_batches(
+        self, network: Network, area: AreaImage, slices: NDArray[np.int64], size: int, batch: int
+    ) -> Floats:
+        """The outputs of R- or O-Net for slices of the image, scaled to `size` pixels."""
+        pixels = np.empty((len(slices), 3, size, size), np.float32)
+        # Sorted by size, because one large slice makes all that are cut with it be read in parts.
+        order = np.argsort(slices[:, 2] - slices[:, 0])
+
+        def cut(some: slice) -> None:
+            pixels[order[some]] = area.windows(slices[order[some]], size)
+
+        # All before the first batch: the image's sums and the network's weights would drive
+        # each other out of the CPU's cache.
+        self._workers.map(cut, self._workers.split(len(slices), _CUT))
+        batches = self._workers.split(len(slices), batch)
+        return np.concatenate(self._workers.map(lambda some: network(pixels[some]), batches))
 
     def _refine(self, area: AreaImage, boxes: Floats) -> Floats:
         boxes, slices = _inside(boxes, area)
         if len(boxes) == 0:
             return boxes
-        found = self._rnet.in_batches(area.windows(slices, 24), _RNET_BATCH)
+        found = self._in_batches(self._rnet, area, slices, 24, _RNET_BATCH)
         scores = face_probability(found[:, -1])
         passed = scores > np.float32(self._thresholds[1])
         boxes, offsets = boxes[passed], found[passed, :4]
@@ -106,7 +154,7 @@ class Detector:
         boxes, slices = _inside(boxes, area)
         if len(boxes) == 0:
             return []
-        found = self._onet.in_batches(area.windows(slices, 48), _ONET_BATCH)
+        found = self._in_batches(self._onet, area, slices, 48, _ONET_BATCH)
         scores = face_probability(found[:, -1])
         passed = scores > np.float32(self._thresholds[2])
         boxes, found, scores = boxes[passed], found[passed], scores[passed]
@@ -122,17 +170,27 @@ def _even(length: int, limit: int) -> int:
     return -(-length // -(-length // limit))
 
 
-def _candidates(windows: Floats, scale: float, threshold: float) -> Floats:
-    """(N, 9): box, score and offsets of each of P-Net's windows that passed."""
-    rows, columns = np.nonzero(windows[4] >= _logit(threshold))
-    found = windows[:, rows, columns].T
-    corner = np.stack([columns, rows], axis=1).astype(np.float32) * _STRIDE
+def _strips(height: int) -> list[tuple[int, int]]:
+    """The first and last row of windows of each strip of a level with this many pixels."""
+    windows = _windows_of(height)
+    rows = _even(windows, _TILE[0])
+    return [(first, min(first + rows, windows)) for first in range(0, windows, rows)]
+
+
+def _windows_of(side: int) -> int:
+    """The number of P-Net's windows along this many pixels."""
+    return -(-(side - _MARGIN) // _STRIDE)
+
+
+def _candidates(passed: Floats, scale: float) -> Floats:
+    """(N, 9): box, score and offsets of windows of a level."""
+    corner = passed[:, 1::-1] * _STRIDE
     return np.concatenate(
         [
             np.floor((corner + 1) / np.float32(scale)),
             np.floor((corner + _CELL) / np.float32(scale)),
-            face_probability(found[:, 4:]),
-            found[:, :4],
+            face_probability(passed[:, 6:]),
+            passed[:, 2:6],
         ],
         axis=1,
     )

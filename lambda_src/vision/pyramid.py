@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 _PNET_SIDE = 12  # of P-Net's window, in pixels
 _MAX_AREA = (2**16 - 1) // 255
-# Rows and windows per step, so that the data fit into the core's cache.
-_ROWS = 16
-_WINDOWS = 32
+# Rows per step, so that the data fit into the core's cache.
+_ROWS = 64
 
 Edges = NDArray[np.int64]
 Sums = NDArray[np.int64]
@@ -60,14 +59,14 @@ class AreaImage:
                 colours[:count, :, colour] = rows[:, :, colour]
             _sum_up(packed[:count], self._sums[top : top + count + 1])
 
-    def resized(self, height: int, width: int) -> NDArray[np.float32]:
-        """The whole image as (3, height, width) float32."""
-        y0, y1 = _bins(self.height, height)
+    def resized(self, height: int, width: int, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """The whole image as (3, height, width) float32, or only these rows of the result."""
+        y0, y1 = (edges[rows] for edges in _bins(self.height, height))
         x0, x1 = _bins(self.width, width)
         tall, wide = _largest_part(y1 - y0, x1 - x0)
         columns = _cuts(x0, x1, wide)
-        pixels = np.empty((3, height, width), np.float32)
-        for first in range(0, height, _ROWS):
+        pixels = np.empty((3, len(y0), width), np.float32)
+        for first in range(0, len(y0), _ROWS):
             rows = slice(first, first + _ROWS)
             parts = []
             for top, bottom in _cuts(y0[rows], y1[rows], tall):
@@ -78,16 +77,10 @@ class AreaImage:
         return pixels
 
     def windows(self, boxes: Edges, size: int) -> NDArray[np.float32]:
-        """The pixels of non-empty slices x0 y0 x1 y1, as (N, 3, size, size) float32."""
-        pixels = np.empty((len(boxes), 3, size, size), np.float32)
-        # Sorted by size, because a step with one large window reads all in parts.
-        order = np.argsort(boxes[:, 2] - boxes[:, 0])
-        for first in range(0, len(boxes), _WINDOWS):
-            some = order[first : first + _WINDOWS]
-            pixels[some] = self._cut(boxes[some], size)
-        return pixels
+        """The pixels of non-empty slices x0 y0 x1 y1, as (N, 3, size, size) float32.
 
-    def _cut(self, boxes: Edges, size: int) -> NDArray[np.float32]:
+        Fast for slices of similar sizes: one that is large makes all be read in parts.
+        """
         x0, x1 = _window_bins(boxes[:, 0], boxes[:, 2], size)
         y0, y1 = _window_bins(boxes[:, 1], boxes[:, 3], size)
         tall, wide = _largest_part(y1 - y0, x1 - x0)

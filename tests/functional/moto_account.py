@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
+from moto.awslambda.models import LambdaFunction
 from moto.awslambda.policy import Policy
+from moto.ecr.models import Image, ecr_backends
 
 from facectl.aws import Clients
 from facectl.cli.deploy_report import step_line
+from facectl.container_images.blobs import sha256
 from facectl.context import Deployment
 from facectl.deploy import access, deployer
 from facectl.deploy.desired import cloud, resources
@@ -43,6 +46,29 @@ def keep_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(self, statement)
 
     monkeypatch.setattr(Policy, "decode_policy", decode)
+
+
+def resolve_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have moto's Lambda take the image that a tag names in ECR at that moment, as AWS does.
+
+    Source: Lambda API Reference, FunctionCodeLocation, ResolvedImageUri.
+    """
+    original = LambdaFunction._set_function_code
+
+    def resolve(self: LambdaFunction, spec: dict[str, Any]) -> None:
+        original(self, spec)
+        name, _, tag = spec.get("ImageUri", "").partition("/")[2].partition(":")
+        repository = ecr_backends[self.account_id][self.region].repositories.get(name)
+        for image in repository.images if repository and tag else ():
+            if tag in image.image_tags:
+                self.code_sha_256 = image.get_image_digest().removeprefix("sha256:")
+
+    def digest(self: Image) -> None:
+        # moto's own is random.
+        self._image_digest = sha256(self.image_manifest.encode())
+
+    monkeypatch.setattr(LambdaFunction, "_set_function_code", resolve)
+    monkeypatch.setattr(Image, "_create_digest", digest)
 
 
 @pytest.fixture

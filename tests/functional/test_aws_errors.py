@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from botocore.stub import Stubber
 
-from facectl.aws import Clients, cloud_errors, is_expired
+from facectl.aws import Clients, cloud_errors
+from facectl.aws_errors import is_expired
 from facectl.context import Deployment
 from facectl.errors import CloudError, FacectlError, InputError, NotRunningError
 

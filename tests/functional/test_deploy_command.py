@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
+from moto_account import resolve_images
 from typer.testing import CliRunner, Result
 
 from facectl.aws import Clients
@@ -79,6 +80,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, built: Path) -> Iterator[Clients]:
                 imageTag=tag,
             )
 
+        resolve_images(monkeypatch)
         monkeypatch.setattr(Docker, "push", push)
         monkeypatch.setattr(deployer, "check", lambda *_: Probed(1.0, 2.0))
         monkeypatch.setattr(deployer, "reserved_for_public", lambda _: access.PUBLIC_CONCURRENCY)

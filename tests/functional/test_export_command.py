@@ -215,7 +215,8 @@ def forget() -> None:
 
 CHOSEN = ("--memory", "1024", "--auth", "none", "--max-concurrency", "4", "--no-names",
           "--batch-size", "3", "--timeout", "30", "--architecture", "arm64",
-          "--alarms", "a@example.com", "--metrics")  # fmt: skip
+          "--alarms", "a@example.com", "--metrics",
+          "--min-face-size", "40")  # fmt: skip
 
 
 @pytest.mark.usefixtures("cloud")

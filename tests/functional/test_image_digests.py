@@ -141,10 +141,10 @@ def send_as(address: str, tag: str, model: Model, python: str = "3.12") -> list[
     """Build face-detection and send it; returns what was noted."""
     digest = sha256(send_base(Registry(address, plain=True), "base", "1"))
     options = BuildOptions(base_image=f"{address}/base:1", base_digest=digest, base_python=python)
-    to = Destination(address, "detection", tag, "recognition", True)
+    to = Destination(address, "detection", tag, "recognition", True, lambda: ("AWS", "x"))
     notes: list[str] = []
     recipe = Recipe("face-detection", model, options)
-    send(recipe, to, lambda: ("AWS", "x"), Reports(lambda _line: None, notes.append))
+    send(recipe, to, Reports(lambda _line: None, notes.append))
     return notes
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facectl.aws import is_denied, is_expired
+from facectl.aws_errors import is_denied, is_expired
 from facectl.context import Deployment
 from facectl.errors import CloudError
 from facectl.logs import read

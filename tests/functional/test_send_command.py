@@ -74,11 +74,12 @@ def test_every_frame_is_answered_printed_written_and_drawn(
 
 
 def test_the_options_are_in_the_requests(pipeline: Pipeline, clip: Path) -> None:
-    run("send", clip, "--every", 5, "--max-frames", 3, "--max-side", 32, "--max-faces", 7)
+    run("send", clip, "--every", 5, "--max-frames", 3, "--max-side", 32, "--max-faces", 7,
+        "--min-face-size", 40)  # fmt: skip
     assert sorted(r["filename"] for r in pipeline.requests) == [
         "clip-000000.jpg", "clip-000005.jpg", "clip-000010.jpg",
     ]  # fmt: skip
-    assert {r["max_faces"] for r in pipeline.requests} == {7}
+    assert {(r["max_faces"], r["min_face_size"]) for r in pipeline.requests} == {(7, 40)}
     assert not any("detail" in r for r in pipeline.requests)
 
 

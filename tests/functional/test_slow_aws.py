@@ -135,6 +135,7 @@ RULES = st.builds(
     url_seconds=times(20, 50),
     queue_seconds=times(1, 5),
     mapping_seconds=times(25),
+    deleting_seconds=times(20, 59),
     lag_seconds=times(6, 20),
     throttle_every=st.sampled_from([0, 2, 5]),
     lose_answers=st.booleans(),
@@ -143,8 +144,8 @@ RULES = st.builds(
 )
 SLOWEST = Rules(
     role_seconds=15, policy_seconds=10, pending_seconds=120, update_seconds=8, fails_once=True,
-    url_seconds=50, queue_seconds=5, mapping_seconds=25, lag_seconds=20, throttle_every=2,
-    lose_answers=True, expires_at=60, limit=10,
+    url_seconds=50, queue_seconds=5, mapping_seconds=25, deleting_seconds=59, lag_seconds=20,
+    throttle_every=2, lose_answers=True, expires_at=60, limit=10,
 )  # fmt: skip
 
 
@@ -173,12 +174,14 @@ def test_a_deployments_life_in_a_slow_and_strict_account(
         assert {step.verb for step in deploy(model, larger).steps} == {"update"}
 
         destroy()
-        assert_nothing_left(Clients(HERE))
         if again:
-            # At once: the names of queues are not free for a minute.
-            deploy(model, options)
+            # At once: queues that are being deleted are shown, and their names are not free.
+            third = deploy(model, options)
+            aws.clock.sleep(60)
+            assert found(third) == wanted(third)
             destroy()
-            assert_nothing_left(Clients(HERE))
+        aws.clock.sleep(60)
+        assert_nothing_left(Clients(HERE))
 
 
 def found(plan: deployer.Plan) -> dict[Any, Any]:
@@ -232,6 +235,55 @@ def test_a_rule_refuses_what_a_deploy_repeats(tmp_path: Path, rules: Rules, oper
             deploy(model, Options(image_uris=IMAGES))
             counts.append(aws.calls.count(operation))
     assert counts[1] > counts[0]
+
+
+@pytest.mark.parametrize("seconds", [30, 59])
+def test_a_queue_that_is_being_deleted_is_waited_for(tmp_path: Path, seconds: float) -> None:
+    with account(tmp_path, Rules(deleting_seconds=seconds)) as (aws, model):
+        options = Options(image_uris=IMAGES)
+        deploy(model, options)
+        destroy()
+        plan = deployer.prepare(HERE, model, options)
+        queues = [step for step in plan.steps if step.resource.kind == "queue"]
+        assert {step.verb for step in queues} == {"replace"}
+        told: list[str] = []
+        progress = deployer.Progress()
+        progress.tell = told.append  # type: ignore[method-assign]
+        deployer.apply(plan, progress)
+        deployer.check(plan, deployer.finish(plan))
+        assert any("SQS deletes 42-req-dlq" in line for line in told)
+        if seconds == 30:
+            assert any("SQS frees the name of a deleted queue" in line for line in told)
+        aws.clock.sleep(120)
+        assert found(plan) == wanted(plan)
+        assert deploy(model, options).steps == ()
+
+
+def test_a_deletion_that_was_interrupted_is_repeated(tmp_path: Path) -> None:
+    """The queue is marked, and was not deleted: neither a deploy nor a destroy forgets it."""
+    with account(tmp_path, Rules(deleting_seconds=5)) as (aws, model):
+        options = Options(image_uris=IMAGES)
+        deploy(model, options)
+        with aws.outside():
+            url = Clients(HERE).sqs.get_queue_url(QueueName="42-req-queue")["QueueUrl"]
+            Clients(HERE).sqs.tag_queue(QueueUrl=url, Tags={"facectl:deleted": "true"})
+        plan = deploy(model, options)
+        assert [step.verb for step in plan.steps if step.resource.kind == "queue"] == ["replace"]
+        assert deploy(model, options).steps == ()
+        with aws.outside():
+            Clients(HERE).sqs.tag_queue(QueueUrl=url, Tags={"facectl:deleted": "true"})
+        destroy()
+        aws.clock.sleep(60)
+        assert_nothing_left(Clients(HERE))
+
+
+def test_a_queue_that_does_not_go_is_an_error(tmp_path: Path) -> None:
+    with account(tmp_path, Rules(deleting_seconds=10_000)) as (_aws, model):
+        deploy(model, Options(image_uris=IMAGES))
+        destroy()
+        with pytest.raises(CloudError, match="is still being deleted") as caught:
+            deploy(model, Options(image_uris=IMAGES))
+        assert "facectl deploy" in str(caught.value.hint)
 
 
 def test_a_reservation_that_the_account_can_not_have_changes_nothing(tmp_path: Path) -> None:

@@ -130,3 +130,21 @@ def test_settings(built: dict[str, Any], settings: dict[str, Any]) -> None:
     theirs = {"factor" if k == "pyramid_factor" else k: v for k, v in settings.items()}
     original = reference.facenet().MTCNN(keep_all=True, **theirs)
     compare(Detector(built["facenet"], threads=1, **settings), original, portraits())
+
+
+def test_two_threads_find_the_same_faces(built: dict[str, Any], detector: Detector) -> None:
+    both = Detector(built["facenet"], threads=2)
+    for name, picture in pasted():
+        one, two = detector.detect(picture), both.detect(picture)
+        assert len(one) == len(two), name
+        for face, other in zip(one, two, strict=True):
+            assert face.box == pytest.approx(other.box, abs=0.01)
+            assert face.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_a_picture_can_have_its_own_smallest_face(
+    built: dict[str, Any], detector: Detector
+) -> None:
+    coarse = Detector(built["facenet"], threads=1, min_face_size=60)
+    for _, picture in portraits():
+        assert detector.detect(picture, 60) == coarse.detect(picture)

@@ -40,6 +40,7 @@ MOST_SECONDS = 5.0
 
 CODES = {
     "bad_json", "bad_request_id", "bad_filename", "bad_max_faces", "bad_detail", "bad_content",
+    "bad_min_face_size",
     "image_too_large", "bad_image", "unsupported_image",
 }  # fmt: skip
 
@@ -105,6 +106,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(
         st.sampled_from(["content", "request_id", "filename", "max_faces", "detail", "faces",
+                         "min_face_size",
                          "box", "probability", "image", "space", "timings_ms", "result"])
         | st.text(max_size=5),
         inner,
@@ -130,6 +132,7 @@ def test_no_request_crashes_the_parser(body: str | bytes) -> None:
             "request_id": st.text(max_size=5) | JSON,
             "content": st.text("QUJDRA=", max_size=12) | JSON,
             "max_faces": st.integers(-2, 200) | JSON,
+            "min_face_size": st.integers(-2, 1200) | JSON,
             "detail": st.booleans() | JSON,
             "filename": st.text(max_size=9) | JSON,
         },

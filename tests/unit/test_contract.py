@@ -69,6 +69,11 @@ def test_filename_may_be_missing() -> None:
         ({"max_faces": 2.0}, "bad_max_faces"),
         ({"max_faces": True}, "bad_max_faces"),
         ({"detail": 1}, "bad_detail"),
+        ({"min_face_size": 11}, "bad_min_face_size"),
+        ({"min_face_size": 1001}, "bad_min_face_size"),
+        ({"min_face_size": 40.0}, "bad_min_face_size"),
+        ({"min_face_size": True}, "bad_min_face_size"),
+        ({"min_face_size": "40"}, "bad_min_face_size"),
     ],
 )
 def test_invalid_fields_get_400(change: dict[str, object], code: str) -> None:
@@ -78,7 +83,15 @@ def test_invalid_fields_get_400(change: dict[str, object], code: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "largest"),
-    [("request_id", "x" * 128), ("filename", "x" * 512), ("max_faces", 100), ("max_faces", 1)],
+    [
+        ("request_id", "x" * 128),
+        ("filename", "x" * 512),
+        ("max_faces", 100),
+        ("max_faces", 1),
+        ("min_face_size", 12),
+        ("min_face_size", 1000),
+        ("min_face_size", None),
+    ],
 )
 def test_the_largest_value_is_accepted(field: str, largest: object) -> None:
     request = FrameRequest.parse(json.dumps({**GOOD, field: largest}), max_image_bytes=1000)
@@ -92,6 +105,7 @@ def test_the_largest_value_is_accepted(field: str, largest: object) -> None:
         ({"request_id": None}, "request_id must be text and not empty"),
         ({"filename": "x" * 513}, "filename must be text of at most 512 characters"),
         ({"max_faces": 101}, "max_faces must be a whole number from 1 to 100"),
+        ({"min_face_size": 5}, "min_face_size must be a whole number from 12 to 1000"),
         ({"detail": "yes"}, "detail must be true or false"),
         ({"content": 7}, "content must be the image file's bytes in base64"),
     ],
@@ -149,6 +163,9 @@ def test_a_plain_request_has_exactly_three_fields() -> None:
     assert json.loads(request.serialise()) == GOOD
     asked = dataclasses.replace(request, max_faces=2, detail=True)
     assert json.loads(asked.serialise()) == {**GOOD, "max_faces": 2, "detail": True}
+    coarse = dataclasses.replace(request, min_face_size=40)
+    assert json.loads(coarse.serialise()) == {**GOOD, "min_face_size": 40}
+    assert FrameRequest.parse(coarse.serialise(), max_image_bytes=1000) == coarse
 
 
 @given(

@@ -158,5 +158,5 @@ def test_the_demo_does_not_install_torch() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert "\ndemo: $(LOCAL)\n" in makefile
     rule = makefile.partition("\n$(LOCAL): ")[2].partition("\n\n")[0]
-    assert ".ci/install.py $(VENV) local\n" in rule
+    assert ".ci/install.py $(VENV) local,web\n" in rule
     assert "torch" not in rule.lower()

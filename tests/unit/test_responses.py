@@ -23,6 +23,7 @@ class FakeQueue:
     def __init__(self, *polls: list[Received] | CloudError) -> None:
         self.polls = list(polls)
         self.deleted: list[str] = []
+        self.deletions = 0
         self.released: list[str] = []
         self.waits: list[int] = []
 
@@ -37,6 +38,7 @@ class FakeQueue:
 
     def delete(self, messages: Sequence[Received]) -> None:
         self.deleted += [m.message_id for m in messages]
+        self.deletions += 1
 
     def release(self, messages: Sequence[Received]) -> float:
         self.released += [m.message_id for m in messages]
@@ -119,6 +121,44 @@ def test_messages_received_after_stop_are_released() -> None:
     collector.collect()
     assert queue.deleted == []
     assert queue.released == ["m1"]
+
+
+def test_responses_that_follow_one_another_are_deleted_ten_at_a_time() -> None:
+    queue = FakeQueue(*([message(n, f"run-{n}")] for n in range(13)))
+    clock = FakeClock()
+    collector = Collector(queue, RecordingMailbox(), clock=clock)
+    for _ in range(13):
+        collector.collect()
+        clock.sleep(0.05)
+    # The first at once, because nothing came before it.
+    assert queue.deleted == [f"m{n}" for n in range(11)]
+    assert queue.deletions == 2
+    assert queue.waits[:3] == [20, 20, 1]
+    clock.sleep(1)
+    # No message, so the rest is not kept for longer.
+    collector.collect()
+    assert queue.deleted == [f"m{n}" for n in range(13)]
+    assert queue.deletions == 3
+
+
+def test_the_last_expected_response_is_deleted_at_once() -> None:
+    queue = FakeQueue([message(1)], [message(2, "run-1")])
+    mailbox = RecordingMailbox()
+    collector = Collector(queue, mailbox, clock=FakeClock())
+    collector.collect()
+    mailbox.open = False
+    collector.collect()
+    assert queue.deleted == ["m1", "m2"]
+
+
+def test_responses_taken_before_stop_are_deleted() -> None:
+    queue = FakeQueue([message(1)], [message(2, "run-1")])
+    collector = Collector(queue, RecordingMailbox(), clock=FakeClock())
+    collector.collect()
+    collector.collect()
+    assert queue.deleted == ["m1"]
+    collector.stop()
+    assert queue.deleted == ["m1", "m2"]
 
 
 def wait_for_end(collector: Collector) -> None:

@@ -18,7 +18,7 @@ from lambda_src.contract import FrameRequest
 
 # Against hanging alone.
 LONG = 120.0
-ASKING = RequestOptions(Encoding(max_side=16), max_faces=3, detail=True)
+ASKING = RequestOptions(Encoding(max_side=16), max_faces=3, detail=True, min_face_size=48)
 
 
 def frames(count: int) -> Iterator[Frame]:
@@ -76,6 +76,7 @@ def test_every_frame_is_sent_once_with_the_request_options() -> None:
     assert sorted(r.request_id for r in endpoint.requests) == [f"{name}-{n:06d}" for n in range(40)]
     first = min(endpoint.requests, key=lambda r: r.request_id)
     assert (first.filename, first.max_faces, first.detail) == ("f0", 3, True)
+    assert first.min_face_size == 48
     assert first.image.startswith(b"\xff\xd8\xff")
     assert set(run.statuses().values()) == {"accepted"}
 

@@ -86,7 +86,8 @@ class FoundFaces:
     def __init__(self, *faces: Face) -> None:
         self.faces = list(faces)
 
-    def detect(self, image: np.ndarray) -> list[Face]:
+    def detect(self, image: np.ndarray, min_face_size: int | None) -> list[Face]:
+        self.min_face_size = min_face_size
         return self.faces
 
 
@@ -102,6 +103,13 @@ def picture(file_format: str = "PNG", size: tuple[int, int] = (80, 60)) -> bytes
 
 def detect_stage(queues: Queues, *faces: Face) -> DetectStage:
     return DetectStage(MODEL, FoundFaces(*faces), queues, SETTINGS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [None, 40])
+def test_the_detector_gets_the_smallest_face_of_the_request(size: int | None) -> None:
+    stage = detect_stage(Queues(), face(40, 60))
+    stage.process(FrameRequest("r", "f.png", picture(), min_face_size=size))
+    assert stage.detector.min_face_size == size  # type: ignore[attr-defined]
 
 
 def test_the_largest_faces_are_sent_left_to_right() -> None:

@@ -23,6 +23,7 @@ from facectl.cli.options import (
     Json,
     MaxFaces,
     MaxSide,
+    MinFaceSize,
     PriceFile,
     PurgeFirst,
     Quality,
@@ -75,6 +76,7 @@ def run(
     max_side: MaxSide = None,
     quality: Quality = 95,
     max_faces: MaxFaces = 1,
+    min_face_size: MinFaceSize = None,
     detect: Detect = "cloud",
     reply: Reply = "shared",
     purge: PurgeFirst = False,
@@ -169,7 +171,9 @@ def run(
     workload = Workload(
         frames, rate, realtime, concurrency, arrivals, seed, warmup=warmup, duration=duration
     )
-    request_options = RequestOptions(Encoding(max_side, quality), max_faces, detail=True)
+    request_options = RequestOptions(
+        Encoding(max_side, quality), max_faces, detail=True, min_face_size=min_face_size
+    )
     load, name = load_of(source, workload, request_options, timeout)
     settings = BenchmarkOptions(
         load=load,

@@ -23,6 +23,7 @@ def list_(deployment: Deployment, json: Json = False) -> None:
 
     facectl gallery list
     """
+    from facectl.gallery import anchors
     from facectl.gallery.store import Store
 
     store = Store.find(deployment.asu_id)
@@ -40,6 +41,8 @@ def list_(deployment: Deployment, json: Json = False) -> None:
         for name, photographs in people.items():
             table.add_row(Text(name), str(photographs))
         out.print(table)
+        if ignored := len(anchors.counts(store)):
+            say(f"{ignored} never named: facectl strangers list --all")
         shared.warn_synthetic(store)
 
 

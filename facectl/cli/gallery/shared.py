@@ -79,6 +79,8 @@ def report(store: Store, done: str, *, json: bool, **facts: Any) -> None:
 
 def facts_of(store: Store, people: dict[str, int]) -> dict[str, Any]:
     """The gallery for JSON."""
+    from facectl.gallery import anchors
+
     settings = store.settings
     return {
         "space": store.space,
@@ -87,6 +89,7 @@ def facts_of(store: Store, people: dict[str, int]) -> dict[str, Any]:
         "metric": settings.metric,
         "matching": settings.matching,
         "people": [{"name": name, "photographs": count} for name, count in people.items()],
+        "ignored": len(anchors.counts(store)),
     }
 
 

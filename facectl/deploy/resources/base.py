@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
-from facectl.aws import ClientError, Clients, error_code, error_message, is_overloaded
+from facectl.aws import ClientError, Clients
+from facectl.aws_errors import error_code, error_message, is_overloaded
 from facectl.deploy.models import Account
 from facectl.naming import TAG_KEY
 from facectl.retry import Backoff, exponential
@@ -37,11 +38,18 @@ _TRANSIENT: dict[str, tuple[str, ...]] = {
     # A queue can be used a second after it was created (SQS API Reference, CreateQueue).
     "InvalidParameterValue": ("Dead letter target does not exist",),
     "ResourceInUseException": ("",),
-    # The name of a bucket that is being deleted or created.
+    # The name of a bucket that is being deleted or created; the same of log groups.
     "OperationAborted": ("",),
+    "OperationAbortedException": ("",),
     # SQS allows a name again 60 s after its queue was deleted.
     "AWS.SimpleQueueService.QueueDeletedRecently": ("",),
     "QueueDeletedRecently": ("",),
+}
+_NAME_TAKEN = "SQS frees the name of a deleted queue after a minute"
+# What is told while a call is repeated, by error code.
+_WAITING = {
+    "AWS.SimpleQueueService.QueueDeletedRecently": _NAME_TAKEN,
+    "QueueDeletedRecently": _NAME_TAKEN,
 }
 
 
@@ -68,10 +76,17 @@ class Context:
 
     def retry(self, call: Callable[[], T]) -> T:
         """Return `call()`; repeat it for up to 90 s while it raises a transient error."""
+
+        def waits(error: Exception) -> bool:
+            if not isinstance(error, ClientError) or not _is_transient(error):
+                return False
+            self.tell(_WAITING.get(error_code(error), f"waits: {error_code(error)}"))
+            return True
+
         return Backoff(
             delay=exponential(_RETRY_INTERVAL, _RETRY_INTERVAL),
             limit=_RETRY_SECONDS,
-            is_transient=_is_transient,
+            is_transient=waits,
             clock=self.clock,
             sleep=self.sleep,
         ).call(call)
@@ -210,9 +225,7 @@ def is_in_progress(error: ClientError) -> bool:
     return error_code(error) == _CONFLICT and not is_existing(error)
 
 
-def _is_transient(error: Exception) -> bool:
-    if not isinstance(error, ClientError):
-        return False
+def _is_transient(error: ClientError) -> bool:
     if is_overloaded(error) or is_in_progress(error):
         return True
     text = error_message(error)

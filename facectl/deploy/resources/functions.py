@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from facectl.aws import ClientError, unless_missing
@@ -29,7 +29,8 @@ _MISSING = {"State": "Pending", "StateReason": "it does not exist"}
 class Function(Tagged):
     """A Lambda function.
 
-    `code` is the base64 sha256 of a zip, or the URI of an image. `memory` in
+    `code` is the base64 sha256 of a zip, or the URI of an image. `digest`: of the image that Lambda
+    took for that URI, empty if it is not known; then any is right. `memory` in
     MB, `timeout` in seconds. `reserved_concurrency` None: the account's limit.
     `archive` is the zip to upload. `demo`: another deployment may replace it. `failed`: Lambda
     could not create it, so it must be replaced; `update_failed`: its last update.
@@ -40,7 +41,7 @@ class Function(Tagged):
     shared: ClassVar[bool] = True
     fixed: ClassVar[frozenset[str]] = frozenset({"packaging", "failed"})
     # `failed`: Lambda says so after the answer to the first call.
-    set_later: ClassVar[frozenset[str]] = frozenset({"reserved_concurrency", "failed"})
+    set_later: ClassVar[frozenset[str]] = frozenset({"reserved_concurrency", "failed", "digest"})
     packaging: Packaging
     code: str
     handler: str
@@ -54,6 +55,7 @@ class Function(Tagged):
     demo: bool = False
     failed: bool = False
     update_failed: bool = False
+    digest: str = ""
     archive: bytes = field(default=b"", repr=False, compare=False)
 
     @classmethod
@@ -80,10 +82,14 @@ class Function(Tagged):
             reserved_concurrency=answer.get("Concurrency", {}).get("ReservedConcurrentExecutions"),
             failed=configuration.get("State") == "Failed",
             update_failed=configuration.get("LastUpdateStatus") == "Failed",
+            digest=answer["Code"].get("ResolvedImageUri", "").partition("@")[2],
         )
 
     def read(self, context: Context) -> Function | None:
-        return self.find(context, self.name)
+        found = self.find(context, self.name)
+        if found is None or (self.digest and found.digest):
+            return found
+        return replace(found, digest=self.digest)
 
     def create(self, context: Context) -> None:
         with self._memory_errors():
@@ -103,7 +109,8 @@ class Function(Tagged):
         again = actual.update_failed
         # A function that failed is replaced, unless this deploy has just created it.
         self.wait(context, failures=actual.failed)
-        if again or self.code != actual.code or self.architecture != actual.architecture:
+        code = (self.code, self.digest, self.architecture)
+        if again or code != (actual.code, actual.digest, actual.architecture):
             context.call(
                 functions.update_function_code,
                 FunctionName=self.name,
@@ -258,6 +265,7 @@ def _function(
         reserved_concurrency=reserved,
         archive=package.archive,
         demo=state.demo,
+        digest=package.recorded,
     )
 
 

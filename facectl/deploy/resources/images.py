@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from facectl.aws import unless_missing
 from facectl.deploy.direct import Destination, Reports, send
 from facectl.deploy.docker import Docker
+from facectl.deploy.logins import ecr_login, logins
 from facectl.deploy.models import Account, DesiredState
 from facectl.deploy.recipe import LARGEST, NETWORKS, PLATFORMS, Recipe
 from facectl.deploy.resources.base import (
@@ -147,8 +147,9 @@ class Repository(Tagged):
 
 @dataclass(frozen=True, slots=True)
 class Image(Attached):
-    """A pushed image; its tag is the hash of its contents.
+    """A pushed image; its tag is the hash of what it is built from.
 
+    `digest`: the one that was recorded when it was deployed, empty if none was; then any is right.
     `recipe`: the inputs of its build; None for an image that was read from ECR.
     """
 
@@ -156,6 +157,7 @@ class Image(Attached):
     repository: str
     tag: str
     recipe: Recipe | None = field(default=None, repr=False, compare=False)
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -166,7 +168,11 @@ class Image(Attached):
         return Repository.kind, self.repository
 
     def read(self, context: Context) -> Image | None:
-        return Image(self.repository, self.tag) if self._details(context) else None
+        details = self._details(context)
+        if details is None:
+            return None
+        digest = details.get("imageDigest", "") if self.digest else ""
+        return Image(self.repository, self.tag, digest=digest)
 
     def create(self, context: Context) -> None:
         """Build the image and push it; Docker builds only what its engine does not have."""
@@ -177,10 +183,11 @@ class Image(Attached):
         if self.recipe.options.builder == "direct":
             other = next(name for name in NETWORKS if name != self.repository)
             to = Destination(
-                context.account.registry, self.repository, self.tag, other, _plain(context)
-            )
+                context.account.registry, self.repository, self.tag, other, _plain(context),
+                lambda: ecr_login(context.clients),
+            )  # fmt: skip
             reports = Reports(context.tell, context.note, context.count)
-            send(self.recipe, to, lambda: _login(context), reports)
+            send(self.recipe, to, reports, logins(context.clients))
             return
         docker = Docker.find()
         uri = context.account.image_uri(self.name)
@@ -195,10 +202,11 @@ class Image(Attached):
                 hint="choose a smaller --base-image",
             )
         context.note(f"{self.name}: {size / 1e6:.0f} MB{_over_base(docker, self.recipe, size)}")
-        docker.push(uri, _login(context), context.tell)
+        docker.push(uri, ecr_login(context.clients), context.tell)
 
     def update(self, context: Context, _actual: Image) -> None:
-        # The tag is a hash of the content, so an image with this tag never differs.
+        # Somebody gave the tag to another image; a tag can't be overwritten.
+        self.delete(context)
         self.create(context)
 
     def delete(self, context: Context) -> None:
@@ -237,7 +245,7 @@ def desired(state: DesiredState) -> Iterator[Repository | Image]:
     ):
         if package.tag:
             yield Repository(function, state.names.asu_id)
-            yield Image(function, package.tag, package.recipe)
+            yield Image(function, package.tag, package.recipe, package.recorded)
 
 
 def _build(docker: Docker, uri: str, recipe: Recipe, context: Context) -> None:
@@ -250,13 +258,6 @@ def _build(docker: Docker, uri: str, recipe: Recipe, context: Context) -> None:
             PLATFORMS[recipe.options.architecture],
             context.tell,
         )
-
-
-def _login(context: Context) -> tuple[str, str]:
-    """User and password of the registry."""
-    granted = context.clients.ecr.get_authorization_token()["authorizationData"]
-    user, _, password = base64.b64decode(granted[0]["authorizationToken"]).decode().partition(":")
-    return user, password
 
 
 def _plain(context: Context) -> bool:

@@ -17,7 +17,8 @@ from facectl.deploy.resources.base import (
     refuse_plain_http,
     tags,
 )
-from facectl.naming import TAG_KEY
+from facectl.errors import CloudError
+from facectl.naming import DELETED_TAG_KEY, TAG_KEY
 from facectl.queues import queue_counts
 
 if TYPE_CHECKING:
@@ -36,16 +37,20 @@ _LONG_POLL = 20
 _RESPONSE_VISIBILITY = 1
 # Times the function's timeout, as AWS recommends: leaves time to retry a throttled batch.
 _VISIBILITY_TIMEOUTS = 6
+# SQS says at most a minute.
+_DELETING_SECONDS, _DELETING_INTERVAL = 90.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Queue(Tagged):
     """An SQS queue. Times in seconds; `policy` is a JSON document with sorted keys, or empty.
 
-    It is `encrypted` with `kms_key`, or with a key of SQS if that is empty.
+    It is `encrypted` with `kms_key`, or with a key of SQS if that is empty. `deleting`: it is being
+    deleted, so it can't be used, whatever SQS answers.
     """
 
     kind: ClassVar[str] = "queue"
+    fixed: ClassVar[frozenset[str]] = frozenset({"deleting"})
     visibility_timeout: int
     retention: int
     receive_wait: int = 0
@@ -54,6 +59,7 @@ class Queue(Tagged):
     max_receives: int = 0
     policy: str = ""
     kms_key: str = ""
+    deleting: bool = False
 
     def read(self, context: Context) -> Queue | None:
         sqs = context.clients.sqs
@@ -65,9 +71,14 @@ class Queue(Tagged):
         redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
         policy = attributes.get("Policy")
         key = attributes.get("KmsMasterKeyId", "")
+        found = unless_missing(sqs.list_queue_tags, QueueUrl=url)
+        if found is None:
+            return None
+        known = found.get("Tags", {})
         return Queue(
             name=self.name,
-            owner=sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(TAG_KEY),
+            owner=known.get(TAG_KEY),
+            deleting=DELETED_TAG_KEY in known,
             visibility_timeout=int(attributes["VisibilityTimeout"]),
             retention=int(attributes["MessageRetentionPeriod"]),
             receive_wait=int(attributes.get("ReceiveMessageWaitTimeSeconds", 0)),
@@ -99,8 +110,27 @@ class Queue(Tagged):
             context.call(sqs.tag_queue, QueueUrl=url, Tags=tags(self.owner))
 
     def delete(self, context: Context) -> None:
-        url = context.account.queue_url(self.name)
-        context.call(unless_missing, context.clients.sqs.delete_queue, QueueUrl=url)
+        """Delete it; if it is being deleted already, wait until SQS no longer shows it.
+
+        Source: SQS API Reference, DeleteQueue: for up to 60 seconds, requests for the queue might
+        succeed, and what they change is lost. So a tag tells the next deploy.
+        """
+        sqs, url = context.clients.sqs, context.account.queue_url(self.name)
+        mark = {DELETED_TAG_KEY: "true"}
+        context.call(unless_missing, sqs.tag_queue, QueueUrl=url, Tags=mark)
+        context.call(unless_missing, sqs.delete_queue, QueueUrl=url)
+        if self.deleting:
+            self._wait_until_gone(context)
+
+    def _wait_until_gone(self, context: Context) -> None:
+        deadline = context.clock() + _DELETING_SECONDS
+        while self.read(context) is not None:
+            if context.clock() > deadline:
+                raise CloudError(
+                    f"The queue {self.name} is still being deleted", hint="facectl deploy, later"
+                )
+            context.tell(f"SQS deletes {self.name}, which takes up to a minute")
+            context.sleep(_DELETING_INTERVAL)
 
     def facts(self, context: Context) -> dict[str, Any]:
         return queue_facts(context.clients, context.account.queue_url(self.name))
