@@ -67,8 +67,8 @@ class FrameRequest:
 
     `max_faces`: the result has at most this many faces, the largest. `detail`: the
     result has boxes, distances and stage times. `min_face_size`: the smallest face that is
-    looked for, in pixels; None for that of the deployment. `reply`: the result goes to
-    this client's own queue (see `reply_queue`), to the response queue if it is empty.
+    looked for, in pixels; None for that of the deployment. `reply`: the result goes to this
+    client's own queue (see `reply_queue`), to the response queue if it is empty.
     """
 
     request_id: str
@@ -116,10 +116,10 @@ class FrameRequest:
             fields["max_faces"] = self.max_faces
         if self.detail:
             fields["detail"] = True
-        if self.reply:
-            fields["reply"] = self.reply
         if self.min_face_size is not None:
             fields["min_face_size"] = self.min_face_size
+        if self.reply:
+            fields["reply"] = self.reply
         # Base64 needs no escapes: json would read and copy it three times.
         content = base64.b64encode(self.image)
         return b"".join((b'{"content": "', content, b'", ', json.dumps(fields).encode()[1:]))
@@ -327,16 +327,16 @@ def _request_id(value: object) -> str:
     return value
 
 
-def _is_reply(value: object) -> bool:
-    return value == "" or (isinstance(value, str) and _REPLY.fullmatch(value) is not None)
-
-
 def _check_whole(name: str, value: Any, limits: tuple[int, int], request_id: str) -> None:
     least, most = limits
     if type(value) is not int or not least <= value <= most:
         raise RequestError(
             400, f"bad_{name}", f"{name} must be a whole number from {least} to {most}", request_id
         )
+
+
+def _is_reply(value: object) -> bool:
+    return value == "" or (isinstance(value, str) and _REPLY.fullmatch(value) is not None)
 
 
 def _image(content: object, limit: int, request_id: str) -> bytes:

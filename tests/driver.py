@@ -103,7 +103,6 @@ def isolate(patch: pytest.MonkeyPatch, home: Path) -> Path:
         if name.startswith("AWS_") or name in {f"FACECTL_{option}" for option in deployment}:
             patch.delenv(name)
     patch.setenv("FACECTL_HOME", str(home))
-    patch.setenv("DOCKER_CONFIG", str(home.with_name("no-docker-config")))
     patch.setenv("AWS_ACCESS_KEY_ID", "testing")
     patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     patch.setenv("AWS_SESSION_TOKEN", "testing")

@@ -139,9 +139,7 @@ def send(
         raise InputError("--annotate draws the answers, but --no-wait does not wait for any")
     if reply == "private" and not wait:
         raise InputError("--reply private is for answers, but --no-wait does not wait for any")
-    visit_outputs = _visit_outputs(visit_choices, wait=wait)
-    if visit_outputs is not None and detect == "edge":
-        visit_outputs = replace(visit_outputs, complete=True)
+    visit_outputs = _visit_outputs(visit_choices, wait=wait, complete=detect == "edge")
     if visit_outputs is not None:
         max_faces = max_faces if max_faces > 1 else VISIT_FACES
         note(f"Visits: detail and up to {max_faces} faces are requested for each frame")
@@ -202,9 +200,9 @@ def _cameras(
     return cameras_of(sources, sampling, encoding) if are_cameras(sources) else []
 
 
-def _visit_outputs(choices: VisitChoices, *, wait: bool) -> VisitOutputs | None:
+def _visit_outputs(choices: VisitChoices, *, wait: bool, complete: bool) -> VisitOutputs | None:
     """The outputs, None for none; raises InputError where the options contradict each other."""
-    outputs = choices.outputs()
+    outputs = replace(choices.outputs(), complete=complete)
     if outputs.file is None and not outputs.receivers and outputs.strangers is None:
         if outputs.crops is not None:
             raise InputError("--keep-crops keeps crops of visits", hint="add --visits FILE")

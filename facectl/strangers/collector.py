@@ -99,7 +99,7 @@ class StrangerCollector:
         self._lock = RunLock(deployment.asu_id, self._run_id)
         # The number of faces and the newest second of each open visit.
         self._taken: dict[str, tuple[int, float]] = {}
-        self._waiting = 0
+        self._room = threading.Semaphore(_WAITING)
         self._failed = False
         self._closed = False
         self._items: queue.SimpleQueue[FollowedFace | VisitEvent | threading.Event | None]
@@ -129,12 +129,11 @@ class StrangerCollector:
         most = _MOST_UNKNOWN if face.person is None else _MOST_NAMED
         if count >= most or face.seconds - last < _SPREAD:
             return
-        if self._waiting >= _WAITING:
+        if not self._room.acquire(blocking=False):
             self.dropped += 1
             return
         self._taken[face.visit] = (count + 1, face.seconds)
         _shorten(self._taken)
-        self._waiting += 1
         self._items.put(face)
 
     def see(self, event: VisitEvent) -> None:
@@ -205,7 +204,7 @@ class StrangerCollector:
         for face in faces:
             if (found := self._embedded(face)) is not None:
                 new.append(NewFace(self._kept(face), found.embedding, found.crop, face.person))
-            self._waiting -= 1
+            self._room.release()
         new = [each for each in new if each.face.visit not in self._ignored_visits]
         if not new:
             return

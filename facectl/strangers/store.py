@@ -218,6 +218,8 @@ class StrangerStore:
 
     def drop_visit(self, visit: str) -> None:
         """Delete the faces of a visit."""
+        if not self.faces_of_visit(visit):
+            return
         with self.transaction():
             self.delete("visit = :visit", visit=visit)
 

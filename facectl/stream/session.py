@@ -53,10 +53,10 @@ class RunOptions:
     wait: bool = True
     timeout: float = 60.0
     window: int = 1000
-    private_replies: bool = False
-    edge: bool = False
     # Whether the run ends when no answer comes for a long time.
     ends_unanswered: bool = True
+    private_replies: bool = False
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,8 @@ class FaceFinder:
             image = self._decode(request)
         height, width = image.shape[:2]
         with watch.stage("detect"):
-            every = self.detector.detect(image, request.min_face_size)
-            faces = largest(every, request.max_faces)
+            found = self.detector.detect(image, request.min_face_size)
+            faces = largest(found, request.max_faces)
         if not faces:
             result = _no_face(request, watch)
             return FoundFaces(0, result.serialise(), result, width, height)

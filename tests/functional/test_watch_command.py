@@ -10,7 +10,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,43 @@ def test_the_extra_is_named_where_it_is_missing(
     done = run("watch", clip, "--no-open")
     assert "needs the package starlette" in str(done.exception)
     assert getattr(done.exception, "hint", "") == "pip install 'facectl[web]'"
+
+
+def file_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+    """Serve a folder by HTTP, without a log."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    handler = partial(Handler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
+
+
+def test_a_stream_that_is_gone_is_opened_again(pipeline: Pipeline, clip: Path) -> None:
+    server = file_server(clip.parent)
+    port = server.server_port
+    url = f"http://user:secret@127.0.0.1:{port}/{clip.name}"
+    with watching(dict(os.environ), url) as watch:
+        events = Events(watch)
+
+        def source() -> dict[str, Any]:
+            return events.values.get("source/0", {})
+
+        until(lambda: source().get("run", 0) >= 2)
+        assert source()["live"] is True
+        server.shutdown()
+        server.server_close()
+        until(lambda: "can't be opened" in source()["sentence"])
+        assert source()["status"] == "away"
+        before = source()["run"]
+        server = file_server(clip.parent, port)
+        until(lambda: source()["run"] > before)
+        assert watch.stop() == 0
+    server.shutdown()
+    server.server_close()
+    text = "".join(watch.lines)
+    assert "It is opened again" in text
+    assert "secret" not in text + json.dumps(events.values)
