@@ -69,7 +69,7 @@ def measure(cloud: Cloud, video: Path, way: str, options: argparse.Namespace) ->
     sent, memory = send(cloud, video, way, options)
     parts = report["cost"]["parts_per_1000_frames"]
     return {
-        "mean latency, s": report["end_to_end_s"]["warm"]["mean"],
+        "mean latency, s": report["figures"]["end_to_end_s"]["warm"]["mean"],
         "client CPU, ms per frame": run.cpu.client / frames * 1e3,
         "functions CPU, ms per frame": run.cpu.functions / frames * 1e3,
         "Lambda, $ per 1,000 frames": sum(v for k, v in parts.items() if k != "queues"),

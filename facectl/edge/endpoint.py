@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from facectl.edge.outbox import Outbox
 from facectl.stream.delivery import FrameRefused
@@ -36,9 +37,16 @@ class EdgeEndpoint:
         self._one = threading.Lock()
 
     @classmethod
-    def of(cls, model: Model, outbox: Outbox, *, threads: int) -> EdgeEndpoint:
-        """The endpoint with a model's detector and the functions' settings."""
+    def of(
+        cls, model: Model, outbox: Outbox, *, threads: int, min_face_size: int | None = None
+    ) -> EdgeEndpoint:
+        """The endpoint with a model's detector and the functions' settings.
+
+        `min_face_size` is the deployment's, None for the default.
+        """
         settings = FunctionSettings(threads=threads)
+        if min_face_size is not None:
+            settings = replace(settings, min_face_size=min_face_size)
         detector = Detector(
             model,
             threads=threads,

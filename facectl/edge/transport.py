@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from facectl.aws import Clients, cloud_errors
 from facectl.aws_errors import is_denied, is_missing
+from facectl.deploy import options
 from facectl.edge.disk_queue import DiskQueue
 from facectl.edge.endpoint import EdgeEndpoint
 from facectl.edge.outbox import LONGEST_OUTAGE, Outbox, RefusedError
@@ -119,7 +120,8 @@ def edge_transport(
     requests = SqsRequests(clients)
     answers = ResponseQueue(clients) if reply is None else reply.open()
     outbox = Outbox(DiskQueue.open(deployment.key.name), requests, report=report)
-    endpoint = EdgeEndpoint.of(model, outbox, threads=edge_threads())
+    least = options.recall(deployment).min_face_size
+    endpoint = EdgeEndpoint.of(model, outbox, threads=edge_threads(), min_face_size=least)
     used = endpoint if reply is None else RepliedEndpoint(endpoint, reply.reply)
     transport = Transport(used, ReconnectingQueue(answers), outbox.close, outbox=outbox)
     return transport, endpoint, outbox

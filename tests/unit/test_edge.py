@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from facectl.edge import endpoint as endpoint_module
 from facectl.edge import outbox as outbox_module
 from facectl.edge.disk_queue import DiskQueue
 from facectl.edge.endpoint import EdgeEndpoint
@@ -356,3 +357,14 @@ def test_visits_of_a_camera_wait_for_frames_on_disk() -> None:
         order._clock = lambda: 3600.0
     assert list(waits.ready()) == []
     assert list(passes.ready()) == [late]
+
+
+def test_the_smallest_face_is_that_of_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        endpoint_module, "Detector", lambda _model, **settings: made.append(settings)
+    )
+    outbox = an_outbox(Cloud(), DiskQueue.open("a"))
+    for size in (None, 60):
+        EdgeEndpoint.of(None, outbox, threads=1, min_face_size=size)  # type: ignore[arg-type]
+    assert [settings["min_face_size"] for settings in made] == [20, 60]
