@@ -36,8 +36,9 @@ _LONGEST_VISIBILITY_TIMEOUT = 20
 _PAUSE_AFTER_RELEASE = (0.1, 0.2)
 # Responses that follow one another within _BURST seconds are deleted ten at a time: a call takes
 # as much CPU time as encoding a frame. The next poll is then short, so that they are deleted
-# long before they would become visible again.
+# before they become visible again, which the queue's own second would not leave time for.
 _BURST = 0.5
+_HIDDEN = 5
 _SHORT_POLL = 1
 _LAST_DELETE = 1.0
 
@@ -83,6 +84,7 @@ class ResponseQueue:
             answer = self._clients.sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_BATCH,
+                VisibilityTimeout=_HIDDEN,
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateFirstReceiveTimestamp"],
             )

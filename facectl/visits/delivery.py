@@ -125,6 +125,12 @@ class Delivery:
             self._queue.add(event.key, json.dumps(event.as_dict()))
             self._changed.set()
 
+    def recover(self, event: VisitEvent) -> None:
+        """Add the last event that a killed run wrote to its file, if it had not come this far."""
+        if self._filter.passes(event):
+            self._queue.recover(event.run, event.key, json.dumps(event.as_dict()))
+            self._changed.set()
+
     def close(self, *, finished: bool, wait: float) -> None:
         """Deliver what is left for up to `wait` seconds; the rest stays for the next run."""
         self._ending = True

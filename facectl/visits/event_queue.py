@@ -97,6 +97,24 @@ class EventQueue:
                 )
                 self.dropped += over
 
+    def recover(self, run: str, key: str, body: str) -> None:
+        """Add an event of an earlier run unless its process had added it before it was killed.
+
+        Nothing is added where that run had no queue for this receiver, or ended in order.
+        """
+        digest = self.path.name.partition("-")[0]
+        other = self.path.with_name(f"{digest}-{run}.db")
+        if other == self.path or not other.exists():
+            return
+        try:
+            with closing(_connected(other)) as connection:
+                known = connection.execute("SELECT 1 FROM event WHERE key = ?", (key,)).fetchone()
+                if known is None:
+                    self.add(key, body)
+                    connection.execute("INSERT INTO event (key, body) VALUES (?, NULL)", (key,))
+        except sqlite3.DatabaseError:
+            return
+
     def first(self) -> QueuedEvent | None:
         """The oldest undelivered event."""
         with self._statements() as connection:

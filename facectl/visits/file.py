@@ -37,6 +37,7 @@ class VisitsFile:
         # The ids of this run's events that an earlier process wrote.
         self._known: set[str] = set()
         self._unended: dict[str, VisitEvent] = {}
+        self._newest: dict[str, VisitEvent] = {}
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -88,6 +89,14 @@ class VisitsFile:
         for event in unended.values():
             yield replace(event, event="end", reason="lost", track=())
 
+    def newest(self) -> list[VisitEvent]:
+        """The last event of each earlier run: only it may have reached no receiver, after a kill.
+
+        The second call has none.
+        """
+        newest, self._newest = self._newest, {}
+        return list(newest.values())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -101,9 +110,12 @@ class VisitsFile:
                 break
             event = self._event(line, number)
             self._size += len(line)
-            if run is not None and event.visit.startswith(f"{run[:12]}-"):
+            if run is not None and event.run == run[:12]:
                 self._known.add(event.key)
-            elif event.event == "end":
+                continue
+            if event.event != "amend":
+                self._newest[event.run] = event
+            if event.event == "end":
                 self._unended.pop(event.visit, None)
             elif event.event != "amend" or event.visit in self._unended:
                 self._unended[event.visit] = event

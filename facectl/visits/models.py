@@ -122,6 +122,11 @@ class VisitEvent:
     amendment: str | None = None
 
     @property
+    def run(self) -> str:
+        """The first characters of the run's id, with which the visit's begins."""
+        return self.visit.rsplit("-", 2)[0]
+
+    @property
     def key(self) -> str:
         """The same for the same event of a resumed run, and for no other event."""
         if self.event == "start":

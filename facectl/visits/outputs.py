@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from facectl.console import printable
@@ -149,19 +150,22 @@ def recorded(
     with ExitStack() as stack:
         sinks: list[Callable[[VisitEvent], None]] = [counts]
         lost: Iterable[VisitEvent] = ()
+        newest: Sequence[VisitEvent] = ()
         if outputs.file is not None:
             file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
             sinks.append(file)
-            lost = file.lost()
+            lost, newest = file.lost(), file.newest()
         if outputs.shared_file is not None:
             sinks.append(outputs.shared_file)
-            lost = outputs.shared_file.lost()
+            lost, newest = outputs.shared_file.lost(), outputs.shared_file.newest()
         if listener is not None:
             sinks.append(listener.event)
         open_receiver = partial(
             opened, source=source.name, secret_file=outputs.secret, deployment=deployment
         )
         deliveries = _opened_deliveries(outputs, open_receiver, run, report)
+        for event, delivery in product(newest, deliveries):
+            delivery.recover(event)
         recorder = VisitRecorder(
             VisitTracker(run, source.name, outputs.options),
             _frame_order(outputs, source),

@@ -90,7 +90,7 @@ def test_permissions_are_simulated_on_the_deployments_resources() -> None:
     arns = {value for key, value in queues.items() if key.startswith("ResourceArns")}
     assert arns == {
         f"arn:aws:sqs:us-east-1:{ACCOUNT}:42-{name}"
-        for name in ("req-queue", "resp-queue", "req-dlq")
+        for name in ("req-queue", "resp-queue", "req-dlq", f"resp-{'?' * 32}")
     }
     (passing,) = [b for b in session.asked if b["ActionNames.member.1"] == "iam:PassRole"]
     assert passing["ContextEntries.member.1.ContextKeyName"] == "iam:PassedToService"

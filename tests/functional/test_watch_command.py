@@ -208,8 +208,7 @@ def test_after_a_kill_no_ended_visit_is_lost_and_no_event_is_sent_twice(
 
     with watching(dict(os.environ), *options) as watch:
         until(lambda: bool(written("end", "Ann") and written("start", "Bob")))
-        # An event goes to the file first: these have reached the receiver's queue too.
-        until(lambda: {event["id"] for event in lines(path)} <= set(keys))
+        # An event goes to the file first: the last one may not have reached the receiver's queue.
         before = lines(path)
         assert watch.stop(signal.SIGKILL) == -signal.SIGKILL
     held[0] = False

@@ -154,6 +154,32 @@ def test_a_resumed_run_sends_no_event_again() -> None:
     assert again.taken == keys(2)
 
 
+def test_the_last_event_of_a_killed_run_is_recovered_once_and_for_its_receivers_alone() -> None:
+    """The file is written before the queue, and the kill came between."""
+    killed = EventQueue.open("test", "one")
+    first = event(1, kind="start", visit="one-000000-0")
+    killed.add(first.key, "{}")
+    killed.close(finished=False)
+
+    def recovered(receiver: str, run: str, last: VisitEvent, only: list[str]) -> list[str]:
+        queue = EventQueue.open(receiver, run)
+        taken = Receiving()
+        delivery = Delivery(queue, taken, VisitFilter(only), report=lambda _: None)
+        delivery.recover(last)
+        delivery.deliver_all()
+        queue.close(finished=True)
+        return taken.taken
+
+    last = event(2, kind="end", visit="one-000000-0")
+    # Never asked for: another receiver, or another person.
+    assert recovered("other", "two", last, []) == []
+    assert recovered("test", "two", last, ["Bob"]) == [first.key]
+    assert recovered("test", "three", last, ["Ann"]) == [last.key]
+    assert recovered("test", "four", last, []) == []
+    # What was added before the kill is not added again.
+    assert recovered("test", "five", first, []) == []
+
+
 def test_the_queue_of_a_finished_run_is_removed_and_others_are_for_this_user_alone() -> None:
     folder = paths.state_dir() / "events"
     queue = EventQueue.open("test", "run")
