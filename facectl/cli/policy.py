@@ -16,9 +16,10 @@ from facectl.context import Overrides, resolve
 def policy(
     overrides: Overrides,
     person: Annotated[
-        Literal["deployer", "sender", "reader", "alarms"],
+        Literal["deployer", "sender", "edge", "reader", "alarms"],
         typer.Argument(
             help="deployer: deploy and destroy. sender: send, tail, purge. "
+            "edge: send --detect edge. "
             "reader: status, logs, trace, dlq list. "
             "alarms: deploy --alarms, besides deployer."
         ),

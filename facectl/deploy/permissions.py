@@ -256,6 +256,11 @@ def sending_actions() -> tuple[str, ...]:
     return _actions_of(SENDING, *_INVOKE)
 
 
+def edge_actions() -> tuple[str, ...]:
+    """The IAM actions of somebody who sends with `--detect edge`, sorted."""
+    return _actions_of(SENDING, "sqs:SendMessage")
+
+
 def reading_actions() -> tuple[str, ...]:
     """The IAM actions of somebody who watches the deployment, sorted."""
     return _actions_of(READING)

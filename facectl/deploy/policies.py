@@ -1,4 +1,4 @@
-"""The least-privilege IAM policies of a deployer, a sender and a reader.
+"""The least-privilege IAM policies of a deployer, a sender, an edge computer and a reader.
 
 A policy allows the actions of `facectl/deploy/permissions.py`, each on the resources that the
 deployment has. Source of the resource types and condition keys: AWS Service Authorization
@@ -12,12 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from facectl.deploy.models import Account
-from facectl.deploy.permissions import actions, alarm_actions, reading_actions, sending_actions
+from facectl.deploy.permissions import (
+    actions,
+    alarm_actions,
+    edge_actions,
+    reading_actions,
+    sending_actions,
+)
 from facectl.naming import DEPLOYMENTS, DETECTION_FUNCTION, FUNCTIONS, RECOGNITION_FUNCTION, Names
 from lambda_src.gallery.parts import ROOT
 
 # `alarms`: what a deployer needs for `--alarms` besides. One policy would be too long for IAM.
-Person = Literal["deployer", "sender", "reader", "alarms"]
+Person = Literal["deployer", "sender", "edge", "reader", "alarms"]
 PEOPLE: tuple[Person, ...] = get_args(Person)
 
 _ALL = ("*",)
@@ -90,7 +96,7 @@ def grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
     if not scope.kms_key or person == "alarms":
         return found
     # Who receives a message or reads an object decrypts it, who writes one needs a data key.
-    writing = ("kms:GenerateDataKey",) if person == "deployer" else ()
+    writing = ("kms:GenerateDataKey",) if person in ("deployer", "edge") else ()
     return (*found, Grant("Key", (scope.kms_key,), actions=("kms:Decrypt", *writing)))
 
 
@@ -104,6 +110,8 @@ def _grants(person: Person, scope: Scope) -> tuple[Grant, ...]:
         return _grouped(alarm_actions(), scope, _deployer)
     if person == "sender":
         return _grouped(sending_actions(), scope, _sender)
+    if person == "edge":
+        return _grouped(edge_actions(), scope, _sender)
     return _grouped(reading_actions(), scope, _reader)
 
 
@@ -138,6 +146,8 @@ def _sender(action: str, scope: Scope) -> Grant:
         return Grant("FunctionUrl", (function, f"{function}:*"))
     if name in ("GetQueueAttributes", "GetQueueUrl", "PurgeQueue"):
         return _of_service(service, name, scope)
+    if name == "SendMessage":
+        return Grant("Requests", (account.queue_arn(names.request_queue),))
     replies = account.queue_arn(names.reply_queues)
     if name in ("CreateQueue", "DeleteQueue", "ListQueueTags", "TagQueue"):
         return Grant("ReplyQueues", (replies,))

@@ -101,6 +101,16 @@ def test_a_sender_may_call_what_the_sources_of_streams_name() -> None:
     assert ours <= listed(SENDING)
 
 
+def test_an_edge_computer_sends_crops_and_invokes_nothing() -> None:
+    granted = {action: g.resources for g in grants("edge", scope()) for action in g.actions}
+    sender = {action for g in grants("sender", scope()) for action in g.actions}
+    assert set(granted) - sender == {"sqs:SendMessage"}
+    assert granted["sqs:SendMessage"] == (f"arn:aws:sqs:us-east-1:{ACCOUNT}:42-req-queue",)
+    assert not any(action.startswith("lambda:Invoke") for action in granted)
+    batches = {name.removesuffix("Batch") for name in named_in("edge")}
+    assert batches - {name.removesuffix("Batch") for name in listed(SENDING)} == {"sqs:SendMessage"}
+
+
 def test_a_reader_calls_only_what_is_listed(
     context: Context, desired: DesiredState, recorded: set[str]
 ) -> None:
