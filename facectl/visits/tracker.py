@@ -83,8 +83,8 @@ class Visit:
     last: float
     box: Box
     frame: int
-    best: BestFace
-    quality: float
+    # The best face of each name that was given, and how good it is.
+    bests: dict[str | None, tuple[float, BestFace]]
     votes: Votes = field(default_factory=Votes)
     decision: Decision = field(default_factory=lambda: Decision(None, 0.0, 0))
     frames: int = 0
@@ -101,7 +101,13 @@ class Visit:
     def begin(cls, visit_id: str, frame: SeenFrame, face: SeenFace) -> Visit:
         """A visit with its first face, which `see` is still to be called with."""
         at = frame.timestamp
-        return cls(visit_id, at, at, face.box, frame.index, _best(frame, face, None), 0.0)
+        bests = {face.name: (0.0, _best(frame, face, None))}
+        return cls(visit_id, at, at, face.box, frame.index, bests)
+
+    def best(self, person: str | None) -> BestFace:
+        """The best face that was given this name; the best of all where none was."""
+        found = self.bests.get(person)
+        return (found or max(self.bests.values(), key=lambda each: each[0]))[1]
 
     @property
     def person(self) -> str | None:
@@ -124,10 +130,10 @@ class Visit:
         self.votes.add(face, frame.timestamp)
         self.track.add(frame.timestamp, face.box)
         quality = face.weight * math.sqrt(max(1.0, face.side))
-        if quality > _BETTER * self.quality:
-            self.quality = quality
+        before, _ = self.bests.get(face.name, (0.0, None))
+        if quality > _BETTER * before:
             crop = None if not crops or frame.file is None else crop_file(frame.file, face.box)
-            self.best = _best(frame, face, crop)
+            self.bests[face.name] = (quality, _best(frame, face, crop))
 
     def absorb(self, other: Visit) -> None:
         """Take over the frames of a visit of the same person that began later."""
@@ -138,8 +144,9 @@ class Visit:
             self.last, self.box, self.frame = other.last, other.box, other.frame
             self.velocity = other.velocity
         self.track.absorb(other.track)
-        if other.quality > self.quality:
-            self.best, self.quality = other.best, other.quality
+        for name, best in other.bests.items():
+            if name not in self.bests or best[0] > self.bests[name][0]:
+                self.bests[name] = best
 
     def _move(self, box: Box, at: float) -> None:
         elapsed = at - self.last
@@ -289,7 +296,7 @@ class VisitTracker:
         person = decision.person if visit.stated is None else visit.stated.person
         return VisitEvent(
             kind, visit.id, self._source, person, decision.score, visit.first, visit.last,
-            visit.frame, visit.frames, decision.agreeing, visit.best,
+            visit.frame, visit.frames, decision.agreeing, visit.best(person),
             (*visit.track.points, (visit.last, visit.box)), reason, into,
             stranger=visit.stranger if person is None else None,
         )  # fmt: skip

@@ -101,6 +101,15 @@ def test_a_visit_whose_name_is_not_settled_is_announced_after_a_while() -> None:
     assert story(events) == [("start", None), ("end", None)]
 
 
+def test_the_best_face_of_a_person_is_one_with_their_name() -> None:
+    """A stranger takes the person's place for a moment, and is nearer to the camera."""
+    ann = [frame(i, face(0, "Ann", side=40)) for i in range(12)]
+    stranger = [frame(i, face(0, None, side=60)) for i in range(12, 15)]
+    (end,) = [event for event in run([*ann, *stranger]) if event.event == "end"]
+    assert (end.person, end.frames) == ("Ann", 15)
+    assert end.best.frame < 12
+
+
 def test_a_false_detection_is_no_visit() -> None:
     tracker = VisitTracker("run", "clip", VisitOptions())
     assert tracker.see(frame(0, face(0))) == []
