@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facectl import sqlite
 from facectl.errors import GalleryError
 
 FORMAT = "facectl-gallery-2"
@@ -126,15 +127,8 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
 @contextmanager
 def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[None]:
     """Run the block as one transaction; roll back if it raises."""
-    with errors(file):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    with errors(file), sqlite.transaction(connection):
+        yield
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facectl import sqlite
 from facectl.errors import FacectlError
 
 # Seconds to wait for the lock while another command writes.
@@ -89,15 +90,8 @@ def _format(connection: sqlite3.Connection) -> int:
 @contextmanager
 def transaction(connection: sqlite3.Connection, file: Path) -> Iterator[None]:
     """Run the block as one transaction; roll back if it raises."""
-    with errors(file):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    with errors(file), sqlite.transaction(connection):
+        yield
 
 
 @contextmanager
