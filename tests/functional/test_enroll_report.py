@@ -72,7 +72,8 @@ def cells(text: str) -> list[list[str]]:
 def test_problems_are_one_table_with_paths_below_the_folder(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "140")
+    # The path of the folder is long, and a row has it.
+    monkeypatch.setenv("COLUMNS", "240")
     result = facectl("gallery", "enroll", str(people))
     assert isinstance(result.exception, IncompleteError)
     rows = cells(result.stdout)

@@ -194,7 +194,8 @@ def test_progress_is_of_the_whole_layer_after_cuts(cutting: CuttingProxy) -> Non
     made = manifest(described, layer)
     send_image(Target(through, "cut-progress"), "1", made, blobs, lambda *seen: told.append(seen))
     through.close()
-    assert cutting.made == 2
+    # How much of the layer had arrived decides whether the second cut comes before its end.
+    assert cutting.made in (1, 2)
     assert told[-1][0] == told[-1][1] <= total
     assert all(0 <= done <= of <= total for done, of in told)
 
