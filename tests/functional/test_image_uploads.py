@@ -188,14 +188,15 @@ def test_progress_is_of_the_whole_layer_after_cuts(cutting: CuttingProxy) -> Non
     told: list[tuple[int, int]] = []
     layer, described = b"cut progress" + DATA, config()
     total = len(layer) + len(described)
-    cutting.cuts = [100_000, 100_000]
+    # On every connection, since the layer does not come first on each of them.
+    cutting.cuts = [100_000] * 8
     through = Registry(cutting.address, plain=True, backoff=quick)
     blobs = [BytesBlob(layer), BytesBlob(described)]
     made = manifest(described, layer)
     send_image(Target(through, "cut-progress"), "1", made, blobs, lambda *seen: told.append(seen))
     through.close()
-    # How much of the layer had arrived decides whether the second cut comes before its end.
-    assert cutting.made in (1, 2)
+    # 300 kB need more than three connections.
+    assert cutting.made >= 3
     assert told[-1][0] == told[-1][1] <= total
     assert all(0 <= done <= of <= total for done, of in told)
 
