@@ -1,10 +1,38 @@
-"""What the SQLite files of galleries and strangers share."""
+"""SQLite files of faces, which only their owner can read: those of galleries and strangers."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+
+def connected(
+    file: Path,
+    prepare: Callable[[sqlite3.Connection], None],
+    *,
+    timeout: float,
+    one_thread: bool = True,
+) -> sqlite3.Connection:
+    """Open a file of faces, created (0600) if missing, and prepare its tables; closed on an error.
+
+    Deleted content is overwritten with zeros. `timeout`: seconds to wait for the lock while
+    another command writes. `one_thread`: no other thread than the one that opened it may use it.
+    """
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(
+        file, timeout=timeout, isolation_level=None, check_same_thread=one_thread
+    )
+    try:
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
@@ -18,3 +46,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements inside the transaction; `executescript` would commit it first."""
+    for statement in script.split(";"):
+        connection.execute(statement)

@@ -9,7 +9,6 @@ vector belong to one embedding space, a row in `spaces`.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,18 +76,9 @@ def connect(file: Path) -> sqlite3.Connection:
     """Open a gallery's file, created if missing; raises GalleryError."""
     with errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # The file has embeddings of faces: only its owner may read it.
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(file, timeout=_BUSY_TIMEOUT, isolation_level=None)
-        try:
-            # Overwrite deleted content with zeros.
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA synchronous = FULL")
-            _prepare(connection, file)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+        return sqlite.connected(
+            file, lambda connection: _prepare(connection, file), timeout=_BUSY_TIMEOUT
+        )
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
@@ -96,12 +86,12 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
         with transaction(connection, file):
             # Another command may have created the tables.
             if _is_empty(connection):
-                _run(connection, _TABLES)
+                sqlite.run_script(connection, _TABLES)
                 connection.execute("INSERT INTO meta VALUES ('format', ?)", (FORMAT,))
     if _format(connection) == _FORMAT_1:
         with transaction(connection, file):
             if _format(connection) == _FORMAT_1:
-                _run(connection, _MIGRATION_1)
+                sqlite.run_script(connection, _MIGRATION_1)
     if _format(connection) != FORMAT:
         raise GalleryError(
             f"{file} is a gallery of another format than {FORMAT}",
@@ -116,12 +106,6 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 def _format(connection: sqlite3.Connection) -> str | None:
     found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
     return None if found is None else str(found[0])
-
-
-def _run(connection: sqlite3.Connection, script: str) -> None:
-    """Run statements inside the transaction; `executescript` would commit it first."""
-    for statement in script.split(";"):
-        connection.execute(statement)
 
 
 @contextmanager

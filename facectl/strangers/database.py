@@ -7,7 +7,6 @@ left in a file.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,19 +53,13 @@ def connect(file: Path) -> sqlite3.Connection:
     """Open the file, created (0600) if missing; raises FacectlError."""
     with errors(file):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
         # The connection of a collector is opened in one thread and used in another.
-        connection = sqlite3.connect(
-            file, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        return sqlite.connected(
+            file,
+            lambda connection: _prepare(connection, file),
+            timeout=_BUSY_TIMEOUT,
+            one_thread=False,
         )
-        try:
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA synchronous = FULL")
-            _prepare(connection, file)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
@@ -74,8 +67,7 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
         with transaction(connection, file):
             # Another command may have created the tables.
             if _format(connection) == 0:
-                for statement in _TABLES.split(";"):
-                    connection.execute(statement)
+                sqlite.run_script(connection, _TABLES)
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
     if _format(connection) != FORMAT:
         raise FacectlError(
