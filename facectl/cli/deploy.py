@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,32 +23,17 @@ if TYPE_CHECKING:
 @with_overrides
 def deploy(
     overrides: Overrides,
+    resource_choices: shared.ResourceChoices,
     model: shared.Model = None,
-    memory: shared.Memory = None,
-    timeout: shared.FunctionTimeout = None,
-    batch_size: shared.BatchSize = None,
-    reserved_concurrency: shared.ReservedConcurrency = None,
-    provisioned_concurrency: shared.ProvisionedConcurrency = None,
-    max_concurrency: shared.MaxConcurrency = None,
-    pollers: shared.Pollers = None,
-    auth: shared.UrlAuth = None,
-    role_arn: shared.RoleArn = None,
-    boundary: shared.Boundary = None,
     package: Annotated[
         Literal["zip", "image"] | None,
         typer.Option("--package", help="Code package; image on AWS; default zip on local."),
     ] = None,
     architecture: shared.ImageArchitecture = None,
-    image_uri: shared.ImageUris = None,
     builder: shared.ImageBuilder = None,
     base_image: shared.BaseImageName = None,
     rebuild: shared.Rebuild = False,
     package_index: shared.PackageIndex = None,
-    names: shared.LogNames = None,
-    metrics: shared.Metrics = None,
-    alarms: shared.Alarms = None,
-    min_face_size: shared.MinFaceSize = None,
-    kms_key: shared.KmsKey = None,
     adopt: Annotated[
         bool,
         typer.Option("--adopt", help="Take over existing resources that facectl did not create."),
@@ -77,33 +63,17 @@ def deploy(
     from facectl.cli import deploy_report
     from facectl.cli.gallery import rebuild as galleries
     from facectl.deploy import deployer
-    from facectl.deploy.options import Options, parse_pollers
     from facectl.models import store
 
-    options = Options(
-        memory=memory,
-        timeout=timeout,
-        batch_size=batch_size,
-        reserved_concurrency=reserved_concurrency,
-        provisioned_concurrency=provisioned_concurrency,
-        max_concurrency=max_concurrency,
-        pollers=None if pollers is None else parse_pollers(pollers),
-        auth=auth,
-        role_arn=role_arn,
-        boundary=boundary,
+    options = dataclasses.replace(
+        resource_choices.options(),
         packaging=package,
         architecture=architecture,
         base_image=base_image,
         package_index=package_index,
-        image_uris=tuple(image_uri or ()),
         adopt=adopt,
-        log_names=names,
-        metrics=metrics,
         builder=builder,
         rebuild=rebuild,
-        alarms=alarms,
-        kms_key=kms_key,
-        min_face_size=min_face_size,
     )
     deployment = announced(resolve(overrides, new=True))
     with err.status("Reading what is deployed"):

@@ -24,27 +24,12 @@ Format = Literal["cloudformation", "terraform"]
 def export(
     overrides: Overrides,
     form: Annotated[Format, typer.Argument(metavar="FORMAT", help="cloudformation or terraform.")],
+    resource_choices: shared.ResourceChoices,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="File to write instead of stdout; of Terraform: *.tf.json."),
     ] = None,
-    memory: shared.Memory = None,
-    timeout: shared.FunctionTimeout = None,
-    batch_size: shared.BatchSize = None,
-    reserved_concurrency: shared.ReservedConcurrency = None,
-    provisioned_concurrency: shared.ProvisionedConcurrency = None,
-    max_concurrency: shared.MaxConcurrency = None,
-    pollers: shared.Pollers = None,
-    auth: shared.UrlAuth = None,
-    role_arn: shared.RoleArn = None,
-    boundary: shared.Boundary = None,
     architecture: shared.ImageArchitecture = None,
-    image_uri: shared.ImageUris = None,
-    names: shared.LogNames = None,
-    metrics: shared.Metrics = None,
-    alarms: shared.Alarms = None,
-    min_face_size: shared.MinFaceSize = None,
-    kms_key: shared.KmsKey = None,
 ) -> None:
     """Print what `facectl deploy` makes on AWS as a CloudFormation or Terraform template.
 
@@ -58,30 +43,13 @@ def export(
 
     facectl export terraform --asu-id 1225754101 --alarms you@example.com --out main.tf.json
     """
-    from facectl.deploy.options import Options, parse_pollers
+    from facectl.deploy.options import Options
 
-    options = Options(
-        memory=memory,
-        timeout=timeout,
-        batch_size=batch_size,
-        reserved_concurrency=reserved_concurrency,
-        provisioned_concurrency=provisioned_concurrency,
-        max_concurrency=max_concurrency,
-        pollers=None if pollers is None else parse_pollers(pollers),
-        auth=auth,
-        role_arn=role_arn,
-        boundary=boundary,
-        architecture=architecture,
-        image_uris=tuple(image_uri or ()),
-        log_names=names,
-        metrics=metrics,
-        alarms=alarms,
-        min_face_size=min_face_size,
-        kms_key=kms_key,
-    ).over(Options())
+    options = replace(resource_choices.options(), architecture=architecture)
+    options = options.over(Options())
     deployment = _on_aws(overrides)
     document = _document(form, deployment, options)
-    if auth == "none" and reserved_concurrency is None:
+    if options.auth == "none" and options.reserved_concurrency is None:
         warn(
             "Anyone who learns the URL can call it and spend your money: only the account's "
             "concurrency limit bounds it. --reserved-concurrency bounds it further."
