@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The longest poll that SQS allows: it needs the fewest requests and returns with the first message.
 LONG_POLL = 20
+# A received message is invisible for this long, unless it is released or deleted.
+HIDDEN_SECONDS = 5
 _BATCH = 10
 _TICK = 0.1
 # A message of another client becomes visible again at once. One that is older than its client
@@ -38,7 +40,6 @@ _PAUSE_AFTER_RELEASE = (0.1, 0.2)
 # as much CPU time as encoding a frame. The next poll is then short, so that they are deleted
 # before they become visible again, which the queue's own second would not leave time for.
 _BURST = 0.5
-_HIDDEN = 5
 _SHORT_POLL = 1
 _LAST_DELETE = 1.0
 
@@ -84,7 +85,7 @@ class ResponseQueue:
             answer = self._clients.sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_BATCH,
-                VisibilityTimeout=_HIDDEN,
+                VisibilityTimeout=HIDDEN_SECONDS,
                 WaitTimeSeconds=wait,
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateFirstReceiveTimestamp"],
             )

@@ -17,6 +17,7 @@ from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import FrameCounts
 from facectl.stream.reply_queues import RepliedEndpoint, ReplyQueue
 from facectl.stream.responses import (
+    HIDDEN_SECONDS,
     AnswerReader,
     Collector,
     MessageQueue,
@@ -31,8 +32,10 @@ _TICK = 0.1
 # before it is sent again.
 _UNCONFIRMED = 5.0
 # Seconds in which duplicates are removed from the queue, so that later runs do not
-# meet them. A hidden message becomes visible again within a second.
+# meet them.
 _DRAIN_DUPLICATES = 2.0
+# What an earlier process received and did not delete is visible again by then.
+_VISIBLE_AGAIN = HIDDEN_SECONDS + 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +261,7 @@ class Session:
             self._send(self._not_sent(source), progress)
             self._await_answers(progress)
             self._send_unconfirmed(source, progress)
-            if self._options.wait and (
-                self.tracker.counts.duplicates or self.tracker.counts.earlier
-            ):
-                self.tracker.drain_duplicates(_DRAIN_DUPLICATES)
+            self._drain_duplicates(self._clock() - began)
         except KeyboardInterrupt:
             interrupted = True
         except FacectlError as error:
@@ -290,6 +290,14 @@ class Session:
             failure=failure,
             resumable=self._run_file is not None and self._run_file.resumable,
         )
+
+    def _drain_duplicates(self, elapsed: float) -> None:
+        """Remove what is left of this run in the queue, `elapsed` seconds after its start."""
+        counts = self.tracker.counts
+        if not self._options.wait or not (counts.duplicates or counts.earlier):
+            return
+        hidden = _VISIBLE_AGAIN - elapsed if counts.earlier else 0.0
+        self.tracker.drain_duplicates(max(_DRAIN_DUPLICATES, hidden))
 
     def _begin(self) -> None:
         """Restore the frames of an earlier process, and start what reports of frames."""

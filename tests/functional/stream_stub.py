@@ -162,6 +162,12 @@ class Pipeline:
                 )
         return bodies
 
+    def hide_one(self, *, seconds: int) -> bool:
+        """Receive a response as a client does; whether there was one in sight."""
+        return "Messages" in self.sqs.receive_message(
+            QueueUrl=self.responses, VisibilityTimeout=seconds
+        )
+
     def total(self) -> int:
         """How many messages the response queue holds, whether they are in sight or not."""
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.responses, AttributeNames=["All"])[

@@ -18,6 +18,7 @@ import pytest
 from stream_stub import Pipeline, Reply, answering, result, run, until
 
 from facectl.errors import InputError
+from facectl.stream.responses import HIDDEN_SECONDS
 from facectl.stream.run_file import RunFile, RunTask
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
@@ -150,6 +151,28 @@ def test_resume_waits_for_unanswered_frames(pipeline: Pipeline, folder: Path) ->
     done = run("send", folder, "--timeout", 5, "--resume")
     assert done.exit_code == 0, done.output
     assert len(pipeline.requests) == 30
+
+
+def test_an_answer_that_an_earlier_client_received_and_did_not_delete_is_removed(
+    pipeline: Pipeline, folder: Path
+) -> None:
+    late: list[str] = []
+
+    def silent(request: dict[str, Any], number: int) -> Reply:
+        if request["filename"] == "07.png":
+            late.append(result(request))
+            return Reply()
+        return answering(request, number)
+
+    pipeline.script = silent
+    assert run("send", folder, "--timeout", 1).exit_code == 1
+    [first] = [r for r in pipeline.requests if r["filename"] == "00.png"]
+    pipeline.put(result(first))
+    # Out of sight as long as a killed client's messages are.
+    until(lambda: pipeline.hide_one(seconds=HIDDEN_SECONDS))
+    pipeline.put(late[0])
+    assert run("send", folder, "--timeout", 5, "--resume").exit_code == 0
+    assert pipeline.left() == []
 
 
 # Records frames until it is killed, or until the file may not grow.
