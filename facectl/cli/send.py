@@ -19,7 +19,8 @@ from facectl.cli.options import (
     MinFaceSize,
     Quality,
     Reply,
-    changes_deployment,
+    announced,
+    with_deployment,
 )
 from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
 from facectl.console import note, warn
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from facectl.visits.outputs import VisitOutputs
 
 
-@changes_deployment
+@with_deployment
 def send(
     deployment: Deployment,
     source: Annotated[
@@ -133,6 +134,8 @@ def send(
     from facectl.stream.session import RunOptions, as_taken
     from facectl.stream.sources import open_source
 
+    # A service of cameras starts while the network is away, too.
+    deployment = announced(deployment, offline=detect == "edge")
     # Kept faces are deleted in time, whether this run keeps some or not.
     strangers.prune(deployment.asu_id)
     if annotate is not None and not wait:

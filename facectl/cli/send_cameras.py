@@ -65,7 +65,8 @@ def run(deployment: Deployment, given: CamerasInput, files: OutputFiles) -> Came
     with ExitStack() as stack:
         clients = Clients(deployment)
         reply = reply_queue(stack, clients) if given.options.private_replies else None
-        transport = opened_transport(stack, clients, given.options, reply)
+        live = any(camera.live for camera in given.cameras)
+        transport = opened_transport(stack, clients, given.options, reply, live=live)
         shared = stack.enter_context(SharedTransport(transport, concurrency=concurrency))
         outputs = _SharedFiles(stack, deployment, files)
         ready: dict[str, OneRun] = {}

@@ -140,16 +140,24 @@ def reply_queue(stack: ExitStack, clients: Clients, reply: str | None = None) ->
 
 
 def opened_transport(
-    stack: ExitStack, clients: Clients, options: RunOptions, reply: ReplyQueue | None
+    stack: ExitStack,
+    clients: Clients,
+    options: RunOptions,
+    reply: ReplyQueue | None,
+    *,
+    live: bool,
 ) -> Transport:
-    """The transport of a run; with edge detection, what was sent is printed at the end."""
+    """The transport of a run; with edge detection, what was sent is printed at the end.
+
+    `live`: a source would not wait for the cloud.
+    """
     from facectl.stream.session import Transport
 
     if not options.edge:
         return Transport.of(clients, connections=options.concurrency, reply=reply)
     from facectl.edge.transport import edge_transport
 
-    transport, endpoint, outbox = edge_transport(clients, reply=reply, report=warn)
+    transport, endpoint, outbox = edge_transport(clients, reply=reply, offline=live, report=warn)
 
     def summary() -> None:
         note(
@@ -187,7 +195,7 @@ def run(
         # The id of a run that can be resumed: its next process reads the same queue.
         run_id = None if run_file is None else run_file.run
         reply = reply_queue(stack, clients, run_id) if options.private_replies else None
-        transport = opened_transport(stack, clients, options, reply)
+        transport = opened_transport(stack, clients, options, reply, live=source.live)
         results = None
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))

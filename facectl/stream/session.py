@@ -377,10 +377,11 @@ class Session:
 
     def _await_answers(self, progress: Callable[[FrameCounts], None]) -> None:
         outbox = self._transport.outbox
-        while outbox is not None and outbox.unsent(self.tracker.run):
-            self._check(progress)
-            self._interrupted.wait(_TICK)
-        while not self.tracker.settle(_TICK):
+        while True:
+            if outbox is not None and outbox.unsent(self.tracker.run):
+                self._interrupted.wait(_TICK)
+            elif self.tracker.settle(_TICK):
+                return
             self._check(progress)
 
 
