@@ -126,6 +126,7 @@ def send(
 
     facectl send clip.mp4 --resume
     """
+    from facectl.edge import memory
     from facectl.strangers import store as strangers
     from facectl.stream.frames import Encoding
     from facectl.stream.live import Reconnection
@@ -136,6 +137,8 @@ def send(
 
     # A service of cameras starts while the network is away, too.
     deployment = announced(deployment, offline=detect == "edge")
+    if detect == "edge":
+        memory.one_heap()
     # Kept faces are deleted in time, whether this run keeps some or not.
     strangers.prune(deployment.asu_id)
     if annotate is not None and not wait:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import platform
 import queue
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -253,6 +256,28 @@ def test_a_full_disk_queue_drops_the_oldest_and_its_frame_has_failed() -> None:
     assert statuses["answered"] + statuses["refused"] + statuses["failed"] == 30
     assert statuses["failed"] == outbox.dropped > 0
     assert done[0].exit_code == 1
+
+
+def test_the_disk_queue_gives_its_disk_back_after_an_outage() -> None:
+    disk = DiskQueue.open("a")
+    for number in range(400):
+        disk.add(f"r-{number:06d}", 1, "x" * 50_000)
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in disk.path.parent.iterdir())
+
+    assert size() > 20_000_000
+    disk.remove(disk.batch())
+    # Little is free: it would copy nearly everything.
+    assert size() > 20_000_000
+    while batch := disk.batch():
+        disk.remove(batch)
+    assert size() < 3_000_000
+    assert disk.add("r-000400", 1, "y") == []
+    assert [message.number for message in disk.batch()] == [401]
+    disk.remove(disk.batch())
+    disk.close()
+    assert not list(disk.path.parent.iterdir())
 
 
 def test_one_message_that_is_not_accepted_is_sent_again() -> None:
@@ -531,3 +556,24 @@ def test_the_smallest_face_is_that_of_the_deployment(monkeypatch: pytest.MonkeyP
     for size in (None, 60):
         EdgeEndpoint.of(None, outbox, threads=1, min_face_size=size)  # type: ignore[arg-type]
     assert [settings["min_face_size"] for settings in made] == [20, 60]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_all_threads_of_an_edge_process_share_one_heap() -> None:
+    program = """
+import ctypes, threading
+from pathlib import Path
+from facectl.edge import memory
+memory.one_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+found = []
+threads = [threading.Thread(target=lambda: found.append(libc.malloc(1000))) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+line = next(x for x in Path("/proc/self/maps").read_text().splitlines() if x.endswith("[heap]"))
+first, last = (int(part, 16) for part in line.split()[0].split("-"))
+print(all(first <= each < last for each in found))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
