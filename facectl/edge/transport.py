@@ -150,5 +150,7 @@ def edge_transport(
     least = options.recall(deployment).min_face_size
     endpoint = EdgeEndpoint.of(model, outbox, threads=edge_threads(), min_face_size=least)
     used = endpoint if reply is None else RepliedEndpoint(endpoint, reply.reply)
-    transport = Transport(used, answers, outbox.close, outbox=outbox)
+    transport = Transport(
+        used, answers, outbox.close, outbox=outbox, bytes_sent=lambda: outbox.bytes_sent
+    )
     return transport, endpoint, outbox
