@@ -484,7 +484,8 @@ class Outage:
         ledger = Ledger()
         for start in self.starts:
             for line in lines_of(start.results):
-                ledger.positions[line["request_id"]] = position(line)
+                if "name" in line:
+                    ledger.positions[line["request_id"]] = position(line)
                 ledger.statuses[line["status"]] += 1
                 if line["result"] is not None:
                     ledger.answers.setdefault(line["request_id"], []).append(line["result"])

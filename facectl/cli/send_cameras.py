@@ -66,9 +66,11 @@ def run(deployment: Deployment, given: CamerasInput, files: OutputFiles) -> Came
         clients = Clients(deployment)
         reply = reply_queue(stack, clients) if given.options.private_replies else None
         live = any(camera.live for camera in given.cameras)
-        transport = opened_transport(stack, clients, given.options, reply, live=live)
+        transport, earlier = opened_transport(stack, clients, given.options, reply, live=live)
         shared = stack.enter_context(SharedTransport(transport, concurrency=concurrency))
         outputs = _SharedFiles(stack, deployment, files)
+        if earlier is not None and outputs.results is not None:
+            earlier.listen(outputs.results.earlier)
         ready: dict[str, OneRun] = {}
         for camera in given.cameras:
             if camera.name in sources:

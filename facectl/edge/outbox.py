@@ -177,8 +177,12 @@ class Outbox:
         if self._failures:
             self._report(f"The cloud is back after {self._clock() - self._since:.0f} s")
             self._failures = 0
-            for tracker in [*self._trackers.values()]:
-                tracker.resume()
+            self.restart_timeouts()
+
+    def restart_timeouts(self) -> None:
+        """Restart the timeouts of all runs."""
+        for tracker in [*self._trackers.values()]:
+            tracker.resume()
 
     def _tracker(self, request_id: str) -> InFlightTracker | None:
         return self._trackers.get(request_id.rpartition("-")[0])

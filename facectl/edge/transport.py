@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from facectl.aws import Clients, cloud_errors
 from facectl.aws_errors import is_denied, is_missing
 from facectl.deploy import options
 from facectl.edge.disk_queue import DiskQueue
+from facectl.edge.earlier import EarlierAnswers
 from facectl.edge.endpoint import EdgeEndpoint
 from facectl.edge.outbox import Outbox, RefusedError
 from facectl.errors import CloudError
@@ -63,8 +64,10 @@ class SqsRequests:
 class ReconnectingQueue:
     """A queue of answers whose reader goes on while the cloud does not answer.
 
-    `open_queue` is called again until it returns the queue.
+    `open_queue` is called again until it returns the queue. `earlier` takes its answers first.
     """
+
+    earlier: EarlierAnswers | None = None
 
     def __init__(
         self,
@@ -85,15 +88,22 @@ class ReconnectingQueue:
     def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
         """Up to ten messages; none while the cloud does not answer."""
         try:
-            return self.look_up().receive(wait=wait)
+            messages = self.look_up().receive(wait=wait)
         except CloudError as error:
             if is_denied(error) or is_missing(error):
                 raise
             self._sleep(_PAUSE)
             return []
+        if self.earlier is None:
+            return messages
+        taken = [message for message in messages if self.earlier.takes(message)]
+        self.delete(taken)
+        return [message for message in messages if message not in taken]
 
     def delete(self, messages: Sequence[Received]) -> None:
         """Delete the messages; one that is not deleted becomes a duplicate."""
+        if not messages:
+            return
         self._unless_away(lambda: self.look_up().delete(messages))
 
     def release(self, messages: Sequence[Received]) -> float:
@@ -125,14 +135,23 @@ def edge_threads() -> int:
     return max(1, (usable_cores() or 1) // 2)
 
 
+class Edge(NamedTuple):
+    """The transport of a deployment's runs, and its parts, which count."""
+
+    transport: Transport
+    endpoint: EdgeEndpoint
+    outbox: Outbox
+    earlier: EarlierAnswers
+
+
 def edge_transport(
     clients: Clients,
     *,
     reply: ReplyQueue | None = None,
     offline: bool = False,
     report: Callable[[str], object] = lambda _: None,
-) -> tuple[Transport, EdgeEndpoint, Outbox]:
-    """The transport of a deployment's runs, and what it counts.
+) -> Edge:
+    """The transport of a deployment's runs.
 
     `offline`: the cloud is not called before frames are detected, because a camera does not wait
     for it; the outbox reports what is wrong. Raises ModelError without the deployment's model on
@@ -146,11 +165,15 @@ def edge_transport(
     if not offline:
         requests.look_up()
         answers.look_up()
-    outbox = Outbox(DiskQueue.open(deployment.key.name), requests, report=report)
+    disk = DiskQueue.open(deployment.key.name)
+    answers.earlier = earlier = EarlierAnswers.of(disk.request_ids(""))
+    outbox = Outbox(disk, requests, report=report)
+    # What was on disk is answered first, and thousands of frames take longer than a timeout.
+    earlier.listen(lambda _: outbox.restart_timeouts())
     least = options.recall(deployment).min_face_size
     endpoint = EdgeEndpoint.of(model, outbox, threads=edge_threads(), min_face_size=least)
     used = endpoint if reply is None else RepliedEndpoint(endpoint, reply.reply)
     transport = Transport(
         used, answers, outbox.close, outbox=outbox, bytes_sent=lambda: outbox.bytes_sent
     )
-    return transport, endpoint, outbox
+    return Edge(transport, endpoint, outbox, earlier)

@@ -300,13 +300,12 @@ class InFlightTracker:
             self._paused = True
 
     def resume(self) -> None:
-        """Restart every timeout, if they were paused."""
+        """Restart every timeout: answers are received again, or there are some of other frames."""
         with self._changed:
-            if self._paused:
-                self._paused = False
-                self._expired_in_a_row = 0
-                self._deadlines.restart_all(self._clock())
-                self._grace.restart_all(self._clock())
+            self._paused = False
+            self._expired_in_a_row = 0
+            self._deadlines.restart_all(self._clock())
+            self._grace.restart_all(self._clock())
 
     def drain_duplicates(self, seconds: float) -> None:
         """Expect duplicates for `seconds`, so that they are removed from the queue."""

@@ -10,6 +10,7 @@ file if a video is drawn from it.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import sqlite3
@@ -354,6 +355,11 @@ def _outcome(run: str, row: sqlite3.Row) -> FrameOutcome:
         delivery=delivery,
         error=json.loads(row["error"]) if final else None,
     )
+
+
+def is_resumable(run: str) -> bool:
+    """Whether the run with this id, or another process that still is that run, has a file."""
+    return any(_folder().glob(f"*-{glob.escape(run)}.db"))
 
 
 def open_run_file(task: RunTask, *, live: bool, resume: bool) -> RunFile | None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from facectl.edge import endpoint as endpoint_module
 from facectl.edge import outbox as outbox_module
 from facectl.edge import transport as transport_module
 from facectl.edge.disk_queue import DiskQueue
+from facectl.edge.earlier import EarlierAnswers
 from facectl.edge.endpoint import EdgeEndpoint
 from facectl.edge.outbox import Outbox, RefusedError
 from facectl.edge.transport import ReconnectingQueue, SqsRequests, edge_transport
@@ -33,7 +35,7 @@ from facectl.stream.frames import Frame
 from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
-from facectl.stream.results import RunStats
+from facectl.stream.results import ResultsFile, RunStats
 from facectl.stream.run_file import RunFile, RunTask
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
@@ -395,6 +397,50 @@ def test_the_reader_of_answers_goes_on_without_the_cloud() -> None:
     assert (len(pauses), len(opened)) == (2001, 1)
 
 
+def test_the_answers_to_what_a_killed_camera_left_are_taken_once(tmp_path: Path) -> None:
+    # A run of a file can be resumed, and is left alone.
+    resumable = RunFile.begin(RunTask("d", ("clip",), Sampling(), RequestOptions()))
+    ids = ["camera-000003", "camera-000004", f"{resumable.run}-000001"]
+    earlier = EarlierAnswers.of(ids)
+    results = ResultsFile(tmp_path / "out.jsonl", synthetic=False)
+    earlier.listen(results.earlier)
+
+    def message(request_id: str) -> Received:
+        return Received(request_id, "r", "", 0.0, 0.0, FrameResult(request_id, "Ann"))
+
+    foreign = replace(message("x"), result=None)
+    others = [message(f"{resumable.run}-000001"), message("other-000003"), foreign]
+    waiting = [
+        message("camera-000003"),
+        *others,
+        message("camera-000003"),
+        message("camera-000009"),
+    ]
+    deleted: list[Received] = []
+
+    class Below(Unreliable):
+        def receive(self, *, wait: int = 20) -> list[Received]:
+            return waiting
+
+        def delete(self, messages: Sequence[Received]) -> None:
+            deleted.extend(messages)
+
+    steady = ReconnectingQueue(Below)
+    assert steady.receive() == waiting
+    steady.earlier = earlier
+    assert steady.receive() == others
+    assert deleted == [each for each in waiting if each not in others]
+    # The last one was sent before the kill.
+    assert earlier.count == 2
+    results.close()
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        {"status": "answered", "earlier": True, "request_id": f"camera-{n}", "result": "Ann"}
+        for n in ("000003", "000009")
+    ]
+    resumable.remove()
+    assert EarlierAnswers.of(ids).takes(message(f"{resumable.run}-000001"))
+
+
 def test_a_deployment_that_is_missing_is_reported_before_the_first_face() -> None:
     cloud = Cloud()
     cloud.missing = True
@@ -430,7 +476,7 @@ def test_cameras_start_without_the_cloud_and_files_do_not(monkeypatch: pytest.Mo
     monkeypatch.setattr(transport_module.EdgeEndpoint, "of", lambda *_, **__: None)
     with pytest.raises(NotRunningError):
         edge_transport(Clients(deployment))
-    transport, _, outbox = edge_transport(Clients(deployment), offline=True)
+    transport, _, outbox, _ = edge_transport(Clients(deployment), offline=True)
     outbox.bind(InFlightTracker())
     assert until(lambda: outbox._failures > 0)
     assert outbox.failure is None
@@ -515,6 +561,46 @@ def test_no_deadline_passes_during_an_outage() -> None:
     tracker.expire()
     assert tracker.counts.waiting == 0
     outbox.close()
+
+
+def test_frames_wait_behind_those_of_a_killed_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    answers = [
+        Received("m", "r", "", 0.0, 0.0, FrameResult(f"camera-{index:06d}", "Ann"))
+        for index in range(10)
+    ]
+
+    class Below(Unreliable):
+        def receive(self, *, wait: int = 20) -> list[Received]:
+            return [answers.pop(0)]
+
+        def delete(self, messages: Sequence[Received]) -> None:
+            """They are not visible again here."""
+
+    deployment = Deployment("a", "local", endpoint_url="http://127.0.0.1:9", account="0" * 12)
+    left = DiskQueue.open(deployment.key.name)
+    left.add("camera-000000", 1, "x")
+    left._connection.close()
+    monkeypatch.setattr(transport_module, "queue_url", lambda *_: "url")
+    monkeypatch.setattr(transport_module, "ResponseQueue", lambda _: Below())
+    monkeypatch.setattr(transport_module.store, "deployed", lambda _: None)
+    monkeypatch.setattr(transport_module.EdgeEndpoint, "of", lambda *_, **__: None)
+    edge = edge_transport(Clients(deployment))
+    monkeypatch.setattr(edge.outbox, "start", lambda: None)
+    tracker = InFlightTracker(timeout=60, clock=lambda: now[0])
+    edge.outbox.bind(tracker)
+    request_id = tracker.open(Frame(0, "f", 0.0, file=JPEG), None, stop=lambda: False)
+    tracker.accepted(str(request_id), AcceptedPost(1, 1, 0.1))
+    for _ in range(10):
+        now[0] += 50
+        assert edge.transport.queue.receive() == []
+    now[0] += 59
+    tracker.expire()
+    assert (tracker.counts.waiting, edge.earlier.count) == (1, 10)
+    now[0] += 2
+    tracker.expire()
+    assert tracker.counts.waiting == 0
+    edge.transport.close()
 
 
 def test_a_run_of_an_outage_bound_later_is_paused_too() -> None:
