@@ -1,12 +1,12 @@
 """Cuts the network of `facectl send --detect edge` for a while, on a local cloud of its own.
 
     python benchmarks/edge_outage.py
-    python benchmarks/edge_outage.py --minutes 60 --people PEOPLE --models MODELS --log outage.jsonl
+    python benchmarks/edge_outage.py --minutes 60 --people PEOPLE --models MODELS --log FILE
 
-A camera (MJPEG over HTTP, a loop of known frames) is sent by the command of the systemd unit. A proxy
-before the local cloud refuses connections for the first third of the outage, accepts them and never
-answers in the second, and refuses them again in the last. At 35/60 of the outage the client is
-killed (SIGKILL) and started again as systemd would.
+A camera (MJPEG over HTTP, a loop of known frames) is sent by the command of the systemd unit. A
+proxy before the local cloud refuses connections for the first third of the outage, accepts them and
+never answers in the second, and refuses them again in the last. At 35/60 of the outage the client
+is killed (SIGKILL) and started again as systemd would.
 
 Prints the client's memory, the size of the disk queue and its messages while the outage lasts, and
 at the end whether each detected frame has exactly one answer, with the name that the same frame had
@@ -24,32 +24,26 @@ import math
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import psutil
+from cut_network import Proxy
+from edge_camera import Camera, loop_of
 from local_cloud import ROOT, Cloud
 from rich.console import Console
-
-from facectl.demo import clip
 
 TIMEOUT = 60
 # Of systemd's unit.
 RESTART_SECONDS = 10
 KILLED_AT = 35 / 60
-WIDTH, HEIGHT = 640, 480
 # Megabytes of memory that the client may have.
 MOST_MEMORY = 200
 console = Console(width=120)
@@ -90,166 +84,6 @@ def prepare(cloud: Cloud, options: argparse.Namespace) -> None:
     cloud.deploy(2, timeout=TIMEOUT)
     if options.people is not None:
         cloud.facectl("gallery", "enroll", options.people / "enrolled", "--largest")
-
-
-def loop_of(home: Path, people: Path | None) -> tuple[list[bytes], list[str]]:
-    """The JPEG files of the camera's loop, and the label of each where it is known."""
-    images: list[tuple[str, Any]] = []
-    if people is None:
-        video = home / "demo.mp4"
-        clip.write(video)
-        capture = cv2.VideoCapture(str(video))
-        while capture.grab():
-            images.append(("", capture.retrieve()[1]))
-        images = images[:: max(1, len(images) // 40)]
-    else:
-        images = [
-            (path.parent.name, cv2.imread(str(path)))
-            for path in sorted((people / "unseen").glob("*/*.jpg"))
-        ]
-    # A frame without a face is answered by the client.
-    images += [("", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))] * max(1, len(images) // 10)
-    files = [cv2.imencode(".jpg", framed(image))[1].tobytes() for _, image in images]
-    return files, [label for label, _ in images]
-
-
-def framed(image: Any) -> Any:
-    """The image in the middle of a grey frame: a camera's frames have one size."""
-    scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    frame = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-    top, left = (HEIGHT - small.shape[0]) // 2, (WIDTH - small.shape[1]) // 2
-    frame[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return frame
-
-
-class Camera:
-    """An MJPEG stream over HTTP that begins its loop of frames anew for each connection."""
-
-    def __init__(self, frames: list[bytes], fps: float) -> None:
-        self.frames = frames
-        self.stopped = threading.Event()
-        camera = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - http.server's name
-                if camera.stopped.is_set():
-                    self.send_error(404)
-                    return
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                number = 0
-                began = time.monotonic()
-                while not camera.stopped.is_set():
-                    file = frames[number % len(frames)]
-                    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(file)}\r\n\r\n"
-                    try:
-                        self.wfile.write(b"--frame\r\n" + head.encode() + file + b"\r\n")
-                    except OSError:
-                        return
-                    number += 1
-                    camera.stopped.wait(max(0.0, began + number / fps - time.monotonic()))
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/stream.mjpg"
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
-
-    def stop(self) -> None:
-        """End the stream; a client that opens it again gets 404."""
-        self.stopped.set()
-
-
-class Proxy:
-    """Forwards TCP connections to a port; `mode` is "up", "refused" or "hanging"."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self.mode = "up"
-        self.accepted = 0
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._listener = self._listening(0)
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def set(self, mode: str) -> None:
-        """Change the mode; connections that are open are cut, as of an unplugged router."""
-        self.mode = mode
-        if mode == "refused":
-            self._listener.close()
-        elif self._listener.fileno() < 0:
-            self._listener = self._listening(self.port)
-        with self._lock:
-            cut, self._open = self._open, set()
-        for each in cut:
-            with _quiet():
-                each.shutdown(socket.SHUT_RDWR)
-
-    def _listening(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port), backlog=64)
-        listener.settimeout(0.2)
-        return listener
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                time.sleep(0.1)
-                continue
-            self.accepted += 1
-            client.settimeout(None)
-            with self._lock:
-                self._open.add(client)
-            if self.mode == "up":
-                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
-
-    def _forward(self, client: socket.socket) -> None:
-        try:
-            server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
-        except OSError:
-            client.close()
-            return
-        server.settimeout(None)
-        with self._lock:
-            self._open.add(server)
-        pumps = [
-            threading.Thread(target=_pump, args=pair, daemon=True)
-            for pair in ((client, server), (server, client))
-        ]
-        for pump in pumps:
-            pump.start()
-        for pump in pumps:
-            pump.join()
-        with self._lock:
-            self._open -= {client, server}
-        client.close()
-        server.close()
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with _quiet():
-        while data := source.recv(65536):
-            target.sendall(data)
-    for each in (source, target):
-        with _quiet():
-            each.shutdown(socket.SHUT_RDWR)
-
-
-class _quiet:  # noqa: N801 - used as a statement
-    """Ignores the errors of a connection that is gone."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is not None and issubclass(kind, OSError)
 
 
 @dataclass(frozen=True)
@@ -498,12 +332,15 @@ class Outage:
         return self.problems(ledger, expected, len(left))
 
     def problems(self, ledger: Ledger, expected: dict[int, str], left: int) -> list[str]:
-        found: list[str] = []
         answers = ledger.answers
-        for request_id in self.queued_at_kill - answers.keys():
-            found.append(f"{request_id}: it was on disk at the kill, and has no answer")
-        for request_id in ledger.positions.keys() - answers.keys():
-            found.append(f"{request_id}: it has an outcome, and no answer")
+        found = [
+            f"{request_id}: on disk at the kill, and without an answer"
+            for request_id in self.queued_at_kill - answers.keys()
+        ]
+        found += [
+            f"{request_id}: it has an outcome, and no answer"
+            for request_id in ledger.positions.keys() - answers.keys()
+        ]
         for request_id, results in answers.items():
             if len(results) > 1:
                 found.append(f"{request_id}: {len(results)} answers: {results}")
@@ -530,8 +367,6 @@ class Outage:
             f"memory at most {memory:.0f} MB, disk queue at most {disk:.0f} MB, at the end "
             f"{waiting} messages and {self.disk() / 1e6:.2f} MB"
         )
-        status = self.cloud.json("status", check=False)
-        console.print(json.dumps(status.get("queues", {})), highlight=False, soft_wrap=True)
         if memory > MOST_MEMORY:
             found.append(f"memory {memory:.0f} MB")
         if waiting:
