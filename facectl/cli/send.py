@@ -59,7 +59,8 @@ def send(
         typer.Option(
             "--reconnect",
             min=0,
-            help="Seconds for which a camera or stream that is gone is opened again.",
+            help="Seconds for which a camera or stream that is gone is opened again; inf: for "
+            "good, and also one that can't be opened at the start.",
             rich_help_panel=FRAMES,
         ),
     ] = 60,

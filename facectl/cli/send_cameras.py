@@ -64,7 +64,7 @@ def run(deployment: Deployment, given: CamerasInput, files: OutputFiles) -> Came
     concurrency = given.options.concurrency
     with ExitStack() as stack:
         clients = Clients(deployment)
-        reply = reply_queue(stack, clients) if given.options.private_replies else None
+        reply = reply_queue(stack, clients, given.options)
         live = any(camera.live for camera in given.cameras)
         transport, earlier = opened_transport(stack, clients, given.options, reply, live=live)
         shared = stack.enter_context(SharedTransport(transport, concurrency=concurrency))

@@ -133,10 +133,19 @@ def prepared(
     return OneRun(session, source, given.options, clip, recording, run_file)
 
 
-def reply_queue(stack: ExitStack, clients: Clients, reply: str | None = None) -> ReplyQueue:
-    """A reply queue of this client, which the stack deletes; `reply` ends its name."""
-    from facectl.stream.reply_queues import ReplyQueue
+def reply_queue(
+    stack: ExitStack, clients: Clients, options: RunOptions, reply: str | None = None
+) -> ReplyQueue | None:
+    """The reply queue of this client, if it has one, which the stack deletes.
 
+    `reply` ends its name.
+    """
+    from facectl.stream.reply_queues import OFFLINE_LEASE, ReplyQueue
+
+    if not options.private_replies:
+        return None
+    if options.edge:
+        return stack.enter_context(ReplyQueue(clients, reply, lease=OFFLINE_LEASE))
     return stack.enter_context(ReplyQueue(clients, reply))
 
 
@@ -199,7 +208,7 @@ def run(
         clients = Clients(deployment)
         # The id of a run that can be resumed: its next process reads the same queue.
         run_id = None if run_file is None else run_file.run
-        reply = reply_queue(stack, clients, run_id) if options.private_replies else None
+        reply = reply_queue(stack, clients, options, run_id)
         transport, earlier = opened_transport(stack, clients, options, reply, live=source.live)
         results = None
         if files.results is not None:
