@@ -52,7 +52,7 @@ def nms(boxes: Floats, scores: Floats, threshold: float, groups: Indices | None 
     """
     groups = np.zeros(len(boxes), np.intp) if groups is None else groups
     best_first = np.lexsort((-scores, groups))
-    return _suppressed(boxes, best_first, threshold, _overlap_of_union, groups)
+    return _suppressed(_sides(boxes, 0), best_first, threshold, _overlap_of_union, groups)
 
 
 def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
@@ -62,19 +62,18 @@ def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
     """
     best_first = np.argsort(scores)[::-1]
     groups = np.zeros(len(boxes), np.intp)
-    return _suppressed(boxes, best_first, threshold, _overlap_of_smaller, groups)
+    return _suppressed(_sides(boxes, 1), best_first, threshold, _overlap_of_smaller, groups)
 
 
 def _suppressed(
-    boxes: Floats,
+    sides: Floats,
     order: Indices,
     threshold: float,
     overlap: Callable[[Floats, Floats], Floats],
     groups: Indices,
 ) -> Indices:
     limit = np.float32(threshold)
-    # Coordinates as rows: each is contiguous.
-    sides, groups = boxes.T[:, order], groups[order]
+    sides, groups = sides[:, order], groups[order]
     kept = [order[:0]]
     while order.size > 0:
         # First all pairs of a block, then the rest of its last group against the boxes of the
@@ -100,7 +99,7 @@ def differ_in_area(boxes: Floats, groups: Indices, threshold: float) -> bool:
     The boxes are sorted by `groups`, which have larger boxes one after another. Two boxes
     overlap by at most the ratio of their areas.
     """
-    areas = _areas(boxes.T, 0)
+    areas = _sides(boxes, 0)[4]
     first = np.flatnonzero(np.diff(groups, prepend=-1))
     smallest, largest = np.minimum.reduceat(areas, first), np.maximum.reduceat(areas, first)
     # A little less, because areas are rounded.
@@ -124,13 +123,20 @@ def _greedy(overlapping: NDArray[np.bool_]) -> list[int]:
 
 def iou(some: Floats, others: Floats) -> Floats:
     """(N, M) float32: intersection over union (IoU) of all pairs."""
-    return _overlap_of_union(some.T, others.T)
+    return _overlap_of_union(_sides(some, 0), _sides(others, 0))
+
+
+def _sides(boxes: Floats, edge: int) -> Floats:
+    """(5, N): x0, y0, x1, y1 and area; `edge` is added to width and height."""
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0 + np.float32(edge)) * (y1 - y0 + np.float32(edge))
+    return np.stack([x0, y0, x1, y1, area])
 
 
 def _overlap_of_union(some: Floats, others: Floats) -> Floats:
-    """(N, M): intersection over union of boxes whose coordinates are rows: (4, N), (4, M)."""
+    """(N, M): intersection over union of `_sides`."""
     shared = _intersections(some, others, 0)
-    both = _areas(some, 0)[:, None] + _areas(others, 0)
+    both = some[4][:, None] + others[4]
     both -= shared
     with np.errstate(divide="ignore", invalid="ignore"):
         shared /= both
@@ -138,15 +144,15 @@ def _overlap_of_union(some: Floats, others: Floats) -> Floats:
 
 
 def _overlap_of_smaller(some: Floats, others: Floats) -> Floats:
-    """Like `_overlap_of_union`, with the smaller area instead of the union."""
+    """(N, M): intersection over the smaller area of `_sides`."""
     shared = _intersections(some, others, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shared /= np.minimum(_areas(some, 1)[:, None], _areas(others, 1))
+        shared /= np.minimum(some[4][:, None], others[4])
     return shared
 
 
 def _intersections(some: Floats, others: Floats, edge: int) -> Floats:
-    x0, y0, x1, y1 = some[:, :, None]
+    x0, y0, x1, y1 = some[:4, :, None]
     width = np.minimum(x1, others[2])
     width -= np.maximum(x0, others[0])
     height = np.minimum(y1, others[3])
@@ -159,12 +165,6 @@ def _intersections(some: Floats, others: Floats, edge: int) -> Floats:
     width *= height
     shared: Floats = width
     return shared
-
-
-def _areas(boxes: Floats, edge: int) -> Floats:
-    width, height = boxes[2:] - boxes[:2] + np.float32(edge)
-    areas: Floats = width * height
-    return areas
 
 
 def to_square(boxes: Floats) -> Floats:
