@@ -84,6 +84,7 @@ def deploy(
     deploy_report.warn_preflight(plan)
     deploy_report.warn_public_url(plan)
     deploy_report.warn_key_change(plan)
+    deploy_report.warn_template(plan)
     if dry_run:
         galleries.describe(plan.gallery, summary=False)
         deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)

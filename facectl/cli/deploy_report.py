@@ -29,7 +29,9 @@ from facectl.deploy.deployer import Plan
 from facectl.deploy.desired import resources
 from facectl.deploy.probe import Probed
 from facectl.deploy.resources import Alarm, LogGroup, Queue
+from facectl.deploy.status import template_of
 from facectl.deploy.steps import Step, changes
+from facectl.export import changes as changes_of_templates
 from facectl.gallery.rebuild import Rebuild
 from facectl.prices import (
     ALARM_MONTH,
@@ -239,6 +241,18 @@ def warn_preflight(plan: Plan) -> None:
         err.print(f"[yellow]Warning:[/yellow] {escape(result.text)}", soft_wrap=True)
         if result.next:
             err.print(f"  Next: {escape(result.next)}", soft_wrap=True)
+
+
+def warn_template(plan: Plan) -> None:
+    """Print a warning on stderr if a template made what the plan changes or removes."""
+    template = template_of(plan.actual)
+    if template is not None and plan.steps:
+        err.print(
+            f"[yellow]Warning:[/yellow] {escape(changes_of_templates.owner(template))} made this "
+            "deployment, and does not know what facectl changes in it: change and remove it there "
+            "instead. `facectl status` says how",
+            soft_wrap=True,
+        )
 
 
 def warn_key_change(plan: Plan) -> None:

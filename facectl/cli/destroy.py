@@ -39,6 +39,7 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         else:
             say("The local cloud is not running and has no saved state: nothing to delete")
         return
+    deploy_report.warn_template(plan)
     if plan.steps and deployment.target == "aws" and not yes:
         deploy_report.show_plan(plan.steps)
         typer.confirm(f"Delete these resources in {deployment.region}?", abort=True, err=True)

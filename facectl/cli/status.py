@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,7 +15,9 @@ from facectl.context import Overrides, resolve
 from facectl.errors import ExitCode
 
 if TYPE_CHECKING:
+    from facectl.context import Deployment
     from facectl.deploy.status import ResourceStatus, Status
+    from facectl.export.changes import Advice
 
 _COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
 
@@ -23,7 +26,8 @@ _COLOURS = {"ok": "green", "missing": "red", "differs": "yellow"}
 def status(overrides: Overrides, json: Json = False) -> None:
     """Show every resource of the deployment, and its drift from the last deploy's options.
 
-    The exit code is 1 if a resource differs; `facectl deploy` repairs it.
+    The exit code is 1 if a resource differs. `facectl deploy` repairs it; for a deployment that a
+    template of `facectl export` made, it prints what to run instead.
 
     [bold]Examples[/bold]
 
@@ -43,12 +47,15 @@ def status(overrides: Overrides, json: Json = False) -> None:
         chosen = options.recall(deployment)
         model = store.deployed(deployment)
         found = inspect(Clients(deployment), model, chosen)
+    advice = _advice(found, deployment)
     if json:
         facts = {"name": model.path.name, "precision": model.precision, "space": model.space}
-        print_json({"asu_id": deployment.asu_id, "model": facts, **found.as_dict()})
+        told = [asdict(each) for each in advice]
+        print_json({"asu_id": deployment.asu_id, "model": facts, **found.as_dict(), "advice": told})
     else:
         say(f"Model {model.path.name}, {model.precision}")
         _show(found)
+        _show_advice(found, advice)
     if found.drift:
         raise typer.Exit(ExitCode.FOUND)
 
@@ -64,7 +71,31 @@ def _show(found: Status) -> None:
         say(f"Reply queue {queue.name}: {queue.messages} messages{ended}")
     for error in found.errors:
         say(f"Last error of {error.function}, {error.time:%Y-%m-%d %H:%M:%S} UTC: {error.message}")
-    say("Drift found: facectl deploy" if found.drift else "No drift")
+
+
+def _advice(found: Status, deployment: Deployment) -> list[Advice]:
+    """What to run against the drift; empty without drift."""
+    from facectl.export import changes
+
+    if found.template is not None:
+        return changes.advice(found.template, deployment, found)
+    return [changes.Advice("Drift found", ("facectl deploy",))] if found.drift else []
+
+
+def _show_advice(found: Status, advice: list[Advice]) -> None:
+    from facectl.export import changes
+
+    if not found.drift:
+        say("No drift")
+    elif found.template is None:
+        say("\n".join(f"{each.when}: {each.commands[0]}" for each in advice))
+    else:
+        made = changes.owner(found.template)
+        say(f"Drift found. {made} made this deployment: change it there, not by facectl deploy")
+        for each in advice:
+            say(f"{each.when}:")
+            for command in each.commands:
+                say(f"  {command}")
 
 
 def _detail(each: ResourceStatus) -> str:
