@@ -239,7 +239,15 @@ def _reply_queue_removals(clients: Clients) -> list[Delete]:
         raise
     owner = clients.deployment.asu_id
     queues = reply_queues.inspect(clients, names)
-    return [Delete(Queue(queue.name, owner, visibility_timeout=0, retention=0)) for queue in queues]
+    return [
+        Delete(Queue(each.name, owner, visibility_timeout=0, retention=0, deleting=each.deleting))
+        for each in queues
+    ]
+
+
+def is_being_deleted(step: Step) -> bool:
+    """Whether a step waits for a queue that an earlier destroy deleted and SQS still shows."""
+    return isinstance(step, Delete) and isinstance(step.resource, Queue) and step.resource.deleting
 
 
 def apply(plan: Plan, progress: Progress | None = None) -> None:

@@ -114,7 +114,8 @@ def template_of(actual: ActualState) -> Template | None:
 def inspect_replies(clients: Clients) -> tuple[reply_queues.Found, ...]:
     """The reply queues of clients; none for somebody who may not list queues."""
     try:
-        return tuple(reply_queues.inspect(clients, reply_queues.found(clients)))
+        found = reply_queues.inspect(clients, reply_queues.found(clients))
+        return tuple(queue for queue in found if not queue.deleting)
     except CloudError as error:
         if is_denied(error):
             return ()

@@ -129,7 +129,8 @@ class Queue(Tagged):
         while self.read(context) is not None:
             if context.clock() > deadline:
                 raise CloudError(
-                    f"The queue {self.name} is still being deleted", hint="facectl deploy, later"
+                    f"The queue {self.name} is still being deleted",
+                    hint="facectl deploy   or   facectl destroy, in some minutes",
                 )
             context.tell(f"SQS deletes {self.name}, which takes up to a minute")
             context.sleep(_DELETING_INTERVAL)
