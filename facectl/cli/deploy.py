@@ -27,7 +27,11 @@ def deploy(
     model: shared.Model = None,
     package: Annotated[
         Literal["zip", "image"] | None,
-        typer.Option("--package", help="Code package; image on AWS; default zip on local."),
+        typer.Option(
+            "--package",
+            help="Code package; image on AWS; default zip on local.",
+            rich_help_panel=shared.IMAGES,
+        ),
     ] = None,
     architecture: shared.ImageArchitecture = None,
     builder: shared.ImageBuilder = None,
