@@ -84,7 +84,7 @@ class ResourceChoices:
             "--memory",
             min=512,
             max=10240,
-            help="MB per function; default 3008.",
+            help="MB per function; default 1769: one vCPU.",
             rich_help_panel=FUNCTIONS,
         ),
     ] = None

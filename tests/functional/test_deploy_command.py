@@ -136,7 +136,7 @@ def test_a_public_url_is_warned_about() -> None:
     assert public.exit_code == 0, public.output
     words = " ".join(public.stderr.split())
     assert "anyone who learns the URL can call it and spend your money" in words
-    assert "at most 10 frames at once, $1.76 an hour for face-detection" in words
+    assert "at most 10 frames at once, $1.04 an hour for face-detection" in words
 
 
 @pytest.mark.usefixtures("cloud")
@@ -147,7 +147,7 @@ def test_warm_environments_have_a_price() -> None:
         deployer.Options(provisioned_concurrency=1, pollers=(2, 4), builder="docker"),
     )
     assert deploy_report.idle_cost(plan) == (
-        "$2.12 a day for warm environments, $0.10 per GB of images and month, "
+        "$1.24 a day for warm environments, $0.10 per GB of images and month, "
         "and $0.44 a day for 2 pollers (not confirmed)"
     )
     everything = deployer.Options(
@@ -156,7 +156,7 @@ def test_warm_environments_have_a_price() -> None:
     )  # fmt: skip
     plan = deployer.prepare(Deployment(asu_id="42", target="aws"), store.find(), everything)
     told = deploy_report.idle_cost(plan)
-    assert told.startswith("$1.69 a day for warm environments, ")
+    assert told.startswith("$1.00 a day for warm environments, ")
     assert told.endswith("$0.70 a month for 7 alarms, and $1.00 a month for the key")
 
 
