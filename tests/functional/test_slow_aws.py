@@ -30,7 +30,7 @@ from facectl.deploy.preflight import preflight
 from facectl.deploy.resources import Context
 from facectl.errors import CloudError, InputError
 from facectl.models import store
-from facectl.stream.delivery import FunctionUrlRefused
+from facectl.stream.delivery import FrameUndelivered, FunctionUrlRefused
 from lambda_src.contract import FaceMessage, FrameRequest, FrameResult
 from lambda_src.vision.store import NETWORKS, Model
 
@@ -51,6 +51,8 @@ class Url:
 
     def post(self, request: FrameRequest) -> None:
         status = self._aws.url_status()
+        if not self._aws.wake("face-detection"):
+            raise FrameUndelivered("502: Bad Gateway")
         if status != 200:
             raise FunctionUrlRefused(f"{status}: Forbidden", status=status, hint="facectl deploy")
         self.answer(FrameResult(request.request_id, "No-Face"))
@@ -412,6 +414,21 @@ def test_a_function_that_somebody_deleted_is_not_waited_for_long(tmp_path: Path)
         with pytest.raises(CloudError, match="did not become ready: it does not exist"):
             deployer.check(plan, plan.clients.deployment)
         assert aws.clock() - before < 60
+
+
+def test_functions_that_were_idle_for_weeks_are_woken_up(tmp_path: Path) -> None:
+    with account(tmp_path, Rules(pending_seconds=40)) as (aws, model):
+        options = Options(image_uris=IMAGES)
+        plan = deploy(model, options)
+        aws.clock.sleep(30 * 86_400)
+        aws.idle = {"face-detection"}
+        before = aws.clock()
+        assert deploy(model, options).steps == ()
+        assert aws.clock() - before > 40
+        # A function that answers errors is not asked twice.
+        aws.wake = lambda _name: False  # type: ignore[method-assign]
+        with pytest.raises(CloudError, match="face-detection did not accept the probe frame"):
+            deployer.check(plan, plan.clients.deployment)
 
 
 def test_destroy_ends_in_a_session_that_may_read_its_given_role_only(tmp_path: Path) -> None:
