@@ -58,10 +58,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CollectorOptions:
-    """Where the events of the run go, and how long faces are kept."""
+    """Where the events of the run go, and how long faces are kept.
+
+    past: get the amendments of earlier runs whose visits are in the file of this one.
+    """
 
     outputs: Outputs
     retention: timedelta = RETENTION
+    past: tuple[Callable[[VisitEvent], object], ...] = ()
 
 
 class StrangerCollector:
@@ -96,7 +100,7 @@ class StrangerCollector:
             neighbour_distance(space), self._store.new_group, self._store.can_merge
         )
         self._ignored = IgnoredPeople(deployment.asu_id, space.id)
-        self._lock = RunLock(deployment.asu_id, self._run_id)
+        self._lock = RunLock(deployment.asu_id, self._run_id, options.outputs.file)
         # The number of faces and the newest second of each open visit.
         self._taken: dict[str, tuple[int, float]] = {}
         self._room = threading.Semaphore(_WAITING)
@@ -252,6 +256,8 @@ class StrangerCollector:
         found = amendments.taken(self._store, self._run_id)
         if found and self._listener is not None:
             self._listener.amend(found)
+        if self._options.outputs.file is not None:
+            amendments.continue_file(self._store, self._options.outputs.file, self._options.past)
 
     def _kept(self, face: FollowedFace) -> StrangerFace:
         x0, y0, x1, y1 = face.box

@@ -21,7 +21,7 @@ from facectl.gallery import anchors, people
 from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from facectl.strangers.actions import ALL, StrangerActions
-from facectl.strangers.amendments import Outputs
+from facectl.strangers.amendments import Outputs, RunLock, continue_file
 from facectl.visits.event_queue import EventQueue
 from facectl.visits.file import VisitsFile
 
@@ -433,3 +433,29 @@ def test_a_face_that_was_deleted_meanwhile_has_a_sentence(collected: Collected) 
     collected.store.drop_visit(visit_id(1))
     with pytest.raises(InputError, match="faces were deleted by another command meanwhile"):
         collected.store.embeddings(faces)
+
+
+def test_a_run_writes_the_amendments_of_earlier_runs_to_the_file_that_it_has_open(
+    clients: Clients, actions: StrangerActions, tmp_path: Path
+) -> None:
+    """`facectl watch` shows the visits of the day, whose runs have ended."""
+    file = tmp_path / "visits.jsonl"
+    queue = EventQueue.id_of("https://example.org/hook")
+    collected = Collected(outputs=Outputs("clip.avi", file, (queue,)))
+    collected.visit(visit_id(1), person(1, 5))
+    lock = RunLock("alice", "another-run", file)
+    shown: list[str | None] = []
+    with closing(VisitsFile(file, None)) as visits:
+        done = actions.name("s-1", "Ada")
+        assert done.sentence == "s-1 is Ada, enrolled from 5 faces."
+        for _ in range(2):
+            sinks = (visits, lambda event: shown.append(event.person))
+            continue_file(collected.store, tmp_path / "other.jsonl", sinks)
+            continue_file(collected.store, file, sinks)
+    lock.close()
+    (line,) = map(json.loads, file.read_text().splitlines())
+    assert (line["event"], line["visit"], line["person"]) == ("amend", visit_id(1), "Ada")
+    assert shown == ["Ada"]
+    events = EventQueue.of(queue, "another-run")
+    assert events.waiting() == 1
+    events.close(finished=True)
