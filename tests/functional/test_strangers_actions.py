@@ -27,6 +27,8 @@ from facectl.visits.file import VisitsFile
 
 pytestmark = pytest.mark.usefixtures("isolated")
 
+KEPT = "They are kept as photographs on this computer."
+
 
 @pytest.fixture
 def clients() -> Iterator[Clients]:
@@ -82,7 +84,7 @@ def test_a_named_group_is_recognized_and_its_visits_are_amended(
     clients: Clients, collected: Collected, actions: StrangerActions
 ) -> None:
     done = actions.name("s-1", "Ada")
-    assert done.sentence == "s-1 is Ada, enrolled from 5 faces."
+    assert done.sentence == f"s-1 is Ada, enrolled from 5 faces. {KEPT}"
     assert (done.gallery_version, done.amended) == (1, 2)
     assert answers(clients, person(1, 30)) == {"Ada"}
     assert answers(clients, person(2, 30)) == {"Unknown"}
@@ -171,7 +173,7 @@ def test_this_is_somebody_else_adds_the_faces_to_that_person(
     enrolled("Bob", person(4, 1, spread=0.6))
     enrolled("Ada", person(6, 2))
     collected.visit(visit_id(5), person(4, 3), "Bob")
-    assert actions.correct(visit_id(5), "Ada").sentence.endswith("enrolled from 3 faces.")
+    assert actions.correct(visit_id(5), "Ada").sentence.endswith(f"enrolled from 3 faces. {KEPT}")
     assert answers(clients, person(4, 3)) == {"Ada"}
     assert collected.last(visit_id(5)).person == "Ada"
 
@@ -447,7 +449,7 @@ def test_a_run_writes_the_amendments_of_earlier_runs_to_the_file_that_it_has_ope
     shown: list[str | None] = []
     with closing(VisitsFile(file, None)) as visits:
         done = actions.name("s-1", "Ada")
-        assert done.sentence == "s-1 is Ada, enrolled from 5 faces."
+        assert done.sentence == f"s-1 is Ada, enrolled from 5 faces. {KEPT}"
         for _ in range(2):
             sinks = (visits, lambda event: shown.append(event.person))
             continue_file(collected.store, tmp_path / "other.jsonl", sinks)
