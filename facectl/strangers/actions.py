@@ -62,6 +62,12 @@ class StrangerActions:
         with self._store() as store:
             return store.groups(every=every)
 
+    def ungrouped(self) -> int:
+        """The number of kept faces of unknown people that are in no group: too few look alike."""
+        with self._store() as store:
+            rows = store.select("SELECT count(*) FROM faces WHERE person IS NULL AND grp = 0")
+            return int(rows[0][0])
+
     def faces(self, group: str) -> list[StrangerFace]:
         """The faces of a group, the best first."""
         with self._store() as store:
