@@ -267,8 +267,8 @@ def _explain_none(actions: StrangerActions) -> None:
     if faces:
         kept = "1 good face is" if faces == 1 else f"{faces} good faces are"
         note(
-            f"No strangers yet: {kept} kept, and no {CORE} of them look alike. A stranger is listed "
-            f"with {CORE} faces, taken at least half a second apart."
+            f"No strangers yet: {kept} kept, and no {CORE} of them look alike. A stranger is "
+            f"listed with {CORE} faces, taken at least half a second apart."
         )
     elif not others:
         note(

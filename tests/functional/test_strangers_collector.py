@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import stat
@@ -24,8 +25,9 @@ from facectl import paths
 from facectl.context import Deployment
 from facectl.errors import InputError, ModelError
 from facectl.gallery import people
+from facectl.gallery import store as galleries
 from facectl.gallery.changes import Reference
-from facectl.strangers import amendments, collector
+from facectl.strangers import amendments, collector, crops
 from facectl.strangers.amendments import Outputs
 from facectl.strangers.collector import CollectorOptions, StrangerCollector
 from facectl.strangers.crops import EmbeddedFace, FaceEncoder
@@ -271,6 +273,71 @@ def test_a_later_change_of_the_gallery_is_noticed(run: Run) -> None:
     run.take(visit_id(2), person(1, 3))
     run.collector.flush()
     assert {each[0] for each in kept()} == {visit_id(1)}
+
+
+def test_the_gallery_is_opened_only_when_it_has_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    find = galleries.Store.find
+
+    def counted(asu_id: str) -> galleries.Store | None:
+        opened.append(asu_id)
+        return find(asu_id)
+
+    monkeypatch.setattr(galleries.Store, "find", counted)
+
+    def after_faces(visit: int) -> int:
+        run.take(visit_id(visit), person(visit, 5))
+        run.collector.flush()
+        return len(opened)
+
+    # There is none.
+    assert after_faces(1) == 0
+    with closing(made()) as gallery, gallery.change("ignore") as change:
+        change.add_anchor("ignored s-9", Reference(person(9, 1)[0]))
+    assert after_faces(2) == 1
+    assert after_faces(3) == 1
+    # Also a threshold that is another one.
+    with closing(made()) as gallery:
+        people.configure(gallery, threshold=0.5, metric=None, matching=None)
+    assert after_faces(4) == 2
+    # Its file was deleted, which ends ignoring.
+    galleries.path("alice").unlink()
+    run.take(visit_id(9), person(9, 3))
+    run.collector.flush()
+    assert visit_id(9) in {each[0] for each in kept()}
+
+
+def test_the_sources_of_a_process_share_one_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[int] = []
+
+    class Counted(Embedder):
+        def __init__(self, model: Any, *, threads: int) -> None:
+            loads.append(threads)
+            super().__init__(model, threads=threads)
+
+    monkeypatch.setattr(crops, "Embedder", Counted)
+    model = small_model.install("small")
+    deployment = Deployment("alice", "aws", space=model.space)
+    options = CollectorOptions(Outputs("clip.avi"))
+    made_: list[StrangerCollector] = []
+
+    def add(run: str) -> None:
+        made_.append(StrangerCollector(deployment, run, options, report=print))
+
+    threads = [threading.Thread(target=add, args=(f"{n:012d}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made_), loads) == (4, [1])
+    while made_:
+        made_.pop().close()
+    gc.collect()
+    add("another-run")
+    assert loads == [1, 1]
+    made_.pop().close()
 
 
 def test_two_sources_share_their_groups() -> None:
