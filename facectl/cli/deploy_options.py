@@ -58,7 +58,9 @@ class ResourceChoices:
 
     memory: Annotated[
         int | None,
-        typer.Option("--memory", min=512, max=10240, help="MB per function; default 3008."),
+        typer.Option(
+            "--memory", min=512, max=10240, help="MB per function; default 1769: one vCPU."
+        ),
     ] = None
     timeout: Annotated[
         int | None,

@@ -70,10 +70,8 @@ class Plan:
 
     @property
     def halving(self) -> Variant | None:
-        """The built change that costs most, of those with at most half of the cost."""
-        enough = [
-            each for each in self.variants if each.built and each.cost <= self.cost.total / 2 + 0.01
-        ]
+        """The change that costs most, of those with at most half of the cost."""
+        enough = [each for each in self.variants if each.cost <= self.cost.total / 2 + 0.01]
         return max(enough, key=lambda each: each.cost, default=None)
 
     @property

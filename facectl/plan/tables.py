@@ -144,7 +144,7 @@ def changes(plan: Plan) -> Table:
     """What each change costs in a month; `notes` has its conditions."""
     rows = [
         (
-            each.name + ("" if each.built else " (not built yet)"),
+            each.name,
             money(each.cost),
             f"{each.cost / plan.cost.total:.0%}",
             f"{each.seconds * 1e3:.0f}",

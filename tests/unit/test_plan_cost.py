@@ -114,12 +114,10 @@ def test_changes_that_are_made_already_are_not_offered() -> None:
     assert not any(name.startswith(("--architecture", "--precision")) for name in names)
 
 
-def test_detection_at_the_edge_is_marked_as_not_built() -> None:
-    [edge] = [each for each in variants(load(), ONE_VCPU, ROUND, OWN) if not each.built]
-    assert edge.name == "detection at the edge"
-    assert edge.cost < cost_of(capacity(100), OWN).total
-    [none] = [each for each in variants(load(faces=0.0), ONE_VCPU, ROUND, OWN) if not each.built]
-    assert none.cost == 0
+def test_detection_at_the_edge_costs_less_and_nothing_without_faces() -> None:
+    assert changes(ONE_VCPU)["send --detect edge"] < cost_of(capacity(100), OWN).total
+    faceless = {each.name: each for each in variants(load(faces=0.0), ONE_VCPU, ROUND, OWN)}
+    assert faceless["send --detect edge"].cost == 0
 
 
 def written(tmp_path: Path, change: dict[str, Any]) -> Path:
