@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from facectl.strangers.store import StrangerStore
 
 
+# Bytes of a path, of which Linux allows 4,096.
+_LONGEST_PATH = 8192
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Where the events of a run go: its source, visits file, and the queues of its receivers.
@@ -231,7 +235,7 @@ def _running(lock: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return lock.read_text()
+        return os.fsdecode(os.pread(descriptor, _LONGEST_PATH, 0))
     else:
         # The process was killed.
         lock.unlink(missing_ok=True)

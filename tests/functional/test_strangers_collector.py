@@ -391,6 +391,29 @@ def test_an_amendment_of_a_running_run_is_passed_to_it(run: Run) -> None:
     assert [(each.event, each.person) for each in run.listener.amended] == [("amend", "Ada")]
 
 
+def test_a_run_continues_the_file_of_an_earlier_one_with_its_amendments(tmp_path: Path) -> None:
+    """Only the visits of its file: those of another one are written by whoever amends them."""
+    outputs = [Outputs("clip.avi", tmp_path / name) for name in ("visits.jsonl", "other.jsonl")]
+    written: list[VisitEvent] = []
+    options = CollectorOptions(outputs[0], past=(written.append,))
+    encoder: Any = FakeEncoder()
+    following = StrangerCollector(DEPLOYMENT, "following", options, report=print, encoder=encoder)
+    with closing(StrangerStore.open("alice")) as store:
+        for number, each in enumerate(outputs, 1):
+            before = event(visit_id(number), None)
+            amendments.remember(store, before, each, datetime.now(timezone.utc))
+            with store.transaction():
+                amend = event(visit_id(number), "Ada", "amend", amendment=f"a{number}")
+                amendments.amend(store, amend)
+        # The command that names somebody writes the other file, and says nothing of this one.
+        assert amendments.deliver(store) == []
+        assert store.select("SELECT visit FROM amendments") == [(visit_id(1),)]
+        following.start(Listener())
+        following.close()
+        assert store.select("SELECT count(*) FROM amendments") == [(0,)]
+    assert [(each.visit, each.person) for each in written] == [(visit_id(1), "Ada")]
+
+
 def test_the_lock_of_a_killed_run_holds_nothing_up(run: Run) -> None:
     run.collector.see(event("deadbeef0000-1", None))
     run.collector.flush()
