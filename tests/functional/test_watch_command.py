@@ -138,6 +138,8 @@ def test_who_came_today_is_shown_after_a_restart(
         crop = events.client.get(f"/crop/{before['id']}").content
         assert crop == (crops / f"{before['id']}.jpg").read_bytes()
         assert events.values["run"]["visits_file"] is True
+        # The list is there before the first frame is sent.
+        until(lambda: any(visit["open"] for visit in events.visits()))
         assert watch.stop() == 0
 
 
