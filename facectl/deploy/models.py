@@ -136,6 +136,17 @@ class Restored:
     packages: Packages
 
 
+TemplateForm = Literal["cloudformation", "terraform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The template that made a deployment; `stack`: CloudFormation's name of what it made."""
+
+    form: TemplateForm
+    stack: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizing:
     """Memory in MB, timeout in seconds, and concurrency of the functions.

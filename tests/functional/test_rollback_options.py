@@ -50,6 +50,7 @@ def keys(clients: Clients) -> set[str | None]:
 def settled() -> None:
     """Nothing is left to change, and `status` finds no drift."""
     assert done("deploy", "--dry-run").stdout.startswith("Nothing to change")
+    assert done("status").stdout.endswith("No drift\n")
 
 
 def test_alarms_are_removed_made_again_and_readdressed(cloud: Clients) -> None:
