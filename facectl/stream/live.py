@@ -96,7 +96,7 @@ class LiveSource:
         endless = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) <= 0
         self._limit = reconnection.seconds if endless else 0.0
         self._report = reconnection.report
-        self._patience = str(reconnection)
+        self._how_long = str(reconnection)
         self._news = threading.Condition()
         self._newest: tuple[int, float, Any] | None = None
         self._ended = False
@@ -164,7 +164,7 @@ class LiveSource:
         if self._gone_since is None:
             self._gone_since = now
             if self._limit:
-                self._report(f"{self.name} is gone: trying again {self._patience}")
+                self._report(f"{self.name} is gone: trying again {self._how_long}")
         if self._closed.is_set() or now - self._gone_since >= self._limit:
             return False
         if self._attempts:
