@@ -250,6 +250,19 @@ def test_a_merged_group_is_found_by_its_old_id(
     assert len(actions.faces("s-1")) == 14
 
 
+def test_an_old_id_is_that_of_the_same_person_again_after_undo(
+    collected: Collected, actions: StrangerActions
+) -> None:
+    collected.visit(visit_id(5), person(5, 4))
+    actions.merge(["s-2", "s-3"])
+    actions.merge(["s-1", "s-2"])
+    actions.undo()
+    assert {face.visit for face in actions.faces("s-3")} == {visit_id(3), visit_id(5)}
+    assert {face.visit for face in actions.faces("s-1")} == {visit_id(1), visit_id(2)}
+    actions.undo()
+    assert {face.visit for face in actions.faces("s-3")} == {visit_id(5)}
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
