@@ -147,7 +147,8 @@ class StrangerActions:
                 raise InputError("give two groups or more to merge", hint=_LIST)
             visits = {face.visit for group in groups for face in store.faces(group)}
             target, *sources = numbers
-            sentence = f"{', '.join(f's-{each}' for each in sources)} is now part of s-{target}."
+            parts = ", ".join(f"s-{each}" for each in sources)
+            sentence = f"{parts} {'is' if len(sources) == 1 else 'are'} now part of s-{target}."
             with store.transaction():
                 history = History.begin(store, sentence, None, numbers)
                 for source in sources:

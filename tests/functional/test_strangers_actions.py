@@ -246,7 +246,7 @@ def test_given_faces_are_split_off(collected: Collected, actions: StrangerAction
 def test_a_merged_group_is_found_by_its_old_id(
     collected: Collected, actions: StrangerActions
 ) -> None:
-    actions.merge(["s-2", "s-1"])
+    assert actions.merge(["s-2", "s-1"]).sentence == "s-1 is now part of s-2."
     assert len(actions.faces("s-1")) == 14
 
 
@@ -254,6 +254,8 @@ def test_an_old_id_is_that_of_the_same_person_again_after_undo(
     collected: Collected, actions: StrangerActions
 ) -> None:
     collected.visit(visit_id(5), person(5, 4))
+    assert actions.merge(["s-1", "s-2", "s-3"]).sentence == "s-2, s-3 are now part of s-1."
+    actions.undo()
     actions.merge(["s-2", "s-3"])
     actions.merge(["s-1", "s-2"])
     actions.undo()

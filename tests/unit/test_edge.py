@@ -251,6 +251,18 @@ def test_one_message_that_is_not_accepted_is_sent_again() -> None:
     assert len(cloud.sent) == len(set(cloud.sent)) == 5
 
 
+def test_a_batch_that_is_not_accepted_is_sent_again() -> None:
+    cloud, told = Cloud(), []
+    cloud.unsent = {"r-000001"}
+    outbox = an_outbox(cloud, DiskQueue.open("a"), told)
+    outbox.add("r-000001", 1, json.dumps({"request_id": "r-000001"}))
+    outbox.start()
+    assert until(lambda: outbox.unsent("r") == 0)
+    outbox.close()
+    assert cloud.sent == ["r-000001"]
+    assert told[0] == "Frames wait on this disk until the cloud answers: ServiceUnavailable"
+
+
 def test_a_queue_that_refuses_ends_the_run_and_keeps_the_messages() -> None:
     cloud = Cloud()
     cloud.refusal = RefusedError("sending to q: AccessDenied", hint="facectl policy")
