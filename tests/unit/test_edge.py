@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -212,6 +213,41 @@ def test_two_processes_use_two_files_and_other_deployments_others() -> None:
     assert again.path == first.path
     for each in (again, second, other):
         each.close()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "first"),
+    # SQS takes ten messages and 1 MiB at once; one that is larger is refused by itself.
+    [([10] * 25, 10), ([400_000] * 5, 2), ([1_200_000, 10], 1), ([10, 1_200_000], 1)],
+)
+def test_a_batch_is_what_sqs_takes_at_once(sizes: list[int], first: int) -> None:
+    disk = DiskQueue.open("a")
+    for number, size in enumerate(sizes):
+        disk.add(f"r-{number:06d}", 1, "x" * size)
+    batch = disk.batch()
+    assert [message.request_id for message in batch] == [f"r-{n:06d}" for n in range(first)]
+    disk.remove(batch)
+    assert [message.request_id for message in disk.batch()][0] == f"r-{first:06d}"
+    assert disk.waiting() == len(sizes) - first
+
+
+def test_what_was_sent_leaves_its_room_on_disk() -> None:
+    disk = DiskQueue.open("a", most_bytes=150)
+    for number in range(200):
+        assert disk.add(f"r-{number:06d}", 1, "ä" * 30) == []
+        assert disk.add(f"r-{number:06d}", 1, "ä" * 30) == []
+        disk.remove(disk.batch())
+    assert disk.add("s-000000", 1, "x" * 75) == []
+    assert disk.add("s-000001", 1, "x" * 75) == []
+    assert disk.add("s-000002", 1, "x") == ["s-000000"]
+
+
+def test_only_the_owner_can_read_the_disk_queue() -> None:
+    disk = DiskQueue.open("a")
+    disk.add("r-000000", 1, "x")
+    assert stat.S_IMODE(disk.path.parent.stat().st_mode) == 0o700
+    for file in disk.path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
 def test_a_full_disk_queue_drops_the_oldest_and_its_frame_has_failed() -> None:
