@@ -133,7 +133,8 @@ class StrangerActions:
                 new = store.new_group()
                 store.move(moved, new)
                 store.execute("INSERT INTO apart VALUES (:a, :b)", a=number, b=new)
-                sentence = f"{_count(len(moved), 'face')} of {group} are now s-{new}."
+                verb = "is" if len(moved) == 1 else "are"
+                sentence = f"{_count(len(moved), 'face')} of {group} {verb} now s-{new}."
                 history.describe(sentence)
                 visits = {face.visit for face in known}
                 events = self._regroup(store, history, visits)

@@ -165,6 +165,27 @@ def test_not_this_person_hides_nobody_else_and_comes_up_for_review(
         assert anchors.counts(store) == {}
 
 
+def test_a_visit_that_is_not_its_persons_joins_the_group_that_looks_like_it(
+    clients: Clients, collected: Collected, actions: StrangerActions
+) -> None:
+    enrolled("Bob", person(4, 1))
+    collected.visit(visit_id(5), person(2, 9)[6:], "Bob")
+    done = actions.correct(visit_id(5), None)
+    assert done.amended == 1
+    assert collected.last(visit_id(5)).stranger == "s-2"
+    assert {group.id: group.faces for group in actions.groups()} == {"s-1": 8, "s-2": 9}
+    actions.undo()
+    assert (collected.last(visit_id(5)).person, collected.last(visit_id(5)).stranger) == (
+        "Bob",
+        None,
+    )
+    assert {group.id: group.faces for group in actions.groups()} == {"s-1": 8, "s-2": 6}
+    # An ignored group is not listed, so the faces could not be seen there.
+    actions.ignore("s-2")
+    actions.correct(visit_id(5), None)
+    assert collected.last(visit_id(5)).stranger == "s-3"
+
+
 def test_this_is_somebody_else_adds_the_faces_to_that_person(
     clients: Clients, collected: Collected, actions: StrangerActions
 ) -> None:
@@ -239,8 +260,11 @@ def test_a_group_of_two_people_is_split_and_stays_so(
 
 def test_given_faces_are_split_off(collected: Collected, actions: StrangerActions) -> None:
     chosen = [face.id for face in actions.faces("s-1")][:2]
-    actions.split("s-1", chosen)
+    done = actions.split("s-1", [*chosen, chosen[0]])
+    assert done.sentence == "2 faces of s-1 are now s-3."
     assert {face.id for face in actions.faces("s-3")} == set(chosen)
+    assert len(actions.faces("s-1")) == 6
+    assert actions.split("s-3", chosen[:1]).sentence == "1 face of s-3 is now s-4."
 
 
 def test_a_merged_group_is_found_by_its_old_id(

@@ -302,6 +302,12 @@ def test_a_filter_lets_the_rest_of_a_visit_pass() -> None:
     assert passed == [False, True, True, True, False]
 
 
+@pytest.mark.parametrize("chosen", [VisitFilter(["Ann"]), VisitFilter(ignored=["Bob"])])
+def test_a_visit_that_never_passed_has_no_later_event_that_does(chosen: VisitFilter) -> None:
+    kinds: list[Kind] = ["start", "update", "end", "amend"]
+    assert not any(chosen.passes(event(0, "Bob", kind)) for kind in kinds)
+
+
 # Webhooks
 
 
