@@ -16,13 +16,13 @@ import pytest
 from facectl.edge import endpoint as endpoint_module
 from facectl.edge import outbox as outbox_module
 from facectl.edge.disk_queue import DiskQueue
-from facectl.edge.endpoint import EdgeEndpoint
+from facectl.edge.endpoint import EDGE_WAIT, EdgeEndpoint
 from facectl.edge.outbox import Outbox, RefusedError
 from facectl.edge.transport import ReconnectingQueue
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.stream.delivery import FrameRefused
 from facectl.stream.frames import Frame
-from facectl.stream.outcomes import FrameOutcome
+from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
 from facectl.stream.results import RunStats
 from facectl.stream.run_file import RunFile, RunTask
@@ -326,6 +326,52 @@ def test_an_hour_without_the_cloud_ends_a_run_that_only_waits(
     with pytest.raises(CloudError, match="has not answered for 60 minutes; 1 frames wait"):
         outbox.unsent("r")
     outbox.close()
+
+
+def test_the_endpoint_counts_its_frames_and_measures_their_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, waits = [100.0], {}
+    busy, asked, free = threading.Event(), threading.Event(), threading.Event()
+
+    class Held(Finder):
+        """Detects the first frame until the test ends that."""
+
+        def find(self, request: FrameRequest, watch: Stopwatch) -> FoundFaces:
+            waits[request.request_id] = watch.durations_ms[EDGE_WAIT]
+            busy.set()
+            assert free.wait(60)
+            return super().find(request, watch)
+
+    def clock() -> float:
+        if busy.is_set():
+            asked.set()
+        return now[0]
+
+    monkeypatch.setattr(endpoint_module, "time", SimpleNamespace(perf_counter=clock))
+    disk = DiskQueue.open("a")
+    endpoint = EdgeEndpoint(Held(), an_outbox(Cloud(), disk))  # type: ignore[arg-type]
+    posted: dict[int, AcceptedPost] = {}
+
+    def post(number: int) -> None:
+        posted[number] = endpoint.post(FrameRequest(f"r-{number:06d}", "f", JPEG), sleep=bool)
+
+    first, second = (threading.Thread(target=post, args=(n,), daemon=True) for n in (0, 1))
+    first.start()
+    assert busy.wait(60)
+    # The second one has begun, and waits for the first.
+    second.start()
+    assert asked.wait(60)
+    now[0] += 0.25
+    free.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert waits == {"r-000000": 0.0, "r-000001": 250.0}
+    assert posted[0] == AcceptedPost(0, 1, 0.25, answer=FrameResult("r-000000", "No-Face"))
+    assert posted[1] == AcceptedPost(1, 1, 0.25, queued=True)
+    assert (endpoint.frames, endpoint.with_faces) == (2, 1)
+    assert endpoint.image_bytes == 2 * len(JPEG)
+    assert disk.waiting() == 1
 
 
 def test_an_invalid_image_is_refused() -> None:

@@ -91,28 +91,22 @@ def test_chosen_pollers_replace_the_mapping() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cameras", "detection", "recognition", "quota", "reserved", "fed", "reserve"),
+    ("cameras", "peaks", "quota", "reserved", "fed", "reserve"),
     [
         # Means of 10 and 3.9: AWS keeps 100 executions unreserved, and 13 batches are enough.
-        (100, 20, 10, 1000, 900, 13, False),
+        (100, (20, 10), 1000, 900, 13, False),
         # Of 200 and 78: the peaks are 44 and 28 more, recognition keeps a quarter more: 133.
-        (2000, 244, 106, 1000, 867, 133, False),
+        (2000, (244, 106), 1000, 867, 133, False),
         # Of 500 and 195; a quarter more than 570 + 238 is 1,010, so the quota is 1,500.
-        (5000, 570, 238, 1500, 1202, 298, True),
+        (5000, (570, 238), 1500, 1202, 298, True),
     ],
 )
 def test_quotas_and_reservations_are_those_of_the_peaks(
-    cameras: int,
-    detection: int,
-    recognition: int,
-    quota: int,
-    reserved: int,
-    fed: int,
-    reserve: bool,
+    cameras: int, peaks: tuple[int, int], quota: int, reserved: int, fed: int, reserve: bool
 ) -> None:
     found = capacity(cameras)
-    assert (found.detection_peak, found.recognition_peak) == (detection, recognition)
-    assert found.detection_most == detection
+    assert (found.detection_peak, found.recognition_peak) == peaks
+    assert found.detection_most == peaks[0]
     assert (found.quota, found.reserved) == (quota, reserved)
     assert found.pollers == Pollers(max_concurrency=fed)
     assert found.needs_reservation == reserve
