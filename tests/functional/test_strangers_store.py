@@ -11,7 +11,7 @@ from stranger_data import NOW, RUN, Collected, event, person, visit_id
 
 from facectl.errors import InputError
 from facectl.gallery import people
-from facectl.strangers import amendments, store
+from facectl.strangers import additions, amendments, store
 from facectl.strangers.store import StrangerStore
 
 pytestmark = pytest.mark.usefixtures("isolated")
@@ -132,3 +132,20 @@ def test_a_visit_is_of_the_group_that_most_of_its_faces_are_in() -> None:
     collected.visit(visit_id(3), np.concatenate([person(1, 4)[3:], person(2, 5)[3:]]))
     assert collected.store.group_of_visit(visit_id(3)) == "s-2"
     assert collected.store.group_of_visit(f"{RUN}-999999-0") is None
+
+
+def test_the_oldest_faces_are_deleted_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(additions, "MOST_FACES", 10)
+    monkeypatch.setattr(additions, "_DELETED", 4)
+    collected = Collected()
+    # The oldest visits are added last, as a camera with a wrong clock does.
+    collected.visit(visit_id(1), person(1, 5), days_ago=1)
+    collected.visit(visit_id(2), person(2, 5), days_ago=3)
+    assert {group.id: group.faces for group in collected.store.groups()} == {"s-1": 5, "s-2": 5}
+    collected.visit(visit_id(3), person(1, 6)[5:])
+    assert {group.id: group.faces for group in collected.store.groups()} == {"s-1": 6, "s-2": 1}
+    # What is left is the same person as before.
+    collected.visit(visit_id(4), person(2, 6)[5:])
+    assert collected.store.group_of_visit(visit_id(4)) == "s-2"
