@@ -40,6 +40,9 @@ def test_pollers_ramp_and_throughput() -> None:
     assert mapping.messages_per_second(5, 100) == math.inf
     # Two pollers carry 2 MB a second: 20 messages of 102.4 kB.
     assert provisioned.messages_per_second(20, 102.4) == pytest.approx(20)
+    assert provisioned.messages_per_second(20, 0) == math.inf
+    assert mapping.batches_per_second == pytest.approx(5)
+    assert provisioned.batches_per_second == pytest.approx(1000 / 60)
 
 
 def test_batches_grow_only_when_executions_are_missing() -> None:
@@ -136,6 +139,9 @@ def test_a_function_without_a_load_keeps_one_execution() -> None:
     # Peaks of 2 and 1; without faces recognition has no peak.
     assert capacity(1, few).reserved == 7
     assert capacity(1, few, faces=0.0).reserved == 9
+    assert capacity(1, faces=0.0).deployments == 1
+    # SQS allows no fewer than two executions of a mapping.
+    assert capacity(1, fps=0.1).pollers == Pollers(max_concurrency=2)
 
 
 def test_the_start_takes_as_long_as_the_slowest_part() -> None:
