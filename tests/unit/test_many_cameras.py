@@ -83,6 +83,9 @@ class Frames:
             yield Frame(index, f"{self._name}-{index}", index / 10, file=JPEG)
 
 
+NOTHING = Frames("nothing", 0)
+
+
 class Waiting(Frames):
     """A camera that delivers one frame, and then none until it is closed."""
 
@@ -168,6 +171,17 @@ def test_one_reason_for_all_cameras_is_given_once() -> None:
     error = report.incomplete()
     assert str(error) == "the Function URL refuses all frames"
     assert type(error) is CloudError
+
+
+def test_the_reason_of_one_camera_is_not_that_of_all() -> None:
+    cloud = Cloud()
+    with SharedTransport(cloud.transport, concurrency=2) as shared:
+        report = run_all([a_run(name, shared, Frames(name, 2)) for name in ("gone", "well")])
+        empty = run_all([a_run("gone", shared, Frames("gone", 2)), a_run("no", shared, NOTHING)])
+    for each in (report, empty):
+        assert str(each.incomplete()) == (
+            "1 of 2 cameras ended early. gone: the Function URL refuses all frames"
+        )
 
 
 def test_a_camera_that_never_opened_counts_as_ended_early() -> None:
