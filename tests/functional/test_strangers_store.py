@@ -62,6 +62,16 @@ def test_what_another_process_forgot_is_no_neighbour_of_new_faces() -> None:
     assert [(group.id, group.faces) for group in collected.store.groups()] == [("s-2", 3)]
 
 
+def test_faces_that_are_left_after_forgetting_are_neighbours_still() -> None:
+    collected = Collected()
+    collected.visit(visit_id(1), person(1, 3)[:1])
+    collected.visit(visit_id(2), person(2, 3))
+    with closing(StrangerStore.open("alice")) as other:
+        assert other.forget(["s-1"]) == 3
+    collected.visit(visit_id(3), person(1, 3)[1:])
+    assert [(group.id, group.faces) for group in collected.store.groups()] == [("s-2", 3)]
+
+
 def test_two_processes_group_each_others_faces() -> None:
     first, second = Collected(), Collected()
     faces = person(1, 6)
