@@ -14,6 +14,10 @@ FUNCTIONS = (DETECTION_FUNCTION, RECOGNITION_FUNCTION)
 TAG_KEY = "facectl:asu-id"
 # On the functions of a demo deployment; its value is "true".
 DEMO_TAG_KEY = "facectl:demo"
+# On the queues that a template made; its value is the form of the template.
+TEMPLATE_TAG_KEY = "facectl:template"
+# CloudFormation adds it to what its stacks make (User Guide, "CloudFormation resource tagging").
+STACK_TAG_KEY = "aws:cloudformation:stack-name"
 # Marks a queue that is being deleted, which SQS shows for up to a minute.
 DELETED_TAG_KEY = "facectl:deleted"
 DEMO_ASU_ID = "demo"

@@ -2,7 +2,8 @@
 
 `prices.json` in this package has the prices of region us-east-1 with their
 date; source: the price pages of AWS Lambda and Amazon SQS. Its section `plan`
-has those that only `facectl plan` needs, each with its source.
+has those that only `facectl plan` needs, `deployment` those of `facectl deploy`. Each of
+these has its source, and whether another publication confirmed it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from facectl.errors import InputError
 
@@ -33,6 +34,41 @@ class Prices:
     lambda_million_requests: float
     sqs_million_requests: float
     sqs_request_kb: float
+
+
+Confirmed = Literal["yes", "partly", "no"]
+_PREFIXES: Mapping[Confirmed, str] = {
+    "yes": "",
+    "partly": "partly confirmed: ",
+    "no": "not confirmed: ",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a price is from, and whether it was confirmed."""
+
+    source: str
+    confirmed: Confirmed = "yes"
+
+    def __post_init__(self) -> None:
+        if self.confirmed not in _PREFIXES or not isinstance(self.source, str):
+            raise ValueError(f"{self.source!r} is no source, with `confirmed` yes, partly or no")
+
+    @property
+    def text(self) -> str:
+        """The source, after `not confirmed: ` or `partly confirmed: `."""
+        return f"{_PREFIXES[self.confirmed]}{self.source}"
+
+    @classmethod
+    def parse(cls, data: str | Mapping[str, Any]) -> Source:
+        """The source of a table; in tables of earlier versions it is text alone."""
+        if not isinstance(data, str):
+            return cls(**data)
+        for confirmed, prefix in _PREFIXES.items():
+            if prefix and data.startswith(prefix):
+                return cls(data.removeprefix(prefix), confirmed)
+        return cls(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +97,31 @@ class PlanPrices:
     transfer_gb: Tiers
     rekognition_image: Tiers
     machines: Mapping[str, Machine]
-    sources: Mapping[str, str]
+    sources: Mapping[str, Source]
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPrices:
+    """The prices of what a deployment costs beside its frames.
+
+    `provisioned_gb_second`: by architecture, a warm environment. The others are of an hour or a
+    month of one poller, GB of images, alarm, metric, dashboard and key.
+    """
+
+    date: str
+    provisioned_gb_second: Mapping[str, float]
+    poller_hour: float
+    image_gb_month: float
+    alarm_month: float
+    metric_month: float
+    dashboard_month: float
+    key_month: float
+    sources: Mapping[str, Source]
+
+    def told(self, name: str) -> str:
+        """What to say beside a figure that is computed with a price; empty if it is confirmed."""
+        confirmed = self.sources[name].confirmed
+        return "" if confirmed == "yes" else f" ({_PREFIXES[confirmed].partition(':')[0]})"
 
 
 def tiered(units: float, tiers: Tiers) -> float:
@@ -122,6 +182,7 @@ def _plan_prices(data: dict[str, Any]) -> PlanPrices:
     plan = data["plan"]
     read = {each.name: plan[each.name] for each in fields(PlanPrices) if each.name != "prices"}
     read["machines"] = {name: Machine(**each) for name, each in plan["machines"].items()}
+    read["sources"] = _sources(plan)
     for name in ("log_gb", "transfer_gb", "rekognition_image"):
         _check_tiers(name, plan[name])
     for architecture in prices.lambda_gb_second:
@@ -133,6 +194,15 @@ def _plan_prices(data: dict[str, Any]) -> PlanPrices:
         if machine.vcpus < 1:
             raise ValueError(f"machines.{machine.type} has {machine.vcpus} vCPUs")
     return PlanPrices(prices=prices, **read)
+
+
+def _sources(section: Mapping[str, Any]) -> dict[str, Source]:
+    return {name: Source.parse(each) for name, each in section["sources"].items()}
+
+
+def _deployment() -> DeploymentPrices:
+    section = json.loads(_OWN.read_text(encoding="utf-8"))["deployment"]
+    return DeploymentPrices(**{**section, "sources": _sources(section)})
 
 
 def _check_tiers(name: str, tiers: Sequence[Sequence[float | None]]) -> None:
@@ -169,12 +239,8 @@ DATE = CURRENT.date
 # For a GB-second, by architecture.
 LAMBDA_GB_SECOND = CURRENT.lambda_gb_second
 LAMBDA_REQUEST = CURRENT.lambda_million_requests / 1_000_000
-# For a GB-second of provisioned concurrency: US dollars, x86, us-east-1. Not in the file,
-# because a benchmark is not charged with it.
-LAMBDA_PROVISIONED_GB_SECOND = 0.0000041667
 SQS_MILLION_REQUESTS = CURRENT.sqs_million_requests
-# A month of an alarm of one metric. Source: Amazon CloudWatch pricing, "Alarms".
-ALARM_MONTH = 0.10
+DEPLOYMENT = _deployment()
 # Receives in 30 days: Lambda polls an idle queue with five long polls of 20 s at a time.
 # Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", polling behaviour.
 IDLE_RECEIVES = 5 * 30 * 86400 // 20

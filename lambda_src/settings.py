@@ -10,7 +10,7 @@ from pathlib import Path
 # Where the container images keep the model; the local target names a folder instead.
 DEFAULT_MODEL_DIR = Path("/opt/facectl/model")
 # One vCPU for each 1,769 MB, by AWS's documentation of Lambda.
-_MB_PER_VCPU = 1769
+MB_PER_VCPU = 1769
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def available_threads(env: Mapping[str, str]) -> int:
     memory = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     if memory is None:
         return max(1, usable)
-    return max(1, min(usable, round(int(memory) / _MB_PER_VCPU)))
+    return max(1, min(usable, round(int(memory) / MB_PER_VCPU)))
 
 
 def usable_cores() -> int | None:

@@ -84,6 +84,8 @@ class SlowAws:
     made: dict[tuple[str, str], float] = field(default_factory=dict)
     gone: dict[tuple[str, str], float] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    # Functions that were not invoked for weeks.
+    idle: set[str] = field(default_factory=set)
     lost: set[str] = field(default_factory=set)
     reserved: dict[str, int] = field(default_factory=dict)
     # Queues that are being deleted: until when, and moto's deletion of them.
@@ -115,6 +117,17 @@ class SlowAws:
     def renew(self) -> None:
         """Give the caller new credentials, which do not expire."""
         self.expired, self.rules = False, Rules(**{**vars(self.rules), "expires_at": 0})
+
+    def wake(self, name: str) -> bool:
+        """Invoke a function; false if it was inactive: then it is Pending from now on.
+
+        Source: Lambda Developer Guide, "Lambda function states". For how long is not said.
+        """
+        if name not in self.idle:
+            return True
+        self.idle.discard(name)
+        self.made["function", name] = self.clock()
+        return False
 
     def url_status(self) -> int:
         """What the Function URL answers now: 404, then 403, then 200.
@@ -271,6 +284,8 @@ class SlowAws:
         then Active or Failed; LastUpdateStatus is InProgress during an update."""
         if self._is_young("function", name, self.rules.pending_seconds):
             return {"State": "Pending", "StateReason": "The function is being created."}
+        if name in self.idle:
+            return {"State": "Inactive", "StateReasonCode": "Idle"}
         if name in self.failed:
             reason = {
                 "StateReason": "The image could not be read.",

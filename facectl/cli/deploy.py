@@ -27,7 +27,11 @@ def deploy(
     model: shared.Model = None,
     package: Annotated[
         Literal["zip", "image"] | None,
-        typer.Option("--package", help="Code package; image on AWS; default zip on local."),
+        typer.Option(
+            "--package",
+            help="Code package; image on AWS; default zip on local.",
+            rich_help_panel=shared.IMAGES,
+        ),
     ] = None,
     architecture: shared.ImageArchitecture = None,
     builder: shared.ImageBuilder = None,
@@ -81,9 +85,11 @@ def deploy(
         plan = deployer.prepare(
             deployment, store.find(model), options, reset=reset, replace_others=replace
         )
+    _tell_forward(deployment, plan, reset=reset)
     deploy_report.warn_preflight(plan)
     deploy_report.warn_public_url(plan)
     deploy_report.warn_key_change(plan)
+    deploy_report.warn_template(plan)
     if dry_run:
         galleries.describe(plan.gallery, summary=False)
         deploy_report.show_plan(plan.steps, gallery=plan.gallery, json=json)
@@ -93,6 +99,22 @@ def deploy(
     galleries.embed_for_deploy(plan, requested=model is not None, yes=yes)
     deployment, probed = apply_and_check(plan)
     deploy_report.show_deployment(deployment, plan, probed, json=json)
+
+
+def _tell_forward(deployment: Deployment, plan: Plan, *, reset: bool) -> None:
+    """Say what a deploy after a rollback deploys."""
+    from facectl.deploy import options, rollback
+
+    back = rollback.standing(deployment)
+    if back is None or plan.model is None or not plan.steps:
+        return
+    kept = ""
+    if options.rolled_back(deployment) is not None and not reset:
+        kept = f", with the options of version {back.version} (--reset: the defaults)"
+    note(
+        f"Forward from {back.text}: to the code of this computer and model "
+        f"{plan.model.path.name}, {plan.model.precision}{kept}"
+    )
 
 
 def apply_and_check(plan: Plan) -> tuple[Deployment, Probed]:

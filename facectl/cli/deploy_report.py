@@ -29,13 +29,14 @@ from facectl.deploy.deployer import Plan
 from facectl.deploy.desired import resources
 from facectl.deploy.probe import Probed
 from facectl.deploy.resources import Alarm, LogGroup, Queue
+from facectl.deploy.status import template_of
 from facectl.deploy.steps import Step, changes
+from facectl.export import changes as changes_of_templates
 from facectl.gallery.rebuild import Rebuild
 from facectl.prices import (
-    ALARM_MONTH,
+    DEPLOYMENT,
     IDLE_RECEIVES,
     LAMBDA_GB_SECOND,
-    LAMBDA_PROVISIONED_GB_SECOND,
     SQS_MILLION_REQUESTS,
 )
 
@@ -213,15 +214,18 @@ def show_deployment(
 def idle_cost(plan: Plan) -> str:
     """The idle cost of the deployment, as text."""
     sizing = plan.desired.sizing
-    costs = ["$0.10 per GB of images and month"]
+    told = DEPLOYMENT.told
+    costs = [f"${DEPLOYMENT.image_gb_month:.2f} per GB of images and month{told('image_gb_month')}"]
     if sizing.provisioned_concurrency is not None:
         # For both functions.
         memory = 2 * sizing.provisioned_concurrency * sizing.memory / 1024
+        second = memory * DEPLOYMENT.provisioned_gb_second[sizing.architecture]
         costs.insert(
-            0, f"${memory * LAMBDA_PROVISIONED_GB_SECOND * 86400:.2f} a day for warm environments"
+            0, f"${second * 86400:.2f} a day for warm environments{told('provisioned_gb_second')}"
         )
     if sizing.pollers is not None:
-        costs.append(f"{sizing.pollers[0]} pollers at AWS's price of provisioned mode")
+        day = sizing.pollers[0] * 24 * DEPLOYMENT.poller_hour
+        costs.append(f"${day:.2f} a day for {sizing.pollers[0]} pollers{told('poller_hour')}")
     else:
         cost = IDLE_RECEIVES / 1_000_000 * SQS_MILLION_REQUESTS
         costs.append(
@@ -229,7 +233,10 @@ def idle_cost(plan: Plan) -> str:
             "(SQS's first million a month is free)"
         )
     if alarms := sum(isinstance(each, Alarm) for each in resources(plan.desired)):
-        costs.append(f"${alarms * ALARM_MONTH:.2f} a month for {alarms} alarms")
+        month = alarms * DEPLOYMENT.alarm_month
+        costs.append(f"${month:.2f} a month for {alarms} alarms{told('alarm_month')}")
+    if plan.desired.kms_key:
+        costs.append(f"${DEPLOYMENT.key_month:.2f} a month for the key{told('key_month')}")
     return ", and ".join((", ".join(costs[:-1]), costs[-1]))
 
 
@@ -239,6 +246,18 @@ def warn_preflight(plan: Plan) -> None:
         err.print(f"[yellow]Warning:[/yellow] {escape(result.text)}", soft_wrap=True)
         if result.next:
             err.print(f"  Next: {escape(result.next)}", soft_wrap=True)
+
+
+def warn_template(plan: Plan) -> None:
+    """Print a warning on stderr if a template made what the plan changes or removes."""
+    template = template_of(plan.actual)
+    if template is not None and plan.steps:
+        err.print(
+            f"[yellow]Warning:[/yellow] {escape(changes_of_templates.owner(template))} made this "
+            "deployment, and does not know what facectl changes in it: change and remove it there "
+            "instead. `facectl status` says how",
+            soft_wrap=True,
+        )
 
 
 def warn_key_change(plan: Plan) -> None:

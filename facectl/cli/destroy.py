@@ -35,12 +35,17 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
             raise
         records.forget(deployment.key)
         if json:
-            print_json({"asu_id": deployment.asu_id, "steps": []})
+            print_json({"asu_id": deployment.asu_id, "steps": [], "deleted_before": []})
         else:
             say("The local cloud is not running and has no saved state: nothing to delete")
         return
-    if plan.steps and deployment.target == "aws" and not yes:
-        deploy_report.show_plan(plan.steps)
+    # SQS shows queues for up to a minute after an earlier destroy. Their steps wait for that.
+    waits = [step for step in plan.steps if deployer.is_being_deleted(step)]
+    steps = [step for step in plan.steps if step not in waits]
+    if steps:
+        deploy_report.warn_template(plan)
+    if steps and deployment.target == "aws" and not yes:
+        deploy_report.show_plan(steps)
         typer.confirm(f"Delete these resources in {deployment.region}?", abort=True, err=True)
     with deploy_report.progress(plan.steps) as progress:
         deployer.apply(plan, progress)
@@ -49,8 +54,11 @@ def destroy(overrides: Overrides, yes: Yes = False, json: Json = False) -> None:
         print_json(
             {
                 "asu_id": deployment.asu_id,
-                "steps": [deploy_report.step_facts(step) for step in plan.steps],
+                "steps": [deploy_report.step_facts(step) for step in steps],
+                "deleted_before": [step.resource.name for step in waits],
             }
         )
-    else:
-        say(f"{len(plan.steps)} resources removed" if plan.steps else "Nothing to remove")
+        return
+    say(f"{len(steps)} resources removed" if steps else "Nothing to remove")
+    if waits:
+        say(f"SQS has finished deleting {len(waits)} queues of an earlier destroy")

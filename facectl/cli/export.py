@@ -100,25 +100,25 @@ def _write(form: Format, out: Path, document: dict[str, Any]) -> None:
 
 def _tell_next(form: Format, out: Path, deployment: Deployment, *, given: bool) -> None:
     """Print the commands that make the deployment, on stderr."""
-    stack = f"facectl-{deployment.asu_id.replace('_', '-')}"
-    where = deployment.key.flags
+    from facectl.export import changes
+
     if form == "cloudformation":
-        create = (
-            f"aws cloudformation deploy --template-file {out} --stack-name {stack} "
-            f"--region {deployment.region} --capabilities CAPABILITY_NAMED_IAM"
-        )
-        push = [create, f"{create} --parameter-overrides $(facectl push {where})"]
+        stack, file = changes.stack_name(deployment), str(out)
+        push = [
+            changes.update_stack(deployment, stack, file),
+            changes.update_images(deployment, stack, file),
+        ]
     else:
         targets = " ".join(f"-target=aws_ecr_repository.{n}" for n in ("detection", "recognition"))
         push = [
             f"terraform apply {targets}",
-            f"facectl push {where} --json > images.auto.tfvars.json",
+            changes.push_variables(deployment),
             "terraform apply",
         ]
     commands = push[:1] if given and form == "cloudformation" else push[-1:] if given else push
     initialise = ["terraform init"] if form == "terraform" else []
     note("Next:")
-    for command in [*initialise, *commands, f"facectl context add {where}"]:
+    for command in [*initialise, *commands, f"facectl context add {deployment.key.flags}"]:
         note(f"  {command}")
 
 

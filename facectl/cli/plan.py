@@ -9,6 +9,7 @@ import typer
 
 from facectl.cli.options import OUTPUT, Json, PriceFile
 from facectl.console import err, out, print_json, say, warn
+from lambda_src.settings import MB_PER_VCPU
 
 if TYPE_CHECKING:
     from facectl.plan.planner import Plan
@@ -48,7 +49,7 @@ def plan(
     memory: Annotated[
         int,
         typer.Option("--memory", help="Memory of both functions, MB.", rich_help_panel=_FUNCTIONS),
-    ] = 3008,
+    ] = MB_PER_VCPU,
     architecture: Annotated[
         Literal["x86_64", "arm64"],
         typer.Option(

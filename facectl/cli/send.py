@@ -11,6 +11,7 @@ import typer
 from facectl.cli import send_cameras, send_run
 from facectl.cli.options import (
     FRAMES,
+    OUTPUT,
     REQUESTS,
     Detect,
     Json,
@@ -81,7 +82,11 @@ def send(
     ] = False,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", help="Write each frame's outcome to this file, one JSON per line."),
+        typer.Option(
+            "--out",
+            help="Write each frame's outcome to this file, one JSON per line.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     annotate: Annotated[
         Path | None,
@@ -89,11 +94,15 @@ def send(
             "--annotate",
             help="Write a video with boxes and names, for several sources one each; implies "
             "--detail.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     visit_choices: VisitChoices = VisitChoices(),  # noqa: B008 - as above
     rows: Annotated[
-        int, typer.Option("--rows", min=0, help="Show the first N frames in the table.")
+        int,
+        typer.Option(
+            "--rows", min=0, help="Show the first N frames in the table.", rich_help_panel=OUTPUT
+        ),
     ] = 200,
     json: Json = False,
 ) -> None:

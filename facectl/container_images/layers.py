@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import tarfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,8 @@ _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 _LEVEL = 6
 # Of both functions: packages, code and model, of this version and the one before.
 _KEPT = 16
+# A layer that was used since is perhaps being sent, by this deploy or by another one.
+_IN_USE_SECONDS = 6 * 3600.0
 # A change of how layers are written.
 _FORMAT = "1"
 
@@ -146,7 +149,19 @@ def _read(packed: Path, facts: Path) -> Layer | None:
 
 
 def _remove_old(folder: Path) -> None:
-    found = sorted(folder.glob("*.tar.gz"), key=lambda file: file.stat().st_mtime, reverse=True)
+    """Delete all layers but the newest, and those of the last hours: a base may have more."""
+    used = {packed: _used(packed) for packed in folder.glob("*.tar.gz")}
+    found = sorted(used, key=lambda packed: used[packed], reverse=True)
     for packed in found[_KEPT:]:
+        if used[packed] > time.time() - _IN_USE_SECONDS:
+            continue
         packed.unlink(missing_ok=True)
         packed.with_suffix("").with_suffix(".json").unlink(missing_ok=True)
+
+
+def _used(packed: Path) -> float:
+    """When a layer was last used; 0 if another process has deleted it."""
+    try:
+        return packed.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

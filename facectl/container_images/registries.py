@@ -83,9 +83,10 @@ class RegistryBlob:
             pieces.close()
 
     def _pieces(self, offset: int) -> Generator[bytes]:
-        backoff = self.backoff()
+        backoff, began = self.backoff(), offset
         try:
-            while True:
+            # No range begins at the end: a connection may break after the last byte.
+            while offset == began or offset < self.size:
                 with (
                     backoff.attempt(),
                     self.registry.blob(self.repository, self.digest, offset) as pieces,
@@ -216,7 +217,7 @@ class Registry:
             response.close()
             self._authorize(repository, response.headers.get("www-authenticate", ""), used)
             response = self._once(method, url, repository, headers, content, stream)
-        if response.status_code == 429 or response.status_code >= 500:
+        if _is_busy(response):
             response.close()
             raise UnavailableError(
                 f"{self.host} answers {response.status_code} to {method} {repository}"
@@ -286,6 +287,11 @@ class Registry:
         headers = {"Authorization": _basic(user)} if user else {}
         try:
             response = self._client.get(realm, params=known, headers=headers)
+            if _is_busy(response):
+                # public.ecr.aws limits the anonymous tokens of a second.
+                raise UnavailableError(
+                    f"{self.host} answers {response.status_code} to a request for a token"
+                )
             answer = response.json()
             token = answer.get("token") or answer["access_token"]
         except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
@@ -322,6 +328,11 @@ class Registry:
 def megabytes(count: int) -> str:
     """A number of bytes as text, in MB."""
     return f"{count / 1e6:.1f} MB"
+
+
+def _is_busy(response: httpx.Response) -> bool:
+    """Whether a registry may answer the same request later."""
+    return response.status_code == 429 or response.status_code >= 500
 
 
 def _basic(user: tuple[str, str]) -> str:

@@ -239,7 +239,15 @@ def _reply_queue_removals(clients: Clients) -> list[Delete]:
         raise
     owner = clients.deployment.asu_id
     queues = reply_queues.inspect(clients, names)
-    return [Delete(Queue(queue.name, owner, visibility_timeout=0, retention=0)) for queue in queues]
+    return [
+        Delete(Queue(each.name, owner, visibility_timeout=0, retention=0, deleting=each.deleting))
+        for each in queues
+    ]
+
+
+def is_being_deleted(step: Step) -> bool:
+    """Whether a step waits for a queue that an earlier destroy deleted and SQS still shows."""
+    return isinstance(step, Delete) and isinstance(step.resource, Queue) and step.resource.deleting
 
 
 def apply(plan: Plan, progress: Progress | None = None) -> None:
@@ -310,12 +318,28 @@ def check(plan: Plan, deployment: Deployment) -> Probed:
     Raises CloudError if one does not become ready or does not answer.
     """
     context = Context(plan.clients, plan.desired.account)
+    wanted = resources(plan.desired)
+    functions = [each for each in wanted if isinstance(each, Function)]
     with cloud_errors("waiting for the functions and the trigger", deployment):
-        for resource in resources(plan.desired):
+        for resource in wanted:
             if isinstance(resource, (Function, Trigger)):
                 resource.wait(context)
+        idle = any(function.is_idle(context) for function in functions)
     if plan.desired.cloud.target == "local" and plan.desired.cloud.packaging == "image":
         relay_for_containers(deployment)
+    try:
+        return _probe(plan, deployment, context)
+    except CloudError:
+        if not idle:
+            raise
+    # The probe failed because it woke a function up.
+    with cloud_errors("waiting for the functions", deployment):
+        for function in functions:
+            function.wait(context)
+    return _probe(plan, deployment, context)
+
+
+def _probe(plan: Plan, deployment: Deployment, context: Context) -> Probed:
     sign = plan.clients.sign if deployment.signs else None
     url = FunctionUrlClient(str(deployment.function_url), connections=1, sign=sign)
     try:

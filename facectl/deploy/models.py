@@ -15,6 +15,7 @@ from facectl.context import Target
 from facectl.deploy.recipe import Architecture, Recipe
 from facectl.naming import Names
 from lambda_src.log import METRICS_VARIABLE
+from lambda_src.settings import MB_PER_VCPU
 
 Packaging = Literal["zip", "image"]
 Auth = Literal["iam", "none"]
@@ -135,11 +136,26 @@ class Restored:
     packages: Packages
 
 
+TemplateForm = Literal["cloudformation", "terraform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The template that made a deployment; `stack`: CloudFormation's name of what it made."""
+
+    form: TemplateForm
+    stack: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """Memory in MB, timeout in seconds, and concurrency of the functions."""
+    """Memory in MB, timeout in seconds, and concurrency of the functions.
 
-    memory: int = 3008
+    One vCPU is the cheapest: a second one makes detection 1.4 times as fast for twice the
+    price, and int8's embedding no faster (docs/PERFORMANCE.md).
+    """
+
+    memory: int = MB_PER_VCPU
     timeout: int = 60
     batch_size: int = 10
     architecture: Architecture = "x86_64"

@@ -27,6 +27,8 @@ _NOT_REMEMBERED = {"image_uris", "adopt", "rebuild", "restored"}
 _NOT_RECORDED = {"package_index"}
 # The base image that the last deploy built on.
 _PINNED = {"base_digest", "base_python"}
+# Beside the options of a rollback: the version that it deployed.
+_ROLLED_BACK = "rolled_back"
 # Options that replace each other, and what to say instead of both.
 _EXCLUSIVE = {
     ("max_concurrency", "pollers"): "--pollers 2:10",
@@ -193,7 +195,14 @@ def parse_pollers(text: str) -> tuple[int, int]:
 
 def remember(deployment: Deployment, options: Options) -> None:
     """Record the deployment with its options, for later deploys and `facectl status`."""
-    records.remember(deployment, _lasting(options))
+    back = {} if options.restored is None else {_ROLLED_BACK: options.restored.version}
+    records.remember(deployment, {**_lasting(options), **back})
+
+
+def rolled_back(deployment: Deployment) -> int | None:
+    """The version that this computer went back to; None if it has deployed since."""
+    found = records.options(deployment.key).get(_ROLLED_BACK)
+    return found if isinstance(found, int) else None
 
 
 def remember_found(deployment: Deployment, options: Options) -> None:

@@ -18,7 +18,7 @@ from facectl.deploy.image_digests import image_digest
 from facectl.deploy.models import OFF, Account, Package, Packages, Restored
 from facectl.deploy.options import Options
 from facectl.deploy.resources import Alias, Function, FunctionUrl, Trigger
-from facectl.deploy.versions import Version
+from facectl.deploy.versions import Content, Version
 from facectl.errors import CloudError, InputError, ModelError
 from facectl.gallery import publish, rebuild
 from facectl.gallery.changes import EmbeddingSpace
@@ -36,6 +36,72 @@ class Rollback:
     version: Version
     plan: Plan
     gallery: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A rollback that no recorded deploy followed, to `version`; `record` has its content.
+
+    `before`: the version that it replaced; None: a deploy that was not recorded.
+    """
+
+    version: int
+    before: int | None
+    record: Version
+
+    @property
+    def text(self) -> str:
+        """Such as `version 1, rolled back from version 2`."""
+        before = "a deploy that was not recorded"
+        if self.before is not None:
+            before = f"version {self.before}"
+        return f"version {self.version}, rolled back from {before}"
+
+
+def standing(deployment: Deployment) -> RolledBack | None:
+    """The rollback whose version is deployed; None if the last deploy was none.
+
+    The record in the account tells it on every computer. Going back to the newest recorded version,
+    after a deploy that failed, is not recorded again: this computer remembers it.
+    """
+    found = versions.newest(Clients(deployment), 2)
+    if not found:
+        return None
+    newest = found[0]
+    if newest.rollback_to is not None:
+        before = found[1].number if len(found) > 1 else None
+        return RolledBack(newest.rollback_to, before, newest)
+    if remembered.rolled_back(deployment) == newest.number:
+        return RolledBack(newest.number, None, newest)
+    return None
+
+
+def expected(deployment: Deployment, back: RolledBack) -> tuple[Options, Model]:
+    """What a rollback deployed: options with images or code, and the model.
+
+    Raises InputError if this facectl does not know an option of the version, ModelError if
+    functions without images need a model that is not on this computer.
+    """
+    clients, content = Clients(deployment), back.record.content
+    account = read_account(clients)
+    detection, recognition = (_deployed(account, content, function) for function in FUNCTIONS)
+    restored = Restored(back.version, Packages(detection, recognition))
+    model = _installed(back.record)
+    if model is None and content.packaging == "zip":
+        model = store.find(content.model.space, content.model.precision)
+    options = replace(_set_options(clients, back.record), restored=restored)
+    return options, model or _elsewhere(back.record)
+
+
+def _deployed(account: Account, content: Content, function: str) -> Package:
+    """The package of a function as a record says that it was deployed; it may be gone."""
+    if content.packaging == "zip":
+        return Package("zip", content.code[function])
+    uri = _current(account, content.code[function])
+    tag = uri.removeprefix(account.image_uri(f"{function}:"))
+    if tag == uri:
+        return Package("image", uri)
+    return Package("image", uri, tag=tag, recorded=content.digests[function])
 
 
 def prepare(deployment: Deployment, number: int | None = None) -> Rollback:
@@ -89,15 +155,7 @@ def _planned(deployment: Deployment, version: Version, usable: list[Version]) ->
 
 def _options(clients: Clients, version: Version) -> Options:
     """The options of a version, with its packages; raises InputError, CloudError."""
-    try:
-        today = versions.defaults(cloud(clients.deployment.target))
-        options = remembered.of_record(version.content.to_restore(today))
-    except (ValueError, InputError) as error:
-        raise InputError(
-            f"The options of version {version.number} can't be used: {error}", hint=_OTHERS
-        ) from error
-    own = remembered.recall(clients.deployment)
-    options = replace(options, package_index=own.package_index)
+    options = _set_options(clients, version)
     if version.content.packaging == "zip":
         package = versions.package(clients, version)
         if package is None:
@@ -115,6 +173,19 @@ def _options(clients: Clients, version: Version) -> Options:
         image_uris=tuple(f"{function}={uri}" for function, uri in pinned.items()),
         restored=Restored(version.number, Packages(detection, recognition)),
     )
+
+
+def _set_options(clients: Clients, version: Version) -> Options:
+    """The options of a version, and of its time; raises InputError for unknown ones."""
+    try:
+        today = versions.defaults(cloud(clients.deployment.target))
+        options = remembered.of_record(version.content.to_restore(today))
+    except (ValueError, InputError) as error:
+        raise InputError(
+            f"The options of version {version.number} can't be used: {error}", hint=_OTHERS
+        ) from error
+    own = remembered.recall(clients.deployment)
+    return replace(options, package_index=own.package_index)
 
 
 def _pinned(account: Account, version: Version, function: str) -> str:
@@ -160,21 +231,11 @@ def _model(deployment: Deployment, version: Version) -> Model:
     Images contain their model: a version with images needs none on this computer, unless the
     gallery must be embedded again. Raises ModelError.
     """
-    wanted = version.content.model
-    same = [
-        model
-        for model in store.installed()
-        if (model.space, model.precision) == (wanted.space, wanted.precision)
-    ]
-    if same:
-        model = min(same, key=lambda model: model.path.name != wanted.name)
-        store.verify(model)
-        return model
-    preprocessing = wanted.space.partition("/")[2]
-    model = Model(
-        store.folder() / wanted.name, wanted.space, preprocessing, wanted.synthetic, "",
-        wanted.precision,
-    )  # fmt: skip
+    same = _installed(version)
+    if same is not None:
+        store.verify(same)
+        return same
+    wanted, model = version.content.model, _elsewhere(version)
     space = EmbeddingSpace.of(model)
     zipped = version.content.packaging == "zip"
     if zipped or rebuild.plan_local(deployment.asu_id, space) is not None:
@@ -185,6 +246,27 @@ def _model(deployment: Deployment, version: Version) -> Model:
             hint=rebuild.build_command(space),
         )
     return model
+
+
+def _installed(version: Version) -> Model | None:
+    """The model of a version, not verified; None if it is not installed."""
+    wanted = version.content.model
+    same = [
+        model
+        for model in store.installed()
+        if (model.space, model.precision) == (wanted.space, wanted.precision)
+    ]
+    return min(same, key=lambda model: model.path.name != wanted.name) if same else None
+
+
+def _elsewhere(version: Version) -> Model:
+    """The model of a version, which is not on this computer."""
+    wanted = version.content.model
+    preprocessing = wanted.space.partition("/")[2]
+    return Model(
+        store.folder() / wanted.name, wanted.space, preprocessing, wanted.synthetic, "",
+        wanted.precision,
+    )  # fmt: skip
 
 
 def _gone(version: Version, why: str) -> CloudError:

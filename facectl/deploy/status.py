@@ -13,9 +13,10 @@ from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.aws_errors import is_denied
 from facectl.deploy.deployer import desired_state, read
 from facectl.deploy.desired import resources
+from facectl.deploy.models import Template
 from facectl.deploy.options import Options
 from facectl.deploy.planner import ActualState, differences, owner_of, superfluous
-from facectl.deploy.resources import Context, Function, Resource, key
+from facectl.deploy.resources import Context, Function, Queue, Resource, key
 from facectl.deploy.steps import Change
 from facectl.errors import CloudError
 from facectl.naming import Names
@@ -56,6 +57,8 @@ class Status:
     resources: tuple[ResourceStatus, ...]
     errors: tuple[LastError, ...]
     replies: tuple[reply_queues.Found, ...] = ()
+    # The template that made the deployment; None if a deploy did.
+    template: Template | None = None
 
     @property
     def drift(self) -> bool:
@@ -64,6 +67,7 @@ class Status:
     def as_dict(self) -> dict[str, Any]:
         return {
             "drift": self.drift,
+            "template": None if self.template is None else asdict(self.template),
             "resources": [asdict(each) for each in self.resources],
             "reply_queues": [asdict(queue) for queue in self.replies],
             "errors": [{**asdict(error), "time": error.time.isoformat()} for error in self.errors],
@@ -98,13 +102,20 @@ def inspect(
         ResourceStatus(resource.kind, resource.name, "superfluous")
         for resource in superfluous(wanted, actual)
     ]
-    return Status((*states, *others), tuple(errors), inspect_replies(clients))
+    return Status((*states, *others), tuple(errors), inspect_replies(clients), template_of(actual))
+
+
+def template_of(actual: ActualState) -> Template | None:
+    """The template that made a deployment; None if a deploy did, or if no queue is left."""
+    queues = (each for each in actual.values() if isinstance(each, Queue))
+    return next((queue.template for queue in queues if queue.template is not None), None)
 
 
 def inspect_replies(clients: Clients) -> tuple[reply_queues.Found, ...]:
     """The reply queues of clients; none for somebody who may not list queues."""
     try:
-        return tuple(reply_queues.inspect(clients, reply_queues.found(clients)))
+        found = reply_queues.inspect(clients, reply_queues.found(clients))
+        return tuple(queue for queue in found if not queue.deleting)
     except CloudError as error:
         if is_denied(error):
             return ()

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
+from itertools import islice
 from typing import Any, get_args
 
 from facectl.aws import Clients, cloud_errors, unless_missing
@@ -149,6 +150,13 @@ def last(clients: Clients) -> Version | None:
     with suppress(FacectlError):
         return next((each for each in read(clients) if isinstance(each, Version)), None)
     return None
+
+
+def newest(clients: Clients, count: int) -> list[Version]:
+    """The newest recorded deploys, at most `count`; those that can't be read are left out."""
+    with suppress(FacectlError):
+        return list(islice(_newest_first(clients), count))
+    return []
 
 
 def with_digests(clients: Clients, packages: Packages) -> Packages:

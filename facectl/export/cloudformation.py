@@ -36,7 +36,7 @@ from facectl.deploy.resources.images import lambda_statement
 from facectl.deploy.resources.roles import DESCRIPTION, POLICY_NAME
 from facectl.deploy.resources.subscriptions import EMAIL_TAG
 from facectl.export.state import Dialect, label, mapped, stage
-from facectl.naming import FUNCTIONS
+from facectl.naming import FUNCTIONS, TEMPLATE_TAG_KEY
 
 Block: TypeAlias = dict[str, Any]
 # A resource's logical ID, and its block.
@@ -239,7 +239,7 @@ def _queue(queue: Queue, state: DesiredState) -> Blocks:
         "QueueName": queue.name,
         **properties,
         "RedrivePolicy": json.loads(redrive) if redrive else None,
-        "Tags": tag_list(queue.owner),
+        "Tags": [*tag_list(queue.owner), {"Key": TEMPLATE_TAG_KEY, "Value": "cloudformation"}],
     })  # fmt: skip
     if document:
         yield (

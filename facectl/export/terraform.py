@@ -37,7 +37,7 @@ from facectl.deploy.resources.images import lambda_statement
 from facectl.deploy.resources.roles import DESCRIPTION, POLICY_NAME
 from facectl.deploy.resources.subscriptions import EMAIL_TAG
 from facectl.export.state import Dialect, label, mapped, stage
-from facectl.naming import FUNCTIONS
+from facectl.naming import FUNCTIONS, TEMPLATE_TAG_KEY
 
 Block: TypeAlias = dict[str, Any]
 # A resource's type without `aws_`, its label and its block.
@@ -198,7 +198,7 @@ def _queue(queue: Queue, state: DesiredState) -> Blocks:
         "sqs_managed_sse_enabled": None if queue.kms_key else queue.encrypted,
         "kms_master_key_id": queue.kms_key,
         "redrive_policy": json.dumps(redrive) if redrive else "",
-        "tags": tags(queue.owner),
+        "tags": {**tags(queue.owner), TEMPLATE_TAG_KEY: "terraform"},
     }  # fmt: skip
     if queue.policy:
         url = f"${{aws_sqs_queue.{name}.url}}"

@@ -15,26 +15,23 @@ from facectl.prices import PlanPrices
 _SIZES = (1024, 1536, 1769, 2304, 3008, 3538)
 # The cost is nearly proportional to the frames: a few rounds find half of it.
 _ROUNDS = 8
+_EDGE = "send --detect edge"
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A change with its cost of a month and its time of one frame in both functions.
-
-    `built`: whether facectl has it.
-    """
+    """A change with its cost of a month and its time of one frame in both functions."""
 
     name: str
     cost: float
     seconds: float
     note: str = ""
-    built: bool = True
 
 
 def variants(
     load: Load, settings: Settings, times: ServiceTimes, prices: PlanPrices
 ) -> list[Variant]:
-    """The changes that could lower the cost, then all built ones together; the cheapest last."""
+    """The changes that could lower the cost, then those of a deploy together."""
 
     def of(name: str, changed: Settings, note: str = "", less: Load = load) -> Variant:
         capacity = Capacity.of(less, changed, times)
@@ -83,7 +80,7 @@ def edge_detection(
 ) -> Variant:
     """Detection on the camera's computer: only frames with a face, and no face-detection."""
     if load.with_face == 0:
-        return Variant("detection at the edge", 0.0, 0.0, "not built yet", built=False)
+        return Variant(_EDGE, 0.0, 0.0)
     capacity = Capacity.of(load, settings, times)
     cost: MonthCost = cost_of(capacity, prices)
     share = load.with_face
@@ -94,5 +91,4 @@ def edge_detection(
     for name in ("CloudWatch Logs", "data transfer out"):
         parts[name] *= share / 2 if name == "CloudWatch Logs" else share
     seconds = capacity.times.recognition(1, load.faces_a_message)
-    note = "without the cameras' computers"
-    return Variant("detection at the edge", sum(parts.values()), seconds, note, built=False)
+    return Variant(_EDGE, sum(parts.values()), seconds, "without the cameras' computers")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facectl.errors import InputError
+from lambda_src.settings import MB_PER_VCPU
 
 Architecture = Literal["x86_64", "arm64"]
 Precision = Literal["fp32", "int8"]
@@ -142,7 +143,7 @@ class Settings:
     least and most provisioned pollers; None: the event source mapping's own.
     """
 
-    memory: int = 3008
+    memory: int = MB_PER_VCPU
     architecture: Architecture = "x86_64"
     precision: Precision = "int8"
     batch_size: int = 10

@@ -12,8 +12,6 @@ Sources, read on 2026-11-28:
 
 from __future__ import annotations
 
-# One vCPU for each 1,769 MB of memory [quotas].
-MB_PER_VCPU = 1769.0
 # New execution environments of one function per second: 1,000 every 10 seconds [scaling].
 ENVIRONMENTS_PER_SECOND = 100.0
 # Concurrent executions of an account without a request; "tens of thousands" on request [quotas].

@@ -70,10 +70,8 @@ class Plan:
 
     @property
     def halving(self) -> Variant | None:
-        """The built change that costs most, of those with at most half of the cost."""
-        enough = [
-            each for each in self.variants if each.built and each.cost <= self.cost.total / 2 + 0.01
-        ]
+        """The change that costs most, of those with at most half of the cost."""
+        enough = [each for each in self.variants if each.cost <= self.cost.total / 2 + 0.01]
         return max(enough, key=lambda each: each.cost, default=None)
 
     @property
@@ -137,7 +135,8 @@ class Plan:
                 "machines": None if self.machines is None else asdict(self.machines),
                 "prices_of": self.prices.prices.date,
                 "region": self.prices.prices.region,
-                "sources": dict(self.prices.sources),
+                "sources": {name: each.text for name, each in self.prices.sources.items()},
+                "confirmed": {name: each.confirmed for name, each in self.prices.sources.items()},
             },
             "changes": [asdict(each) for each in self.variants],
             "simulations": {name: result.as_dict() for name, result in self.results.items()},

@@ -11,6 +11,16 @@ from facectl.plan.planner import Plan
 from facectl.plan.scenarios import Result
 from facectl.reports.tables import MISSING, Table
 
+_PRICE_NAMES = {
+    "lambda_tiers": "Lambda's tiers",
+    "poller_hour": "provisioned pollers",
+    "s3_million_gets": "S3",
+    "log_gb": "CloudWatch Logs",
+    "transfer_gb": "data transfer",
+    "rekognition_image": "Rekognition",
+    "machines": "rented machines",
+}
+
 
 def heading(plan: Plan) -> str:
     """The load as a sentence."""
@@ -125,7 +135,11 @@ def cost_sentences(plan: Plan) -> list[str]:
         f"1,000 frames cost {plan.cost.thousand:.4f} {plan.cost.currency}. Prices of "
         f"{prices.prices.region}, {prices.prices.date} and {prices.date}, without {NOT_COUNTED}"
     )
-    lines = [own, "Rekognition: one SearchFacesByImage per frame, which searches the largest face"]
+    lines = [
+        own,
+        *_unconfirmed(plan),
+        "Rekognition: one SearchFacesByImage per frame, which searches the largest face",
+    ]
     if plan.machines is None:
         lines.append(
             f"Rented machines: no price for {plan.capacity.settings.architecture} in the table"
@@ -144,7 +158,7 @@ def changes(plan: Plan) -> Table:
     """What each change costs in a month; `notes` has its conditions."""
     rows = [
         (
-            each.name + ("" if each.built else " (not built yet)"),
+            each.name,
             money(each.cost),
             f"{each.cost / plan.cost.total:.0%}",
             f"{each.seconds * 1e3:.0f}",
@@ -203,8 +217,30 @@ def _recovery(result: Result) -> str:
 def sources(plan: Plan) -> Table:
     """Where the service times and prices are from."""
     rows = [("service times", plan.capacity.times.source)]
-    rows += [(name.replace("_", " "), text) for name, text in plan.prices.sources.items()]
+    rows += [(name.replace("_", " "), each.text) for name, each in plan.prices.sources.items()]
     return Table("Sources", ("", ""), rows, words=True)
+
+
+def _unconfirmed(plan: Plan) -> list[str]:
+    """Which prices of the plan were not confirmed, in one sentence; none without any."""
+    parts = {name: cost for name, cost in plan.cost.parts.items() if cost}
+    used = {
+        "poller_hour": "provisioned pollers" in parts,
+        "s3_million_gets": "S3 gallery checks" in parts,
+        "log_gb": "CloudWatch Logs" in parts,
+        "transfer_gb": "data transfer out" in parts,
+        "machines": plan.machines is not None,
+    }
+    found: dict[str, list[str]] = {}
+    for name, each in plan.prices.sources.items():
+        if each.confirmed != "yes" and used.get(name, True):
+            found.setdefault(each.confirmed, []).append(_PRICE_NAMES.get(name, name))
+    texts = [
+        f"{text} {', '.join(found[confirmed])}"
+        for confirmed, text in (("no", "not confirmed are those of"), ("partly", "partly those of"))
+        if confirmed in found
+    ]
+    return [f"Of these prices, {'; '.join(texts)}"] if texts else []
 
 
 def _times(ratio: float) -> str:

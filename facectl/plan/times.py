@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from facectl.bench.compare import FORMAT
 from facectl.errors import InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION
-from facectl.plan.inputs import Settings
-from facectl.plan.limits import MB_PER_VCPU
+from facectl.plan.inputs import Precision, Settings
+from lambda_src.settings import MB_PER_VCPU
 
 _HINT = "facectl bench -c 1 -n 200 --max-side 640 --json > bench.json, then --from bench.json"
 # Fewer frames do not show the tail of a distribution.
 _FEWEST = 20
 # The share of the work that a second thread takes over (Amdahl's law), from the times with one
-# and two threads: detection 37 and 30 ms at 640x360, embedding a batch of 8 150 and 85.5 ms
-# (benchmarks/README.md).
-_DETECTION_PARALLEL = 0.38
-_EMBEDDING_PARALLEL = 0.86
-# Time of int8 divided by that of fp32, one face: 9 and 24 ms (benchmarks/README.md).
-_INT8 = 0.375
+# and two threads: detection 37.5 and 27.2 ms at 640x360, embedding one face 29.4 and 22.1 ms with
+# fp32, 9.9 and 10.7 ms with int8 (docs/PERFORMANCE.md).
+_DETECTION_PARALLEL = 0.55
+_EMBEDDING_PARALLEL: dict[Precision, float] = {"fp32": 0.5, "int8": 0.0}
+# Time of int8 divided by that of fp32, one face: 9.9 and 29.4 ms (docs/PERFORMANCE.md).
+_INT8 = 0.337
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ class ServiceTimes:
     def with_settings(self, settings: Settings) -> ServiceTimes:
         """The times with the functions' memory and precision; arm64 keeps those of x86_64."""
         vcpus = settings.memory / MB_PER_VCPU
-        embed = self.embed.scaled(_time_factor(vcpus, _EMBEDDING_PARALLEL))
+        parallel = _EMBEDDING_PARALLEL[settings.precision]
+        embed = self.embed.scaled(_time_factor(vcpus, parallel))
         if settings.precision == "int8":
             embed = embed.scaled(_INT8)
         # Below one vCPU the overhead grows too: it is computing for the most part.
@@ -130,18 +131,19 @@ def _time_factor(vcpus: float, parallel: float) -> float:
 # Measured on the local cloud and by `make bench-vision`: docs/PERFORMANCE.md and
 # benchmarks/README.md. What only AWS can show is assumed, and docs/CAPACITY.md says so.
 DEFAULT = ServiceTimes(
-    detect=Duration(0.049, 0.15),
-    embed=Duration(0.033, 0.12),
-    # A batch of 8 against one face, fp32, one thread: 150 and 24 ms.
-    further_face=0.75,
+    # Decode 2.1 ms, detect 37.5, cut and encode a crop 1.6.
+    detect=Duration(0.041, 0.15),
+    embed=Duration(0.029, 0.12),
+    # A batch of 8 against one face, int8, one thread: 62.6 and 9.9 ms.
+    further_face=0.76,
     detect_overhead=0.011,
     recognise_overhead=0.009,
     post=Duration(0.040, 0.5),
     poll=Duration(0.020, 0.5),
     answer=Duration(0.040, 0.5),
-    # Until the first answer 0.41 and 0.56 s; that an environment takes a second before is assumed.
-    detect_start=Duration(1.41, 0.3),
-    recognise_start=Duration(1.56, 0.3),
+    # Until the first answer 0.24 and 0.28 s; that an environment takes a second before is assumed.
+    detect_start=Duration(1.24, 0.3),
+    recognise_start=Duration(1.28, 0.3),
     source="facectl's own figures: docs/PERFORMANCE.md and benchmarks/README.md, one thread",
 )
 
@@ -220,10 +222,11 @@ def _one_vcpu(times: ServiceTimes, conditions: Mapping[str, Any]) -> ServiceTime
     """Times measured on functions of the report's memory, as they would be on one vCPU."""
     found = re.match(r"(\d+) MB", str(conditions.get(DETECTION_FUNCTION, "")))
     vcpus = int(found.group(1)) / MB_PER_VCPU if found else 1.0
+    parallel = _EMBEDDING_PARALLEL["int8" if conditions.get("precision") == "int8" else "fp32"]
     return replace(
         times,
         detect=times.detect.scaled(1 / _time_factor(vcpus, _DETECTION_PARALLEL)),
-        embed=times.embed.scaled(1 / _time_factor(vcpus, _EMBEDDING_PARALLEL)),
+        embed=times.embed.scaled(1 / _time_factor(vcpus, parallel)),
     )
 
 

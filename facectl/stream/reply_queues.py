@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from facectl.aws import Clients, cloud_errors, unless_missing
 from facectl.errors import CloudError
-from facectl.naming import TAG_KEY
+from facectl.naming import DELETED_TAG_KEY, TAG_KEY
 from facectl.queues import queue_counts
 from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.responses import ResponseQueue
@@ -144,11 +144,15 @@ class ReplyQueue:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A reply queue: its messages, and when it expires, in seconds of the epoch."""
+    """A reply queue: its messages, and when it expires, in seconds of the epoch.
+
+    `deleting`: `facectl destroy` has deleted it, and SQS still shows it.
+    """
 
     name: str
     messages: int
     expires: float
+    deleting: bool = False
 
     def expired(self, now: float) -> bool:
         """Whether its client has ended without deleting it."""
@@ -181,7 +185,10 @@ def _inspect(clients: Clients, name: str) -> Found | None:
         return None
     expires = tags.get(EXPIRES_TAG, "0")
     return Found(
-        name, queue_counts(clients, url).total, float(expires) if expires.isdecimal() else 0.0
+        name,
+        queue_counts(clients, url).total,
+        float(expires) if expires.isdecimal() else 0.0,
+        deleting=DELETED_TAG_KEY in tags,
     )
 
 

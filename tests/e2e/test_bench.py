@@ -59,7 +59,7 @@ def test_pipeline_and_baseline(deployed: Facectl, tmp_path: Path) -> None:
     clock = data["clock"]
     assert abs(clock["client_minus_sqs_ms"]) <= clock["uncertainty_ms"] + 2
     assert data["cost"]["per_1000_frames"] > 0
-    assert data["conditions"]["face-detection"].startswith("3008 MB")
+    assert data["conditions"]["face-detection"].startswith("1769 MB")
     assert page.stat().st_size > 10_000
 
 

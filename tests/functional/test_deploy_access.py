@@ -365,6 +365,23 @@ def test_environments_that_cannot_be_kept_warm_are_told_with_lambdas_reason() ->
     assert "--provisioned-concurrency" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("state", "provisioned"), [("READY", 2), ("IN_PROGRESS", 2), ("FAILED", 0)]
+)
+def test_environments_that_could_not_be_kept_warm_are_drift(state: str, provisioned: int) -> None:
+    """Lambda still shows them as requested, so the next deploy would have nothing to do."""
+    clients, stub = stubbed("functions")
+    alias = {"Name": "live", "FunctionVersion": "3"}
+    stub.add_response("get_alias", alias, {"FunctionName": "face-detection", "Name": "live"})
+    stub.add_response("get_function_configuration", {})
+    stub.add_response("get_function_configuration", {})
+    warm = {"Status": state, "RequestedProvisionedConcurrentExecutions": 2}
+    stub.add_response("get_provisioned_concurrency_config", warm, WHERE)
+    with stub:
+        found = Alias.find(Time().context(clients), "face-detection")
+    assert found == Alias("face-detection", "live", provisioned)
+
+
 def test_pollers_are_said_and_taken_back() -> None:
     plain = Trigger("face-recognition", ACCOUNT.queue_arn(NAMES.request_queue), "42", 10, 0, 10)
     paid = dataclasses.replace(plain, max_concurrency=None, pollers=(2, 20))

@@ -294,6 +294,22 @@ def make_pending() -> None:
         each.arn = "PendingConfirmation"
 
 
+def test_a_subscription_that_was_ended_by_the_link_in_a_mail_is_drift(
+    context: Context, alarmed: DesiredState
+) -> None:
+    """SNS lists it for some days, with a word instead of its ARN, which Unsubscribe refuses."""
+    apply(context, alarmed)
+    subscription = Subscription(TOPIC, EMAIL)
+    for each in sns_backends[NUMBER]["us-east-1"].subscriptions.values():
+        each.arn = "Deleted"
+    assert subscription.read(context) is None
+    assert subscription.facts(context) == {}
+    steps = [step_line(step) for step in steps_of(context, alarmed)]
+    assert steps == [f"create subscription {TOPIC} e-mail"]
+    # Nor is it ended again, which SNS would refuse.
+    subscription.delete(context)
+
+
 def test_a_subscription_that_is_not_confirmed_is_told(
     context: Context, alarmed: DesiredState
 ) -> None:

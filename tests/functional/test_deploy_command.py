@@ -91,6 +91,7 @@ def facectl(*arguments: str, text: str | None = None) -> Result:
     return CliRunner().invoke(app, list(arguments), input=text)
 
 
+KEY = "arn:aws:kms:us-east-1:123456789012:key/abc"
 FIRST = ("deploy", "--asu-id", "42", "--target", "aws")
 
 
@@ -135,7 +136,7 @@ def test_a_public_url_is_warned_about() -> None:
     assert public.exit_code == 0, public.output
     words = " ".join(public.stderr.split())
     assert "anyone who learns the URL can call it and spend your money" in words
-    assert "at most 10 frames at once, $1.76 an hour for face-detection" in words
+    assert "at most 10 frames at once, $1.04 an hour for face-detection" in words
 
 
 @pytest.mark.usefixtures("cloud")
@@ -146,9 +147,17 @@ def test_warm_environments_have_a_price() -> None:
         deployer.Options(provisioned_concurrency=1, pollers=(2, 4), builder="docker"),
     )
     assert deploy_report.idle_cost(plan) == (
-        "$2.12 a day for warm environments, $0.10 per GB of images and month, "
-        "and 2 pollers at AWS's price of provisioned mode"
+        "$1.24 a day for warm environments, $0.10 per GB of images and month, "
+        "and $0.44 a day for 2 pollers (not confirmed)"
     )
+    everything = deployer.Options(
+        provisioned_concurrency=1, architecture="arm64", alarms="ann@example.com", kms_key=KEY,
+        builder="docker",
+    )  # fmt: skip
+    plan = deployer.prepare(Deployment(asu_id="42", target="aws"), store.find(), everything)
+    told = deploy_report.idle_cost(plan)
+    assert told.startswith("$1.00 a day for warm environments, ")
+    assert told.endswith("$0.70 a month for 7 alarms, and $1.00 a month for the key")
 
 
 def test_pollers_that_would_be_throttled_are_refused_before_anything_is_created(

@@ -215,7 +215,7 @@ DRIFTS: dict[str, tuple[Drift, str]] = {
     ),
     "memory": (
         set_function("face-detection", MemorySize=128),
-        "update function face-detection (memory 128 → 3008)",
+        "update function face-detection (memory 128 → 1769)",
     ),
     "timeout": (
         set_function("face-recognition", Timeout=3),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
 from moto_account import keep_conditions
 from test_deploy_command import FIRST, built, cloud, facectl
 from test_permissions import recorded
@@ -20,7 +21,9 @@ from facectl.deploy.options import Options
 from facectl.deploy.permissions import READING
 from facectl.errors import CloudError, FacectlError, InputError
 from facectl.export import cloudformation, terraform
+from facectl.models import store
 from facectl.naming import FUNCTIONS, TAG_KEY
+from lambda_src.vision.store import NETWORKS
 
 # Fixtures.
 __all__ = ["built", "cloud", "recorded"]
@@ -335,3 +338,134 @@ def test_a_push_calls_ecr_alone(cloud: Clients, recorded: set[str]) -> None:
 def test_an_export_calls_nothing(recorded: set[str]) -> None:
     assert export("cloudformation", "--alarms", "a@example.com").exit_code == 0
     assert recorded == set()
+
+
+def tag_queues(clients: Clients, **tags: str) -> None:
+    """Tag the queues as a template does."""
+    for url in clients.sqs.list_queues()["QueueUrls"]:
+        clients.sqs.tag_queue(QueueUrl=url, Tags={f"facectl:{name}": v for name, v in tags.items()})
+
+
+FLAGS = f"--asu-id 42 --target aws --region us-east-1 --account {NUMBER}"
+STACK = "--stack-name facectl-42 --region us-east-1"
+REVERT = f"aws cloudformation create-change-set {STACK} --change-set-name facectl-drift"
+
+
+def advised(*arguments: str) -> tuple[str, str, list[list[str]]]:
+    """What `status` prints after the table, and its advice and template as JSON."""
+    done = facectl("status", *arguments)
+    assert done.exit_code == 1, done.output
+    told = done.stdout[done.stdout.index("Drift found") :]
+    data = json.loads(facectl("status", "--json", *arguments).stdout)
+    return told, data["template"], [each["commands"] for each in data["advice"]]
+
+
+def test_drift_of_a_stack_is_not_repaired_by_a_deploy(cloud: Clients) -> None:
+    assert facectl(*FIRST).exit_code == 0
+    assert facectl("status").stdout.endswith("No drift\n")
+    tag_queues(cloud, template="cloudformation")
+    assert facectl("status").stdout.endswith("No drift\n")
+    cloud.functions.update_function_configuration(FunctionName="face-detection", Timeout=3)
+    told, template, commands = advised()
+    assert template == {"form": "cloudformation", "stack": ""}
+    assert told.startswith("Drift found. CloudFormation made this deployment: change it there")
+    assert [each[0].split(" --deployment")[0] for each in commands] == [
+        REVERT,
+        f"facectl context add {FLAGS}",
+    ]
+    assert "--deployment-mode REVERT_DRIFT --use-previous-template" in commands[0][0]
+    # Without these, the functions would be removed.
+    for parameter in cloudformation.IMAGES.values():
+        assert f"ParameterKey={parameter},UsePreviousValue=true" in commands[0][0]
+    assert all(f"\n  {command}\n" in told for each in commands for command in each)
+    assert "facectl push" not in told
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (
+            "cloudformation",
+            [
+                (
+                    f"aws cloudformation deploy --template-file facectl.json {STACK} "
+                    "--capabilities CAPABILITY_NAMED_IAM "
+                    f"--parameter-overrides $(facectl push {FLAGS})"
+                )
+            ],
+        ),
+        (
+            "terraform",
+            [f"facectl push {FLAGS} --json > images.auto.tfvars.json", "terraform apply"],
+        ),
+    ],
+)
+def test_other_images_of_a_template_are_pushed(
+    cloud: Clients, form: str, expected: list[str]
+) -> None:
+    assert facectl(*FIRST).exit_code == 0
+    tag_queues(cloud, template=form)
+    _install_other_model()
+    told, template, commands = advised()
+    assert template["form"] == form  # type: ignore[index]
+    assert commands == [expected, [f"facectl context add {FLAGS}"]]
+    assert "facectl deploy" in told.splitlines()[0]
+    assert "facectl deploy" not in "".join(told.splitlines()[1:])
+
+
+def test_terraform_repairs_what_else_was_changed(cloud: Clients) -> None:
+    assert facectl(*FIRST).exit_code == 0
+    tag_queues(cloud, template="terraform")
+    cloud.functions.update_function_configuration(FunctionName="face-detection", Timeout=3)
+    told, _, commands = advised()
+    assert told.startswith("Drift found. Terraform made this deployment")
+    assert commands == [["terraform apply"], [f"facectl context add {FLAGS}"]]
+
+
+def test_the_name_of_the_stack_is_that_of_its_tag(
+    cloud: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template of an earlier facectl has no tag of its own. moto refuses tags of AWS."""
+    assert facectl(*FIRST).exit_code == 0
+    known = {"Tags": {TAG_KEY: "42", "aws:cloudformation:stack-name": "faces"}}
+    original = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def call(client: Any, operation: str, arguments: Any) -> Any:
+        if operation == "ListQueueTags":
+            return known
+        return original(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    cloud.functions.update_function_configuration(FunctionName="face-detection", Timeout=3)
+    told, template, commands = advised()
+    assert template == {"form": "cloudformation", "stack": "faces"}
+    assert told.startswith("Drift found. CloudFormation (stack faces) made this deployment")
+    assert "--stack-name faces " in commands[0][0]
+
+
+def test_a_stack_without_images_needs_a_push(cloud: Clients) -> None:
+    assert facectl(*FIRST).exit_code == 0
+    tag_queues(cloud, template="cloudformation")
+    for function in FUNCTIONS:
+        cloud.functions.delete_function(FunctionName=function)
+    _, _, commands = advised()
+    assert "$(facectl push" in commands[0][0]
+    assert commands[1][0].startswith(REVERT)
+
+
+def test_a_deploy_and_a_destroy_of_what_a_template_made_are_a_warning(cloud: Clients) -> None:
+    assert facectl(*FIRST).exit_code == 0
+    warning = "Terraform made this deployment, and does not know what facectl changes in it"
+    assert warning not in facectl("deploy", "--memory", "1024", "--dry-run").stderr
+    tag_queues(cloud, template="terraform")
+    assert warning in facectl("deploy", "--memory", "1024", "--dry-run").stderr
+    assert warning not in facectl("deploy").stderr
+    assert warning in facectl("destroy", "--yes").stderr
+
+
+def _install_other_model() -> None:
+    with store.installation("tiny") as folder:
+        for name in NETWORKS:
+            (folder / name).write_text(f"other {name}")
+        facts = {"preprocessing": "facenet", "synthetic": False, "weights": "vggface2"}
+        store.write_manifest(folder, {"space": "abc/facenet", **facts})

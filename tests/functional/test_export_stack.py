@@ -273,6 +273,7 @@ def test_the_commands_work_with_a_stack(stack: Stack, tmp_path: Path) -> None:
     states = {(each["kind"], each["state"]) for each in json.loads(status.stdout)["resources"]}
     assert {kind for kind, state in states if state != "ok"} == {"function"}
     assert ("queue", "ok") in states
+    assert json.loads(status.stdout)["template"]["form"] == "cloudformation"
 
     image = tmp_path / "frame.png"
     Image.new("RGB", (64, 64)).save(image)

@@ -427,13 +427,32 @@ def test_a_damaged_layer_of_the_cache_is_written_again(tmp_path: Path) -> None:
     assert sha256(read(again.blob)) == first.blob.digest
 
 
-def test_old_layers_leave_the_cache(tmp_path: Path) -> None:
-    for number in range(20):
+def some_layers(tmp_path: Path, count: int) -> tuple[list[layers.Layer], Path]:
+    """Different layers, and the folder of the cache."""
+    found = []
+    for number in range(count):
         file = tmp_path / "weights"
         file.write_text(str(number))
-        layers.files_layer({"/opt/weights": file})
-    folder = Path(os.environ["FACECTL_HOME"]) / "cache" / "layers"
+        found.append(layers.files_layer({"/opt/weights": file}))
+    return found, Path(os.environ["FACECTL_HOME"]) / "cache" / "layers"
+
+
+def test_old_layers_leave_the_cache(tmp_path: Path) -> None:
+    _, folder = some_layers(tmp_path, 20)
+    yesterday = time.time() - 86_400
+    for packed in folder.glob("*.tar.gz"):
+        os.utime(packed, (yesterday, yesterday))
+    (tmp_path / "weights").write_text("new")
+    newest = layers.files_layer({"/opt/weights": tmp_path / "weights"})
     assert len(list(folder.glob("*.tar.gz"))) == len(list(folder.glob("*.json"))) == 16
+    assert read(newest.blob)
+
+
+def test_no_layer_of_a_large_image_leaves_the_cache_before_it_is_sent(tmp_path: Path) -> None:
+    """A base image of `docker save` may have more layers than the cache keeps."""
+    found, folder = some_layers(tmp_path, 30)
+    assert len(list(folder.glob("*.tar.gz"))) == 30
+    assert all(sha256(read(layer.blob)) == layer.blob.digest for layer in found)
 
 
 # What both builders share.

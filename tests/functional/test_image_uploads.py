@@ -16,7 +16,7 @@ from registry_server import CuttingProxy, KeepingRegistry, running_registry
 from facectl.container_images import media, uploads
 from facectl.container_images.blobs import BytesBlob, FileBlob, sha256
 from facectl.container_images.references import Reference
-from facectl.container_images.registries import Registry, UnavailableError
+from facectl.container_images.registries import Registry, RegistryBlob, UnavailableError
 from facectl.container_images.uploads import Progress, Target, Upload, send_image
 from facectl.errors import CloudError, InputError
 from facectl.retry import Backoff
@@ -272,6 +272,37 @@ def test_an_anonymous_token_is_renewed() -> None:
     tokens.wanted = 2
     assert registry.manifest("base", "1")[0] == b"{}"
     assert tokens.granted == 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_token_that_is_not_granted_now_is_asked_for_again(status: int) -> None:
+    tokens, busy = Tokens(), [status, status]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/token" and busy:
+            return httpx.Response(busy.pop(), json={"message": "Rate exceeded"})
+        return tokens(request)
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    registry = Registry("registry.test", client=client, backoff=quick)
+    assert registry.manifest("base", "1")[0] == b"{}"
+    assert (tokens.granted, busy) == (1, [])
+
+
+def test_a_connection_that_breaks_after_the_last_byte_is_complete() -> None:
+    class Cut(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield DATA
+            raise httpx.RemoteProtocolError("cut")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        # As the HTTP specification says of a range that begins at the end.
+        return httpx.Response(416 if "range" in request.headers else 200, stream=Cut())
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    registry = Registry("registry.test", client=client, backoff=quick)
+    with RegistryBlob(registry, "base", sha256(DATA), len(DATA), quick).read() as pieces:
+        assert b"".join(pieces) == DATA
 
 
 def test_a_password_is_not_sent_to_another_host() -> None:

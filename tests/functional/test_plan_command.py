@@ -40,7 +40,7 @@ def test_the_plan_fits_one_screen() -> None:
         "Cost of a month",
         "Amazon Rekognition",
         "rented machines",
-        "not built yet",
+        "send --detect edge",
         "Half of the cost: ",
         "Simulated, end to end",
         "SQS fails for 2 min",
@@ -59,8 +59,26 @@ def test_json_has_the_whole_plan_and_is_the_same_for_a_seed() -> None:
     assert plan["simulations"]["day"]["frames"] == pytest.approx(20 * 2 * 3600, rel=0.02)
     assert plan["simulations"]["day"]["p50_s"] < plan["simulations"]["day"]["p99_s"]
     assert plan["of_each_deployment"]["concurrency_quota"] == 1000
-    assert {each["name"] for each in plan["changes"]} >= {"--fps 1", "detection at the edge"}
+    assert {each["name"] for each in plan["changes"]} >= {"--fps 1", "send --detect edge"}
     assert all(plan["month"]["sources"].values())
+    assert plan["month"]["confirmed"]["rekognition_image"] == "no"
+    assert plan["month"]["sources"]["rekognition_image"].startswith("not confirmed: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "not confirmed are those of Rekognition; partly those of CloudWatch Logs"),
+        (
+            ("--pollers", "2:20"),
+            "not confirmed are those of provisioned pollers, Rekognition; partly those of",
+        ),
+    ],
+)
+def test_prices_that_were_not_confirmed_are_named_if_they_are_used(
+    arguments: tuple[str, ...], told: str
+) -> None:
+    assert f"Of these prices, {told}" in " ".join(run(*SMALL, *arguments).split())
 
 
 def test_a_hundred_thousand_cameras_are_planned_as_several_deployments() -> None:

@@ -50,6 +50,7 @@ def keys(clients: Clients) -> set[str | None]:
 def settled() -> None:
     """Nothing is left to change, and `status` finds no drift."""
     assert done("deploy", "--dry-run").stdout.startswith("Nothing to change")
+    assert done("status").stdout.endswith("No drift\n")
 
 
 def test_alarms_are_removed_made_again_and_readdressed(cloud: Clients) -> None:
@@ -146,15 +147,15 @@ def test_a_rollback_restores_the_defaults_of_that_time(
     cloud: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done(*FIRST)
-    assert listed()[0]["defaults"]["memory"] == 3008
+    assert listed()[0]["defaults"]["memory"] == 1769
     other_defaults(monkeypatch, memory=2048)
     done("deploy")
     assert function(cloud)[0] == 2048
-    assert listed()[0]["changes"] == ["default of memory 3008 → 2048"]
+    assert listed()[0]["changes"] == ["default of memory 1769 → 2048"]
     done("rollback", "1")
-    assert function(cloud)[0] == 3008
+    assert function(cloud)[0] == 1769
     # It is an option now, and stays.
-    assert listed()[0]["options"]["memory"] == 3008
+    assert listed()[0]["options"]["memory"] == 1769
     assert "memory" not in listed()[0]["defaults"]
     settled()
 

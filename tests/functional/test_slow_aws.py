@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from moto_account import assert_nothing_left, keep_conditions
 from slow_aws import Rules, SlowAws
+from typer.testing import CliRunner, Result
 
 from facectl import records
 from facectl.aws import Clients
+from facectl.cli.app import app
 from facectl.context import Deployment
 from facectl.deploy import deployer
 from facectl.deploy.desired import resources
@@ -27,7 +30,7 @@ from facectl.deploy.preflight import preflight
 from facectl.deploy.resources import Context
 from facectl.errors import CloudError, InputError
 from facectl.models import store
-from facectl.stream.delivery import FunctionUrlRefused
+from facectl.stream.delivery import FrameUndelivered, FunctionUrlRefused
 from lambda_src.contract import FaceMessage, FrameRequest, FrameResult
 from lambda_src.vision.store import NETWORKS, Model
 
@@ -48,6 +51,8 @@ class Url:
 
     def post(self, request: FrameRequest) -> None:
         status = self._aws.url_status()
+        if not self._aws.wake("face-detection"):
+            raise FrameUndelivered("502: Bad Gateway")
         if status != 200:
             raise FunctionUrlRefused(f"{status}: Forbidden", status=status, hint="facectl deploy")
         self.answer(FrameResult(request.request_id, "No-Face"))
@@ -286,6 +291,83 @@ def test_a_queue_that_does_not_go_is_an_error(tmp_path: Path) -> None:
         assert "facectl deploy" in str(caught.value.hint)
 
 
+HERE_FLAGS = ("--asu-id", "42", "--target", "aws", "--region", "us-east-1")
+
+
+def reply_queue(clients: Clients) -> str:
+    """A reply queue, as a client that was killed leaves it."""
+    name = HERE.names.reply_queue("0" * 32)
+    tags = {"facectl:asu-id": "42", "facectl:expires": "0"}
+    clients.sqs.create_queue(QueueName=name, tags=tags)
+    return name
+
+
+def run_destroy(*arguments: str) -> Result:
+    """Without an answer to a question: a destroy that asks would be aborted."""
+    done = CliRunner().invoke(app, ["destroy", *HERE_FLAGS, *arguments])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done
+
+
+@pytest.mark.parametrize("seconds", [30, 59])
+def test_a_second_destroy_waits_for_queues_that_are_being_deleted(
+    tmp_path: Path, seconds: float
+) -> None:
+    with account(tmp_path, Rules(deleting_seconds=seconds)) as (aws, model):
+        deploy(model, Options(image_uris=IMAGES))
+        reply = reply_queue(Clients(HERE))
+        first = run_destroy("--yes")
+        assert " resources removed" in first.stdout
+        began = aws.clock()
+        second = run_destroy()
+        assert second.stdout == (
+            "Nothing to remove\nSQS has finished deleting 4 queues of an earlier destroy\n"
+        )
+        assert 5 < aws.clock() - began < 90
+        with aws.outside():
+            assert_nothing_left(Clients(HERE))
+        assert run_destroy().stdout == "Nothing to remove\n"
+
+        deploy(model, Options(image_uris=IMAGES))
+        reply_queue(Clients(HERE))
+        run_destroy("--yes")
+        told = json.loads(run_destroy("--json").stdout)
+        assert told["steps"] == []
+        assert set(told["deleted_before"]) == {
+            "42-req-dlq", "42-req-queue", "42-resp-queue", reply,
+        }  # fmt: skip
+
+
+def test_a_second_destroy_removes_and_asks_about_what_the_first_left(tmp_path: Path) -> None:
+    with account(tmp_path, Rules(deleting_seconds=30)) as (aws, model):
+        deploy(model, Options(image_uris=IMAGES))
+        run_destroy("--yes")
+        with aws.outside():
+            Clients(HERE).logs.create_log_group(
+                logGroupName="/aws/lambda/face-detection", tags={"facectl:asu-id": "42"}
+            )
+        asked = CliRunner().invoke(app, ["destroy", *HERE_FLAGS], input="n\n")
+        assert asked.exit_code == 1
+        assert "delete log group /aws/lambda/face-detection\n1 steps" in " ".join(
+            asked.stdout.split(" ")
+        )
+        assert run_destroy("--yes").stdout == (
+            "1 resources removed\nSQS has finished deleting 3 queues of an earlier destroy\n"
+        )
+        with aws.outside():
+            assert_nothing_left(Clients(HERE))
+
+
+def test_queues_that_do_not_go_are_an_error_of_destroy_too(tmp_path: Path) -> None:
+    with account(tmp_path, Rules(deleting_seconds=10_000)) as (_aws, model):
+        deploy(model, Options(image_uris=IMAGES))
+        run_destroy("--yes")
+        failed = CliRunner().invoke(app, ["destroy", *HERE_FLAGS])
+        assert isinstance(failed.exception, CloudError)
+        assert "is still being deleted" in str(failed.exception)
+        assert failed.exception.hint == "facectl deploy   or   facectl destroy, in some minutes"
+
+
 def test_a_reservation_that_the_account_can_not_have_changes_nothing(tmp_path: Path) -> None:
     options = Options(image_uris=IMAGES, auth="none", reserved_concurrency=5)
     with account(tmp_path, Rules(limit=10)) as (aws, model):
@@ -332,6 +414,21 @@ def test_a_function_that_somebody_deleted_is_not_waited_for_long(tmp_path: Path)
         with pytest.raises(CloudError, match="did not become ready: it does not exist"):
             deployer.check(plan, plan.clients.deployment)
         assert aws.clock() - before < 60
+
+
+def test_functions_that_were_idle_for_weeks_are_woken_up(tmp_path: Path) -> None:
+    with account(tmp_path, Rules(pending_seconds=40)) as (aws, model):
+        options = Options(image_uris=IMAGES)
+        plan = deploy(model, options)
+        aws.clock.sleep(30 * 86_400)
+        aws.idle = {"face-detection"}
+        before = aws.clock()
+        assert deploy(model, options).steps == ()
+        assert aws.clock() - before > 40
+        # A function that answers errors is not asked twice.
+        aws.wake = lambda _name: False  # type: ignore[method-assign]
+        with pytest.raises(CloudError, match="face-detection did not accept the probe frame"):
+            deployer.check(plan, plan.clients.deployment)
 
 
 def test_destroy_ends_in_a_session_that_may_read_its_given_role_only(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def test_a_deploy_that_cannot_be_recorded_says_so(
     assert isinstance(failed.exception, CloudError)
     assert "Both functions answer, but the deploy is not recorded" in str(failed.exception)
     assert "AccessDenied" in str(failed.exception)
-    assert function(cloud)[0] == 3008
+    assert function(cloud)[0] == 1769
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from command_line import COMMANDS
+from typer.testing import CliRunner
+
+from facectl.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 CLI = ROOT / "facectl" / "cli"
@@ -51,6 +54,30 @@ def test_every_option_has_help(name: str) -> None:
         if not getattr(parameter, "help", None) and parameter.name != "help"
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_many_options_are_in_panels(name: str) -> None:
+    """A newcomer reads a screen, not a list of forty options."""
+    panels = Counter(
+        getattr(parameter, "rich_help_panel", None)
+        for parameter in COMMANDS[name].params
+        if parameter.param_type_name == "option"
+    )
+    assert max(panels.values(), default=0) <= 12, panels
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_options_are_not_cut_off_in_a_terminal(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = []
+    for command in ("deploy", "export", "send", "watch", "plan", "bench run"):
+        monkeypatch.setenv("COLUMNS", columns)
+        text = CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+        assert "Usage: " in text
+        cut += [(command, line) for line in text.splitlines() if "…" in line]
+    assert cut == []
 
 
 def aliases(file: Path) -> set[str]:

@@ -111,7 +111,7 @@ def test_the_queues_are_as_the_contract_says() -> None:
         (Trigger, "responses", (), "responses none → ReportBatchItemFailures"),
         (Trigger, "enabled", False, "enabled no → yes"),
         (LogGroup, "retention_days", 0, "retention days 0 → 14"),
-        (Function, "memory", 128, "memory 128 → 3008"),
+        (Function, "memory", 128, "memory 128 → 1769"),
         (FunctionUrl, "auth", "iam", "auth iam → none"),
     ],
 )
@@ -346,8 +346,8 @@ def test_without_warm_environments_the_alias_goes_last() -> None:
 def test_a_changed_function_takes_its_alias_along() -> None:
     larger = resources(desired(sizing=Sizing(provisioned_concurrency=3, memory=4096)))
     assert [step_line(step) for step in plan(larger, there(WARM))] == [
-        "update function face-detection (memory 3008 → 4096)",
-        "update function face-recognition (memory 3008 → 4096)",
+        "update function face-detection (memory 1769 → 4096)",
+        "update function face-recognition (memory 1769 → 4096)",
         "update alias face-detection:live (version older → current)",
         "update alias face-recognition:live (version older → current)",
     ]
@@ -443,7 +443,7 @@ def test_what_is_not_compared_is_no_difference() -> None:
     other = dataclasses.replace(function, archive=b"packed at another time")
     assert differences(function, other) == ()
     assert differences(function, dataclasses.replace(other, memory=128)) == (
-        Change("memory", "128", "3008"),
+        Change("memory", "128", "1769"),
     )
     recipe = cast("Recipe", object())
     assert differences(Image("r", "t", recipe), Image("r", "t")) == ()

@@ -15,7 +15,7 @@ from facectl.errors import InputError
 from facectl.plan.changes import variants
 from facectl.plan.cost import cost_of, machines_for, rekognition, usage_of, usual_batch
 from facectl.plan.inputs import Settings
-from facectl.prices import load_plan, tiered
+from facectl.prices import Source, load_plan, tiered
 
 OWN = load_plan()
 
@@ -150,12 +150,10 @@ def test_changes_that_are_made_already_are_not_offered() -> None:
     assert not any(name.startswith(("--architecture", "--precision")) for name in names)
 
 
-def test_detection_at_the_edge_is_marked_as_not_built() -> None:
-    [edge] = [each for each in variants(load(), ONE_VCPU, ROUND, OWN) if not each.built]
-    assert edge.name == "detection at the edge"
-    assert edge.cost < cost_of(capacity(100), OWN).total
-    [none] = [each for each in variants(load(faces=0.0), ONE_VCPU, ROUND, OWN) if not each.built]
-    assert none.cost == 0
+def test_detection_at_the_edge_costs_less_and_nothing_without_faces() -> None:
+    assert changes(ONE_VCPU)["send --detect edge"] < cost_of(capacity(100), OWN).total
+    faceless = {each.name: each for each in variants(load(faces=0.0), ONE_VCPU, ROUND, OWN)}
+    assert faceless["send --detect edge"].cost == 0
 
 
 def written(tmp_path: Path, change: dict[str, Any]) -> Path:
@@ -166,9 +164,38 @@ def written(tmp_path: Path, change: dict[str, Any]) -> Path:
 
 
 def test_every_price_of_a_plan_has_a_source_and_a_date() -> None:
-    data = json.loads(Path(prices.__file__).with_name("prices.json").read_text())["plan"]
-    assert set(data) - {"sources", "date"} == set(data["sources"])
-    assert OWN.date >= "2026"
+    data = json.loads(Path(prices.__file__).with_name("prices.json").read_text())
+    for section in (data["plan"], data["deployment"]):
+        assert set(section) - {"sources", "date"} == set(section["sources"])
+        assert all(set(each) == {"source", "confirmed"} for each in section["sources"].values())
+        assert section["date"] >= "2026"
+    # One price, one mark.
+    assert data["plan"]["poller_hour"] == data["deployment"]["poller_hour"]
+    assert data["plan"]["sources"]["poller_hour"] == data["deployment"]["sources"]["poller_hour"]
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ("a page", Source("a page", "yes")),
+        ("not confirmed: a page", Source("a page", "no")),
+        ({"source": "a page", "confirmed": "partly"}, Source("a page", "partly")),
+    ],
+)
+def test_a_table_of_an_earlier_version_says_it_in_words(
+    given: Any, source: Source, tmp_path: Path
+) -> None:
+    table = load_plan(written(tmp_path, {"sources": {"machines": given}}))
+    assert table.sources == {"machines": source}
+    assert Source.parse(source.text) == source
+
+
+@pytest.mark.parametrize(
+    "given", [7, {"source": "a page", "confirmed": "perhaps"}, {"confirmed": "yes"}, {"source": 1}]
+)
+def test_a_source_that_says_something_else_is_refused(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no price table"):
+        load_plan(written(tmp_path, {"sources": {"machines": given}}))
 
 
 def test_prices_of_another_region_are_missing() -> None:

@@ -49,9 +49,11 @@ class Alarm(Tagged):
             return None
         alarm = found[0]
         tags = unless_missing(cloudwatch.list_tags_for_resource, ResourceARN=alarm["AlarmArn"])
+        if tags is None:
+            return None
         return Alarm(
             name=self.name,
-            owner=owner_tag(tags["Tags"] if tags else ()),
+            owner=owner_tag(tags["Tags"]),
             # An alarm of a formula has none of these.
             namespace=alarm.get("Namespace", ""),
             metric=alarm.get("MetricName", ""),

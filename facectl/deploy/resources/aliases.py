@@ -59,7 +59,10 @@ class Alias(Attached):
         warm = unless_missing(
             functions.get_provisioned_concurrency_config, FunctionName=function, Qualifier=ALIAS
         )
-        provisioned = warm["RequestedProvisionedConcurrentExecutions"] if warm else 0
+        # What Lambda could not allocate is still requested; a deploy asks again.
+        provisioned = 0
+        if warm is not None and warm["Status"] != "FAILED":
+            provisioned = warm["RequestedProvisionedConcurrentExecutions"]
         return cls(function, ALIAS, provisioned, CURRENT if same else version)
 
     def current(self, context: Context) -> Alias | None:
@@ -123,6 +126,8 @@ class Alias(Attached):
                     f"{self.name} did not get its provisioned concurrency: {reason}",
                     hint="a lower --provisioned-concurrency, or facectl doctor",
                 )
+            ready = state.get("AllocatedProvisionedConcurrentExecutions", 0)
+            context.tell(f"{ready} of {self.provisioned} environments are warm")
             context.sleep(_POLL_INTERVAL)
 
 

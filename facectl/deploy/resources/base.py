@@ -41,6 +41,7 @@ _TRANSIENT: dict[str, tuple[str, ...]] = {
     # The name of a bucket that is being deleted or created; the same of log groups.
     "OperationAborted": ("",),
     "OperationAbortedException": ("",),
+    "BucketNotEmpty": ("",),
     # SQS allows a name again 60 s after its queue was deleted.
     "AWS.SimpleQueueService.QueueDeletedRecently": ("",),
     "QueueDeletedRecently": ("",),

@@ -17,6 +17,7 @@ from facectl.deploy.resources.base import (
     refuse_plain_http,
     tag_list,
 )
+from facectl.errors import CloudError
 from facectl.gallery import forgetting, publish
 from facectl.naming import TAG_KEY
 from lambda_src.stages import attempts
@@ -112,17 +113,30 @@ class Bucket(Tagged):
         s3 = context.clients.s3
         if unless_missing(s3.get_bucket_location, Bucket=self.name) is None:
             return
+        # An invocation that still runs may write an object after the last listing.
+        context.retry(lambda: self._empty_and_delete(context))
+        forgetting.bucket_gone(context.clients.deployment.asu_id, self.name)
+
+    def _empty_and_delete(self, context: Context) -> None:
+        s3 = context.clients.s3
         # If versioning was enabled by hand, delete every version.
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=self.name):
             objects: list[ObjectIdentifierTypeDef] = [
                 {"Key": item["Key"], "VersionId": item["VersionId"]}
                 for item in (*page.get("Versions", []), *page.get("DeleteMarkers", []))
             ]
-            if objects:
-                deleted: DeleteTypeDef = {"Objects": objects, "Quiet": True}
-                context.call(s3.delete_objects, Bucket=self.name, Delete=deleted)
-        context.call(unless_missing, s3.delete_bucket, Bucket=self.name)
-        forgetting.bucket_gone(context.clients.deployment.asu_id, self.name)
+            if not objects:
+                continue
+            deleted: DeleteTypeDef = {"Objects": objects, "Quiet": True}
+            answer = context.call(s3.delete_objects, Bucket=self.name, Delete=deleted)
+            # S3 answers 200 and names the objects that it did not delete.
+            for refused in answer.get("Errors", []):
+                raise CloudError(
+                    f"{refused.get('Key')} in {self.name} can't be deleted: "
+                    f"{refused.get('Code')}: {refused.get('Message')}",
+                    hint="facectl destroy   continues",
+                )
+        unless_missing(s3.delete_bucket, Bucket=self.name)
 
     def facts(self, context: Context) -> dict[str, Any]:
         return publish.facts(context.clients)

@@ -156,6 +156,15 @@ class Function(Tagged):
             context.tell(f"{self.name}: {', '.join(sorted(filter(None, states)))}")
             context.sleep(_READY_INTERVAL)
 
+    def is_idle(self, context: Context) -> bool:
+        """Whether Lambda reclaimed what it had set up for the function, after weeks without calls.
+
+        The next invocation fails and has it set up again. Source: AWS Lambda Developer Guide,
+        "Lambda function states", Inactive.
+        """
+        answer = unless_missing(context.clients.functions.get_function, FunctionName=self.name)
+        return answer is not None and answer["Configuration"].get("State") == "Inactive"
+
     @contextmanager
     def _memory_errors(self) -> Iterator[None]:
         """Say what to do if the account's memory quota, which no call returns, is exceeded."""

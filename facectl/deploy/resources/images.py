@@ -53,12 +53,15 @@ class Repository(Tagged):
         if answer is None:
             return None
         arn = context.account.repository_arn(self.name)
+        tags = unless_missing(ecr.list_tags_for_resource, resourceArn=arn)
+        if tags is None:
+            return None
         expiry = unless_missing(ecr.get_lifecycle_policy, repositoryName=self.name)
         rules = json.loads(expiry["lifecyclePolicyText"])["rules"] if expiry else []
         found = answer["repositories"][0]
         return Repository(
             name=self.name,
-            owner=owner_tag(ecr.list_tags_for_resource(resourceArn=arn)["tags"]),
+            owner=owner_tag(tags["tags"]),
             immutable=found.get("imageTagMutability") == "IMMUTABLE",
             kept=rules[0]["selection"].get("countNumber", 0) if rules else 0,
             scan_on_push=found.get("imageScanningConfiguration", {}).get("scanOnPush", False),

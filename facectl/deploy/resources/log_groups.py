@@ -37,10 +37,13 @@ class LogGroup(Tagged):
         if group is None:
             return None
         arn = context.account.log_group_arn(self.name)
-        found = logs.list_tags_for_resource(resourceArn=arn)["tags"]
+        # The list may still show a group that was deleted.
+        found = unless_missing(logs.list_tags_for_resource, resourceArn=arn)
+        if found is None:
+            return None
         return LogGroup(
             self.name,
-            found.get(TAG_KEY),
+            found["tags"].get(TAG_KEY),
             group.get("retentionInDays", 0),
             group.get("kmsKeyId", ""),
         )

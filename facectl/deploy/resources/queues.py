@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from facectl.aws import Clients, unless_missing
-from facectl.deploy.models import Account, DesiredState
+from facectl.deploy.models import Account, DesiredState, Template
 from facectl.deploy.resources.base import (
     Context,
     Tagged,
@@ -18,7 +18,7 @@ from facectl.deploy.resources.base import (
     tags,
 )
 from facectl.errors import CloudError
-from facectl.naming import DELETED_TAG_KEY, TAG_KEY
+from facectl.naming import DELETED_TAG_KEY, STACK_TAG_KEY, TAG_KEY, TEMPLATE_TAG_KEY
 from facectl.queues import queue_counts
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Queue(Tagged):
     """An SQS queue. Times in seconds; `policy` is a JSON document with sorted keys, or empty.
 
     It is `encrypted` with `kms_key`, or with a key of SQS if that is empty. `deleting`: it is being
-    deleted, so it can't be used, whatever SQS answers.
+    deleted, so it can't be used, whatever SQS answers. `template`: what made it, if not a deploy.
     """
 
     kind: ClassVar[str] = "queue"
@@ -60,6 +60,7 @@ class Queue(Tagged):
     policy: str = ""
     kms_key: str = ""
     deleting: bool = False
+    template: Template | None = field(default=None, compare=False)
 
     def read(self, context: Context) -> Queue | None:
         sqs = context.clients.sqs
@@ -88,6 +89,7 @@ class Queue(Tagged):
             max_receives=int(redrive.get("maxReceiveCount", 0)),
             policy=canonical(policy) if policy else "",
             kms_key=key,
+            template=_template(known),
         )
 
     def create(self, context: Context) -> None:
@@ -127,7 +129,8 @@ class Queue(Tagged):
         while self.read(context) is not None:
             if context.clock() > deadline:
                 raise CloudError(
-                    f"The queue {self.name} is still being deleted", hint="facectl deploy, later"
+                    f"The queue {self.name} is still being deleted",
+                    hint="facectl deploy   or   facectl destroy, in some minutes",
                 )
             context.tell(f"SQS deletes {self.name}, which takes up to a minute")
             context.sleep(_DELETING_INTERVAL)
@@ -191,6 +194,14 @@ def desired(state: DesiredState) -> Iterator[Queue]:
         policy=policy_of(names.response_queue),
         kms_key=state.kms_key,
     )
+
+
+def _template(found: Mapping[str, str]) -> Template | None:
+    """The template that made a queue with these tags; None if a deploy made it."""
+    stack = found.get(STACK_TAG_KEY, "")
+    if stack or found.get(TEMPLATE_TAG_KEY) == "cloudformation":
+        return Template("cloudformation", stack)
+    return Template("terraform") if found.get(TEMPLATE_TAG_KEY) == "terraform" else None
 
 
 def visibility_timeout(state: DesiredState) -> int:

@@ -16,6 +16,9 @@ from facectl.deploy.resources.topics import Topic
 EMAIL_TAG = "facectl:email"
 # In place of the ARN of a subscription whose mail has not been answered.
 _PENDING = "PendingConfirmation"
+# In place of the ARN of one that was ended, by the link in a mail too, for some days. AWS's
+# documentation does not name it: ansible/ansible pull request 20086.
+_ENDED = "Deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Subscription(Attached):
                 each["SubscriptionArn"]
                 for each in found or ()
                 if (each["Protocol"], each["Endpoint"]) == ("email", self.email)
+                and each["SubscriptionArn"] != _ENDED
             ),
             None,
         )

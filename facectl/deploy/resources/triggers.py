@@ -58,7 +58,11 @@ class Trigger(Attached):
         if mapping is None:
             return None
         arn = context.account.mapping_arn(mapping["UUID"])
-        found = context.clients.functions.list_tags(Resource=arn).get("Tags", {})
+        # The list may still show a mapping that was deleted.
+        tagged = unless_missing(context.clients.functions.list_tags, Resource=arn)
+        if tagged is None:
+            return None
+        found = tagged.get("Tags", {})
         pollers = mapping.get("ProvisionedPollerConfig")
         return cls(
             function=function,
