@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stranger_data import NOW, RUN, Collected, event, person, visit_id
 
-from facectl.errors import InputError
+from facectl.errors import FacectlError, InputError
 from facectl.gallery import people
 from facectl.strangers import additions, amendments, store
 from facectl.strangers.store import StrangerStore
@@ -159,3 +159,38 @@ def test_the_oldest_faces_are_deleted_when_there_are_too_many(
     # What is left is the same person as before.
     collected.visit(visit_id(4), person(2, 6)[5:])
     assert collected.store.group_of_visit(visit_id(4)) == "s-2"
+
+
+@pytest.mark.parametrize("version", [2, 99, -1])
+def test_a_file_of_another_version_is_refused_and_left_alone(version: int) -> None:
+    collected = Collected()
+    collected.visit(visit_id(1), person(1, 3))
+    assert collected.store.select("PRAGMA user_version") == [(1,)]
+    collected.store.execute(f"PRAGMA user_version = {version}")
+    collected.store.close()
+    before = everything()
+    with pytest.raises(FacectlError, match="is of another version of facectl") as caught:
+        StrangerStore.open("alice")
+    assert caught.value.hint == f"delete {store.path('alice')}: it holds strangers only"
+    assert everything() == before
+
+
+def test_a_damaged_file_is_said_with_what_to_do() -> None:
+    Collected().store.close()
+    store.path("alice").write_bytes(b"no database, and longer than a header " * 100)
+    with pytest.raises(FacectlError, match="is damaged") as caught:
+        StrangerStore.open("alice")
+    assert caught.value.hint == f"delete {store.path('alice')}: it holds strangers only"
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there() -> None:
+    collected = Collected()
+    collected.visit(visit_id(1), person(1, 3))
+    [(pages,)] = collected.store.select("PRAGMA page_count")
+    collected.store.select(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(FacectlError, match=r"no room left on the disk of .*alice\.db"):
+        collected.visit(visit_id(2), person(2, 20))
+    assert len(collected.store.faces("s-1")) == 3
+    with pytest.raises(FacectlError, match="can't be used: no such table") as caught:
+        collected.store.select("SELECT * FROM absent")
+    assert caught.value.hint is None
