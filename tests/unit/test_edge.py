@@ -299,6 +299,17 @@ def test_a_batch_that_is_not_accepted_is_sent_again() -> None:
     assert told[0] == "Frames wait on this disk until the cloud answers: ServiceUnavailable"
 
 
+def test_a_run_is_told_how_its_frame_was_accepted() -> None:
+    accepted: dict[str, AcceptedPost] = {}
+    tracker = SimpleNamespace(run="r", on_disk=lambda _: None, accepted=accepted.__setitem__)
+    outbox = Outbox(DiskQueue.open("a"), Cloud(), clock=lambda: 5.0)
+    outbox.add("r-000001", 3, json.dumps({"request_id": "r-000001"}))
+    outbox.bind(tracker)  # type: ignore[arg-type]
+    assert until(lambda: bool(accepted))
+    outbox.close()
+    assert accepted == {"r-000001": AcceptedPost(3, 1, 0.0)}
+
+
 def test_a_queue_that_refuses_ends_the_run_and_keeps_the_messages() -> None:
     cloud = Cloud()
     cloud.refusal = RefusedError("sending to q: AccessDenied", hint="facectl policy")
