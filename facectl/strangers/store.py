@@ -107,6 +107,10 @@ class StrangerStore:
         )
         return _faces_of(rows)
 
+    def face_ids(self) -> list[str]:
+        """The ids of all faces."""
+        return [f"f-{number}" for (number,) in self.select("SELECT id FROM faces ORDER BY id")]
+
     def crop(self, face: str) -> bytes:
         """The crop of a face as an image file; raises InputError for an unknown one."""
         rows = self.select("SELECT crop FROM faces WHERE id = :id", id=number_of(face, "f"))
@@ -370,8 +374,7 @@ class StrangerStore:
     def delete(self, which: str, **values: Any) -> int:
         """Delete the faces that a condition selects, in a transaction; returns their number."""
         self.next_change(deleting=True)
-        # Chosen before any is deleted: SQLite can delete those that a part of the condition
-        # selects before it evaluates a subquery about them.
+        # Chosen before any is deleted: SQLite may evaluate a subquery after the first deletions.
         chosen = self.select(f"SELECT id FROM faces WHERE {which}", **values)  # noqa: S608 - constants only
         count = self._connection.execute(
             "DELETE FROM faces WHERE id IN (SELECT value FROM json_each(?))",

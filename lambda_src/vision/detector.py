@@ -28,8 +28,9 @@ _TILE = (64, 256)
 _MARGIN = _CELL - _STRIDE
 # Batch sizes, for the same reason.
 _RNET_BATCH, _ONET_BATCH = 16, 8
-# Strips whose pixels are in memory at once.
-_AHEAD = 8
+# Levels of up to this many pixels are all scaled before P-Net, which would drive the image's
+# sums out of the cache. More of them would not fit into it themselves.
+_TOGETHER = 2**19
 # Candidates whose pixels are cut at once.
 _CUT = 64
 
@@ -92,12 +93,12 @@ class Detector:
             for place, (_, height, width) in enumerate(levels)
             for rows in _strips(height)
         ]
-        passed: list[tuple[Indices, Floats]] = []
-        for first in range(0, len(strips), _AHEAD):
-            some = strips[first : first + _AHEAD]
-            # All before the first window: P-Net would drive the image's sums out of the cache.
-            pixels = self._workers.map(lambda strip: _pixels(area, strip), some)
-            passed += self._workers.map(self._passed, pixels)
+        passed: list[tuple[Indices, Floats]]
+        if sum(height * width for _, height, width in levels) <= _TOGETHER:
+            pixels = self._workers.map(lambda strip: _pixels(area, strip), strips)
+            passed = self._workers.map(self._passed, pixels)
+        else:
+            passed = self._workers.map(lambda strip: self._passed(_pixels(area, strip)), strips)
         if not passed:
             return np.empty((0, 4), np.float32)
         boxes, scores, offsets, level = _candidates(levels, strips, passed)
