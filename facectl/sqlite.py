@@ -35,6 +35,19 @@ def connected(
     return connection
 
 
+def state_of(file: Path) -> tuple[int, bytes] | None:
+    """A value that every change of a file changes; None for a missing file.
+
+    It reads the file change counter, so that a file can be followed without opening the database.
+    Source: SQLite, "Database File Format", section 1.3. Not for files in WAL mode.
+    """
+    try:
+        with file.open("rb") as stream:
+            return os.fstat(stream.fileno()).st_ino, stream.read(28)[24:]
+    except FileNotFoundError:
+        return None
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Run the block as one transaction; roll back if it raises."""

@@ -40,12 +40,13 @@ def list_(
 
     facectl strangers list --all --json
     """
-    groups = _actions(deployment).groups(every=every)
+    actions = _actions(deployment)
+    groups = actions.groups(every=every)
     if json:
         print_json([asdict(group) for group in groups])
         return
     if not groups:
-        note("No strangers.")
+        _explain_none(actions)
         return
     table = Table("Group", "Faces", "Visits", "First seen", "Last seen", "State", box=None)
     for group in groups:
@@ -110,7 +111,9 @@ def name(
 ) -> None:
     """Name a group: enroll its best faces; the running pipeline recognizes the person in seconds.
 
-    A name in the gallery gets these faces too. The visits of the group are amended.
+    A name in the gallery gets these faces too. The visits of the group are amended. The pictures of
+    the enrolled faces are kept on this computer, so that another model can embed them:
+    facectl gallery remove NAME --forget deletes them.
 
     [bold]Example[/bold]
 
@@ -250,6 +253,29 @@ def _report(deployment: Deployment, done: Done, *, json: bool) -> None:
     if done.gallery_version is not None:
         note(f"Version {done.gallery_version} of the gallery is published")
     _warn_synthetic(deployment)
+
+
+def _explain_none(actions: StrangerActions) -> None:
+    """Say why no group is listed, and what is needed for one."""
+    from facectl.gallery.quality import MIN_FACE_PX
+    from facectl.strangers.grouping import CORE
+
+    others, faces = len(actions.groups(every=True)), actions.ungrouped()
+    if others:
+        were = "group is" if others == 1 else "groups are"
+        note(f"{others} {were} named or ignored. Next: facectl strangers list --all")
+    if faces:
+        kept = "1 good face is" if faces == 1 else f"{faces} good faces are"
+        note(
+            f"No strangers yet: {kept} kept, and no {CORE} of them look alike. A stranger is "
+            f"listed with {CORE} faces, taken at least half a second apart."
+        )
+    elif not others:
+        note(
+            "No strangers: no good face of an unknown person is kept. It is at least "
+            f"{MIN_FACE_PX:.0f} pixels wide, and sharp."
+        )
+    note("Next: facectl send SOURCE --visits FILE --keep-strangers   with more of the same people")
 
 
 def _written(actions: StrangerActions, faces: list[str], folder: Path) -> dict[str, Path]:

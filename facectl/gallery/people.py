@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from facectl.errors import GalleryError, InputError
-from facectl.gallery import anchors, forgetting
+from facectl.gallery import anchors, forgetting, kept
 from facectl.gallery.changes import Reference, check_name
-from facectl.gallery.store import Store
+from facectl.gallery.store import Store, path
 from lambda_src.contract import UNKNOWN
 from lambda_src.gallery.matching import COSINE
 
@@ -92,8 +94,8 @@ def forget(asu_id: str, name: str) -> int:
 
     Deletes all embeddings that ever had the name, under their other names too, all
     references of the same photographs, also in the gallery files of earlier models, and
-    the faces of strangers that were named so. The next publication to a bucket cleans the
-    bucket (`forgetting`).
+    the faces of strangers that were named so, and the photographs that were kept of them. The
+    next publication to a bucket cleans the bucket (`forgetting`).
     Raises GalleryError if nobody ever had the name.
     """
     named = "SELECT vector FROM entries WHERE name = :name"
@@ -102,6 +104,7 @@ def forget(asu_id: str, name: str) -> int:
     from facectl.strangers.store import StrangerStore
 
     count = _forget(asu_id, named, name)
+    kept.sweep(asu_id, path(asu_id))
     strangers = StrangerStore.find(asu_id)
     if strangers is not None:
         with closing(strangers):
@@ -116,6 +119,26 @@ def forget_anchor(asu_id: str, anchor: str) -> int:
         "AND vector IN (SELECT id FROM vectors WHERE source = :name)"
     )
     return _forget(asu_id, anchored, anchor)
+
+
+def unused_photographs(store: Store) -> set[str]:
+    """The SHA-256s of photographs from video that only earlier versions have: naming was undone."""
+    rows = store.select(
+        "SELECT sha256 FROM vectors WHERE sha256 IS NOT NULL "
+        "AND (source IS NULL OR substr(source, 1, length(:folder)) = :folder) "
+        "EXCEPT SELECT sha256 FROM vectors JOIN entries ON vectors.id = vector "
+        "WHERE valid_to IS NULL",
+        folder=f"{kept.folder(store.file)}/",
+    )
+    return {str(sha256) for (sha256,) in rows}
+
+
+def forget_photographs(asu_id: str, photographs: Collection[str]) -> int:
+    """Delete photographs from every version, as `forget`; returns the number of references."""
+    chosen = "SELECT id FROM vectors WHERE sha256 IN (SELECT value FROM json_each(:name))"
+    count = _forget(asu_id, chosen, json.dumps(sorted(photographs)))
+    kept.sweep(asu_id, path(asu_id))
+    return count
 
 
 def compare(store: Store, first: int, second: int) -> Difference:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facectl.errors import GalleryError, InputError, ModelError
-from facectl.gallery import anchors
+from facectl.gallery import anchors, kept
 from facectl.gallery.changes import EmbeddingSpace, Enrolled, GallerySettings, Reference
 from facectl.gallery.enrollment import FaceEncoder, Progress, reference_of
 from facectl.gallery.photographs import SUFFIXES, PhotographError, digest, photographs
@@ -151,8 +151,10 @@ class Rebuild:
             return store.version
 
     def _embed(self, each: _Planned, photo: Path, model: FaceEncoder) -> None:
-        # More than one face: the photograph was enrolled with --largest.
-        largest = each.old.figures.get("faces", 1) > 1
+        # More than one face: the photograph was enrolled with --largest. A kept picture shows one
+        # person, whose face is the largest.
+        is_kept = photo.parent == kept.folder(self.file)
+        largest = is_kept or each.old.figures.get("faces", 1) > 1
         try:
             sample = model.embed(photo, take_largest=largest)
         except PhotographError as error:
@@ -180,13 +182,13 @@ def plan(
     """Plan a rebuild of the newest version for another space, without writing.
 
     Looks for each photograph by its sha256: at its path, then in the same folder, then
-    below `folders`. Raises InputError for a missing folder.
+    below `folders` and among the kept photographs. Raises InputError for a missing folder.
     """
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder", hint="facectl gallery rebuild --help")
     version = store.version
-    finder = _Finder(folders)
+    finder = _Finder((*folders, kept.folder(store.file)))
     references = []
     for old in store.enrolled():
         references.append(planned := _Planned(old))
@@ -212,7 +214,9 @@ def _locate(store: Store, space: EmbeddingSpace, planned: _Planned, finder: _Fin
     if old.source is None:
         planned.vector = store.vector_of(old.sha256, space.id)
         if planned.vector is None:
-            planned.lose("stranger", "it was named from a video, without a photograph")
+            planned.lose(
+                "stranger", "an earlier facectl named it from a video, without a photograph"
+            )
         return
     planned.vector = store.vector_of(old.sha256, space.id)
     if planned.vector is not None:

@@ -19,9 +19,11 @@ from facectl.strangers.references import (
     GalleryEdit,
     References,
     corrected_anchor,
-    forget_anchors,
+    digests,
+    forget_in_gallery,
     ignored_anchor,
     opened,
+    publish_forgotten,
     references,
 )
 from facectl.strangers.store import BEST, StrangerStore
@@ -32,6 +34,7 @@ ALL = "all"
 # The faces that an ignored person is recognized by.
 _ANCHORS = 10
 _LIST = "facectl strangers list"
+_KEPT = "They are kept as photographs on this computer."
 
 
 class StrangerActions:
@@ -58,6 +61,12 @@ class StrangerActions:
         """The open groups, the one seen last first; `every`: ignored and named ones too."""
         with self._store() as store:
             return store.groups(every=every)
+
+    def ungrouped(self) -> int:
+        """The number of kept faces of unknown people that are in no group: too few look alike."""
+        with self._store() as store:
+            rows = store.select("SELECT count(*) FROM faces WHERE person IS NULL AND grp = 0")
+            return int(rows[0][0])
 
     def faces(self, group: str) -> list[StrangerFace]:
         """The faces of a group, the best first."""
@@ -97,7 +106,7 @@ class StrangerActions:
                     history = History.begin(store, sentence, edit, [number])
                     store.set_state(number, "named", name)
                     events = self._amend(store, history, found.visits, name)
-                return self._finish(store, sentence, events, edit)
+                return self._finish(store, f"{sentence} {_KEPT}", events, edit)
 
     def ignore(self, group: str) -> Done:
         """Store the best faces of a group as anchors: answers to this person stay `Unknown`."""
@@ -157,22 +166,30 @@ class StrangerActions:
             return self._finish(store, sentence, events)
 
     def forget(self, group: str) -> Done:
-        """Delete the faces of a group, or of all groups (`ALL`), and what ignoring has stored."""
+        """Delete the faces of a group, or of all groups (`ALL`), and what ignoring has stored.
+
+        What a naming that was undone has left in earlier versions of the gallery is deleted too.
+        """
         with self._store() as store:
             if group == ALL:
-                count = store.forget()
-                sentence = f"Forgot all strangers: {_count(count, 'face')}."
-                version = forget_anchors(self._deployment, lambda _anchor: True, sentence)
-                return Done(sentence, version)
-            state = store.state(group)
-            known = {ignored_anchor(f"s-{state.number}")}
-            known |= {corrected_anchor(visit) for visit in store.group(group).visits}
-            count = store.forget([group])
-            sentence = f"Forgot {group}: {_count(count, 'face')}."
-            version = forget_anchors(self._deployment, known.__contains__, sentence)
-            if state.name is not None:
-                sentence += f" Still in the gallery: facectl gallery remove --forget {state.name!r}"
-            return Done(sentence, version)
+                whose, name, faces = "all strangers", None, store.face_ids()
+                anchors = None
+            else:
+                state, visits = store.state(group), store.group(group).visits
+                whose, name = group, state.name
+                faces = [face.id for visit in visits for face in store.faces_of_visit(visit)]
+                anchors = {ignored_anchor(f"s-{state.number}"), *map(corrected_anchor, visits)}
+            changed = forget_in_gallery(
+                self._deployment,
+                lambda anchor: anchors is None or anchor in anchors,
+                lambda: digests(store, faces),
+            )
+            count = store.forget(None if group == ALL else [group])
+        sentence = f"Forgot {whose}: {_count(count, 'face')}."
+        version = publish_forgotten(self._deployment, sentence) if changed else None
+        if name is not None:
+            sentence += f" Still in the gallery: facectl gallery remove --forget {name!r}"
+        return Done(sentence, version)
 
     def correct(self, visit: str, person: str | None) -> Done:
         """State whose visit it is: a name, or None for "not the person of the visit".
@@ -203,7 +220,8 @@ class StrangerActions:
                     history = History.begin(store, sentence, edit, [], [visit])
                     self._move_visit(store, faces, visit, person)
                     events = self._amend(store, history, [visit], person)
-                return self._finish(store, sentence, events, edit)
+                said = sentence if person is None else f"{sentence} {_KEPT}"
+                return self._finish(store, said, events, edit)
 
     def undo(self) -> Done:
         """Undo the last action that was not undone; `forget` can't be undone."""

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facectl import sqlite
 from facectl.context import Deployment
 from facectl.gallery import anchors
+from facectl.gallery import store as galleries
 from facectl.gallery.changes import EmbeddingSpace
-from facectl.gallery.store import Store as Gallery
 from facectl.models.store import deployed
 from facectl.strangers import additions, amendments
 from facectl.strangers.amendments import Outputs, RunLock
@@ -58,10 +59,14 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CollectorOptions:
-    """Where the events of the run go, and how long faces are kept."""
+    """Where the events of the run go, and how long faces are kept.
+
+    past: get the amendments of earlier runs whose visits are in the file of this one.
+    """
 
     outputs: Outputs
     retention: timedelta = RETENTION
+    past: tuple[Callable[[VisitEvent], object], ...] = ()
 
 
 class StrangerCollector:
@@ -83,7 +88,7 @@ class StrangerCollector:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.dropped = 0
-        self._encoder = FaceEncoder(deployed(deployment)) if encoder is None else encoder
+        self._encoder = encoder or FaceEncoder.shared(deployed(deployment))
         self._asu_id = deployment.asu_id
         self._run_id = run[:12]
         self._options = options
@@ -96,7 +101,7 @@ class StrangerCollector:
             neighbour_distance(space), self._store.new_group, self._store.can_merge
         )
         self._ignored = IgnoredPeople(deployment.asu_id, space.id)
-        self._lock = RunLock(deployment.asu_id, self._run_id)
+        self._lock = RunLock(deployment.asu_id, self._run_id, options.outputs.file)
         # The number of faces and the newest second of each open visit.
         self._taken: dict[str, tuple[int, float]] = {}
         self._room = threading.Semaphore(_WAITING)
@@ -252,6 +257,8 @@ class StrangerCollector:
         found = amendments.taken(self._store, self._run_id)
         if found and self._listener is not None:
             self._listener.amend(found)
+        if self._options.outputs.file is not None:
+            amendments.continue_file(self._store, self._options.outputs.file, self._options.past)
 
     def _kept(self, face: FollowedFace) -> StrangerFace:
         x0, y0, x1, y1 = face.box
@@ -271,26 +278,36 @@ def _shorten(visits: dict[str, Any]) -> None:
 
 
 class IgnoredPeople:
-    """The ignored people of a deployment's gallery, read again when it has another version."""
+    """The ignored people of a deployment's gallery, read again when it has changed."""
 
     def __init__(self, asu_id: str, space: str) -> None:
         self._asu_id = asu_id
         self._space = space
+        self._state: tuple[int, bytes] | None = None
         self._version: int | None = None
         self._embeddings: Embeddings = np.zeros((0, DIMENSIONS), np.float32)
         self._least_cosine = 2.0
 
     def has(self, embedding: NDArray[np.float32]) -> bool:
         """Whether an embedding (512,) is an ignored person's."""
-        gallery = Gallery.find(self._asu_id)
+        state = sqlite.state_of(galleries.path(self._asu_id))
+        if state != self._state:
+            self._look()
+            # As it was before: a change meanwhile is seen the next time.
+            self._state = state
+        return bool((self._embeddings @ embedding >= self._least_cosine).any())
+
+    def _look(self) -> None:
+        """Read the gallery if it has another version than before."""
+        gallery = galleries.Store.find(self._asu_id)
         if gallery is None:
-            return False
+            self._version, self._embeddings = None, self._embeddings[:0]
+            return
         with closing(gallery):
             if gallery.version != self._version:
                 self._read(gallery)
-        return bool((self._embeddings @ embedding >= self._least_cosine).any())
 
-    def _read(self, gallery: Gallery) -> None:
+    def _read(self, gallery: galleries.Store) -> None:
         self._version = gallery.version
         ids, embeddings = anchors.rows(gallery)
         ignored = [row for row, anchor in enumerate(ids) if anchor.startswith(IGNORED)]

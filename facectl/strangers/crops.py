@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +50,13 @@ def is_good(face: FollowedFace) -> bool:
 
 
 class FaceEncoder:
-    """Embeds faces of frames with one thread.
+    """Embeds faces of frames with one thread; may be called by several threads.
 
     Raises ModelError if the model computes other embeddings here than when it was built.
     """
+
+    _shared: ClassVar[WeakValueDictionary[tuple[Path, str], FaceEncoder]] = WeakValueDictionary()
+    _loading: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -61,6 +68,18 @@ class FaceEncoder:
             raise ModelError(
                 f"{model.path.name}: {error}", hint="facectl models build --precision fp32"
             ) from error
+
+    @classmethod
+    def shared(cls, model: Model) -> FaceEncoder:
+        """The encoder of a model that all sources of this process use: it takes about 100 MB.
+
+        It is dropped with the last of them.
+        """
+        with cls._loading:
+            found = cls._shared.get((model.path, model.space))
+            if found is None:
+                found = cls._shared[model.path, model.space] = cls(model)
+            return found
 
     def embed(self, file: bytes, box: Box) -> EmbeddedFace | None:
         """Embed the face in a box of an image file; None for a file that can't be decoded."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facectl.aws import Clients
 from facectl.context import Deployment
 from facectl.errors import CloudError, GalleryError, InputError
-from facectl.gallery import anchors, people
+from facectl.gallery import anchors, kept, people
 from facectl.gallery.changes import Change, EmbeddingSpace, Reference
 from facectl.gallery.publish import publish
 from facectl.gallery.store import Store as Gallery
@@ -27,19 +27,23 @@ _NOT = "not "
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Faces that are going to be references: their embeddings (N, 512) and what is stored."""
+    """Faces that are going to be references: their embeddings (N, 512), what is stored of them, and
+    their pictures.
+    """
 
     embeddings: Embeddings
     items: tuple[Reference, ...]
+    crops: tuple[bytes, ...]
 
 
 def references(store: StrangerStore, faces: Sequence[StrangerFace]) -> References:
     """The references of faces, in their order."""
     embeddings = store.embeddings(faces)
+    crops = tuple(store.crop(face.id) for face in faces)
     items = tuple(
         Reference(
             embedding,
-            hashlib.sha256(store.crop(face.id)).hexdigest(),
+            hashlib.sha256(crop).hexdigest(),
             None,
             {
                 "faces": 1,
@@ -48,9 +52,14 @@ def references(store: StrangerStore, faces: Sequence[StrangerFace]) -> Reference
                 "sharpness": round(face.sharpness, 1),
             },
         )
-        for face, embedding in zip(faces, embeddings, strict=True)
+        for face, embedding, crop in zip(faces, embeddings, crops, strict=True)
     )
-    return References(embeddings, items)
+    return References(embeddings, items, crops)
+
+
+def digests(store: StrangerStore, faces: Iterable[str]) -> set[str]:
+    """The SHA-256s of the pictures of faces, which they have as photographs too."""
+    return {hashlib.sha256(store.crop(face)).hexdigest() for face in faces}
 
 
 def ignored_anchor(group: str) -> str:
@@ -96,17 +105,21 @@ class GalleryEdit:
     def enroll(self, action: str, name: str, new: References, freed: Sequence[str]) -> None:
         """Add faces to a person, and remove the anchors that would hide the person.
 
-        `freed`: ids of anchors. Those of corrections that look like the faces are removed too.
+        Their pictures are kept as photographs, for a later model. `freed`: ids of anchors. Those of
+        corrections that look like the faces are removed too.
         """
         space = self._gallery.space_of(self._gallery.version)
         near = self._near(new.embeddings, neighbour_distance(space))
+        kept.sweep(self._deployment.asu_id, self._gallery.file)
         with self._gallery.change(action) as change:
             self._remove(change)
             for anchor in {*freed, *near}:
                 change.remove_anchor(anchor)
-            for reference in new.items:
+            for reference, crop in zip(new.items, new.crops, strict=True):
                 if name not in self._gallery.names_of(str(reference.sha256)):
-                    change.add(name, reference)
+                    # Before the reference is committed: what is left of a kill is swept.
+                    photograph = kept.keep(self._gallery.file, crop)
+                    change.add(name, replace(reference, source=str(photograph)))
 
     def take_back(self, name: str, faces: References) -> None:
         """Prepare to remove faces from a person with the next change: they are not that person's.
@@ -130,7 +143,9 @@ class GalleryEdit:
                 f"the gallery was changed since, it has version {self.version} now",
                 hint=f"facectl gallery diff {version}   then: facectl gallery rollback {version}",
             )
+        before = self._photographs()
         people.rollback(self._gallery, version)
+        kept.discard(self._gallery.file, before - self._photographs())
 
     def publish(self, done: str) -> int:
         """Publish the newest version; returns its number. `done`: what is stored here already."""
@@ -141,6 +156,9 @@ class GalleryEdit:
                 f"{done} This is stored on this computer, but not published: {error}",
                 hint="facectl gallery publish",
             ) from error
+
+    def _photographs(self) -> set[str]:
+        return {each.sha256 for each in self._gallery.enrolled() if each.sha256 is not None}
 
     def _remove(self, change: Change) -> None:
         for name, sha256 in self._taken_back:
@@ -166,16 +184,32 @@ def opened(deployment: Deployment, space: EmbeddingSpace) -> closing[Gallery]:
     )
 
 
-def forget_anchors(deployment: Deployment, wanted: Callable[[str], bool], done: str) -> int | None:
-    """Delete anchors from every version, and publish; returns the version, None without any."""
+def forget_in_gallery(
+    deployment: Deployment, wanted: Callable[[str], bool], photographs: Callable[[], set[str]]
+) -> bool:
+    """Delete anchors from every version; returns whether there were any.
+
+    Faces whose naming was undone are deleted too, if `photographs`, which is called only where
+    there are such faces, has their SHA-256s.
+    """
     gallery = Gallery.find(deployment.asu_id)
     if gallery is None:
-        return None
+        return False
     with closing(gallery):
         ids = [anchor for anchor in _ever(gallery) if wanted(anchor)]
-        for anchor in ids:
-            people.forget_anchor(deployment.asu_id, anchor)
-        return GalleryEdit(deployment, gallery).publish(done) if ids else None
+        unused = people.unused_photographs(gallery)
+    for anchor in ids:
+        people.forget_anchor(deployment.asu_id, anchor)
+    chosen = unused & photographs() if unused else set()
+    if chosen:
+        people.forget_photographs(deployment.asu_id, chosen)
+    return bool(ids or chosen)
+
+
+def publish_forgotten(deployment: Deployment, done: str) -> int:
+    """Publish after `forget_in_gallery`; returns the version. `done`: what is stored already."""
+    with closing(Gallery.open(deployment.asu_id)) as gallery:
+        return GalleryEdit(deployment, gallery).publish(done)
 
 
 def _ever(gallery: Gallery) -> list[str]:

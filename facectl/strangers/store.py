@@ -107,6 +107,10 @@ class StrangerStore:
         )
         return _faces_of(rows)
 
+    def face_ids(self) -> list[str]:
+        """The ids of all faces."""
+        return [f"f-{number}" for (number,) in self.select("SELECT id FROM faces ORDER BY id")]
+
     def crop(self, face: str) -> bytes:
         """The crop of a face as an image file; raises InputError for an unknown one."""
         rows = self.select("SELECT crop FROM faces WHERE id = :id", id=number_of(face, "f"))

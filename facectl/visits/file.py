@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,19 @@ class VisitsFile:
     continues the file. One process writes it at a time.
 
     `run` is the id of the run; None where several write it, each in a thread of its own.
+    `each` gets every event that is in the file already, in order.
     Raises InputError for a file that can't be written or has other content.
     """
 
-    def __init__(self, path: Path, run: str | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run: str | None,
+        *,
+        each: Callable[[VisitEvent], None] = lambda _: None,
+    ) -> None:
         self.path = path
+        self._each = each
         self._lock = threading.Lock()
         # The ids of this run's events that an earlier process wrote.
         self._known: set[str] = set()
@@ -110,6 +118,7 @@ class VisitsFile:
                 break
             event = self._event(line, number)
             self._size += len(line)
+            self._each(event)
             if run is not None and event.run == run[:12]:
                 self._known.add(event.key)
                 continue

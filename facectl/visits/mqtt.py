@@ -1,11 +1,12 @@
-"""Publishes events to an MQTT broker, and a presence sensor per person for Home Assistant.
+"""Publishes events to an MQTT broker, and sensors for Home Assistant: each person, who came last.
 
 Topics, below PREFIX (default `facectl`) and the source:
 
     PREFIX/SOURCE/visits            every event as JSON
     PREFIX/SOURCE/status            online or offline, retained
     PREFIX/SOURCE/PERSON/state      ON or OFF, retained
-    homeassistant/binary_sensor/…   the sensors, by Home Assistant's MQTT discovery, retained
+    PREFIX/SOURCE/last              the last visit as JSON, retained
+    homeassistant/…                 the sensors, by Home Assistant's MQTT discovery, retained
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from facectl.errors import InputError
 from facectl.visits.delivery import UndeliveredError
 from facectl.visits.event_queue import QueuedEvent
+from facectl.visits.last_visit import LastVisit
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 _TIMEOUT = 10.0
@@ -59,6 +61,8 @@ class Broker:
         self.key = self.name
         self._open: dict[str, str | None] = {}
         self._states: dict[str | None, str] = {}
+        self._last = LastVisit()
+        self._last_announced = False
         # A reconnection must not publish a state that has just changed.
         self._changing = threading.Lock()
         # The event that is not confirmed yet, and the id of its message.
@@ -120,6 +124,7 @@ class Broker:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
         if tls:
             client.tls_set()
         return client
@@ -141,7 +146,17 @@ class Broker:
                 for person, state in self._states.items():
                     self._announce(person)
                     self._publish(f"{person_slug(person)}/state", state)
+                self._last_announced = False
+                self._publish_last()
+            if self._last.value is None:
+                # An earlier run's is retained, and a stranger of that run may be named now.
+                self._client.subscribe(f"{self._topic}/last", qos=1)
         self._tried.set()
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        with self._changing:
+            if message.retain and self._last.recover(bytes(message.payload)):
+                self._publish_last()
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._problem = "the broker can't be reached"
@@ -164,32 +179,65 @@ class Broker:
     def _change_states(self, event: dict[str, Any]) -> None:
         """Publish who came and who left, for Home Assistant."""
         visit, person = event["visit"], event["person"]
-        if event["event"] == "amend" and visit not in self._open:
-            return
-        before = self._open.pop(visit, person)
-        if event["event"] != "end":
-            self._open[visit] = person
-        present = set(self._open.values())
         with self._changing:
+            if self._last.see(event):
+                self._publish_last()
+            if event["event"] == "amend" and visit not in self._open:
+                # Nobody comes or leaves, but a person who was named now gets a sensor.
+                if person not in self._states:
+                    self._set_state(person)
+                return
+            before = self._open.pop(visit, person)
+            if event["event"] != "end":
+                self._open[visit] = person
             for each in {before, person}:
-                if each not in self._states:
-                    self._announce(each)
-                self._states[each] = "ON" if each in present else "OFF"
-                self._publish(f"{person_slug(each)}/state", self._states[each])
+                self._set_state(each)
+
+    def _set_state(self, person: str | None) -> None:
+        """Publish whether a person is there, and the sensor the first time."""
+        if person not in self._states:
+            self._announce(person)
+        self._states[person] = "ON" if person in self._open.values() else "OFF"
+        self._publish(f"{person_slug(person)}/state", self._states[person])
 
     def _announce(self, person: str | None) -> None:
-        """Publish a person's sensor. Source: Home Assistant, "MQTT", section "MQTT Discovery"."""
-        node, person_id = self._topic.replace("/", "_"), person_slug(person)
-        config = {
+        """Publish a person's sensor."""
+        person_id = person_slug(person)
+        fields = {
             "name": _STRANGER if person is None else person,
-            "unique_id": f"facectl_{node}_{person_id}",
             "device_class": "occupancy",
             "state_topic": f"{self._topic}/{person_id}/state",
+        }
+        self._discover("binary_sensor", person_id, fields)
+
+    def _publish_last(self) -> None:
+        """Publish the last visit, if there was one, and its sensor."""
+        if self._last.value is None:
+            return
+        topic = f"{self._topic}/last"
+        fields = {
+            "name": "Last visitor",
+            "icon": "mdi:account-clock",
+            "state_topic": topic,
+            "value_template": f"{{{{ value_json.person or '{_STRANGER}' }}}}",
+            "json_attributes_topic": topic,
+        }
+        if not self._last_announced:
+            self._discover("sensor", "last", fields)
+            self._last_announced = True
+        self._publish("last", json.dumps(self._last.value))
+
+    def _discover(self, component: str, object_id: str, fields: dict[str, Any]) -> None:
+        """Publish a sensor. Source: Home Assistant, "MQTT", section "MQTT Discovery"."""
+        node = self._topic.replace("/", "_")
+        config = {
+            **fields,
+            "unique_id": f"facectl_{node}_{object_id}",
             "availability_topic": f"{self._topic}/status",
             "device": {"identifiers": [f"facectl_{node}"], "name": f"facectl {self._source}"},
             "origin": {"name": "facectl"},
         }
-        topic = f"homeassistant/binary_sensor/{_id(node)}/{person_id}/config"
+        topic = f"homeassistant/{component}/{_id(node)}/{object_id}/config"
         self._client.publish(topic, json.dumps(config), qos=1, retain=True)
 
     def _publish(self, topic: str, text: str) -> None:

@@ -151,15 +151,15 @@ def recorded(
         sinks: list[Callable[[VisitEvent], None]] = [counts]
         lost: Iterable[VisitEvent] = ()
         newest: Sequence[VisitEvent] = ()
+        file = outputs.shared_file
         if outputs.file is not None:
             file = stack.enter_context(closing(VisitsFile(outputs.file, run)))
+        if file is not None:
             sinks.append(file)
             lost, newest = file.lost(), file.newest()
-        if outputs.shared_file is not None:
-            sinks.append(outputs.shared_file)
-            lost, newest = outputs.shared_file.lost(), outputs.shared_file.newest()
         if listener is not None:
             sinks.append(listener.event)
+        past = tuple(sinks[1:])
         open_receiver = partial(
             opened, source=source.name, secret_file=outputs.secret, deployment=deployment
         )
@@ -179,19 +179,15 @@ def recorded(
             from facectl.strangers.amendments import Outputs
             from facectl.strangers.collector import CollectorOptions, collecting
 
-            shared = outputs.shared_file
             where = Outputs(
                 source.name,
-                outputs.file if shared is None else shared.path,
+                None if file is None else file.path,
                 tuple(each.queue for each in deliveries),
                 outputs.only,
                 outputs.ignored,
             )
-            stack.enter_context(
-                collecting(
-                    deployment, run, CollectorOptions(where, outputs.strangers), recorder, report
-                )
-            )
+            collected = CollectorOptions(where, outputs.strangers, past)
+            stack.enter_context(collecting(deployment, run, collected, recorder, report))
         recording = Recording(recorder, deliveries, counts)
         recorder.start(lost)
         session.tracker.listen(recorder, late=recorder)

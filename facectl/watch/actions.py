@@ -72,7 +72,12 @@ class PageActions:
     def publish(self) -> None:
         """Show the groups as they are stored, and the names of the gallery."""
         with self._lock:
-            value = {"kept": self._kept, "groups": self._groups(), "names": self._names()}
+            value = {
+                "kept": self._kept,
+                "groups": self._groups(),
+                "ungrouped": self._actions.ungrouped() if self._has_store() else 0,
+                "names": self._names(),
+            }
         if self._state.hub.value("strangers") != value:
             self._state.hub.put("strangers", value)
 
@@ -90,10 +95,11 @@ class PageActions:
         ]
 
     def _stored_groups(self) -> list[StrangerGroup]:
-        if not self._kept or not strangers.path(self._asu_id).exists():
-            # The first face makes the file.
-            return []
-        return self._actions.groups()
+        return self._actions.groups() if self._has_store() else []
+
+    def _has_store(self) -> bool:
+        """Whether strangers are kept; the first face makes the file."""
+        return self._kept and strangers.path(self._asu_id).exists()
 
     def _names(self) -> list[str]:
         store = Store.find(self._asu_id)

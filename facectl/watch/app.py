@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from starlette.applications import Starlette
 
 from facectl.aws import Clients
 from facectl.bench import conditions
+from facectl.console import printable
 from facectl.context import Deployment
 from facectl.errors import FacectlError, NotRunningError
 from facectl.queues import count_messages
@@ -22,11 +24,12 @@ from facectl.watch import figures
 from facectl.watch.actions import PageActions
 from facectl.watch.cloud import CloudState
 from facectl.watch.figures import FunctionSize
+from facectl.watch.history import DayHistory, crop_finder, midnight
 from facectl.watch.hub import Hub
 from facectl.watch.runs import SourceRun, WatchOptions, shared_transport
 from facectl.watch.security import Access
 from facectl.watch.server import image, make_app
-from facectl.watch.state import WatchState
+from facectl.watch.state import MOST_VISITS, WatchState
 
 # Frames of a source in flight: one is shown when it is answered, so more would only be late.
 _WINDOW = 64
@@ -61,6 +64,8 @@ class Watch:
                 "deployment": str(deployment.asu_id),
                 "target": deployment.target,
                 "synthetic": deployment.synthetic,
+                "since": time.time(),
+                "visits_file": options.visits.file is not None,
             },
         )
         self._actions = PageActions(
@@ -94,7 +99,7 @@ class Watch:
         with ExitStack() as stack:
             visits = self._visits
             if visits.file is not None:
-                file = stack.enter_context(closing(VisitsFile(visits.file, None)))
+                file = stack.enter_context(closing(self._opened_file(visits.file)))
                 visits = replace(visits, file=None, shared_file=file)
             transport = stack.enter_context(shared)
             for thread in threads:
@@ -105,6 +110,21 @@ class Watch:
                 yield
             finally:
                 self._stop()
+
+    def _opened_file(self, path: Path) -> VisitsFile:
+        """Open the visits file, and show the visits of today that earlier runs wrote to it.
+
+        Those of a file without a clock are not shown: it is sent again, and so are its visits.
+        """
+        sources = {run.shown.name: run.shown for run in self.runs if run.shown.has_clock}
+        history = DayHistory(sources, midnight(time.time()))
+        file = VisitsFile(path, None, each=history)
+        kept = self._visits.strangers is not None
+        crop = crop_finder(self._visits.crops, self._deployment.asu_id, strangers=kept)
+        for past in history.visits()[-MOST_VISITS:]:
+            source = sources[printable(past.event.source)]
+            self.state.restore(source, past, crop(past.event.visit))
+        return file
 
     def _stop(self) -> None:
         self._stopping.set()

@@ -17,6 +17,7 @@ from PIL import Image
 from facectl.stream.outcomes import FrameOutcome
 from facectl.stream.sources import Source, Video
 from facectl.visits.models import VisitEvent
+from facectl.watch.history import PastVisit
 from facectl.watch.hub import Hub
 from facectl.watch.pictures import Pictures, frame_of_video
 from lambda_src.contract import ERROR, UNKNOWN
@@ -32,7 +33,7 @@ Status = Literal["opening", "running", "away", "ended", "stopped"]
 _MOST_FRAMES = 50_000
 _MOST_LIVE_FRAMES = 1_000
 # Visits that the page shows, the newest of them, each with a crop.
-_MOST_VISITS = 500
+MOST_VISITS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +192,15 @@ class WatchState:
     def visit(self, source: ShownSource, event: VisitEvent) -> None:
         """An event of a visit."""
         with self._lock:
-            if event.reason in {"merged", "lost"}:
+            if event.reason == "merged":
                 self._drop(event.visit)
                 return
-            if event.event == "amend":
-                self._stated.pop(event.visit, None)
             known = self._visits.get(event.visit)
-            if known is None and event.event == "amend":
+            if event.event == "amend":
+                self._amend(known, event)
+                return
+            if event.reason == "lost":
+                # The end of an earlier run's visit, which is shown as ended if it is of this day.
                 return
             crop = 0 if known is None else known["crop"]
             if event.best.crop is not None and self._crops.get(event.visit) != event.best.crop:
@@ -214,18 +217,40 @@ class WatchState:
                 "first": round(event.first, 2),
                 "last": round(event.last, 2),
                 "frames": event.frames,
-                "open": known["open"] if known and event.event == "amend" else event.event != "end",
+                "open": event.event != "end",
                 "stranger": event.stranger,
                 "crop": crop,
                 "began": source.epoch + event.first if source.has_clock else None,
                 "seen": source.epoch + event.last if source.has_clock else None,
             }
-            if shown == known:
-                return
-            self._visits[event.visit] = shown
-            while len(self._visits) > _MOST_VISITS:
-                self._drop(next(iter(self._visits)))
-            self.hub.put(f"visit/{event.visit}", shown)
+            if shown != known:
+                self._show(shown)
+
+    def restore(self, source: ShownSource, past: PastVisit, crop: bytes | None) -> None:
+        """Show an ended visit of an earlier run, with its picture."""
+        event = past.event
+        with self._lock:
+            if crop is not None:
+                self._crops[event.visit] = crop
+            self._show(
+                {
+                    "id": event.visit,
+                    "source": source.number,
+                    # Of no run whose pictures are here.
+                    "run": 0,
+                    "person": event.person,
+                    "stated": False,
+                    "score": round(event.score, 2),
+                    "first": round(event.first, 2),
+                    "last": round(event.last, 2),
+                    "frames": event.frames,
+                    "open": False,
+                    "stranger": event.stranger,
+                    "crop": int(crop is not None),
+                    "began": past.epoch + event.first,
+                    "seen": past.seen,
+                }
+            )
 
     def current(self, source: ShownSource, events: list[VisitEvent]) -> None:
         """The open visits of a source after a frame."""
@@ -259,6 +284,20 @@ class WatchState:
         """The best crop of a visit, a JPEG file."""
         with self._lock:
             return self._crops.get(visit)
+
+    def _amend(self, known: dict[str, Any] | None, event: VisitEvent) -> None:
+        """Change whose visit it was; its times stay those of its own run."""
+        self._stated.pop(event.visit, None)
+        if known is not None:
+            person = {"person": event.person, "stranger": event.stranger, "stated": False}
+            self._show({**known, **person})
+
+    def _show(self, shown: dict[str, Any]) -> None:
+        """Show a visit; of too many, the oldest is dropped."""
+        self._visits[shown["id"]] = shown
+        while len(self._visits) > MOST_VISITS:
+            self._drop(next(iter(self._visits)))
+        self.hub.put(f"visit/{shown['id']}", shown)
 
     def _drop(self, visit: str) -> None:
         self._crops.pop(visit, None)

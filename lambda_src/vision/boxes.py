@@ -44,13 +44,15 @@ def largest(faces: list[Face], count: int) -> list[Face]:
     return sorted(chosen, key=lambda face: face.box[0])
 
 
-def nms(boxes: Floats, scores: Floats, threshold: float) -> Indices:
+def nms(boxes: Floats, scores: Floats, threshold: float, groups: Indices | None = None) -> Indices:
     """Non-maximum suppression: indices of the kept boxes, best first; `threshold` is an IoU.
 
-    Equal to torchvision's `nms`.
+    Equal to torchvision's `nms`; with `groups`, a number for each box, to that of each group,
+    one after another.
     """
-    best_first = np.argsort(-scores, kind="stable")
-    return _suppressed(boxes, best_first, threshold, iou)
+    groups = np.zeros(len(boxes), np.intp) if groups is None else groups
+    best_first = np.lexsort((-scores, groups))
+    return _suppressed(_sides(boxes, 0), best_first, threshold, _overlap_of_union, groups)
 
 
 def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
@@ -59,34 +61,82 @@ def nms_by_smaller(boxes: Floats, scores: Floats, threshold: float) -> Indices:
     The last of equal scores, which are frequent close to 1, is kept, as in the original.
     """
     best_first = np.argsort(scores)[::-1]
-    return _suppressed(boxes, best_first, threshold, _overlap_of_smaller)
+    groups = np.zeros(len(boxes), np.intp)
+    return _suppressed(_sides(boxes, 1), best_first, threshold, _overlap_of_smaller, groups)
 
 
 def _suppressed(
-    boxes: Floats, order: Indices, threshold: float, overlap: Callable[[Floats, Floats], Floats]
+    sides: Floats,
+    order: Indices,
+    threshold: float,
+    overlap: Callable[[Floats, Floats], Floats],
+    groups: Indices,
 ) -> Indices:
     limit = np.float32(threshold)
-    kept: list[Indices] = []
+    sides, groups = sides[:, order], groups[order]
+    kept = [order[:0]]
     while order.size > 0:
-        # First all pairs of a block, then the rest against the boxes that the block keeps.
-        block, rest = order[:_BLOCK], order[_BLOCK:]
-        overlaps = np.triu(overlap(boxes[block], boxes[block]) > limit, 1)
-        alive = np.ones(len(block), dtype=bool)
-        for index in np.flatnonzero(overlaps.any(axis=1)):
-            if alive[index]:
-                alive[overlaps[index]] = False
-        selected = block[alive]
-        kept.append(selected)
-        if rest.size > 0:
-            rest = rest[~(overlap(boxes[selected], boxes[rest]) > limit).any(axis=0)]
-        order = rest
-    return np.concatenate(kept) if kept else np.empty(0, np.intp)
+        # First all pairs of a block, then the rest of its last group against the boxes of the
+        # group that the block keeps.
+        block, group = sides[:, :_BLOCK], groups[:_BLOCK]
+        overlapping = overlap(block, block) > limit
+        overlapping &= group[:, None] == group
+        best = np.array(_greedy(overlapping))
+        kept.append(order[best])
+        order, sides, groups = order[_BLOCK:], sides[:, _BLOCK:], groups[_BLOCK:]
+        count = int(np.searchsorted(groups, group[-1], "right"))
+        if count > 0:
+            some = block[:, best[group[best] == group[-1]]]
+            left = np.ones(order.size, bool)
+            left[:count] = ~(overlap(some, sides[:, :count]) > limit).any(axis=0)
+            order, sides, groups = order[left], sides[:, left], groups[left]
+    return np.concatenate(kept)
+
+
+def differ_in_area(boxes: Floats, groups: Indices, threshold: float) -> bool:
+    """Whether the IoU of boxes of different groups can't be larger than this, by their areas.
+
+    The boxes are sorted by `groups`, which have larger boxes one after another. Two boxes
+    overlap by at most the ratio of their areas.
+    """
+    areas = _sides(boxes, 0)[4]
+    first = np.flatnonzero(np.diff(groups, prepend=-1))
+    smallest, largest = np.minimum.reduceat(areas, first), np.maximum.reduceat(areas, first)
+    # A little less, because areas are rounded.
+    return bool((largest[:-1] < np.float32(threshold * 0.999) * smallest[1:]).all())
+
+
+def _greedy(overlapping: NDArray[np.bool_]) -> list[int]:
+    """The boxes that overlap none of those that are kept before them."""
+    # One number of many bits for each box, because a step with numbers is much faster than
+    # one with arrays.
+    packed = np.packbits(overlapping, axis=1, bitorder="little")
+    data, length = packed.tobytes(), packed.shape[1]
+    kept, suppressed = [], 0
+    for box in range(len(packed)):
+        if not suppressed >> box & 1:
+            kept.append(box)
+            start = box * length
+            suppressed |= int.from_bytes(data[start : start + length], "little")
+    return kept
 
 
 def iou(some: Floats, others: Floats) -> Floats:
     """(N, M) float32: intersection over union (IoU) of all pairs."""
+    return _overlap_of_union(_sides(some, 0), _sides(others, 0))
+
+
+def _sides(boxes: Floats, edge: int) -> Floats:
+    """(5, N): x0, y0, x1, y1 and area; `edge` is added to width and height."""
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0 + np.float32(edge)) * (y1 - y0 + np.float32(edge))
+    return np.stack([x0, y0, x1, y1, area])
+
+
+def _overlap_of_union(some: Floats, others: Floats) -> Floats:
+    """(N, M): intersection over union of `_sides`."""
     shared = _intersections(some, others, 0)
-    both = _areas(some, 0)[:, None] + _areas(others, 0)
+    both = some[4][:, None] + others[4]
     both -= shared
     with np.errstate(divide="ignore", invalid="ignore"):
         shared /= both
@@ -94,29 +144,27 @@ def iou(some: Floats, others: Floats) -> Floats:
 
 
 def _overlap_of_smaller(some: Floats, others: Floats) -> Floats:
-    """(N, M): intersection over the smaller area."""
+    """(N, M): intersection over the smaller area of `_sides`."""
     shared = _intersections(some, others, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shared /= np.minimum(_areas(some, 1)[:, None], _areas(others, 1))
+        shared /= np.minimum(some[4][:, None], others[4])
     return shared
 
 
 def _intersections(some: Floats, others: Floats, edge: int) -> Floats:
-    width = np.minimum(some[:, 2, None], others[:, 2]) - np.maximum(some[:, 0, None], others[:, 0])
-    height = np.minimum(some[:, 3, None], others[:, 3]) - np.maximum(some[:, 1, None], others[:, 1])
+    x0, y0, x1, y1 = some[:4, :, None]
+    width = np.minimum(x1, others[2])
+    width -= np.maximum(x0, others[0])
+    height = np.minimum(y1, others[3])
+    height -= np.maximum(y0, others[1])
     if edge:
         width += np.float32(edge)
         height += np.float32(edge)
     np.maximum(width, 0, out=width)
     np.maximum(height, 0, out=height)
     width *= height
-    return width
-
-
-def _areas(boxes: Floats, edge: int) -> Floats:
-    sides = boxes[:, 2:] - boxes[:, :2] + np.float32(edge)
-    areas: Floats = sides[:, 0] * sides[:, 1]
-    return areas
+    shared: Floats = width
+    return shared
 
 
 def to_square(boxes: Floats) -> Floats:

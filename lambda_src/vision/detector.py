@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lambda_src.vision import boxes as geometry
-from lambda_src.vision.boxes import Face, Floats
+from lambda_src.vision.boxes import Face, Floats, Indices
 from lambda_src.vision.crops import check_image
 from lambda_src.vision.pyramid import AreaImage, scales
 from lambda_src.vision.sessions import Network
@@ -28,6 +28,9 @@ _TILE = (64, 256)
 _MARGIN = _CELL - _STRIDE
 # Batch sizes, for the same reason.
 _RNET_BATCH, _ONET_BATCH = 16, 8
+# Levels of up to this many pixels are all scaled before P-Net, which would drive the image's
+# sums out of the cache. More of them would not fit into it themselves.
+_TOGETHER = 2**19
 # Candidates whose pixels are cut at once.
 _CUT = 64
 
@@ -64,6 +67,7 @@ class Detector:
         self._workers = Workers(threads)
         self._min_face_size = min_face_size
         self._thresholds = thresholds
+        self._least = _logit(thresholds[0])
         self._factor = pyramid_factor
         self._area: AreaImage | None = None
 
@@ -89,55 +93,58 @@ class Detector:
             for place, (_, height, width) in enumerate(levels)
             for rows in _strips(height)
         ]
-        passed = self._workers.map(lambda strip: self._passed(area, strip), strips)
-        found = []
-        for place, (scale, _, _) in enumerate(levels):
-            parts = [
-                part for strip, part in zip(strips, passed, strict=True) if strip.level == place
-            ]
-            candidates = _candidates(np.concatenate(parts), scale)
-            found.append(candidates[geometry.nms(candidates[:, :4], candidates[:, 4], 0.5)])
-        if not found:
+        passed: list[tuple[Indices, Floats]]
+        if sum(height * width for _, height, width in levels) <= _TOGETHER:
+            pixels = self._workers.map(lambda strip: _pixels(area, strip), strips)
+            passed = self._workers.map(self._passed, pixels)
+        else:
+            passed = self._workers.map(lambda strip: self._passed(_pixels(area, strip)), strips)
+        if not passed:
             return np.empty((0, 4), np.float32)
-        every = np.concatenate(found)
-        every = every[geometry.nms(every[:, :4], every[:, 4], 0.7)]
-        return geometry.to_square(geometry.refined(every[:, :4], every[:, 5:], edge=0))
+        boxes, scores, offsets, level = _candidates(levels, strips, passed)
+        kept = geometry.nms(boxes, scores, 0.5, level)
+        boxes, scores, offsets = boxes[kept], scores[kept], offsets[kept]
+        # No two boxes of a level overlap by more than 0.5 now, and rarely can those of two levels.
+        if geometry.differ_in_area(boxes, level[kept], 0.7):
+            kept = np.argsort(-scores, kind="stable")
+        else:
+            kept = geometry.nms(boxes, scores, 0.7)
+        return geometry.to_square(geometry.refined(boxes[kept], offsets[kept], edge=0))
 
-    def _passed(self, area: AreaImage, strip: _Strip) -> Floats:
-        """(N, 7): row, column, offsets and logit of the windows of a strip that passed."""
-        top, bottom = strip.rows
-        pixels = slice(top * _STRIDE, bottom * _STRIDE + _MARGIN)
-        windows = self._windows(area.resized(strip.height, strip.width, pixels))
-        rows, columns = np.nonzero(windows[4] >= _logit(self._thresholds[0]))
-        places = np.stack([rows + top, columns], axis=1).astype(np.float32)
-        return np.concatenate([places, windows[:, rows, columns].T], axis=1)
+    def _passed(self, strip: Floats) -> tuple[Indices, Floats]:
+        """The numbers of the windows of a strip that passed, row by row, and P-Net's output."""
+        windows = self._windows(strip).reshape(5, -1)
+        passed = (windows[4] >= self._least).nonzero()[0]
+        return passed, windows.take(passed, 1)
 
     def _windows(self, level: Floats) -> Floats:
         """P-Net's output (5, h, w) for a strip (3, H, W): offsets and logit of each window."""
-        height, width = (_windows_of(side) for side in level.shape[1:])
+        width = _windows_of(level.shape[2])
         across = _even(width, _TILE[1])
-        windows = np.empty((5, height, width), np.float32)
-        for x in range(0, width, across):
-            tile = level[None, :, :, x * _STRIDE : (x + across) * _STRIDE + _MARGIN]
-            windows[:, :, x : x + across] = self._pnet(tile)[0]
-        return windows
+        tiles = [
+            self._pnet(level[None, :, :, x * _STRIDE : (x + across) * _STRIDE + _MARGIN])[0]
+            for x in range(0, width, across)
+        ]
+        return tiles[0] if len(tiles) == 1 else np.concatenate(tiles, axis=2)
 
     def _in_batches(
         self, network: Network, area: AreaImage, slices: NDArray[np.int64], size: int, batch: int
     ) -> Floats:
         """The outputs of R- or O-Net for slices of the image, scaled to `size` pixels."""
+        # Large ones last, because one makes all that are cut with it be read in parts, and from
+        # top to bottom, because those of near rows share what is in the cache.
+        order = np.lexsort((slices[:, 1], slices[:, 2] - slices[:, 0] > 15 * size))
+        slices = slices[order]
         pixels = np.empty((len(slices), 3, size, size), np.float32)
-        # Sorted by size, because one large slice makes all that are cut with it be read in parts.
-        order = np.argsort(slices[:, 2] - slices[:, 0])
-
-        def cut(some: slice) -> None:
-            pixels[order[some]] = area.windows(slices[order[some]], size)
-
         # All before the first batch: the image's sums and the network's weights would drive
         # each other out of the CPU's cache.
-        self._workers.map(cut, self._workers.split(len(slices), _CUT))
+        cuts = self._workers.split(len(slices), _CUT)
+        self._workers.map(lambda some: area.windows(slices[some], pixels[some]), cuts)
         batches = self._workers.split(len(slices), batch)
-        return np.concatenate(self._workers.map(lambda some: network(pixels[some]), batches))
+        found = np.concatenate(self._workers.map(lambda some: network(pixels[some]), batches))
+        unsorted = np.empty_like(found)
+        unsorted[order] = found
+        return unsorted
 
     def _refine(self, area: AreaImage, boxes: Floats) -> Floats:
         boxes, slices = _inside(boxes, area)
@@ -177,29 +184,39 @@ def _strips(height: int) -> list[tuple[int, int]]:
     return [(first, min(first + rows, windows)) for first in range(0, windows, rows)]
 
 
+def _pixels(area: AreaImage, strip: _Strip) -> Floats:
+    """The pixels (3, H, W) that the windows of a strip cover."""
+    top, bottom = strip.rows
+    rows = slice(top * _STRIDE, bottom * _STRIDE + _MARGIN)
+    return area.resized(strip.height, strip.width, rows)
+
+
 def _windows_of(side: int) -> int:
     """The number of P-Net's windows along this many pixels."""
     return -(-(side - _MARGIN) // _STRIDE)
 
 
-def _candidates(passed: Floats, scale: float) -> Floats:
-    """(N, 9): box, score and offsets of windows of a level."""
-    corner = passed[:, 1::-1] * _STRIDE
-    return np.concatenate(
-        [
-            np.floor((corner + 1) / np.float32(scale)),
-            np.floor((corner + _CELL) / np.float32(scale)),
-            face_probability(passed[:, 6:]),
-            passed[:, 2:6],
-        ],
-        axis=1,
-    )
+def _candidates(
+    levels: list[tuple[float, int, int]],
+    strips: list[_Strip],
+    passed: list[tuple[Indices, Floats]],
+) -> tuple[Floats, Floats, Floats, Indices]:
+    """Box, score, offsets and level of the windows that passed, which are in rising order."""
+    found = np.concatenate([output for _, output in passed], axis=1)
+    origins = [(strip.level, strip.rows[0], _windows_of(strip.width)) for strip in strips]
+    counts = [len(numbers) for numbers, _ in passed]
+    level, top, across = np.repeat(origins, counts, axis=0).T
+    rows, columns = np.divmod(np.concatenate([numbers for numbers, _ in passed]), across)
+    scale = np.array([scale for scale, _, _ in levels], np.float32)[level]
+    corner = np.stack([columns, rows + top]).astype(np.float32) * _STRIDE
+    boxes = np.floor(np.concatenate([corner + 1, corner + _CELL]) / scale).T
+    return boxes, face_probability(found[4]), found[:4].T, level
 
 
 def face_probability(logits: Floats) -> Floats:
     """The probability of a face: the softmax of two logits, given their difference."""
     # Beyond 88 the exponential overflows; beyond 80 the probability is 0 or 1 anyway.
-    probabilities: Floats = np.reciprocal(1 + np.exp(-np.clip(logits, -80, 80)), dtype=np.float32)
+    probabilities: Floats = np.reciprocal(1 + np.exp(-logits.clip(-80, 80)), dtype=np.float32)
     return probabilities
 
 

@@ -12,6 +12,8 @@ the area fits into 16 bits: up to 257 pixels. Larger areas are read in parts.
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,106 +52,125 @@ class AreaImage:
         shape = (self.height + 1, self.width + 1)
         reuses = previous is not None and previous._sums.shape == shape
         self._sums: Sums = previous._sums if previous and reuses else np.zeros(shape, "<i8")
-        packed = np.zeros((_ROWS, self.width), "<i8")
-        colours = _colours(packed)
+        colours = np.zeros(_ROWS * self.width * 3 + 1, "<u2")
+        # A number of 64 bits begins at each pixel. Its last 16 bits are the next pixel's red,
+        # which is never read.
+        pixels = np.ndarray((_ROWS, self.width), "<i8", colours, 0, (self.width * 6, 6))
+        packed = np.empty_like(pixels)
         for top in range(0, self.height, _ROWS):
             rows = image[top : top + _ROWS]
             count = len(rows)
-            for colour in range(3):
-                colours[:count, :, colour] = rows[:, :, colour]
+            colours[: rows.size].reshape(rows.shape)[:] = rows
+            packed[:count] = pixels[:count]
             _sum_up(packed[:count], self._sums[top : top + count + 1])
 
     def resized(self, height: int, width: int, rows: slice = slice(None)) -> NDArray[np.float32]:
         """The whole image as (3, height, width) float32, or only these rows of the result."""
-        y0, y1 = (edges[rows] for edges in _bins(self.height, height))
-        x0, x1 = _bins(self.width, width)
-        tall, wide = _largest_part(y1 - y0, x1 - x0)
-        columns = _cuts(x0, x1, wide)
+        down, across = _bins(self.height, height), _bins(self.width, width)
+        y0, y1, shares = down.begin[rows], down.end[rows], down.shares[rows, None]
+        tall, wide = _parts(down.longest, across.longest)
+        columns = _cuts(across.begin, across.end, wide)
         pixels = np.empty((3, len(y0), width), np.float32)
         for first in range(0, len(y0), _ROWS):
             rows = slice(first, first + _ROWS)
             parts = []
             for top, bottom in _cuts(y0[rows], y1[rows], tall):
-                strip = self._sums[bottom]
-                strip -= self._sums[top]
-                parts += [strip.take(end, 1) - strip.take(begin, 1) for begin, end in columns]
-            _average(parts, _weights((y1 - y0)[rows, None], x1 - x0), pixels[:, rows])
+                strip = self._sums.take(bottom, 0)
+                strip -= self._sums.take(top, 0)
+                for begin, end in columns:
+                    sums = strip.take(end, 1)
+                    sums -= strip.take(begin, 1)
+                    parts.append(sums)
+            _average(parts, shares[rows] * across.shares, pixels[:, rows])
         return pixels
 
-    def windows(self, boxes: Edges, size: int) -> NDArray[np.float32]:
-        """The pixels of non-empty slices x0 y0 x1 y1, as (N, 3, size, size) float32.
+    def windows(self, boxes: Edges, pixels: NDArray[np.float32]) -> None:
+        """Fill pixels, (N, 3, size, size), with the pixels of non-empty slices x0 y0 x1 y1.
 
         Fast for slices of similar sizes: one that is large makes all be read in parts.
         """
-        x0, x1 = _window_bins(boxes[:, 0], boxes[:, 2], size)
-        y0, y1 = _window_bins(boxes[:, 1], boxes[:, 3], size)
-        tall, wide = _largest_part(y1 - y0, x1 - x0)
+        count, size = len(boxes), pixels.shape[-1]
+        corner, sides = boxes[:, :2, None], (boxes[:, 2:] - boxes[:, :2])[:, :, None]
+        begin, end, shares = _divided(sides, size)
+        across, down = (end - begin).max(axis=2).max(axis=0).tolist()
+        tall, wide = _parts(down, across)
+        begin += corner
+        end += corner
+        rows = _cuts(begin[:, 1, :, None], end[:, 1, :, None], tall)
+        columns = _cuts(begin[:, 0, None, :], end[:, 0, None, :], wide)
+        parts = [self._areas(*row, *column) for row in rows for column in columns]
+        weights = shares[:, 1, :, None] * shares[:, 0, None, :]
+        flat = pixels.reshape(count, 3, size * size).swapaxes(0, 1)
+        _average([part.reshape(count, -1) for part in parts], weights.reshape(count, -1), flat)
+
+    def _areas(self, top: Edges, bottom: Edges, left: Edges, right: Edges) -> Sums:
+        """The sums of the pixels between these rows and columns."""
+        sums = self._sums.reshape(-1)
+        # No index is outside; "wrap" is the fastest of numpy's ways to make sure of it.
         stride = self.width + 1
-        flat = self._sums.reshape(-1)
-        parts = []
-        above, below = (y0 * stride)[:, :, None], (y1 * stride)[:, :, None]
-        for top, bottom in _cuts(above, below, tall, stride):
-            for left, right in _cuts(x0[:, None, :], x1[:, None, :], wide):
-                sums = flat.take(bottom + right)
-                sums -= flat.take(bottom + left)
-                sums -= flat.take(top + right)
-                sums += flat.take(top + left)
-                parts.append(sums)
-        pixels = np.empty((3, len(boxes), size, size), np.float32)
-        _average(parts, _weights((y1 - y0)[:, :, None], (x1 - x0)[:, None, :]), pixels)
-        return np.moveaxis(pixels, 0, 1)
+        height, width = (bottom - top) * stride, right - left
+        index = bottom * stride + right
+        found: Sums = sums.take(index, mode="wrap")
+        index -= width
+        found -= sums.take(index, mode="wrap")
+        index -= height
+        found += sums.take(index, mode="wrap")
+        index += width
+        found -= sums.take(index, mode="wrap")
+        return found
 
 
 def _sum_up(packed: Sums, sums: Sums) -> None:
     """Fill sums[1:] from these rows; sums[0] is the sum of everything above them."""
     np.cumsum(packed, axis=1, out=sums[1:, 1:])
-    for row in range(1, len(sums)):
-        sums[row] += sums[row - 1]
-
-
-def _colours(packed: Sums) -> NDArray[np.uint16]:
-    """A view of packed numbers as their four 16-bit parts; the last is unused."""
-    return packed.view("<u2").reshape(*packed.shape, 4)
+    for above, row in itertools.pairwise(sums):
+        np.add(above, row, row)
 
 
 def _average(parts: list[Sums], weights: NDArray[np.float32], pixels: NDArray[np.float32]) -> None:
     """Unpack the sums of each colour and average them; colour is the first axis of `pixels`."""
+    colours = [part.view("<u2").reshape(*part.shape, 4) for part in parts]
     for colour in range(3):
-        pixels[colour] = _colours(parts[0])[..., colour]
-        for part in parts[1:]:
-            pixels[colour] += _colours(part)[..., colour]
-    pixels *= weights
+        average = pixels[colour]
+        average[...] = colours[0][..., colour]
+        for part in colours[1:]:
+            average += part[..., colour]
+        average *= weights
 
 
-def _largest_part(heights: Edges, widths: Edges) -> tuple[int, int]:
-    """The height and width of the largest parts of areas that do not overflow."""
-    height, width = int(heights.max()), int(widths.max())
+def _parts(height: int, width: int) -> tuple[int, int]:
+    """Into how many parts to cut areas of at most this size, so that no part overflows."""
     if height * width <= _MAX_AREA:
-        return height, width
-    height = min(height, _MAX_AREA)
-    return height, _MAX_AREA // height
+        return 1, 1
+    tall = min(height, _MAX_AREA)
+    return -(-height // tall), -(-width // (_MAX_AREA // tall))
 
 
-def _cuts(begin: Edges, end: Edges, limit: int, unit: int = 1) -> list[tuple[Edges, Edges]]:
-    """Ranges from begin to end, all cut into the same number of parts of at most `limit` units."""
-    lengths = (end - begin) // unit
-    count = -(-int(lengths.max()) // limit)
-    edges = [begin + lengths * i // count * unit for i in range(count)]
-    return list(itertools.pairwise([*edges, end]))
+def _cuts(begin: Edges, end: Edges, count: int) -> list[tuple[Edges, Edges]]:
+    """Ranges from begin to end, all cut into `count` parts."""
+    edges = [begin + (end - begin) * i // count for i in range(1, count)]
+    return list(itertools.pairwise([begin, *edges, end]))
 
 
-def _weights(heights: Edges, widths: Edges) -> NDArray[np.float32]:
-    return (1 / heights).astype(np.float32) * (1 / widths).astype(np.float32)
+class _Bins(NamedTuple):
+    """Which pixels each pixel of a resized side is the mean of; `shares` are 1 / their number."""
+
+    begin: Edges
+    end: Edges
+    shares: NDArray[np.float32]
+    longest: int
 
 
-def _bins(source: int, target: int) -> tuple[Edges, Edges]:
-    index = np.arange(target, dtype=np.int64)
-    return index * source // target, -(-(index + 1) * source // target)
+# The levels of a few image sizes.
+@lru_cache(maxsize=64)
+def _bins(source: int, target: int) -> _Bins:
+    begin, end, shares = _divided(np.int64(source), target)
+    return _Bins(begin, end, shares, int((end - begin).max()))
 
 
-def _window_bins(first: Edges, last: Edges, size: int) -> tuple[Edges, Edges]:
-    length = (last - first)[:, None]
-    index = np.arange(size, dtype=np.int64)
-    begin = index * length // size
-    end = -(-(index + 1) * length // size)
-    return first[:, None] + begin, first[:, None] + end
+def _divided(lengths: Edges | np.int64, count: int) -> tuple[Edges, Edges, NDArray[np.float32]]:
+    """Lengths divided into `count` ranges, along the last axis: begin, end, 1 / their length."""
+    index = np.arange(count, dtype=np.int64)
+    begin = index * lengths // count
+    end = -(-(index + 1) * lengths // count)
+    return begin, end, (1 / (end - begin)).astype(np.float32)

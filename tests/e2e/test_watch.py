@@ -80,6 +80,7 @@ def test_boxes_names_and_people_are_seen(
             row = came.locator("summary", has_text=name)
             row.wait_for()
             row.locator("img").wait_for()
+        page.page.locator("#came-note", has_text="without --visits FILE").wait_for()
         group = page.page.locator(".group").first
         group.wait_for()
         page.wait("document.querySelector('.group img').naturalWidth > 0")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,32 @@ def test_strangers_are_grouped_shown_and_forgotten(
             assert picture.size == (135, 135)
         assert Path(each["file"]).stat().st_mode & 0o777 == 0o600
     assert run("strangers", "forget", "s-1", "--yes").exit_code == 0
-    assert "No strangers." in run("strangers", "list").output
+    assert (
+        "No strangers: no good face of an unknown person is kept" in run("strangers", "list").output
+    )
+
+
+def test_a_list_without_groups_says_what_is_needed(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    """A short clip gives fewer faces than a group needs."""
+    small_model.install("small")
+    sent = ["send", clip, "--max-frames", 10, "--visits", tmp_path / "v.jsonl", "--keep-strangers"]
+    done = run(*sent)
+    assert done.exit_code == 0, done.output
+    listed = run("strangers", "list")
+    text = " ".join(listed.output.split())
+    assert "No strangers yet: 2 good faces are kept, and no 3 of them look alike" in text
+    assert "with 3 faces, taken at least half a second apart" in text
+    assert "Next: facectl send SOURCE --visits FILE --keep-strangers" in text
+    assert json.loads(run("strangers", "list", "--json").stdout) == []
+    # One more second of the person makes a group.
+    run(*sent)
+    assert "s-1" in run("strangers", "list").output
+    with closing(StrangerStore.open(pipeline.deployment.asu_id)) as store, store.transaction():
+        store.set_state(1, "ignored")
+    listed = run("strangers", "list")
+    assert "1 group is named or ignored. Next: facectl strangers list --all" in listed.output
 
 
 def test_nothing_of_a_face_is_in_the_output_or_the_visits(

@@ -21,11 +21,13 @@ from facectl.gallery import anchors, people
 from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from facectl.strangers.actions import ALL, StrangerActions
-from facectl.strangers.amendments import Outputs
+from facectl.strangers.amendments import Outputs, RunLock, continue_file
 from facectl.visits.event_queue import EventQueue
 from facectl.visits.file import VisitsFile
 
 pytestmark = pytest.mark.usefixtures("isolated")
+
+KEPT = "They are kept as photographs on this computer."
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_named_group_is_recognized_and_its_visits_are_amended(
     clients: Clients, collected: Collected, actions: StrangerActions
 ) -> None:
     done = actions.name("s-1", "Ada")
-    assert done.sentence == "s-1 is Ada, enrolled from 5 faces."
+    assert done.sentence == f"s-1 is Ada, enrolled from 5 faces. {KEPT}"
     assert (done.gallery_version, done.amended) == (1, 2)
     assert answers(clients, person(1, 30)) == {"Ada"}
     assert answers(clients, person(2, 30)) == {"Unknown"}
@@ -171,7 +173,7 @@ def test_this_is_somebody_else_adds_the_faces_to_that_person(
     enrolled("Bob", person(4, 1, spread=0.6))
     enrolled("Ada", person(6, 2))
     collected.visit(visit_id(5), person(4, 3), "Bob")
-    assert actions.correct(visit_id(5), "Ada").sentence.endswith("enrolled from 3 faces.")
+    assert actions.correct(visit_id(5), "Ada").sentence.endswith(f"enrolled from 3 faces. {KEPT}")
     assert answers(clients, person(4, 3)) == {"Ada"}
     assert collected.last(visit_id(5)).person == "Ada"
 
@@ -433,3 +435,29 @@ def test_a_face_that_was_deleted_meanwhile_has_a_sentence(collected: Collected) 
     collected.store.drop_visit(visit_id(1))
     with pytest.raises(InputError, match="faces were deleted by another command meanwhile"):
         collected.store.embeddings(faces)
+
+
+def test_a_run_writes_the_amendments_of_earlier_runs_to_the_file_that_it_has_open(
+    clients: Clients, actions: StrangerActions, tmp_path: Path
+) -> None:
+    """`facectl watch` shows the visits of the day, whose runs have ended."""
+    file = tmp_path / "visits.jsonl"
+    queue = EventQueue.id_of("https://example.org/hook")
+    collected = Collected(outputs=Outputs("clip.avi", file, (queue,)))
+    collected.visit(visit_id(1), person(1, 5))
+    lock = RunLock("alice", "another-run", file)
+    shown: list[str | None] = []
+    with closing(VisitsFile(file, None)) as visits:
+        done = actions.name("s-1", "Ada")
+        assert done.sentence == f"s-1 is Ada, enrolled from 5 faces. {KEPT}"
+        for _ in range(2):
+            sinks = (visits, lambda event: shown.append(event.person))
+            continue_file(collected.store, tmp_path / "other.jsonl", sinks)
+            continue_file(collected.store, file, sinks)
+    lock.close()
+    (line,) = map(json.loads, file.read_text().splitlines())
+    assert (line["event"], line["visit"], line["person"]) == ("amend", visit_id(1), "Ada")
+    assert shown == ["Ada"]
+    events = EventQueue.of(queue, "another-run")
+    assert events.waiting() == 1
+    events.close(finished=True)

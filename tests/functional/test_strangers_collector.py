@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import stat
@@ -24,8 +25,9 @@ from facectl import paths
 from facectl.context import Deployment
 from facectl.errors import InputError, ModelError
 from facectl.gallery import people
+from facectl.gallery import store as galleries
 from facectl.gallery.changes import Reference
-from facectl.strangers import amendments, collector
+from facectl.strangers import amendments, collector, crops
 from facectl.strangers.amendments import Outputs
 from facectl.strangers.collector import CollectorOptions, StrangerCollector
 from facectl.strangers.crops import EmbeddedFace, FaceEncoder
@@ -273,6 +275,71 @@ def test_a_later_change_of_the_gallery_is_noticed(run: Run) -> None:
     assert {each[0] for each in kept()} == {visit_id(1)}
 
 
+def test_the_gallery_is_opened_only_when_it_has_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    find = galleries.Store.find
+
+    def counted(asu_id: str) -> galleries.Store | None:
+        opened.append(asu_id)
+        return find(asu_id)
+
+    monkeypatch.setattr(galleries.Store, "find", counted)
+
+    def after_faces(visit: int) -> int:
+        run.take(visit_id(visit), person(visit, 5))
+        run.collector.flush()
+        return len(opened)
+
+    # There is none.
+    assert after_faces(1) == 0
+    with closing(made()) as gallery, gallery.change("ignore") as change:
+        change.add_anchor("ignored s-9", Reference(person(9, 1)[0]))
+    assert after_faces(2) == 1
+    assert after_faces(3) == 1
+    # Also a threshold that is another one.
+    with closing(made()) as gallery:
+        people.configure(gallery, threshold=0.5, metric=None, matching=None)
+    assert after_faces(4) == 2
+    # Its file was deleted, which ends ignoring.
+    galleries.path("alice").unlink()
+    run.take(visit_id(9), person(9, 3))
+    run.collector.flush()
+    assert visit_id(9) in {each[0] for each in kept()}
+
+
+def test_the_sources_of_a_process_share_one_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[int] = []
+
+    class Counted(Embedder):
+        def __init__(self, model: Any, *, threads: int) -> None:
+            loads.append(threads)
+            super().__init__(model, threads=threads)
+
+    monkeypatch.setattr(crops, "Embedder", Counted)
+    model = small_model.install("small")
+    deployment = Deployment("alice", "aws", space=model.space)
+    options = CollectorOptions(Outputs("clip.avi"))
+    made_: list[StrangerCollector] = []
+
+    def add(run: str) -> None:
+        made_.append(StrangerCollector(deployment, run, options, report=print))
+
+    threads = [threading.Thread(target=add, args=(f"{n:012d}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(made_), loads) == (4, [1])
+    while made_:
+        made_.pop().close()
+    gc.collect()
+    add("another-run")
+    assert loads == [1, 1]
+    made_.pop().close()
+
+
 def test_two_sources_share_their_groups() -> None:
     first, second = Run("aaaaaaaaaaaa"), Run("bbbbbbbbbbbb")
     for number, embedding in enumerate(person(1, 6)):
@@ -322,6 +389,29 @@ def test_an_amendment_of_a_running_run_is_passed_to_it(run: Run) -> None:
         assert store.select("SELECT count(*) FROM amendments") == [(1,)]
     run.collector.close()
     assert [(each.event, each.person) for each in run.listener.amended] == [("amend", "Ada")]
+
+
+def test_a_run_continues_the_file_of_an_earlier_one_with_its_amendments(tmp_path: Path) -> None:
+    """Only the visits of its file: those of another one are written by whoever amends them."""
+    outputs = [Outputs("clip.avi", tmp_path / name) for name in ("visits.jsonl", "other.jsonl")]
+    written: list[VisitEvent] = []
+    options = CollectorOptions(outputs[0], past=(written.append,))
+    encoder: Any = FakeEncoder()
+    following = StrangerCollector(DEPLOYMENT, "following", options, report=print, encoder=encoder)
+    with closing(StrangerStore.open("alice")) as store:
+        for number, each in enumerate(outputs, 1):
+            before = event(visit_id(number), None)
+            amendments.remember(store, before, each, datetime.now(timezone.utc))
+            with store.transaction():
+                amend = event(visit_id(number), "Ada", "amend", amendment=f"a{number}")
+                amendments.amend(store, amend)
+        # The command that names somebody writes the other file, and says nothing of this one.
+        assert amendments.deliver(store) == []
+        assert store.select("SELECT visit FROM amendments") == [(visit_id(1),)]
+        following.start(Listener())
+        following.close()
+        assert store.select("SELECT count(*) FROM amendments") == [(0,)]
+    assert [(each.visit, each.person) for each in written] == [(visit_id(1), "Ada")]
 
 
 def test_the_lock_of_a_killed_run_holds_nothing_up(run: Run) -> None:

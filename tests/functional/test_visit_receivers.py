@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,20 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from driver import free_port
+from moto import mock_aws
 from paho.mqtt.enums import CallbackAPIVersion
 from stream_stub import Pipeline, Reply, noisy_clip, until
 from typer.testing import CliRunner, Result
 
+from facectl.aws import Clients
 from facectl.cli.app import app
+from facectl.context import Deployment
 from facectl.errors import InputError
 from facectl.visits.delivery import Delivery, VisitFilter
 from facectl.visits.event_queue import EventQueue
 from facectl.visits.models import BestFace, Kind, VisitEvent
 from facectl.visits.mqtt import Broker, person_slug, slug
+from facectl.visits.receivers import opened
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
@@ -149,7 +154,7 @@ def test_a_person_sensor_appears_in_home_assistant(
     state = f"{person_slug('Ann')}/state"
     delivery(event(1))
     until(lambda: subscriber.last(state) == "ON")
-    [(topic, text)] = [m for m in subscriber.messages if m[0].startswith("homeassistant/")]
+    [(topic, text)] = [m for m in subscriber.messages if "/binary_sensor/" in m[0]]
     assert topic.split("/")[:2] == ["homeassistant", "binary_sensor"]
     assert topic.endswith(f"/{person_slug('Ann')}/config")
     config = json.loads(text)
@@ -171,6 +176,36 @@ def test_a_person_sensor_appears_in_home_assistant(
     until(lambda: subscriber.last("unknown/state") == "OFF")
     until(lambda: subscriber.last("/status") == "offline")
     assert [fields["frame"] for fields in subscriber.visits()] == [1, 2, 3, 4, 5]
+
+
+@needs_mosquitto
+def test_a_stranger_who_is_named_after_the_visit_is_the_last_visitor(
+    broker: Mosquitto, subscriber: Subscriber
+) -> None:
+    delivery = delivering(broker, [])
+    delivery(event(1, person=None, visit="run-000001-0"))
+    delivery(event(9, person=None, visit="run-000001-0", kind="end"))
+    until(lambda: subscriber.last("unknown/state") == "OFF")
+    [(topic, text)] = [m for m in subscriber.messages if m[0].startswith("homeassistant/sensor/")]
+    config = json.loads(text)
+    assert topic.endswith("/last/config")
+    assert config["name"] == "Last visitor"
+    assert config["value_template"] == "{{ value_json.person or 'Unknown person' }}"
+    assert config["state_topic"] == f"facectl/{slug('clip.mp4')}/last"
+    assert json.loads(subscriber.last("/last") or "")["person"] is None
+    named = replace(event(9, "Grace", "amend", "run-000001-0"), amendment="a1")
+    delivery(named)
+    until(lambda: json.loads(subscriber.last("/last") or "")["person"] == "Grace")
+    # She gets a sensor of her own; nobody is there.
+    until(lambda: subscriber.last(f"{person_slug('Grace')}/state") == "OFF")
+    assert subscriber.last("unknown/state") == "OFF"
+    delivery.close(finished=True, wait=120)
+    # The next run undoes it: it learns from the broker which visit was the last.
+    following = delivering(broker, [])
+    following(replace(named, person=None, amendment="u1"))
+    until(lambda: json.loads(subscriber.last("/last") or "")["person"] is None)
+    following.close(finished=True, wait=120)
+    assert [fields["event"] for fields in subscriber.visits()] == ["start", "end", "amend", "amend"]
 
 
 @needs_mosquitto
@@ -299,6 +334,52 @@ def test_a_webhook_and_a_command_get_the_visits_of_a_run(
     assert [fields for _, fields in web.posts] == written
     assert [json.loads(line) for line in got.read_text().splitlines()] == written
     assert [key for key, _ in web.posts] == [fields["id"] for fields in written]
+
+
+@pytest.mark.parametrize("which", ["webhook", "command", "topic"])
+def test_every_receiver_gets_the_amendment_of_a_visit_that_has_ended(
+    which: str, web: Web, tmp_path: Path
+) -> None:
+    """It passes the filter that the visit passed, and has an id of its own."""
+    got = tmp_path / "got.jsonl"
+    program = tmp_path / "program.py"
+    program.write_text("import sys; open(sys.argv[1], 'a').write(sys.stdin.read())")
+    with mock_aws():
+        deployment = Deployment("demo", "aws")
+        clients = Clients(deployment)
+        arn = clients.sns.create_topic(Name="visits")["TopicArn"]
+        queue = clients.sqs.create_queue(QueueName="seen")["QueueUrl"]
+        name = f"{arn.rpartition(':')[0].replace(':sns:', ':sqs:')}:seen"
+        clients.sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=name)
+        receiver = opened(
+            {
+                "webhook": web.url,
+                "command": f"command:{sys.executable} {program} {got}",
+                "topic": f"sns:{arn}",
+            }[which],
+            source="clip.mp4",
+            secret_file=None,
+            deployment=deployment,
+        )
+        events = EventQueue.open(receiver.key, "run")
+        delivery = Delivery(events, receiver, VisitFilter(["unknown"]), report=print)
+        delivery(event(1, None))
+        delivery(event(2, None, "end"))
+        delivery(replace(event(2, "Grace", "amend"), amendment="a1"))
+        delivery.deliver_all()
+        if which == "webhook":
+            bodies = [fields for _, fields in web.posts]
+        elif which == "command":
+            bodies = [json.loads(line) for line in got.read_text().splitlines()]
+        else:
+            found = clients.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+            bodies = [json.loads(json.loads(m["Body"])["Message"]) for m in found["Messages"]]
+        events.close(finished=True)
+        receiver.close()
+    assert [(each["event"], each["person"]) for each in bodies] == [
+        ("start", None), ("end", None), ("amend", "Grace"),
+    ]  # fmt: skip
+    assert len({each["id"] for each in bodies}) == 3
 
 
 def test_only_unknown_people_without_a_file(pipeline: Pipeline, clip: Path, web: Web) -> None:

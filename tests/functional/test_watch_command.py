@@ -117,6 +117,32 @@ def test_a_file_is_repeated(pipeline: Pipeline, clip: Path) -> None:
         assert watch.stop(signal.SIGTERM) == 0
 
 
+def test_who_came_today_is_shown_after_a_restart(
+    pipeline: Pipeline, clip: Path, tmp_path: Path
+) -> None:
+    visits, crops = tmp_path / "visits.jsonl", tmp_path / "crops"
+    options = [clip, "--loop", "--fps", 10, "--visits", visits, "--keep-crops", crops]
+    with watching(dict(os.environ), *options) as watch:
+        events = Events(watch)
+        until(lambda: any(not visit["open"] for visit in events.visits()))
+        (before, *_) = events.visits()
+        assert watch.stop(signal.SIGKILL) == -signal.SIGKILL
+    with watching(dict(os.environ), *options) as watch:
+        events = Events(watch)
+        until(lambda: f"visit/{before['id']}" in events.values)
+        after = events.values[f"visit/{before['id']}"]
+        assert (after["person"], after["open"]) == ("Eileen", False)
+        # An event is decided a little later than its frame, never before.
+        assert before["began"] <= after["began"] + 0.01
+        assert after["began"] <= before["began"] + 60
+        crop = events.client.get(f"/crop/{before['id']}").content
+        assert crop == (crops / f"{before['id']}.jpg").read_bytes()
+        assert events.values["run"]["visits_file"] is True
+        # The list is there before the first frame is sent.
+        until(lambda: any(visit["open"] for visit in events.visits()))
+        assert watch.stop() == 0
+
+
 def test_a_slow_browser_delays_no_frame(pipeline: Pipeline, clip: Path) -> None:
     """A browser that never reads has a connection open while every frame is answered."""
     with watching(dict(os.environ), clip) as watch:

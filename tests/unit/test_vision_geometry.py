@@ -25,6 +25,25 @@ def plain_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return found
 
 
+def windows(area: AreaImage, boxes: np.ndarray, size: int) -> np.ndarray:
+    found = np.full((len(boxes), 3, size, size), np.nan, np.float32)
+    area.windows(boxes, found)
+    return found
+
+
+def exact_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The same with the detector's roundings: of an exact sum times two rounded shares."""
+    rows, columns = image.shape[:2]
+    found = np.empty((3, height, width), np.float32)
+    for i in range(height):
+        for j in range(width):
+            y0, y1 = i * rows // height, math.ceil((i + 1) * rows / height)
+            x0, x1 = j * columns // width, math.ceil((j + 1) * columns / width)
+            total = image[y0:y1, x0:x1].sum(axis=(0, 1)).astype(np.float32)
+            found[:, i, j] = total * (np.float32(1 / (y1 - y0)) * np.float32(1 / (x1 - x0)))
+    return found
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 90), st.integers(1, 90), st.integers(1, 30), st.integers(1, 30), st.integers(0)
@@ -36,6 +55,22 @@ def test_resizing_is_adaptive_average_pooling(
     found = AreaImage(image).resized(height, width)
     assert found.dtype == np.float32
     assert np.abs(found - plain_area(image, height, width)).max() < 1e-3
+    assert np.array_equal(found, exact_area(image, height, width))
+    some = slice(height // 3, height // 3 + 7)
+    assert np.array_equal(AreaImage(image).resized(height, width, some), found[:, some])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0), st.integers(1, 12))
+def test_windows_are_equal_to_the_bit_to_resized_slices(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (60, 330, 3), dtype=np.uint8)
+    corner = random.integers(0, [329, 59], (count, 2))
+    # Some are so wide that they are read in parts.
+    end = random.integers(corner + 1, [331, 61])
+    boxes = np.concatenate([corner, end], axis=1)
+    for (x0, y0, x1, y1), window in zip(boxes, windows(AreaImage(image), boxes, 8), strict=True):
+        assert np.array_equal(window, exact_area(image[y0:y1, x0:x1], 8, 8))
 
 
 @pytest.mark.parametrize("shape", [(700, 40), (40, 700), (300, 300)])
@@ -44,7 +79,7 @@ def test_areas_whose_sums_would_overflow(shape: tuple[int, int]) -> None:
     area = AreaImage(white)
     assert np.abs(area.resized(2, 3) - 255).max() < 1e-3
     whole = np.array([[0, 0, shape[1], shape[0]]])
-    assert np.abs(area.windows(whole, 2) - 255).max() < 1e-3
+    assert np.abs(windows(area, whole, 2) - 255).max() < 1e-3
 
 
 def test_windows_are_resized_slices() -> None:
@@ -52,7 +87,7 @@ def test_windows_are_resized_slices() -> None:
     image = random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
     corner = random.integers(0, 80, (50, 2))
     boxes = np.concatenate([corner, corner + random.integers(1, 40, (50, 2))], axis=1)
-    found = AreaImage(image).windows(boxes, 24)
+    found = windows(AreaImage(image), boxes, 24)
     for (x0, y0, x1, y1), window in zip(boxes, found, strict=True):
         assert np.abs(window - plain_area(image[y0:y1, x0:x1], 24, 24)).max() < 1e-3
 
@@ -104,6 +139,46 @@ def test_nms(count: int) -> None:
     for threshold in (0.3, 0.5, 0.7):
         found = geometry.nms(boxes, scores, threshold)
         assert found.tolist() == plain_nms(boxes, scores, threshold)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0), st.lists(st.integers(0, 200), min_size=1, max_size=5))
+def test_nms_of_groups_is_that_of_each_group(seed: int, sizes: list[int]) -> None:
+    random = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    corner = random.integers(0, 60, (len(groups), 2))
+    boxes = np.concatenate([corner, corner + random.integers(5, 30, (len(groups), 2))], 1)
+    boxes = boxes.astype(np.float32)
+    scores = random.uniform(0, 1, len(groups)).astype(np.float32).round(2)
+    expected: list[int] = []
+    for group in range(len(sizes)):
+        places = np.flatnonzero(groups == group)
+        expected += places[plain_nms(boxes[places], scores[places], 0.5)].tolist()
+    assert geometry.nms(boxes, scores, 0.5, groups).tolist() == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0), st.floats(1.0, 2.0))
+def test_boxes_that_differ_in_area_overlap_by_at_most_the_threshold(
+    seed: int, growth: float
+) -> None:
+    random = np.random.default_rng(seed)
+    groups = np.sort(random.integers(0, 4, 30))
+    side = 20 * growth ** groups[:, None] + random.integers(-1, 2, (30, 2))
+    corner = random.integers(0, 8, (30, 2))
+    boxes = np.concatenate([corner, corner + side], 1).astype(np.float32)
+    if geometry.differ_in_area(boxes, groups, 0.7):
+        overlaps = geometry.iou(boxes, boxes)
+        assert overlaps[groups[:, None] != groups].max(initial=0) <= np.float32(0.7)
+
+
+@pytest.mark.parametrize(("growth", "differ"), [(1.0, False), (1.1, False), (1.3, True)])
+def test_groups_differ_in_area_if_each_is_larger_than_the_last(growth: float, differ: bool) -> None:
+    side = 100 * growth ** np.arange(3)
+    boxes = np.stack([0 * side, 0 * side, side, side], axis=1).astype(np.float32)
+    assert geometry.differ_in_area(boxes, np.arange(3), 0.7) is differ
+    assert geometry.differ_in_area(boxes[:1], np.arange(1), 0.7)
+    assert geometry.differ_in_area(boxes[:0], np.arange(0), 0.7)
 
 
 def test_nms_by_smaller_counts_edges_as_pixels_and_keeps_the_last_of_equals() -> None:

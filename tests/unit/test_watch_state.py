@@ -303,6 +303,9 @@ class FakeActions:
         moment = datetime(2026, 11, 28, tzinfo=timezone.utc)
         return [StrangerGroup("s-1", 4, ("v1",), moment, moment, ("f1", "f2"))]
 
+    def ungrouped(self) -> int:
+        return 2
+
     def crop(self, face: str) -> bytes:
         raise InputError(f"no such face: {face}")
 
@@ -336,13 +339,15 @@ def test_strangers_are_shown_once_there_are_some(isolated: Path) -> None:
     state, _ = state_of()
     actions = actions_of(FakeActions(), state)
     actions.publish()
-    assert state.hub.value("strangers") == {"kept": True, "groups": [], "names": []}
+    nothing = {"kept": True, "groups": [], "ungrouped": 0, "names": []}
+    assert state.hub.value("strangers") == nothing
     store_strangers()
     actions.publish()
     (group,) = state.hub.value("strangers")["groups"]  # type: ignore[index]
+    assert state.hub.value("strangers")["ungrouped"] == 2  # type: ignore[index]
     assert (group["id"], group["label"], group["visits"]) == ("s-1", "Stranger 1", ["v1"])
     actions_of(FakeActions(), state, kept=False).publish()
-    assert state.hub.value("strangers") == {"kept": False, "groups": [], "names": []}
+    assert state.hub.value("strangers") == {**nothing, "kept": False}
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ const receivers = {
     page.run = value;
     const place = value.target === "local" ? "the local cloud" : "AWS";
     setText(byId("deployment"), `${value.deployment} on ${place}`);
+    people.draw();
     showNotices();
   },
   cloud(value) {

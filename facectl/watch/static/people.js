@@ -122,6 +122,7 @@ export class PeopleView {
     }));
     rows.sort((a, b) => b.last - a.last);
     byId("came-empty").hidden = rows.length > 0;
+    this.explainBeginning();
     setText(byId("came-count"), rows.length ? String(rows.length) : "");
     reconcile(
       byId("came"),
@@ -129,6 +130,21 @@ export class PeopleView {
       (row) => row.key,
       () => this.makeRow(),
       (element, row) => this.updateRow(element, row),
+    );
+  }
+
+  /** Why the list has nobody from before the command was started. */
+  explainBeginning() {
+    const { since, visits_file: kept } = this.page.run;
+    const clocks = [...this.page.visits.values()].some((visit) => visit.began !== null);
+    const live = [...this.page.sources.values()].some((view) => view.source.live);
+    const note = byId("came-note");
+    note.hidden = since === undefined || kept || !(clocks || live);
+    if (note.hidden) return;
+    setText(
+      note,
+      `This list begins at ${timeOfDay(since)}, when facectl watch was started: without --visits ` +
+        "FILE, visits are kept in memory only.",
     );
   }
 

@@ -9,6 +9,15 @@ const HELP =
   "Strangers are not kept. With --keep-strangers, facectl watch groups their faces on this " +
   "computer, so that they can be named here.";
 
+function noneYet(faces) {
+  if (!faces) return "No strangers so far.";
+  const kept = faces === 1 ? "1 face is" : `${faces} faces are`;
+  return (
+    `No strangers so far: ${kept} kept. A stranger is listed with 3 good faces that look alike, ` +
+    "taken at least half a second apart."
+  );
+}
+
 export class StrangersView {
   constructor(page) {
     this.page = page;
@@ -19,10 +28,10 @@ export class StrangersView {
     byId("groups").addEventListener("keydown", (event) => this.key(event));
   }
 
-  update({ kept, groups, names }) {
+  update({ kept, groups, ungrouped, names }) {
     this.groups = groups;
     this.visits = new Map(groups.flatMap((group) => group.visits.map((visit) => [visit, group])));
-    setText(byId("strangers-empty"), kept ? "No strangers so far." : HELP);
+    setText(byId("strangers-empty"), kept ? noneYet(ungrouped) : HELP);
     byId("names").replaceChildren(...names.map((name) => el("option", { value: name })));
     this.draw();
   }
