@@ -269,6 +269,15 @@ def test_a_name_leads_that_another_one_contradicts() -> None:
     assert votes.decide(3, "Zoe").person is None
 
 
+def test_an_undecided_visit_has_the_share_of_the_frames_that_say_nobody() -> None:
+    votes = Votes()
+    for at, name in enumerate(["Ann", "Ann", None]):
+        votes.add(face(0, name), float(at))
+    undecided = votes.decide(3)
+    assert (undecided.person, undecided.settled) == (None, False)
+    assert (undecided.score, undecided.agreeing) == (pytest.approx(1 / 3), 1)
+
+
 @pytest.mark.parametrize(("weight", "person"), [(0.12, "Ann"), (0.08, None)])
 def test_three_small_faces_are_enough_and_three_tiny_ones_are_not(
     weight: float, person: str | None
