@@ -142,7 +142,8 @@ class StrangerActions:
                 new = store.new_group()
                 store.move(moved, new)
                 store.execute("INSERT INTO apart VALUES (:a, :b)", a=number, b=new)
-                sentence = f"{_count(len(moved), 'face')} of {group} are now s-{new}."
+                verb = "is" if len(moved) == 1 else "are"
+                sentence = f"{_count(len(moved), 'face')} of {group} {verb} now s-{new}."
                 history.describe(sentence)
                 visits = {face.visit for face in known}
                 events = self._regroup(store, history, visits)
@@ -156,7 +157,8 @@ class StrangerActions:
                 raise InputError("give two groups or more to merge", hint=_LIST)
             visits = {face.visit for group in groups for face in store.faces(group)}
             target, *sources = numbers
-            sentence = f"{', '.join(f's-{each}' for each in sources)} is now part of s-{target}."
+            parts = ", ".join(f"s-{each}" for each in sources)
+            sentence = f"{parts} {'is' if len(sources) == 1 else 'are'} now part of s-{target}."
             with store.transaction():
                 history = History.begin(store, sentence, None, numbers)
                 for source in sources:

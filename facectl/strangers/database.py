@@ -18,6 +18,8 @@ from facectl.errors import FacectlError
 # Seconds to wait for the lock while another command writes.
 _BUSY_TIMEOUT = 60.0
 FORMAT = 1
+# Where the file can't be opened, no command can delete what is in it.
+_DELETE = "delete {}: it holds strangers only"
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE groups (
@@ -70,9 +72,7 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
                 sqlite.run_script(connection, _TABLES)
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
     if _format(connection) != FORMAT:
-        raise FacectlError(
-            f"{file} is of another version of facectl", hint="facectl strangers forget all"
-        )
+        raise FacectlError(f"{file} is of another version of facectl", hint=_DELETE.format(file))
 
 
 def _format(connection: sqlite3.Connection) -> int:
@@ -100,8 +100,6 @@ def errors(file: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.DatabaseError as error:
-        raise FacectlError(
-            f"{file} is damaged: {error}", hint=f"delete {file}: it holds strangers only"
-        ) from error
+        raise FacectlError(f"{file} is damaged: {error}", hint=_DELETE.format(file)) from error
     except OSError as error:
         raise FacectlError(f"{file} can't be used: {error.strerror}") from error

@@ -51,7 +51,12 @@ class History:
         for group in {*groups, *(group for _, group, _ in faces)}:
             query = "SELECT id, state, name FROM groups WHERE id = :group"
             rows += map(list, store.select(query, group=group))
-        undo = json.dumps({"faces": faces, "groups": rows, "visits": []})
+        # The old ids that stand for these groups: merging makes them stand for another one.
+        merged = store.select(
+            "SELECT id, target FROM merged WHERE target IN (SELECT value FROM json_each(:groups))",
+            groups=json.dumps(list(groups)),
+        )
+        undo = json.dumps({"faces": faces, "groups": rows, "merged": merged, "visits": []})
         before, after = (None, None) if edit is None else (edit.before, edit.version)
         number = store.execute(
             "INSERT INTO actions (sentence, before, after, undo) "
@@ -104,6 +109,9 @@ class History:
         for group, state, name in self._undo["groups"]:
             run("INSERT OR REPLACE INTO groups VALUES (:g, :s, :n)", g=group, s=state, n=name)
             run("DELETE FROM merged WHERE id = :g", g=group)
+        # Earlier versions of facectl have not stored them.
+        for group, target in self._undo.get("merged", ()):
+            run("INSERT OR REPLACE INTO merged VALUES (:g, :t)", g=group, t=target)
         self._store.drop_empty()
         for visit, person, stranger in self._undo["visits"]:
             event = amendments.last_event(self._store, visit)

@@ -374,9 +374,11 @@ class StrangerStore:
     def delete(self, which: str, **values: Any) -> int:
         """Delete the faces that a condition selects, in a transaction; returns their number."""
         self.next_change(deleting=True)
+        # Chosen before any is deleted: SQLite may evaluate a subquery after the first deletions.
+        chosen = self.select(f"SELECT id FROM faces WHERE {which}", **values)  # noqa: S608 - constants only
         count = self._connection.execute(
-            f"DELETE FROM faces WHERE {which}",  # noqa: S608 - constants only
-            values,
+            "DELETE FROM faces WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps([number for (number,) in chosen]),),
         ).rowcount
         self.drop_empty()
         return count

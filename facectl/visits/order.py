@@ -55,7 +55,6 @@ class FrameOrder:
     def rest(self) -> Iterator[FrameOutcome]:
         """Yield all outcomes that still wait, in the order of their frames."""
         for index in sorted(self._waiting):
-            self._next = index + 1
             yield self._waiting.pop(index)[1]
 
     def _is_overdue(self) -> bool:

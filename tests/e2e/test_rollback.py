@@ -45,6 +45,9 @@ def test_rollback_from_code_that_does_not_answer(
         assert "facectl rollback 1" in failed.stderr
         # This facectl has the broken code only: the other is read from the bucket.
         back = own.json("rollback")
+        # And compares with the other.
+        status = own.json("status")
+        assert (status["drift"], status["rolled_back"]) == (False, {"version": 1, "from": None})
     changes = [change for step in back["steps"] for change in step["changes"]]
     assert {"attribute": "memory", "before": "4096", "after": "2048"} in changes
     assert "code" in [change["attribute"] for change in changes]

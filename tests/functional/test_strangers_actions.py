@@ -22,6 +22,7 @@ from facectl.gallery.changes import EmbeddingSpace, Reference
 from facectl.gallery.store import Store
 from facectl.strangers.actions import ALL, StrangerActions
 from facectl.strangers.amendments import Outputs, RunLock, continue_file
+from facectl.strangers.grouping import neighbour_distance
 from facectl.visits.event_queue import EventQueue
 from facectl.visits.file import VisitsFile
 
@@ -126,6 +127,7 @@ def test_an_ignored_person_is_unknown_where_a_named_one_is_less_alike(
     assert "Bob" in answers(clients, stranger)
     done = actions.ignore("s-1")
     assert "never named" in done.sentence
+    assert done.amended == 0
     assert answers(clients, stranger) == {"Unknown"}
     assert answers(clients, bob) == {"Bob"}
     assert answers(clients, person(5, 3)) == {"Eve"}
@@ -165,6 +167,50 @@ def test_not_this_person_hides_nobody_else_and_comes_up_for_review(
     assert answers(clients, stranger) == {"Zoe"}
     with closing(gallery()) as store:
         assert anchors.counts(store) == {}
+
+
+def test_a_visit_that_is_not_its_persons_joins_the_group_that_looks_like_it(
+    clients: Clients, collected: Collected, actions: StrangerActions
+) -> None:
+    enrolled("Bob", person(4, 1))
+    collected.visit(visit_id(5), person(2, 9)[6:], "Bob")
+    done = actions.correct(visit_id(5), None)
+    assert done.amended == 1
+    assert collected.last(visit_id(5)).stranger == "s-2"
+    assert {group.id: group.faces for group in actions.groups()} == {"s-1": 8, "s-2": 9}
+    actions.undo()
+    assert (collected.last(visit_id(5)).person, collected.last(visit_id(5)).stranger) == (
+        "Bob",
+        None,
+    )
+    assert {group.id: group.faces for group in actions.groups()} == {"s-1": 8, "s-2": 6}
+    # An ignored group is not listed, so the faces could not be seen there.
+    actions.ignore("s-2")
+    actions.correct(visit_id(5), None)
+    assert collected.last(visit_id(5)).stranger == "s-3"
+
+
+@pytest.mark.parametrize(("further", "stranger"), [(-1.0, "s-3"), (1.0, "s-4")])
+def test_a_group_looks_like_a_visit_within_the_distance_of_neighbours(
+    clients: Clients,
+    collected: Collected,
+    actions: StrangerActions,
+    further: float,
+    stranger: str,
+) -> None:
+    def at(degrees: float) -> np.ndarray:
+        vector = np.zeros((1, 512), np.float32)
+        vector[0, :2] = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        return vector
+
+    enrolled("Bob", person(4, 1))
+    collected.visit(visit_id(5), np.concatenate([at(0), at(0.1), at(0.2)]))
+    # Of embeddings of length 1: the squared distance is 2 (1 - cosine).
+    distance = neighbour_distance(EmbeddingSpace(SPACE))
+    most = float(np.degrees(np.arccos(1 - distance**2 / 2)))
+    collected.visit(visit_id(6), at(0.2 + most + further), "Bob")
+    actions.correct(visit_id(6), None)
+    assert collected.last(visit_id(6)).stranger == stranger
 
 
 def test_this_is_somebody_else_adds_the_faces_to_that_person(
@@ -241,15 +287,43 @@ def test_a_group_of_two_people_is_split_and_stays_so(
 
 def test_given_faces_are_split_off(collected: Collected, actions: StrangerActions) -> None:
     chosen = [face.id for face in actions.faces("s-1")][:2]
-    actions.split("s-1", chosen)
+    done = actions.split("s-1", [*chosen, chosen[0]])
+    assert done.sentence == "2 faces of s-1 are now s-3."
     assert {face.id for face in actions.faces("s-3")} == set(chosen)
+    assert len(actions.faces("s-1")) == 6
+    assert actions.split("s-3").sentence == "1 face of s-3 is now s-4."
+
+
+def test_groups_are_corrected_while_a_visit_is_not_announced_yet(
+    collected: Collected, actions: StrangerActions
+) -> None:
+    with collected.store.transaction() as connection:
+        connection.execute("DELETE FROM visits WHERE id = ?", (visit_id(2),))
+    assert actions.split("s-1").sentence.endswith("of s-1 are now s-3.")
+    assert actions.merge(["s-1", "s-3"]).sentence == "s-3 is now part of s-1."
+    assert len(actions.faces("s-1")) == 8
 
 
 def test_a_merged_group_is_found_by_its_old_id(
     collected: Collected, actions: StrangerActions
 ) -> None:
-    actions.merge(["s-2", "s-1"])
+    assert actions.merge(["s-2", "s-1"]).sentence == "s-1 is now part of s-2."
     assert len(actions.faces("s-1")) == 14
+
+
+def test_an_old_id_is_that_of_the_same_person_again_after_undo(
+    collected: Collected, actions: StrangerActions
+) -> None:
+    collected.visit(visit_id(5), person(5, 4))
+    assert actions.merge(["s-1", "s-2", "s-3"]).sentence == "s-2, s-3 are now part of s-1."
+    actions.undo()
+    actions.merge(["s-2", "s-3"])
+    actions.merge(["s-1", "s-2"])
+    actions.undo()
+    assert {face.visit for face in actions.faces("s-3")} == {visit_id(3), visit_id(5)}
+    assert {face.visit for face in actions.faces("s-1")} == {visit_id(1), visit_id(2)}
+    actions.undo()
+    assert {face.visit for face in actions.faces("s-3")} == {visit_id(5)}
 
 
 @pytest.mark.parametrize(

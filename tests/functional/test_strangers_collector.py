@@ -196,6 +196,44 @@ def test_a_visit_is_kept_in_a_few_faces(run: Run) -> None:
     assert counts == [20, 20, 3]
 
 
+def test_events_of_a_visit_do_not_make_room_for_more_of_its_faces(run: Run) -> None:
+    faces = person(1, 40)
+    run.take(visit_id(1), faces[:15])
+    for kind in ("start", "update"):
+        run.collector.see(event(visit_id(1), None, kind))
+    for second, embedding in enumerate(faces[15:], 15):
+        run.collector.take(followed(visit_id(1), embedding.tobytes(), second))
+    run.collector.flush()
+    assert len(kept()) == 20
+
+
+def test_the_size_of_a_face_is_its_shorter_side(run: Run) -> None:
+    run.take(visit_id(1), person(1, 1), box=(10.0, 20.0, 90.0, 70.0))
+    run.take(visit_id(2), person(2, 1), box=(10.0, 20.0, 71.0, 270.0))
+    run.collector.flush()
+    with closing(StrangerStore.open("alice")) as store:
+        sides = [store.faces_of_visit(visit_id(n))[0].side for n in (1, 2)]
+    assert sides == [50, 61]
+
+
+def test_a_visit_that_ends_without_its_group_is_told_of_it(run: Run) -> None:
+    """The process that grouped its faces was killed before it could tell."""
+    run.take(visit_id(1), person(1, 5))
+    run.collector.flush()
+    told = list(run.listener.groups)
+    for each in (
+        event(visit_id(1), None, "start"),
+        event(visit_id(1), None, stranger="s-1"),
+        event(visit_id(2), None),
+    ):
+        run.collector.see(each)
+    run.collector.flush()
+    assert run.listener.groups == told
+    run.collector.see(event(visit_id(1), None, "end"))
+    run.collector.flush()
+    assert run.listener.groups == [*told, (visit_id(1), "s-1")]
+
+
 def test_faces_of_named_visits_are_in_no_group(run: Run) -> None:
     run.take(visit_id(1), person(1, 5), name="Ada", person="Ada")
     run.collector.flush()
@@ -259,9 +297,33 @@ def test_an_ignored_person_is_not_kept_again_not_even_a_face_that_is_less_alike(
         change.add_anchor("not 1", Reference(person(2, 1)[0]))
     turned_away = person(1, 1, spread=3.0)
     run.take(visit_id(1), np.concatenate([turned_away, person(1, 4)]))
+    run.collector.flush()
+    run.collector.see(event(visit_id(1), None, "start"))
+    run.collector.take(followed(visit_id(1), turned_away.tobytes(), 60))
+    run.collector.flush()
     run.take(visit_id(2), person(2, 4))
     run.collector.flush()
     assert kept() == [(visit_id(2), None, 1)] * 4
+
+
+@pytest.mark.parametrize(("metric", "threshold"), [("euclidean", 0.8), ("cosine", 0.32)])
+@pytest.mark.parametrize(("distance", "ignored"), [(0.71, True), (0.73, False)])
+def test_an_ignored_person_is_known_within_nine_tenths_of_the_threshold(
+    run: Run, metric: str, threshold: float, distance: float, ignored: bool
+) -> None:
+    one, other = person(1, 1, spread=0.0)[0], person(2, 1, spread=0.0)[0]
+    other -= (other @ one) * one
+    other /= np.linalg.norm(other)
+    # Of embeddings of length 1: the squared distance is 2 (1 - cosine).
+    cosine = 1 - distance**2 / 2
+    face = (cosine * one + (1 - cosine**2) ** 0.5 * other).astype(np.float32)
+    with closing(made()) as gallery:
+        with gallery.change("ignore") as change:
+            change.add_anchor("ignored s-7", Reference(one))
+        people.configure(gallery, threshold=threshold, metric=metric, matching=None)
+    run.take(visit_id(1), face[None])
+    run.collector.flush()
+    assert len(kept()) == (0 if ignored else 1)
 
 
 def test_a_later_change_of_the_gallery_is_noticed(run: Run) -> None:

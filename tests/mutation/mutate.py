@@ -230,13 +230,19 @@ def order(mutation: MutationSpec) -> tuple[tuple[int, int], str, int]:
 
 
 def annotated(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where type annotations stand: they are not evaluated, so their mutants change nothing."""
+    """Where type annotations stand, and `frozen` and `slots` of dataclasses.
+
+    Annotations are not evaluated, and the others only forbid what mypy finds too: no test can
+    notice their mutants.
+    """
     found: list[ast.expr | None] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.arg, ast.AnnAssign)):
             found.append(node.annotation)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             found.append(node.returns)
+        elif isinstance(node, ast.keyword) and node.arg in {"frozen", "slots"}:
+            found.append(node.value)
     return [
         ((each.lineno, each.col_offset), (each.end_lineno or 0, each.end_col_offset or 0))
         for each in found

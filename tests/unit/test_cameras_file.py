@@ -58,9 +58,27 @@ def test_what_a_camera_does_not_say_is_as_the_options_say(tmp_path: Path) -> Non
     ]
 
 
+def test_the_smallest_and_largest_values_are_taken(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        """
+        cameras:
+          - {source: 0, every: 1, max_frames: 1, max_side: 16, quality: 1}
+          - {source: 1, fps: 0.001, quality: 100}
+        """,
+    )
+    assert [(each.sampling, each.encoding) for each in found] == [
+        (Sampling(every=1, limit=1), Encoding(16, 1)),
+        (Sampling(fps=0.001, limit=100), Encoding(1280, 100)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("cameras: [{source: 0, size: 640, colour: 1}]", "camera 1: unknown field colour"),
+        ("cameras: [{source: 0, every: 0}]", "every must be a whole number of at least 1"),
+        ("cameras: [{source: 0, quality: 0}]", "quality must be a whole number of at least 1"),
         ("", "must contain `cameras` and nothing else"),
         ("cameras: []", "`cameras` must be a list of cameras"),
         ("cameras: door", "`cameras` must be a list of cameras"),

@@ -6,6 +6,7 @@ import json
 import platform
 import queue
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from facectl.edge import outbox as outbox_module
 from facectl.edge import transport as transport_module
 from facectl.edge.disk_queue import DiskQueue
 from facectl.edge.earlier import EarlierAnswers
-from facectl.edge.endpoint import EdgeEndpoint
+from facectl.edge.endpoint import EDGE_WAIT, EdgeEndpoint
 from facectl.edge.outbox import Outbox, RefusedError
 from facectl.edge.transport import ReconnectingQueue, SqsRequests, edge_transport
 from facectl.errors import CloudError, InputError, NotRunningError
@@ -234,6 +235,41 @@ def test_two_processes_use_two_files_and_other_deployments_others() -> None:
         each.close()
 
 
+@pytest.mark.parametrize(
+    ("sizes", "first"),
+    # SQS takes ten messages and 1 MiB at once; one that is larger is refused by itself.
+    [([10] * 25, 10), ([400_000] * 5, 2), ([1_200_000, 10], 1), ([10, 1_200_000], 1)],
+)
+def test_a_batch_is_what_sqs_takes_at_once(sizes: list[int], first: int) -> None:
+    disk = DiskQueue.open("a")
+    for number, size in enumerate(sizes):
+        disk.add(f"r-{number:06d}", 1, "x" * size)
+    batch = disk.batch()
+    assert [message.request_id for message in batch] == [f"r-{n:06d}" for n in range(first)]
+    disk.remove(batch)
+    assert disk.batch()[0].request_id == f"r-{first:06d}"
+    assert disk.waiting() == len(sizes) - first
+
+
+def test_what_was_sent_leaves_its_room_on_disk() -> None:
+    disk = DiskQueue.open("a", most_bytes=150)
+    for number in range(200):
+        assert disk.add(f"r-{number:06d}", 1, "ä" * 30) == []
+        assert disk.add(f"r-{number:06d}", 1, "ä" * 30) == []
+        disk.remove(disk.batch())
+    assert disk.add("s-000000", 1, "x" * 75) == []
+    assert disk.add("s-000001", 1, "x" * 75) == []
+    assert disk.add("s-000002", 1, "x") == ["s-000000"]
+
+
+def test_only_the_owner_can_read_the_disk_queue() -> None:
+    disk = DiskQueue.open("a")
+    disk.add("r-000000", 1, "x")
+    assert stat.S_IMODE(disk.path.parent.stat().st_mode) == 0o700
+    for file in disk.path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
 def test_a_full_disk_queue_drops_the_oldest_and_its_frame_has_failed() -> None:
     cloud = Cloud()
     disk = DiskQueue.open("a", most_bytes=150)
@@ -293,6 +329,29 @@ def test_one_message_that_is_not_accepted_is_sent_again() -> None:
     assert len(cloud.sent) == len(set(cloud.sent)) == 5
 
 
+def test_a_batch_that_is_not_accepted_is_sent_again() -> None:
+    cloud, told = Cloud(), []
+    cloud.unsent = {"r-000001"}
+    outbox = an_outbox(cloud, DiskQueue.open("a"), told)
+    outbox.add("r-000001", 1, json.dumps({"request_id": "r-000001"}))
+    outbox.start()
+    assert until(lambda: outbox.unsent("r") == 0)
+    outbox.close()
+    assert cloud.sent == ["r-000001"]
+    assert told[0] == "Frames wait on this disk until the cloud answers: ServiceUnavailable"
+
+
+def test_a_run_is_told_how_its_frame_was_accepted() -> None:
+    accepted: dict[str, AcceptedPost] = {}
+    tracker = SimpleNamespace(run="r", on_disk=lambda _: None, accepted=accepted.__setitem__)
+    outbox = Outbox(DiskQueue.open("a"), Cloud(), clock=lambda: 5.0)
+    outbox.add("r-000001", 3, json.dumps({"request_id": "r-000001"}))
+    outbox.bind(tracker)  # type: ignore[arg-type]
+    assert until(lambda: bool(accepted))
+    outbox.close()
+    assert accepted == {"r-000001": AcceptedPost(3, 1, 0.0)}
+
+
 def test_a_queue_that_refuses_ends_the_run_and_keeps_the_messages() -> None:
     cloud = Cloud()
     cloud.refusal = RefusedError("sending to q: AccessDenied", hint="facectl policy")
@@ -323,6 +382,52 @@ def test_an_hour_without_the_cloud_ends_a_run_that_only_waits(
     with pytest.raises(CloudError, match="has not answered for 60 minutes"):
         outbox.unsent("another")
     outbox.close()
+
+
+def test_the_endpoint_counts_its_frames_and_measures_their_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, waits = [100.0], {}
+    busy, asked, free = threading.Event(), threading.Event(), threading.Event()
+
+    class Held(Finder):
+        """Detects the first frame until the test ends that."""
+
+        def find(self, request: FrameRequest, watch: Stopwatch) -> FoundFaces:
+            waits[request.request_id] = watch.durations_ms[EDGE_WAIT]
+            busy.set()
+            assert free.wait(60)
+            return super().find(request, watch)
+
+    def clock() -> float:
+        if busy.is_set():
+            asked.set()
+        return now[0]
+
+    monkeypatch.setattr(endpoint_module, "time", SimpleNamespace(perf_counter=clock))
+    disk = DiskQueue.open("a")
+    endpoint = EdgeEndpoint(Held(), an_outbox(Cloud(), disk))  # type: ignore[arg-type]
+    posted: dict[int, AcceptedPost] = {}
+
+    def post(number: int) -> None:
+        posted[number] = endpoint.post(FrameRequest(f"r-{number:06d}", "f", JPEG), sleep=bool)
+
+    first, second = (threading.Thread(target=post, args=(n,), daemon=True) for n in (0, 1))
+    first.start()
+    assert busy.wait(60)
+    # The second one has begun, and waits for the first.
+    second.start()
+    assert asked.wait(60)
+    now[0] += 0.25
+    free.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert waits == {"r-000000": 0.0, "r-000001": 250.0}
+    assert posted[0] == AcceptedPost(0, 1, 0.25, answer=FrameResult("r-000000", "No-Face"))
+    assert posted[1] == AcceptedPost(1, 1, 0.25, queued=True)
+    assert (endpoint.frames, endpoint.with_faces) == (2, 1)
+    assert endpoint.image_bytes == 2 * len(JPEG)
+    assert disk.waiting() == 1
 
 
 def test_an_invalid_image_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,9 @@ class Frames:
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self._count):
             yield Frame(index, f"{self._name}-{index}", index / 10, file=JPEG)
+
+
+NOTHING = Frames("nothing", 0)
 
 
 class Waiting(Frames):
@@ -169,6 +173,17 @@ def test_one_reason_for_all_cameras_is_given_once() -> None:
     assert type(error) is CloudError
 
 
+def test_the_reason_of_one_camera_is_not_that_of_all() -> None:
+    cloud = Cloud()
+    with SharedTransport(cloud.transport, concurrency=2) as shared:
+        report = run_all([a_run(name, shared, Frames(name, 2)) for name in ("gone", "well")])
+        empty = run_all([a_run("gone", shared, Frames("gone", 2)), a_run("no", shared, NOTHING)])
+    for each in (report, empty):
+        assert str(each.incomplete()) == (
+            "1 of 2 cameras ended early. gone: the Function URL refuses all frames"
+        )
+
+
 def test_a_camera_that_never_opened_counts_as_ended_early() -> None:
     report = CamerasReport({}, {"door": InputError("door can't be opened")}, 1.0)
     assert report.exit_code == 3
@@ -194,6 +209,102 @@ def test_interrupting_ends_a_camera_that_waits_for_a_frame() -> None:
     assert run.report is not None
     assert run.report.interrupted
     assert run.report.exit_code == 3
+
+
+def interrupting(*sources: Waiting) -> Callable[[object], None]:
+    """Progress that is Ctrl-C once every source waits for a frame."""
+
+    def progress(_: object) -> None:
+        if all(source.waits.is_set() for source in sources):
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_ctrl_c_ends_all_cameras_with_a_report() -> None:
+    cloud = Cloud()
+    sources = Waiting("door"), Waiting("yard")
+    with SharedTransport(cloud.transport, concurrency=2) as shared:
+        runs = [a_run(source._name, shared, source) for source in sources]
+        report = run_all(runs, progress=interrupting(*sources))
+    assert report.interrupted
+    assert report.as_dict()["interrupted"] is True
+    assert report.exit_code == 3
+    assert {name: each.interrupted for name, each in report.reports.items()} == {
+        "door": True,
+        "yard": True,
+    }
+
+
+def test_a_camera_that_does_not_end_after_ctrl_c_is_named() -> None:
+    class Deaf(Waiting):
+        def close(self) -> None:
+            """It waits for its camera all the same."""
+
+    cloud = Cloud()
+    deaf, well = Deaf("deaf"), Waiting("well")
+    now = itertools.count()
+    with SharedTransport(cloud.transport, concurrency=2) as shared:
+        runs = [a_run("deaf", shared, deaf), a_run("well", shared, well)]
+        report = run_all(
+            runs, progress=interrupting(deaf, well), clock=lambda: float(next(now) * 4)
+        )
+    assert str(report.unopened["deaf"]) == "it did not end within 8 s of Ctrl-C"
+    assert report.exit_code == 3
+    deaf._closed.set()
+
+
+def test_a_defect_in_one_camera_is_raised() -> None:
+    class Broken(Frames):
+        def __iter__(self) -> Iterator[Frame]:
+            raise ZeroDivisionError("a defect")
+
+    cloud = Cloud()
+    with (
+        SharedTransport(cloud.transport, concurrency=1) as shared,
+        pytest.raises(ZeroDivisionError, match="a defect"),
+    ):
+        run_all([a_run("broken", shared, Broken("broken", 1))])
+
+
+def test_the_report_has_the_sums_the_time_and_the_progress() -> None:
+    cloud = Cloud()
+    now = iter([10.0, 12.3456])
+    progress: list[int] = []
+    with SharedTransport(cloud.transport, concurrency=2) as shared:
+        report = run_all(
+            [a_run("one", shared, Frames("one", 3)), a_run("two", shared, Frames("two", 4))],
+            unopened={"door": InputError("can't be opened", hint="look at it")},
+            progress=lambda counts: progress.append(counts.opened),
+            clock=lambda: next(now),
+        )
+    found = report.as_dict()
+    assert (found["sent"], found["answered"], found["seconds"]) == (7, 7, 2.346)
+    assert not found["interrupted"]
+    assert list(found["cameras"]) == ["one", "two", "door"]
+    assert found["cameras"]["one"]["sent"] == 3
+    assert all(opened <= 7 for opened in progress)
+    error = report.incomplete()
+    assert str(error) == "1 of 3 cameras ended early. door: can't be opened"
+    assert error is not None
+    assert error.hint == "look at it"
+
+
+def test_different_reasons_are_given_with_their_cameras_and_the_first_hint() -> None:
+    errors = {
+        "door": InputError("door can't be opened"),
+        "yard": InputError("is in use", hint="close it"),
+        "gate": InputError("is in use", hint="open it"),
+    }
+    error = CamerasReport({}, errors, 1.0).incomplete()
+    # An error that begins with the camera's name needs it no second time.
+    assert str(error) == (
+        "3 of 3 cameras ended early. door can't be opened; yard: is in use; gate: is in use"
+    )
+    assert error is not None
+    assert error.hint == "close it"
+    assert CamerasReport({}, {}, 1.0).incomplete() is None
+    assert CamerasReport({}, {}, 1.0).exit_code == 0
 
 
 def test_cameras_that_wait_take_turns() -> None:

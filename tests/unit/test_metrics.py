@@ -18,7 +18,7 @@ from facectl.deploy.resources.dashboards import _own_graphs
 from facectl.logs.events import LogEvent
 from facectl.logs.parse import Line, parse
 from lambda_src import log, metrics
-from lambda_src.contract import FrameRequest
+from lambda_src.contract import UNKNOWN, FrameRequest
 
 DOCS = Path(__file__).parents[2] / "docs"
 # The units of the specification that the functions use.
@@ -100,6 +100,15 @@ def test_known_and_unknown_faces_are_counted_without_names(
     directive = json.loads(written["recognition"])["_aws"]
     assert "Ada" not in json.dumps(directive)
     assert "_aws" not in written["received"]
+
+
+@pytest.mark.parametrize("names", [["Ada", "Bob", UNKNOWN], [UNKNOWN] * 3, []])
+@pytest.mark.parametrize("log_names", [True, False])
+def test_every_face_of_a_frame_is_known_or_unknown(*, names: list[str], log_names: bool) -> None:
+    matches = [{"name": each} if log_names else {"known": each != UNKNOWN} for each in names]
+    found = metrics.members("recognition", {"matches": matches, "embed_ms": 1.5}, 1)
+    known = len(names) - names.count(UNKNOWN)
+    assert (found["named"], found["unknown"]) == (known, names.count(UNKNOWN))
 
 
 def test_a_result_of_error_is_counted_and_a_retry_is_not(

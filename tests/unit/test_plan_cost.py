@@ -13,7 +13,7 @@ from plan_samples import ONE_VCPU, ROUND, capacity, load
 from facectl import prices
 from facectl.errors import InputError
 from facectl.plan.changes import variants
-from facectl.plan.cost import cost_of, machines_for, rekognition, usage_of
+from facectl.plan.cost import cost_of, machines_for, rekognition, usage_of, usual_batch
 from facectl.plan.inputs import Settings
 from facectl.prices import Source, load_plan, tiered
 
@@ -46,6 +46,42 @@ def test_the_cost_is_that_of_its_usage() -> None:
     assert cost.parts["SQS"] == pytest.approx(usage.sqs_requests * 0.4 / 1e6)
     assert cost.total == pytest.approx(sum(cost.parts.values()))
     assert cost.thousand == pytest.approx(cost.total / frames * 1000)
+
+
+def test_the_usage_of_a_month_computed_by_hand() -> None:
+    usage = usage_of(capacity(100, hours=10))
+    frames, seconds = 100 * 36_000 * 30, 36_000 * 30
+    # Of frames with one face in the mean, 1 - 1/e have faces: 1.58 of them in each.
+    share, faces = 0.632121, 1.581977
+    batch_seconds = 0.01 + 0.04 * (1 + (faces - 1) * 0.5)
+    messages = frames * share
+    # 63 messages a second: 13 executions take each of them alone.
+    assert usage.invocations == pytest.approx(frames + messages)
+    assert usage.recognition_gb_seconds == pytest.approx(messages * batch_seconds * 1769 / 1024)
+    # 88.6 kB are two payloads, sent, received and deleted; answers are received ten at once.
+    assert usage.sqs_requests == pytest.approx(messages * (2 + 2 + 1) + frames * (1 + 0.2))
+    # 3.9 environments look every five seconds, and one more.
+    mean = 100 * share * batch_seconds
+    assert usage.s3_gets == pytest.approx((mean / 5 + 1) * seconds)
+    assert usage.log_gb == pytest.approx(frames * 3000 * (0.5 + 0.5 * share) / 2**30)
+    assert usage.transfer_gb == pytest.approx(frames * 1500 / 2**30)
+    assert usage.poller_hours == 0
+
+
+def test_few_frames_have_few_gallery_checks() -> None:
+    usage = usage_of(capacity(1, fps=0.1, hours=1))
+    # Each batch has at most one.
+    assert usage.s3_gets == pytest.approx(0.1 * 0.632121 * 3600 * 30)
+
+
+def test_batches_grow_when_executions_are_missing() -> None:
+    few = replace(ONE_VCPU, concurrency_limit=10)
+    # 25 messages a second of 62 ms are 1.6 executions, and recognition has four.
+    assert usual_batch(capacity(40, few, hours=10)) == 1
+    # 63 a second: three executions serve 49 alone, and 64 in batches of two, which take 93 ms.
+    assert usual_batch(capacity(100, few, hours=10)) == 2
+    # 126 a second: 87 in the largest batches, which take 346 ms.
+    assert usual_batch(capacity(200, few, hours=10)) == 10
 
 
 def test_the_tiers_of_the_duration_lower_the_cost_of_much() -> None:

@@ -6,13 +6,16 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fake_clock import FakeClock
 
+from facectl.context import Deployment
 from facectl.errors import CloudError, NotRunningError
 from facectl.retry import Backoff
-from facectl.stream.responses import Collector, Received
+from facectl.stream.responses import AnswerNotTaken, Collector, Received, ResponseQueue
 from facectl.stream.tail import Limits, Tail
 from lambda_src.contract import FrameResult, MessageError
 
@@ -112,6 +115,100 @@ def test_a_response_that_could_not_be_stored_stays_on_the_queue() -> None:
     with pytest.raises(OSError, match="disk full"):
         Collector(queue, RecordingMailbox()).collect()
     assert queue.deleted == []
+
+
+def test_a_response_that_was_not_taken_goes_back_to_the_queue() -> None:
+    class Refusing(RecordingMailbox):
+        def answered(self, answer: FrameResult, at: float) -> None:
+            raise AnswerNotTaken
+
+    queue = FakeQueue([message(1)])
+    Collector(queue, Refusing()).collect()
+    assert (queue.deleted, queue.released) == ([], ["m1"])
+
+
+class FakeSqs:
+    """One poll of SQS, at ten seconds past midnight by its own clock, and the calls."""
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self._messages = list(messages)
+
+    def get_queue_url(self, QueueName: str) -> dict[str, str]:  # noqa: N803 - the name in boto3
+        return {"QueueUrl": f"https://sqs/{QueueName}"}
+
+    def receive_message(self, **request: Any) -> dict[str, Any]:
+        self.calls.append(("receive", request))
+        headers = {"date": "Thu, 01 Jan 2026 00:00:10 GMT"}
+        answer: dict[str, Any] = {"ResponseMetadata": {"HTTPHeaders": headers}}
+        return {**answer, "Messages": self._messages} if self._messages else answer
+
+    def delete_message_batch(self, **request: Any) -> None:
+        self.calls.append(("delete", request))
+
+    def change_message_visibility_batch(self, **request: Any) -> None:
+        self.calls.append(("release", request))
+
+
+# Seconds of the epoch at midnight, UTC.
+MIDNIGHT = 1_767_225_600
+
+
+def sent(name: str, body: str, at: float, **attributes: float) -> dict[str, Any]:
+    times = {"SentTimestamp": at, **attributes}
+    return {
+        "MessageId": f"id-{name}",
+        "ReceiptHandle": f"receipt-{name}",
+        "Body": body,
+        "Attributes": {key: str(round((MIDNIGHT + each) * 1000)) for key, each in times.items()},
+    }
+
+
+def response_queue(sqs: FakeSqs) -> ResponseQueue:
+    deployment = Deployment("demo", "aws")
+    return ResponseQueue(SimpleNamespace(sqs=sqs, deployment=deployment))  # type: ignore[arg-type]
+
+
+def test_messages_have_their_times_by_the_clock_of_sqs() -> None:
+    body = json.dumps({"request_id": "run-0", "result": "Ann"})
+    sqs = FakeSqs(
+        sent("a", body, 3.5, ApproximateFirstReceiveTimestamp=8.25),
+        sent("b", "no answer", 9.75),
+        # The clocks of two computers of SQS.
+        sent("c", body, 10.5),
+    )
+    first, second, third = response_queue(sqs).receive(wait=7)
+    assert (first.message_id, first.receipt, first.body) == ("id-a", "receipt-a", body)
+    assert first.result is not None
+    assert first.result.request_id == "run-0"
+    assert (first.sent_at, first.age) == (MIDNIGHT + 3.5, 6.5)
+    assert first.first_received_at == MIDNIGHT + 8.25
+    assert (second.result, second.age, second.first_received_at) == (None, 0.25, None)
+    assert third.age == 0
+    [(_, request)] = sqs.calls
+    assert (request["MaxNumberOfMessages"], request["WaitTimeSeconds"]) == (10, 7)
+    assert response_queue(FakeSqs()).receive() == []
+
+
+def test_messages_are_deleted_and_released_by_their_receipts() -> None:
+    sqs = FakeSqs()
+    queue = response_queue(sqs)
+    queue.delete([])
+    assert queue.release([]) == 0
+    assert sqs.calls == []
+    fresh, old = message(1), replace(message(2), age=400.0)
+    queue.delete([fresh, old])
+    # Another client's poll comes before the next one of this client, if there is one to take.
+    assert 0.1 <= queue.release([fresh, old]) <= 0.2
+    assert queue.release([old]) == 0
+    entries = [request["Entries"] for _, request in sqs.calls]
+    assert [[each["ReceiptHandle"] for each in some] for some in entries] == [
+        ["r1", "r2"],
+        ["r1", "r2"],
+        ["r2"],
+    ]
+    assert [each["VisibilityTimeout"] for each in entries[1]] == [0, 20]
+    assert len({each["Id"] for each in entries[0]}) == 2
 
 
 def test_messages_received_after_stop_are_released() -> None:

@@ -96,6 +96,30 @@ def test_one_face_between_groups_merges_them_only_with_enough_neighbours_in_both
     assert changed.groups == {9: 2}
 
 
+def test_merging_two_groups_leaves_a_third_one_alone() -> None:
+    found = two_close_groups()
+    assert found.add([6, 7, 8], at(200, 201, 202)).groups == {6: 3, 7: 3, 8: 3}
+    changed = found.add([9], at(45.5))
+    assert changed.merged == {2: 1}
+    assert {face: group for face, group in changed.groups.items() if group != 1} == {}
+    assert found.add([10], at(203)).groups == {10: 3}
+
+
+def test_a_face_joins_the_group_of_most_neighbours_not_of_the_nearest() -> None:
+    found = grouping()
+    assert groups_of(found, at(0, 1, 2, 70, 115, 116)) == [1, 1, 1, 2, 2, 2]
+    # Three neighbours in the first group, one in the second that is nearer.
+    assert found.add([9], at(46.5)).groups == {9: 1}
+
+
+def test_a_discarded_face_is_nobodys_neighbour() -> None:
+    found = grouping()
+    found.add([1, 2], at(0, 1))
+    found.discard([1, 2, 77])
+    changed = found.add([3], at(2))
+    assert (changed.groups, changed.counts) == ({}, {3: 1})
+
+
 def test_groups_that_must_not_merge_stay_apart() -> None:
     apart = two_close_groups(can_merge=lambda _one, _other: False)
     assert apart.add([9], at(45.5)).merged == {}
@@ -141,6 +165,15 @@ def test_halves_are_the_two_people() -> None:
     assert len({(bool(half), face // 9) for half, face in zip(side, order, strict=True)}) == 2
 
 
+def test_every_face_is_most_like_its_own_half() -> None:
+    for seed in range(20):
+        embeddings = crowd(people=4, faces=6, spread=0.9, seed=seed)
+        side = halves(embeddings)
+        centers = [embeddings[side == half].mean(axis=0) for half in (False, True)]
+        first, second = (embeddings @ (center / np.linalg.norm(center)) for center in centers)
+        assert ((second > first) == side).all(), seed
+
+
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_equal_faces_have_two_halves_too(count: int) -> None:
     side = halves(at(*[5] * count))
@@ -154,3 +187,5 @@ def test_representatives_are_good_and_differ() -> None:
     assert chosen == [0, 2]
     assert representatives(embeddings, [0.9, 0.1, 0.2, 0.8, 0.7, 0.0], 2) == [0, 3]
     assert representatives(at(0), [0.5], 5) == [0]
+    # Of five, the better half is three.
+    assert representatives(at(0, 1, 60, 70, 80), [0.9, 0.8, 0.7, 0.6, 0.5], 2) == [0, 2]

@@ -187,6 +187,38 @@ def test_a_group_that_is_found_after_the_end_is_an_amendment() -> None:
     ]  # fmt: skip
 
 
+def test_a_group_is_told_of_the_last_of_many_ended_visits_and_of_no_unknown_one() -> None:
+    sink = Sink()
+    recorder = VisitRecorder(
+        VisitTracker("run", "clip", VisitOptions()), FrameOrder(hold=None), [sink]
+    )
+    recorder.start([some_event(f"one-{number:06d}-0") for number in range(1005)])
+    sink.until("end")
+    # One was too short to be a visit.
+    recorder.group("one-999999-0", "s-1")
+    recorder.group("one-001004-0", "s-2")
+    recorder.close("finished")
+    [amended] = sink.events[1005:]
+    assert (amended.event, amended.visit, amended.stranger) == ("amend", "one-001004-0", "s-2")
+
+
+def test_the_group_of_one_visit_is_not_told_of_another() -> None:
+    tracker = VisitTracker("run", "clip", VisitOptions())
+    for index in range(5):
+        faces = tuple(SeenFace((x, 0, x + 100, 100), 1.0) for x in (0, 500, 1000))
+        tracker.see(SeenFrame(index, f"f{index}", index / 5, faces))
+    told = tracker.group("run-000000-1", "s-1")
+    assert told is not None
+    assert [each.visit for each in told] == ["run-000000-1"]
+    tracker.state("run-000000-1", "Ann")
+    ended = {each.visit: (each.person, each.stranger) for each in tracker.close("finished")}
+    assert ended == {
+        "run-000000-0": (None, None),
+        "run-000000-1": ("Ann", None),
+        "run-000000-2": (None, None),
+    }
+
+
 def test_an_amendment_opens_no_visit(tmp_path: Path) -> None:
     path = tmp_path / "visits.jsonl"
     amendment = replace(some_event(person="Ann"), event="amend", amendment="a1")

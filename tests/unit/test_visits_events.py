@@ -219,13 +219,34 @@ def test_a_damaged_queue_does_not_keep_a_run_from_starting() -> None:
     assert queue.path.exists()
 
 
-def test_old_queues_are_removed() -> None:
+@pytest.mark.parametrize(("days", "kept"), [(3.9, True), (4.1, False), (14, False)])
+def test_queues_are_removed_when_their_runs_can_no_longer_be_resumed(
+    days: float, kept: bool
+) -> None:
     queue = EventQueue.open("test", "one")
     queue.close(finished=False)
-    weeks_ago = time.time() - 14 * 86_400
-    os.utime(queue.path, (weeks_ago, weeks_ago))
+    before = time.time() - days * 86_400
+    os.utime(queue.path, (before, before))
     EventQueue.open("test", "two").close(finished=False)
-    assert not queue.path.exists()
+    assert queue.path.exists() == kept
+
+
+@pytest.mark.parametrize(("killed", "following"), [("0", "f"), ("f", "0")])
+def test_the_queue_of_a_killed_run_is_found_by_the_beginning_of_its_id(
+    killed: str, following: str
+) -> None:
+    # A visit has the first twelve characters of its run's id.
+    queue = EventQueue.open("test", 32 * killed)
+    queue.add("a", "{}")
+    queue.close(finished=False)
+    again = EventQueue.open("test", 32 * following)
+    for run in (12 * killed, 12 * following):
+        again.recover(run, f"{run}-000000-0/start", "{}")
+    waiting = []
+    while (first := again.first()) is not None:
+        waiting.append(first.key)
+        again.done(first.number)
+    assert waiting == ["a", f"{12 * killed}-000000-0/start"]
 
 
 def test_the_oldest_events_are_dropped_beyond_the_limit_and_it_is_said() -> None:
@@ -279,6 +300,12 @@ def test_a_filter_lets_the_rest_of_a_visit_pass() -> None:
     ]  # fmt: skip
     passed = [chosen.passes(event(0, person, kind)) for kind, person in story]
     assert passed == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize("chosen", [VisitFilter(["Ann"]), VisitFilter(ignored=["Bob"])])
+def test_a_visit_that_never_passed_has_no_later_event_that_does(chosen: VisitFilter) -> None:
+    kinds: list[Kind] = ["start", "update", "end", "amend"]
+    assert not any(chosen.passes(event(0, "Bob", kind)) for kind in kinds)
 
 
 # Webhooks

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import stat
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +161,62 @@ def test_visits_of_a_run_that_was_killed_are_ended_by_the_next(tmp_path: Path) -
     third.close()
 
 
-def test_an_incomplete_last_line_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("complete", [0, 1, 2])
+@pytest.mark.parametrize("cut", [1, 8, 50, -1])
+def test_an_incomplete_last_line_is_removed(tmp_path: Path, complete: int, cut: int) -> None:
     path = tmp_path / "visits.jsonl"
     whole = VisitsFile(path, "run")
-    whole(event())
+    for number in range(complete + 1):
+        whole(event(visit=f"run-{number:06d}-0"))
     whole.close()
-    complete = path.read_bytes()
-    path.write_bytes(complete + complete[:50])
+    written = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*written[:-1], written[-1][:cut]]))
+    if complete == 0 and cut < 50 and cut > 0:
+        # It could be the beginning of anything.
+        with pytest.raises(InputError, match="line 1 is not an event"):
+            VisitsFile(path, "next")
+        return
     file = VisitsFile(path, "next")
     file(event(visit="next-000000-0"))
     file.close()
-    assert [fields["visit"] for fields in lines(path)] == ["run-000000-0", "next-000000-0"]
+    expected = [f"run-{number:06d}-0" for number in range(complete)]
+    assert [fields["visit"] for fields in lines(path)] == [*expected, "next-000000-0"]
+
+
+def test_the_newest_event_of_each_earlier_run_is_given_once(tmp_path: Path) -> None:
+    path = tmp_path / "visits.jsonl"
+    written = [
+        event(visit="one-000000-0"),
+        event(5, visit="one-000000-0", event="end", reason="left"),
+        event(visit="two-000000-0"),
+        event(visit="one-000000-0", event="amend", amendment="a1"),
+        event(visit="next-000000-0"),
+    ]
+    with closing(VisitsFile(path, "other")) as file:
+        for each in written:
+            file(each)
+    with closing(VisitsFile(path, "next")) as file:
+        # An amendment is passed on by who made it.
+        assert file.newest() == [written[1], written[2]]
+        assert file.newest() == []
+
+
+def test_a_resumed_run_finds_its_events_by_the_beginning_of_its_id(tmp_path: Path) -> None:
+    path = tmp_path / "visits.jsonl"
+    run = "0123456789abcdef0123456789abcdef"
+    for _ in range(2):
+        with closing(VisitsFile(path, run)) as file:
+            recorder = VisitRecorder(
+                VisitTracker(run, "clip", VisitOptions()), FrameOrder(hold=None), [file]
+            )
+            recorder.start(file.lost())
+            for index in range(9):
+                recorder(outcome(index))
+            recorder.close("finished")
+    assert [(each["event"], each["visit"]) for each in lines(path)] == [
+        ("start", "0123456789ab-000000-0"),
+        ("end", "0123456789ab-000000-0"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -347,6 +392,29 @@ def test_any_order_of_answers_gives_the_same_events() -> None:
         assert recorded(shuffled) == expected
 
 
+def test_frames_after_one_that_was_never_answered_count_at_the_end() -> None:
+    [*_, end] = recorded([outcome(i) for i in range(20) if i != 3])
+    assert (end.event, end.frames, end.frame) == ("end", 19, 19)
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_events_say_whether_the_weights_are_synthetic(synthetic: bool) -> None:
+    events: list[VisitEvent] = []
+    recorder = VisitRecorder(
+        VisitTracker("run", "clip", VisitOptions()),
+        FrameOrder(hold=None),
+        [events.append],
+        synthetic=synthetic,
+    )
+    # That of an earlier run says it already.
+    lost = event(visit="one-000000-0", event="end", reason="lost", synthetic=True)
+    recorder.start([lost])
+    for index in range(9):
+        recorder(outcome(index))
+    recorder.close("finished")
+    assert [each.synthetic for each in events] == [True, synthetic, synthetic]
+
+
 def test_answers_that_come_too_late_are_counted() -> None:
     recorder = VisitRecorder(
         VisitTracker("run", "clip", VisitOptions()), FrameOrder(hold=None, most=1), []
@@ -368,6 +436,24 @@ def test_the_best_crop_is_kept_for_this_user_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert grey_of(file.read_bytes()) is not None
     assert events[-1].as_dict()["best"]["file"] == str(file)
+
+
+def test_a_folder_of_crops_is_created_once_with_those_above_it(tmp_path: Path) -> None:
+    folder = tmp_path / "kept" / "crops"
+    for _ in range(2):
+        events = recorded([outcome(i) for i in range(20)], crops=folder, images=True)
+        assert events[-1].best.file == str(folder / "run-000000-0.jpg")
+
+
+def test_a_small_face_has_a_crop_too(tmp_path: Path) -> None:
+    face = NamedFace((10, 10, 18, 18), 0.99, "Unknown", 0.4)
+    outcomes = [
+        FrameOutcome(i, f"f{i}", "", i / 10, "answered", FrameResult("", "Unknown", (face,)))
+        for i in range(20)
+    ]
+    events = recorded(outcomes, crops=tmp_path, images=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["run-000000-0.jpg"]
+    assert events[-1].best.file is not None
 
 
 def test_without_a_folder_no_crop_is_made() -> None:

@@ -254,3 +254,112 @@ def test_any_frames_give_events_that_fit_together() -> None:
             assert len({event.key for event in events}) == len(events)
             assert all(0 <= event.score <= 1 for event in events)
             assert all(event.first <= event.last for event in events)
+
+
+def test_a_name_leads_that_another_one_contradicts() -> None:
+    """Three in five of the named frames decide; a decided name stays while it leads."""
+    votes = Votes()
+    for at, name in enumerate(["Zoe"] * 5 + ["Bob"] * 4):
+        votes.add(face(0, name), float(at))
+    assert votes.decide(3).person is None
+    kept = votes.decide(3, "Zoe")
+    assert (kept.person, kept.agreeing, kept.score) == ("Zoe", 5, pytest.approx(5 / 9))
+    for at in (9, 10):
+        votes.add(face(0, "Bob"), float(at))
+    assert votes.decide(3, "Zoe").person is None
+
+
+def test_an_undecided_visit_has_the_share_of_the_frames_that_say_nobody() -> None:
+    votes = Votes()
+    for at, name in enumerate(["Ann", "Ann", None]):
+        votes.add(face(0, name), float(at))
+    undecided = votes.decide(3)
+    assert (undecided.person, undecided.settled) == (None, False)
+    assert (undecided.score, undecided.agreeing) == (pytest.approx(1 / 3), 1)
+
+
+@pytest.mark.parametrize(("weight", "person"), [(0.12, "Ann"), (0.08, None)])
+def test_three_small_faces_are_enough_and_three_tiny_ones_are_not(
+    weight: float, person: str | None
+) -> None:
+    votes = Votes()
+    for at in range(3):
+        votes.add(face(0, "Ann", side=80 * weight), float(at))
+    assert votes.decide(3).person == person
+
+
+def test_a_stranger_is_unknown_with_full_score() -> None:
+    start, end = run([frame(i, face(0)) for i in range(6)])
+    assert (start.event, start.frame, start.frames) == ("start", 2, 3)
+    assert (end.person, end.score, end.agreeing) == (None, 1.0, 6)
+
+
+def test_a_doubtful_name_is_announced_as_unknown_after_nine_frames_and_a_second() -> None:
+    # Each frame agrees, but their faces are so bad that all of them count like one small face.
+    bad = SeenFace((0, 0, 100, 100), 0.6, "Ann", sharpness=1.0)
+    slow = run([frame(i, bad, at=i / 5) for i in range(30)])
+    assert story(slow) == [("start", None), ("update", "Ann"), ("end", "Ann")]
+    assert (slow[0].frames, slow[0].score) == (9, 0.0)
+    worse = SeenFace((0, 0, 100, 100), 0.06, "Ann", sharpness=1.0)
+    fast = run([frame(i, worse, at=i / 50) for i in range(60)])
+    assert (fast[0].person, fast[0].frames) == (None, 51)
+
+
+def test_the_best_face_is_the_largest_whenever_it_was_seen() -> None:
+    sides = [40, 60, 100, 60, 40, 40]
+    events = run([frame(i, face(0, "Ann", side=side)) for i, side in enumerate(sides)])
+    assert events[-1].best.frame == 2
+    assert events[-1].best.box == (0, 100, 100, 200)
+
+
+def test_strangers_who_walk_one_behind_the_other_stay_two() -> None:
+    # From a standstill to nine tenths of a face per frame: each frame shows the second one
+    # nearly where the first one was.
+    x, frames = 0.0, []
+    for i, step in enumerate([0, 0, 0, 20, 40, 60, 75, *[90] * 12]):
+        x += step
+        frames.append(frame(i, face(200 + x), face(100 + x)))
+    assert ends(run(frames)) == [(None, len(frames), "finished")] * 2
+
+
+def test_a_stranger_who_stops_is_followed() -> None:
+    places = [50.0 * i for i in range(10)] + [450.0] * 10
+    assert ends(run([frame(i, face(x)) for i, x in enumerate(places)])) == [(None, 20, "finished")]
+
+
+@pytest.mark.parametrize("jump", [(900.0, 100.0), (0.0, 900.0)])
+def test_a_face_is_expected_where_it_jumped_to(jump: tuple[float, float]) -> None:
+    """A cut of the video is no speed: the next frame, without a name, shows the same person."""
+    x, y = jump
+    frames = [frame(i, face(0, "Ann")) for i in range(10)]
+    frames += [frame(10, face(x, "Ann", y=y)), *(frame(i, face(x, y=y)) for i in range(11, 20))]
+    assert ends(run(frames)) == [("Ann", 20, "finished")]
+
+
+def test_a_merged_visit_has_the_frames_the_track_and_the_best_face_of_both_parts() -> None:
+    def at(i: int) -> SeenFace:
+        second = i % 4 >= 2
+        side = 150 if i == 15 else 100
+        return face(900 if second else 0, "Ann" if i > 8 else None, side=side)
+
+    events = run([frame(i, at(i)) for i in range(40)])
+    assert len({e.visit for e in events if e.event == "start"}) == 2
+    assert sum(e.event == "start" for e in events) == 2
+    end = events[-1]
+    assert (end.frames, end.agreeing, end.score) == (40, 31, pytest.approx(31 / 40))
+    assert end.best.frame == 15
+    assert [at for at, _ in end.track] == [*(i / FPS for i in range(40)), 3.9]
+
+
+def test_a_merged_person_is_not_merged_with_somebody_seen_at_the_same_time() -> None:
+    ann = [frame(i, face(0, "Ann")) for i in range(10)]
+    # She turns away and is another visit; somebody else stands in the picture with her.
+    both = [frame(i, face(900), face(2000)) for i in range(10, 14)]
+    found = [frame(i, face(900, "Ann")) for i in range(14, 24)]
+    # The other person is called Ann too: a mistake, but never the same visit.
+    other = [frame(i, face(2000, "Ann")) for i in range(24, 34)]
+    assert ends(run([*ann, *both, *found, *other])) == [
+        ("Ann", 10, "merged"),
+        ("Ann", 24, "finished"),
+        ("Ann", 14, "finished"),
+    ]

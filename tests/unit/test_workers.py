@@ -17,10 +17,27 @@ def test_results_are_in_the_order_of_the_parts(threads: int, count: int) -> None
         assert workers.map(lambda part: part * part, range(count)) == [n * n for n in range(count)]
 
 
-def test_parts_run_side_by_side() -> None:
-    # Each part waits for the other: one thread alone would time out.
-    both = threading.Barrier(2, timeout=60)
-    assert sorted(Workers(2).map(lambda _: both.wait(), "ab")) == [0, 1]
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_parts_run_side_by_side(threads: int) -> None:
+    # Each part waits for the others: fewer threads would time out.
+    all_of_them = threading.Barrier(threads, timeout=60)
+    found = Workers(threads).map(lambda _: all_of_them.wait(), range(threads))
+    assert sorted(found) == list(range(threads))
+
+
+def helpers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "facectl-vision"}
+
+
+def test_threads_are_started_once_and_not_for_a_single_part() -> None:
+    before, workers = helpers(), Workers(3)
+    for _ in range(5):
+        assert workers.map(str, [7]) == ["7"]
+    assert helpers() == before
+    for _ in range(5):
+        workers.map(str, range(20))
+    # The calling thread is the third.
+    assert len(helpers() - before) == 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])
