@@ -99,6 +99,9 @@ def figures(run: Run) -> dict[str, Any]:
         "frames": len(run.report["requests"]),
         "unanswered": len(run.report["requests"]) - found["answered"],
         "throughput_fps": found["throughput_fps"],
+        # Of the measured frames alone; `client_cpu_ms` has the start of the client removed.
+        "client_session_cpu_ms": found["client_cpu_ms_per_frame"],
+        "sent_bytes": found["sent_bytes_per_frame"],
         "p50_s": latency["p50"],
         "p99_s": latency["p99"],
         "cost_per_1000": cost.get("per_1000_frames"),

@@ -79,7 +79,9 @@ class Baseline:
         endpoint = Url(
             self.url, connections=connections, sign=self.clients.sign if signed else None
         )
-        return Transport(endpoint, self.queue(), endpoint.close)
+        return Transport(
+            endpoint, self.queue(), endpoint.close, bytes_sent=lambda: endpoint.bytes_sent
+        )
 
 
 @contextmanager

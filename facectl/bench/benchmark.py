@@ -114,7 +114,7 @@ def _transport(
     clients: Clients, options: BenchmarkOptions, threads: int, reply: ReplyQueue | None
 ) -> Transport:
     if options.edge:
-        return edge_transport(clients, reply=reply)[0]
+        return edge_transport(clients, reply=reply).transport
     return Transport.of(clients, connections=threads, reply=reply)
 
 

@@ -88,7 +88,8 @@ class Figures:
     of frames without and with a cold start. `post`: the accepted attempt, as the
     client measures it. `target_rate`, `actual_rate`: frames per second, requested and
     sent. `course_average`: wall time divided by requests, the figure of the CSE 546
-    course project's workload generator.
+    course project's workload generator. `bytes_sent`, `client_cpu`: bytes and CPU seconds of
+    this client for each frame that it tried to send, None where they were not measured.
     """
 
     statuses: Mapping[str, int]
@@ -106,6 +107,8 @@ class Figures:
     throughput: float | None
     target_rate: float | None
     actual_rate: float | None
+    bytes_sent: float | None = None
+    client_cpu: float | None = None
 
     @classmethod
     def of(cls, run: Run) -> Figures:
@@ -137,6 +140,8 @@ class Figures:
             if run.workload.concurrency is None
             else None,
             actual_rate=_rate(sent),
+            bytes_sent=_per_frame(run.bytes_sent, len(posts)),
+            client_cpu=_per_frame(run.client_cpu, len(posts)),
         )
 
     @property
@@ -190,6 +195,10 @@ class Figures:
             "asked_fps": _rounded(self.target_rate),
             "reached_fps": _rounded(self.actual_rate),
             "course_average_s": _rounded(self.course_average),
+            "sent_bytes_per_frame": None if self.bytes_sent is None else round(self.bytes_sent),
+            "client_cpu_ms_per_frame": None
+            if self.client_cpu is None
+            else round(self.client_cpu * 1e3, 3),
         }
 
 
@@ -317,6 +326,10 @@ def _rate(times: Sequence[float]) -> float | None:
     if len(times) < 2 or max(times) == min(times):
         return None
     return (len(times) - 1) / (max(times) - min(times))
+
+
+def _per_frame(total: float | None, frames: int) -> float | None:
+    return None if total is None or not frames else total / frames
 
 
 def _rounded(value: float | None) -> float | None:

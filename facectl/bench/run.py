@@ -44,7 +44,8 @@ class Run:
     """Samples and counts of a run. `ended`: why it ended early, None if it is complete.
 
     `samples` in the order of the frames, without warm-up; `began` in seconds of the
-    epoch.
+    epoch. `bytes_sent`: bodies of the requests, or of the messages with crops. `client_cpu`:
+    CPU seconds of this process.
     """
 
     samples: Sequence[FrameTiming]
@@ -57,6 +58,8 @@ class Run:
     ended: str | None = None
     unclaimed: bool = False
     problems: Sequence[str] = field(default_factory=list)
+    bytes_sent: int | None = None
+    client_cpu: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -82,7 +85,10 @@ def measure(
         if warm.interrupted:
             raise KeyboardInterrupt
     readings = Readings.now()
-    recorder, report = _session(transport(), load, progress)
+    used = transport()
+    cpu = time.process_time()
+    recorder, report = _session(used, load, progress)
+    cpu = time.process_time() - cpu
     samples = recorder.samples()
     found, known = clocks.from_samples(samples, readings), bounds or Bounds()
     ended = "stopped by Ctrl-C" if report.interrupted else None
@@ -100,6 +106,8 @@ def measure(
         ended=ended,
         unclaimed=report.unclaimed,
         problems=report.problems,
+        bytes_sent=used.bytes_sent(),
+        client_cpu=cpu,
     )
 
 

@@ -101,7 +101,7 @@ def counts(figures: Figures) -> list[tuple[str, int]]:
 
 
 def rates(figures: Figures) -> list[tuple[str, str]]:
-    """The throughput and the rates that were measured."""
+    """The throughput, the rates, and what a frame takes of this client, as far as measured."""
     found = []
     if figures.throughput is not None:
         found.append(("throughput", f"{figures.throughput:.2f} frames/s"))
@@ -111,6 +111,10 @@ def rates(figures: Figures) -> list[tuple[str, str]]:
     if figures.course_average is not None:
         average = f"{figures.course_average:.3f} s"
         found.append(("wall time ÷ requests", average))
+    if figures.bytes_sent is not None:
+        found.append(("sent per frame", f"{figures.bytes_sent / 1e3:.1f} kB"))
+    if figures.client_cpu is not None:
+        found.append(("CPU of this client per frame", f"{milliseconds(figures.client_cpu)} ms"))
     return found
 
 

@@ -63,6 +63,9 @@ def install(
     own = [*(options or [])]
     if any(option.split("=")[0] in {"--detect", "--cameras", "--resume"} for option in own):
         raise InputError("--detect, --cameras and --resume are not for the service to choose")
+    # While another camera keeps the service running, nothing else would open this one again.
+    if not any(option.split("=")[0] == "--reconnect" for option in own):
+        own = ["--reconnect", "inf", *own]
     unit = Unit(
         checked_name(name),
         ["send", "--cameras", str(file), "--detect", "edge", "--rows", "0", *own],

@@ -16,6 +16,7 @@ import typer
 
 from facectl.console import note
 from facectl.context import Deployment, Overrides, resolve
+from facectl.errors import CloudError
 from facectl.local.settings import DEFAULT_PORT
 
 P = ParamSpec("P")
@@ -288,12 +289,20 @@ def changes_deployment(command: Callable[Concatenate[Deployment, P], R]) -> Call
     return _with_options(command, lambda overrides: announced(resolve(overrides)))
 
 
-def announced(deployment: Deployment) -> Deployment:
+def announced(deployment: Deployment, *, offline: bool = False) -> Deployment:
     """Print on stderr the deployment that a command acts on; return it with its account.
 
-    Raises InputError if the credentials belong to another account.
+    `offline`: while AWS does not answer, the recorded account counts. Raises InputError if the
+    credentials belong to another account.
     """
-    found = _with_account(deployment)
+    from facectl.aws_errors import is_transient
+
+    try:
+        found = _with_account(deployment)
+    except CloudError as error:
+        if not offline or deployment.account is None or not is_transient(error):
+            raise
+        found = deployment
     print_deployment(found)
     return found
 

@@ -20,7 +20,8 @@ from facectl.cli.options import (
     MinFaceSize,
     Quality,
     Reply,
-    changes_deployment,
+    announced,
+    with_deployment,
 )
 from facectl.cli.stream_options import VISIT_FACES, FrameOptions, VisitChoices
 from facectl.console import note, warn
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from facectl.visits.outputs import VisitOutputs
 
 
-@changes_deployment
+@with_deployment
 def send(
     deployment: Deployment,
     source: Annotated[
@@ -59,7 +60,8 @@ def send(
         typer.Option(
             "--reconnect",
             min=0,
-            help="Seconds for which a camera or stream that is gone is opened again.",
+            help="Seconds for which a camera or stream that is gone is opened again; inf: for "
+            "good, and also one that can't be opened at the start.",
             rich_help_panel=FRAMES,
         ),
     ] = 60,
@@ -134,6 +136,7 @@ def send(
 
     facectl send clip.mp4 --resume
     """
+    from facectl.edge import memory
     from facectl.strangers import store as strangers
     from facectl.stream.frames import Encoding
     from facectl.stream.live import Reconnection
@@ -142,6 +145,10 @@ def send(
     from facectl.stream.session import RunOptions, as_taken
     from facectl.stream.sources import open_source
 
+    # A service of cameras starts while the network is away, too.
+    deployment = announced(deployment, offline=detect == "edge")
+    if detect == "edge":
+        memory.one_heap()
     # Kept faces are deleted in time, whether this run keeps some or not.
     strangers.prune(deployment.asu_id)
     if annotate is not None and not wait:

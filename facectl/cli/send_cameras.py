@@ -64,10 +64,13 @@ def run(deployment: Deployment, given: CamerasInput, files: OutputFiles) -> Came
     concurrency = given.options.concurrency
     with ExitStack() as stack:
         clients = Clients(deployment)
-        reply = reply_queue(stack, clients) if given.options.private_replies else None
-        transport = opened_transport(stack, clients, given.options, reply)
+        reply = reply_queue(stack, clients, given.options)
+        live = any(camera.live for camera in given.cameras)
+        transport, earlier = opened_transport(stack, clients, given.options, reply, live=live)
         shared = stack.enter_context(SharedTransport(transport, concurrency=concurrency))
         outputs = _SharedFiles(stack, deployment, files)
+        if earlier is not None and outputs.results is not None:
+            earlier.listen(outputs.results.earlier)
         ready: dict[str, OneRun] = {}
         for camera in given.cameras:
             if camera.name in sources:

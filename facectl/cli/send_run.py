@@ -17,6 +17,7 @@ from facectl.context import Deployment
 from facectl.errors import FacectlError
 
 if TYPE_CHECKING:
+    from facectl.edge.earlier import EarlierAnswers
     from facectl.stream.annotate import Clip
     from facectl.stream.outcomes import FrameOutcome
     from facectl.stream.reply_queues import ReplyQueue
@@ -132,24 +133,43 @@ def prepared(
     return OneRun(session, source, given.options, clip, recording, run_file)
 
 
-def reply_queue(stack: ExitStack, clients: Clients, reply: str | None = None) -> ReplyQueue:
-    """A reply queue of this client, which the stack deletes; `reply` ends its name."""
-    from facectl.stream.reply_queues import ReplyQueue
+def reply_queue(
+    stack: ExitStack, clients: Clients, options: RunOptions, reply: str | None = None
+) -> ReplyQueue | None:
+    """The reply queue of this client, if it has one, which the stack deletes.
 
+    `reply` ends its name.
+    """
+    from facectl.stream.reply_queues import OFFLINE_LEASE, ReplyQueue
+
+    if not options.private_replies:
+        return None
+    if options.edge:
+        return stack.enter_context(ReplyQueue(clients, reply, lease=OFFLINE_LEASE))
     return stack.enter_context(ReplyQueue(clients, reply))
 
 
 def opened_transport(
-    stack: ExitStack, clients: Clients, options: RunOptions, reply: ReplyQueue | None
-) -> Transport:
-    """The transport of a run; with edge detection, what was sent is printed at the end."""
+    stack: ExitStack,
+    clients: Clients,
+    options: RunOptions,
+    reply: ReplyQueue | None,
+    *,
+    live: bool,
+) -> tuple[Transport, EarlierAnswers | None]:
+    """The transport of a run; with edge detection, what was sent is printed at the end.
+
+    `live`: a source would not wait for the cloud. The answers to frames of an earlier process
+    are None without edge detection.
+    """
     from facectl.stream.session import Transport
 
     if not options.edge:
-        return Transport.of(clients, connections=options.concurrency, reply=reply)
+        return Transport.of(clients, connections=options.concurrency, reply=reply), None
     from facectl.edge.transport import edge_transport
 
-    transport, endpoint, outbox = edge_transport(clients, reply=reply, report=warn)
+    edge = edge_transport(clients, reply=reply, offline=live, report=warn)
+    endpoint, outbox = edge.endpoint, edge.outbox
 
     def summary() -> None:
         note(
@@ -157,11 +177,13 @@ def opened_transport(
             f"{outbox.bytes_sent / 1e6:.1f} MB of crops sent instead of "
             f"{endpoint.image_bytes * 4 / 3e6:.1f} MB of frames"
         )
+        if edge.earlier.count:
+            note(f"{edge.earlier.count} answers to frames that an earlier process had left on disk")
         if outbox.dropped:
             warn(f"{outbox.dropped} frames were dropped: the queue on disk was full")
 
     stack.callback(summary)
-    return transport
+    return edge.transport, edge.earlier
 
 
 def run(
@@ -186,11 +208,13 @@ def run(
         clients = Clients(deployment)
         # The id of a run that can be resumed: its next process reads the same queue.
         run_id = None if run_file is None else run_file.run
-        reply = reply_queue(stack, clients, run_id) if options.private_replies else None
-        transport = opened_transport(stack, clients, options, reply)
+        reply = reply_queue(stack, clients, options, run_id)
+        transport, earlier = opened_transport(stack, clients, options, reply, live=source.live)
         results = None
         if files.results is not None:
             results = stack.enter_context(closing(ResultsFile(files.results, synthetic=synthetic)))
+            if earlier is not None:
+                earlier.listen(results.earlier)
         given = RunInput(source, options, rows, run_file, results)
         one = prepared(stack, deployment, transport, given, files)
         with run_bar(source.expected, wait=options.wait) as update:

@@ -10,11 +10,11 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from facectl import paths
+from facectl import paths, sqlite
 from facectl.errors import FacectlError, InputError
 
 # An hour of two frames per second with a face each are 220 MB.
@@ -22,6 +22,9 @@ MOST_BYTES = 500_000_000
 # SQS takes ten messages, and 1 MiB, in one batch.
 _BATCH_MESSAGES = 10
 _BATCH_BYTES = 1_000_000
+# Free bytes in the file, and times its messages, above which it is made smaller.
+_MOST_FREE = 2_000_000
+_FREE_SHARE = 4
 # Processes that send for one deployment at once.
 _MOST_FILES = 100
 _TABLE = """
@@ -69,14 +72,14 @@ class DiskQueue:
         for number in range(_MOST_FILES):
             path = folder / f"{digest}-{number}.db"
             try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                path.touch(mode=0o600)
-                connection = _connected(path)
+                sqlite.created(path)
+                # A killed process loses nothing, a power failure the last messages.
+                connection = sqlite.locked(path, synchronous="NORMAL", tables=_TABLE)
             except OSError as error:
                 raise InputError(f"{path} can't be written: {error.strerror}") from error
+            except sqlite.InUseError:
+                continue
             except sqlite3.OperationalError as error:
-                if "locked" in str(error):
-                    continue
                 raise InputError(f"{path} can't be opened: {error}") from error
             except sqlite3.DatabaseError as error:
                 raise InputError(f"{path} is damaged: {error}", hint=f"rm {path}") from error
@@ -130,6 +133,7 @@ class DiskQueue:
                 done = connection.execute("DELETE FROM message WHERE number = ?", (message.number,))
                 # It may have been dropped meanwhile.
                 self._bytes -= len(message.body.encode()) * done.rowcount
+        self._shrink()
 
     def request_ids(self, prefix: str) -> list[str]:
         """The request ids that begin with this, in the order of their messages."""
@@ -153,29 +157,30 @@ class DiskQueue:
         empty = self.waiting() == 0
         self._connection.close()
         if empty:
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            sqlite.removed(self.path)
+
+    def _shrink(self) -> None:
+        """Give the disk back what an outage has taken; the crops in it are gone then."""
+        with self._lock, self._errors():
+            (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+            # It copies what is left, so it waits until that is little.
+            if pages * size > max(_MOST_FREE, _FREE_SHARE * self._bytes):
+                # On a full disk it fails, and is tried again.
+                with suppress(sqlite3.OperationalError):
+                    self._connection.execute("VACUUM")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _statements(self) -> Iterator[sqlite3.Connection]:
         """The connection, for one thread, in one transaction."""
+        with self._errors(), self._lock, sqlite.transaction(self._connection):
+            yield self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise SQLite's errors as FacectlErrors that name the file."""
         try:
-            with self._lock, self._connection:
-                yield self._connection
+            yield
         except sqlite3.Error as error:
             raise FacectlError(f"{self.path} can't be written: {error}") from error
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    """Open and lock a queue; raises sqlite3.OperationalError where another process has it."""
-    connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A killed process loses nothing, a power failure the last messages.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(_TABLE)
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection

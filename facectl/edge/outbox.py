@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from facectl.edge.disk_queue import DiskQueue, QueuedMessage
 from facectl.errors import CloudError
 from facectl.retry import exponential
 from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import AcceptedPost
+
+T = TypeVar("T")
 
 # Seconds until the next attempt while the cloud does not answer.
 _DELAY = exponential(0.5, 15.0)
@@ -26,6 +28,9 @@ class RefusedError(CloudError):
 
 class RequestQueue(Protocol):
     """The request queue as the outbox uses it."""
+
+    def look_up(self) -> str:
+        """Its URL; raises as `send`."""
 
     def send(self, bodies: Sequence[str]) -> dict[int, str]:
         """Send messages; returns the errors of failed ones by index.
@@ -78,6 +83,8 @@ class Outbox:
         for request_id in self._disk.request_ids(f"{tracker.run}-"):
             tracker.on_disk(request_id)
         self._trackers[tracker.run] = tracker
+        if self._failures:
+            tracker.pause()
         self.start()
 
     def add(self, request_id: str, faces: int, body: str) -> None:
@@ -95,7 +102,7 @@ class Outbox:
         Raises CloudError where the cloud has not answered for an hour.
         """
         left = self._disk.waiting(f"{run}-")
-        if left and self._failures and self._clock() - self._since > LONGEST_OUTAGE:
+        if self._failures and self._clock() - self._since > LONGEST_OUTAGE:
             minutes = LONGEST_OUTAGE / 60
             raise CloudError(
                 f"the request queue has not answered for {minutes:g} minutes; {left} frames wait "
@@ -114,6 +121,10 @@ class Outbox:
 
     def _run(self) -> None:
         try:
+            # A deployment that is missing is reported before the first face.
+            while not self._closing.is_set() and self._attempt(self._requests.look_up) is None:
+                pass
+            self._note_return()
             while not self._closing.is_set():
                 batch = self._disk.batch()
                 if batch:
@@ -126,12 +137,8 @@ class Outbox:
 
     def _send(self, batch: list[QueuedMessage]) -> None:
         began = self._clock()
-        try:
-            failed = self._requests.send([message.body for message in batch])
-        except RefusedError:
-            raise
-        except CloudError as error:
-            self._note_outage(str(error))
+        failed = self._attempt(lambda: self._requests.send([message.body for message in batch]))
+        if failed is None:
             return
         if len(failed) == len(batch):
             self._note_outage(failed[0])
@@ -146,17 +153,36 @@ class Outbox:
             if tracker is not None:
                 tracker.accepted(message.request_id, AcceptedPost(message.faces, 1, seconds))
 
+    def _attempt(self, call: Callable[[], T]) -> T | None:
+        """What the call returns; None, after a delay, where the cloud does not answer."""
+        try:
+            return call()
+        except RefusedError:
+            raise
+        except CloudError as error:
+            self._note_outage(str(error))
+            return None
+
     def _note_outage(self, reason: str) -> None:
         if not self._failures:
             self._since = self._clock()
             self._report(f"Frames wait on this disk until the cloud answers: {reason}")
         self._failures += 1
+        # Their answers can't be received either.
+        for tracker in [*self._trackers.values()]:
+            tracker.pause()
         self._wait(_DELAY(self._failures))
 
     def _note_return(self) -> None:
         if self._failures:
             self._report(f"The cloud is back after {self._clock() - self._since:.0f} s")
             self._failures = 0
+            self.restart_timeouts()
+
+    def restart_timeouts(self) -> None:
+        """Restart the timeouts of all runs."""
+        for tracker in [*self._trackers.values()]:
+            tracker.resume()
 
     def _tracker(self, request_id: str) -> InFlightTracker | None:
         return self._trackers.get(request_id.rpartition("-")[0])

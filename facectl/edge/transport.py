@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from facectl.aws import Clients, cloud_errors
 from facectl.aws_errors import is_denied, is_missing
 from facectl.deploy import options
 from facectl.edge.disk_queue import DiskQueue
+from facectl.edge.earlier import EarlierAnswers
 from facectl.edge.endpoint import EdgeEndpoint
-from facectl.edge.outbox import LONGEST_OUTAGE, Outbox, RefusedError
+from facectl.edge.outbox import Outbox, RefusedError
 from facectl.errors import CloudError
 from facectl.models import store
 from facectl.queues import queue_url
@@ -34,20 +37,24 @@ class SqsRequests:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._name = clients.deployment.names.request_queue
-        self._url = queue_url(clients, self._name)
+        self._url: str | None = None
+
+    def look_up(self) -> str:
+        """The URL of the queue, asked for once; raises RefusedError or CloudError."""
+        if self._url is None:
+            with _refused_for_good():
+                self._url = queue_url(self._clients, self._name)
+        return self._url
 
     def send(self, bodies: Sequence[str]) -> dict[int, str]:
         """Send at most ten messages; returns the errors of failed ones by index."""
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(index), "MessageBody": body} for index, body in enumerate(bodies)
         ]
-        try:
-            with cloud_errors(f"sending to {self._name}", self._clients.deployment):
-                answer = self._clients.sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
-        except CloudError as error:
-            if is_denied(error) or is_missing(error):
-                raise RefusedError(str(error), hint=error.hint) from error
-            raise
+        url = self.look_up()
+        doing = f"sending to {self._name}"
+        with _refused_for_good(), cloud_errors(doing, self._clients.deployment):
+            answer = self._clients.sqs.send_message_batch(QueueUrl=url, Entries=entries)
         return {
             int(entry["Id"]): f"{entry['Code']}: {entry.get('Message', '')}"
             for entry in answer.get("Failed", [])
@@ -55,40 +62,53 @@ class SqsRequests:
 
 
 class ReconnectingQueue:
-    """A queue of answers whose reader goes on while the cloud does not answer, for an hour."""
+    """A queue of answers whose reader goes on while the cloud does not answer.
+
+    `open_queue` is called again until it returns the queue. `earlier` takes its answers first.
+    """
+
+    earlier: EarlierAnswers | None = None
 
     def __init__(
         self,
-        queue: MessageQueue,
+        open_queue: Callable[[], MessageQueue],
         *,
-        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._queue = queue
-        self._clock = clock
+        self._open = open_queue
+        self._opened: MessageQueue | None = None
         self._sleep = sleep
-        self._answered_at = clock()
+
+    def look_up(self) -> MessageQueue:
+        """The queue, opened once; raises CloudError."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
 
     def receive(self, *, wait: int = LONG_POLL) -> list[Received]:
         """Up to ten messages; none while the cloud does not answer."""
         try:
-            messages = self._queue.receive(wait=wait)
+            messages = self.look_up().receive(wait=wait)
         except CloudError as error:
-            gone = self._clock() - self._answered_at
-            if is_denied(error) or is_missing(error) or gone > LONGEST_OUTAGE:
+            if is_denied(error) or is_missing(error):
                 raise
             self._sleep(_PAUSE)
             return []
-        self._answered_at = self._clock()
-        return messages
+        if self.earlier is None:
+            return messages
+        taken = [message for message in messages if self.earlier.takes(message)]
+        self.delete(taken)
+        return [message for message in messages if message not in taken]
 
     def delete(self, messages: Sequence[Received]) -> None:
         """Delete the messages; one that is not deleted becomes a duplicate."""
-        self._unless_away(lambda: self._queue.delete(messages))
+        if not messages:
+            return
+        self._unless_away(lambda: self.look_up().delete(messages))
 
     def release(self, messages: Sequence[Received]) -> float:
         """Make the messages visible again; they become so anyway."""
-        self._unless_away(lambda: self._queue.release(messages))
+        self._unless_away(lambda: self.look_up().release(messages))
         return 0.0
 
     def _unless_away(self, call: Callable[[], object]) -> None:
@@ -99,29 +119,61 @@ class ReconnectingQueue:
                 raise
 
 
+@contextmanager
+def _refused_for_good() -> Iterator[None]:
+    """Raise RefusedError for a CloudError that would come again: missing, or denied."""
+    try:
+        yield
+    except CloudError as error:
+        if is_denied(error) or is_missing(error):
+            raise RefusedError(str(error), hint=error.hint) from error
+        raise
+
+
 def edge_threads() -> int:
     """The detector's threads: half of the cores, because frames are decoded besides."""
     return max(1, (usable_cores() or 1) // 2)
+
+
+class Edge(NamedTuple):
+    """The transport of a deployment's runs, and its parts, which count."""
+
+    transport: Transport
+    endpoint: EdgeEndpoint
+    outbox: Outbox
+    earlier: EarlierAnswers
 
 
 def edge_transport(
     clients: Clients,
     *,
     reply: ReplyQueue | None = None,
+    offline: bool = False,
     report: Callable[[str], object] = lambda _: None,
-) -> tuple[Transport, EdgeEndpoint, Outbox]:
-    """The transport of a deployment's runs, and what it counts.
+) -> Edge:
+    """The transport of a deployment's runs.
 
-    Raises ModelError without the deployment's model on this computer, CloudError where
-    nothing is deployed.
+    `offline`: the cloud is not called before frames are detected, because a camera does not wait
+    for it; the outbox reports what is wrong. Raises ModelError without the deployment's model on
+    this computer, CloudError where nothing is deployed.
     """
     deployment = clients.deployment
     model = store.deployed(deployment)
     requests = SqsRequests(clients)
-    answers = ResponseQueue(clients) if reply is None else reply.open()
-    outbox = Outbox(DiskQueue.open(deployment.key.name), requests, report=report)
+    opened = partial(ResponseQueue, clients) if reply is None else reply.open
+    answers = ReconnectingQueue(opened)
+    if not offline:
+        requests.look_up()
+        answers.look_up()
+    disk = DiskQueue.open(deployment.key.name)
+    answers.earlier = earlier = EarlierAnswers.of(disk.request_ids(""))
+    outbox = Outbox(disk, requests, report=report)
+    # What was on disk is answered first, and thousands of frames take longer than a timeout.
+    earlier.listen(lambda _: outbox.restart_timeouts())
     least = options.recall(deployment).min_face_size
     endpoint = EdgeEndpoint.of(model, outbox, threads=edge_threads(), min_face_size=least)
     used = endpoint if reply is None else RepliedEndpoint(endpoint, reply.reply)
-    transport = Transport(used, ReconnectingQueue(answers), outbox.close, outbox=outbox)
-    return transport, endpoint, outbox
+    transport = Transport(
+        used, answers, outbox.close, outbox=outbox, bytes_sent=lambda: outbox.bytes_sent
+    )
+    return Edge(transport, endpoint, outbox, earlier)

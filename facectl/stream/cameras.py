@@ -105,7 +105,7 @@ def _entries(path: Path) -> list[Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path} is too large for a file of cameras")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _loader())  # noqa: S506 - a safe one
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -117,6 +117,23 @@ def _entries(path: Path) -> list[Any]:
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: `cameras` must be a list of cameras", hint=_EXAMPLE)
     return entries
+
+
+def _loader() -> type[Any]:
+    """A safe loader of YAML that refuses a field given twice: YAML's own takes the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc] # it has no types
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+            if count > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name} is given {count} times", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _camera(

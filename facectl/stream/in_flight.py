@@ -102,6 +102,7 @@ class InFlightTracker:
         self._expired_in_a_row = 0
         self._row_began = 0.0
         self._draining = False
+        self._paused = False
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
 
@@ -274,7 +275,8 @@ class InFlightTracker:
         """
         with self._changed:
             return (
-                self._expired_in_a_row >= _HOPELESS
+                not self._paused
+                and self._expired_in_a_row >= _HOPELESS
                 and self._clock() - self._row_began > self._timeout
             )
 
@@ -291,6 +293,19 @@ class InFlightTracker:
                 lambda: self._draining or bool(self._pending or self._unconfirmed or self._failed),
                 timeout,
             )
+
+    def pause(self) -> None:
+        """Let no deadline pass: no answer can be received until `resume`."""
+        with self._changed:
+            self._paused = True
+
+    def resume(self) -> None:
+        """Restart every timeout: answers are received again, or there are some of other frames."""
+        with self._changed:
+            self._paused = False
+            self._expired_in_a_row = 0
+            self._deadlines.restart_all(self._clock())
+            self._grace.restart_all(self._clock())
 
     def drain_duplicates(self, seconds: float) -> None:
         """Expect duplicates for `seconds`, so that they are removed from the queue."""
@@ -332,6 +347,8 @@ class InFlightTracker:
         return pending
 
     def _expire(self, now: float) -> None:
+        if self._paused:
+            return
         while (request_id := self._deadlines.passed(now)) is not None:
             self._finish(self._pending[request_id], "unanswered")
             if self._expired_in_a_row == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -27,10 +28,21 @@ _REOPEN = exponential(0.5, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Reconnection:
-    """How long a camera may be gone, in seconds, and what gets a sentence when it is."""
+    """How long a camera may be gone, in seconds, and what gets a sentence when it is.
+
+    Where that is infinite, it may be gone from the start.
+    """
 
     seconds: float = 60.0
     report: Callable[[str], object] = lambda _: None
+
+    @property
+    def endless(self) -> bool:
+        """Whether a camera that is gone never ends."""
+        return self.seconds == math.inf
+
+    def __str__(self) -> str:
+        return "until it is back" if self.endless else f"for {self.seconds:g} s"
 
 
 def open_capture(target: str | int, backend: int, parameters: Sequence[int] = ()) -> Any:
@@ -72,7 +84,8 @@ class LiveSource:
         self._wait = wait or self._closed.wait
         self._open = capture or partial(_opened, target)
         self._capture = self._open()
-        if not self._capture.isOpened():
+        reconnection = reconnection or Reconnection()
+        if not self._capture.isOpened() and not reconnection.endless:
             raise InputError(
                 f"{self.name} can't be opened",
                 hint="check that it is connected, not in use, and that its address is right",
@@ -81,9 +94,9 @@ class LiveSource:
         self.rate = sampling.rate(rate if 0 < rate < 1000 else 25.0)
         # A file behind a URL has a length, and ends.
         endless = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) <= 0
-        reconnection = reconnection or Reconnection()
         self._limit = reconnection.seconds if endless else 0.0
         self._report = reconnection.report
+        self._how_long = str(reconnection)
         self._news = threading.Condition()
         self._newest: tuple[int, float, Any] | None = None
         self._ended = False
@@ -151,7 +164,7 @@ class LiveSource:
         if self._gone_since is None:
             self._gone_since = now
             if self._limit:
-                self._report(f"{self.name} is gone: trying again for {self._limit:g} s")
+                self._report(f"{self.name} is gone: trying again {self._how_long}")
         if self._closed.is_set() or now - self._gone_since >= self._limit:
             return False
         if self._attempts:

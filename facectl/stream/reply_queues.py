@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 EXPIRES_TAG = "facectl:expires"
 # Seconds for which a queue is reserved, and after which its client renews that.
 _LEASE = 3600.0
+# For a client that goes on without the cloud, and can't renew it then.
+OFFLINE_LEASE = 86_400.0
 _RENEWAL = 600.0
 # An interrupted run can be resumed for as long as SQS keeps its answers.
 _RESUMABLE = 4 * 86_400.0
@@ -55,7 +57,8 @@ _COPIED: tuple[QueueAttributeNameType, ...] = (
 class ReplyQueue:
     """The reply queue of one client: a context manager that creates and deletes it.
 
-    `reply` is the last part of its name. It is kept for days instead if `keep` is
+    `reply` is the last part of its name; `lease` are the seconds for which no other client
+    deletes it while this one can't renew them. It is kept for days instead if `keep` is
     called: the run can be resumed, and answers may still arrive.
     """
 
@@ -64,11 +67,13 @@ class ReplyQueue:
         clients: Clients,
         reply: str | None = None,
         *,
+        lease: float = _LEASE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.reply = uuid.uuid4().hex if reply is None else reply
         self.name = clients.deployment.names.reply_queue(self.reply)
         self._clients = clients
+        self._lease = lease
         self._clock = clock
         self._url = ""
         self._kept = False
@@ -121,10 +126,10 @@ class ReplyQueue:
                 self._url = sqs.create_queue(
                     QueueName=self.name,
                     Attributes={**attributes, "VisibilityTimeout": str(_VISIBILITY)},
-                    tags={TAG_KEY: names.asu_id, EXPIRES_TAG: self._until(_LEASE)},
+                    tags={TAG_KEY: names.asu_id, EXPIRES_TAG: self._until(self._lease)},
                 )["QueueUrl"]
                 return
-        self._reserve(_LEASE)
+        self._reserve(self._lease)
 
     def _until(self, seconds: float) -> str:
         return str(round(self._clock() + seconds))
@@ -137,9 +142,9 @@ class ReplyQueue:
 
     def _renew(self) -> None:
         while not self._closing.wait(_RENEWAL):
-            # The lease is six times as long as the interval.
+            # The lease is at least six times as long as the interval.
             with suppress(CloudError):
-                self._reserve(_LEASE)
+                self._reserve(self._lease)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any
 from facectl.errors import FacectlError, InputError
 from facectl.stream.outcomes import FrameOutcome
 from facectl.summary import RunningSummary
+from lambda_src.contract import FrameResult
 
 # The number of frames without a response that are listed individually.
 MOST_NAMED = 1000
@@ -44,6 +45,12 @@ class ResultsFile:
         return lambda outcome: self._write(
             {"camera": name, **as_dict(outcome, synthetic=self._synthetic)}
         )
+
+    def earlier(self, answer: FrameResult) -> None:
+        """Write the line of a frame of an earlier process, of which only the answer is known."""
+        mark = {"synthetic": True} if self._synthetic else {}
+        fields = json.loads(answer.serialise())
+        self._write({"status": "answered", "earlier": True, **fields, **mark})
 
     def _write(self, fields: dict[str, Any]) -> None:
         data = json.dumps(fields).encode() + b"\n"

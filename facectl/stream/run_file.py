@@ -10,6 +10,7 @@ file if a video is drawn from it.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import sqlite3
@@ -22,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from facectl import paths
+from facectl import paths, sqlite
 from facectl.errors import FacectlError, InputError
 from facectl.stream.frames import Frame
 from facectl.stream.outcomes import FINAL, AcceptedPost, FrameOutcome, Status, request_id_of
@@ -92,9 +93,8 @@ class RunFile:
         run = uuid.uuid4().hex
         path = _folder() / f"{task.digest}-{run}.db"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _remove_old(task)
-            path.touch(mode=0o600)
+            sqlite.created(path)
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror}") from error
         return cls._create(run, task.source, path)
@@ -119,7 +119,7 @@ class RunFile:
         found = sorted(_folder().glob(f"{task.digest}-*.db"), key=_modified, reverse=True)
         for path in found:
             # One that is gone belonged to a run that has just finished.
-            with suppress(_InUseError, FileNotFoundError):
+            with suppress(sqlite.InUseError, FileNotFoundError):
                 return cls._open(path)
         source = " ".join(task.source)
         if found:
@@ -136,7 +136,7 @@ class RunFile:
 
     @classmethod
     def _open(cls, path: Path) -> RunFile:
-        """An interrupted run; raises InputError where its file is damaged, or _InUseError."""
+        """An interrupted run; raises InputError where its file is damaged, or InUseError."""
         connection = None
         try:
             if path.stat().st_size == 0:
@@ -146,6 +146,8 @@ class RunFile:
             # Damage is found before anything is sent.
             for _ in opened.earlier():
                 pass
+        except sqlite.InUseError:
+            raise
         except _DAMAGE as error:
             if connection is not None:
                 connection.close()
@@ -253,10 +255,6 @@ class RunFile:
             self._connection.execute(statement, values)
 
 
-class _InUseError(Exception):
-    """Another process has the file open."""
-
-
 @contextmanager
 def _errors(path: Path | None) -> Iterator[None]:
     """Raise SQLite's errors as a FacectlError that names the file."""
@@ -295,26 +293,10 @@ def _modified(path: Path) -> float:
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
-    """Open and lock an existing file; raises _InUseError or sqlite3.DatabaseError."""
-    connection = sqlite3.connect(
-        "" if path is None else f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=0,
-        check_same_thread=False,
-        isolation_level=None,
-    )
+    """Open and lock an existing file; raises InUseError or sqlite3.DatabaseError."""
+    # Synced about once in 300 frames: every fact would cost milliseconds.
+    connection = sqlite.locked(path, synchronous="NORMAL")
     connection.row_factory = sqlite3.Row
-    try:
-        # The lock is held until the connection is closed or the process ends.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        # Synced once in 1000 pages, about 300 frames: every fact would cost milliseconds.
-        connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if "locked" in str(error):
-            raise _InUseError from error
-        raise
     return connection
 
 
@@ -328,13 +310,13 @@ def _remove_old(task: RunTask) -> None:
         if age < _CREATION and path.exists() and path.stat().st_size == 0:
             continue
         try:
-            # What can't be opened is damaged, or of an earlier version.
-            with suppress(sqlite3.DatabaseError):
-                _connect(path).close()
-        except _InUseError:
+            _connect(path).close()
+        except sqlite.InUseError:
             continue
-        path.unlink(missing_ok=True)
-        _log(path).unlink(missing_ok=True)
+        except sqlite3.DatabaseError:
+            # Damaged, or of an earlier version.
+            pass
+        sqlite.removed(path)
 
 
 def _run_id(connection: sqlite3.Connection) -> str:
@@ -373,6 +355,11 @@ def _outcome(run: str, row: sqlite3.Row) -> FrameOutcome:
         delivery=delivery,
         error=json.loads(row["error"]) if final else None,
     )
+
+
+def is_resumable(run: str) -> bool:
+    """Whether the run with this id, or another process that still is that run, has a file."""
+    return any(_folder().glob(f"*-{glob.escape(run)}.db"))
 
 
 def open_run_file(task: RunTask, *, live: bool, resume: bool) -> RunFile | None:

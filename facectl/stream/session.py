@@ -165,7 +165,8 @@ class Transport:
     """Where frames are posted and answers received; `close` when the run is over.
 
     `readers` makes the reader of a run's answers; None for one that polls the queue alone.
-    `outbox` sends what the endpoint has queued.
+    `outbox` sends what the endpoint has queued. `bytes_sent`: the bodies of all requests or
+    messages with frames until now.
     """
 
     endpoint: Endpoint
@@ -173,6 +174,7 @@ class Transport:
     close: Callable[[], None] = lambda: None
     readers: Callable[[InFlightTracker], AnswerReader] | None = None
     outbox: FrameOutbox | None = None
+    bytes_sent: Callable[[], int] = lambda: 0
 
     @classmethod
     def of(
@@ -189,9 +191,12 @@ class Transport:
         endpoint = FunctionUrlClient(
             url, connections=connections, sign=clients.sign if signed else None
         )
-        if reply is None:
-            return cls(endpoint, queue, endpoint.close)
-        return cls(RepliedEndpoint(endpoint, reply.reply), reply.open(), endpoint.close)
+        return cls(
+            endpoint if reply is None else RepliedEndpoint(endpoint, reply.reply),
+            queue if reply is None else reply.open(),
+            endpoint.close,
+            bytes_sent=lambda: endpoint.bytes_sent,
+        )
 
 
 class Session:
@@ -377,10 +382,11 @@ class Session:
 
     def _await_answers(self, progress: Callable[[FrameCounts], None]) -> None:
         outbox = self._transport.outbox
-        while outbox is not None and outbox.unsent(self.tracker.run):
-            self._check(progress)
-            self._interrupted.wait(_TICK)
-        while not self.tracker.settle(_TICK):
+        while True:
+            if outbox is not None and outbox.unsent(self.tracker.run):
+                self._interrupted.wait(_TICK)
+            elif self.tracker.settle(_TICK):
+                return
             self._check(progress)
 
 

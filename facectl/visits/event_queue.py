@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from facectl import paths
+from facectl import paths, sqlite
 from facectl.errors import FacectlError, InputError
 
 # Undelivered events of one receiver; beyond that the oldest are dropped.
@@ -71,8 +71,7 @@ class EventQueue:
         """As `open`, for the receiver with this id of its queues."""
         path = paths.state_dir() / "events" / f"{digest}-{run[:12]}.db"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
+            sqlite.created(path)
             connection = _connected(path)
         except OSError as error:
             raise InputError(f"{path} can't be written: {error.strerror}") from error
@@ -138,7 +137,7 @@ class EventQueue:
         empty = self.waiting() == 0
         self._connection.close()
         if finished and empty:
-            _remove(self.path)
+            sqlite.removed(self.path)
 
     def _take_over(self, other: Path) -> None:
         """Move the events of a queue that no process uses; a damaged one is left alone."""
@@ -153,7 +152,7 @@ class EventQueue:
         except sqlite3.DatabaseError:
             return
         if time.time() - other.stat().st_mtime > _RETENTION:
-            _remove(other)
+            sqlite.removed(other)
 
     @staticmethod
     def _count(connection: sqlite3.Connection) -> int:
@@ -174,19 +173,5 @@ class EventQueue:
 
 def _connected(path: Path) -> sqlite3.Connection:
     """Open and lock a queue; raises sqlite3.DatabaseError where another process has it."""
-    connection = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        # An event is rare, and is synced when it is added.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(_TABLE)
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    # An event is rare, and is synced when it is added.
+    return sqlite.locked(path, synchronous="FULL", tables=_TABLE)

@@ -72,6 +72,14 @@ def test_a_frame_is_accepted_at_the_first_attempt(
     assert "authorization" not in pipeline.headers[0]
 
 
+def test_the_bytes_of_each_attempt_are_counted(
+    pipeline: Pipeline, endpoint: FunctionUrlClient, sleep: Sleep
+) -> None:
+    script(pipeline, Reply(500), OK)
+    endpoint.post(REQUEST, sleep=sleep)
+    assert endpoint.bytes_sent == 2 * len(REQUEST.serialise())
+
+
 def test_connections_are_reused(pipeline: Pipeline, endpoint: FunctionUrlClient) -> None:
     script(pipeline, OK)
     for _ in range(5):

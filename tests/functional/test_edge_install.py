@@ -44,7 +44,9 @@ def test_the_unit_runs_the_cameras_on_this_computer(cameras: Path) -> None:
     lines = done.stdout.splitlines()
     (command,) = (line for line in lines if line.startswith("ExecStart="))
     escaped = str(cameras).replace("%", "%%").replace("$", "$$")
-    assert command.endswith(f'send --cameras "{escaped}" --detect edge --rows 0 --visits v.jsonl')
+    assert command.endswith(
+        f'send --cameras "{escaped}" --detect edge --rows 0 --reconnect inf --visits v.jsonl'
+    )
     for line in ("MemoryMax=300M", "Restart=always", "StartLimitIntervalSec=0"):
         assert line in lines
     assert "Environment=FACECTL_ASU_ID=42" in lines

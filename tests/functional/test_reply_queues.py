@@ -8,15 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from stream_stub import Pipeline, Reply, answering, noisy_clip, number, result, run, until
 
 from facectl.aws import Clients
+from facectl.cli import send_run
 from facectl.errors import CloudError, InputError
 from facectl.stream import reply_queues
 from facectl.stream.reply_queues import EXPIRES_TAG, ReplyQueue
+from facectl.stream.sender import RequestOptions
+from facectl.stream.session import RunOptions
 
 
 @pytest.fixture
@@ -189,6 +194,25 @@ def test_a_client_that_runs_renews_its_lease(
     with ReplyQueue(clients, clock=lambda: now[0]) as reply:
         now[0] = 2e9
         until(lambda: reply_queues.inspect(clients, [reply.name])[0].expires == 2e9 + 3600)
+
+
+def test_an_hour_without_the_cloud_does_not_delete_the_queue_of_an_edge_client(
+    clients: Clients,
+) -> None:
+    options = RunOptions(RequestOptions(), private_replies=True)
+    with ExitStack() as stack:
+        edge, other = (
+            send_run.reply_queue(stack, clients, each)
+            for each in (replace(options, edge=True), options)
+        )
+        assert edge is not None
+        assert other is not None
+        # An hour, the time since the last renewal, and the tolerance for clocks.
+        later = time.time() + 3600 + 600 + 301
+        removed = reply_queues.remove_expired(clients, [edge.name, other.name], clock=lambda: later)
+        assert removed == [other.name]
+        nobody = send_run.reply_queue(stack, clients, replace(options, private_replies=False))
+        assert nobody is None
 
 
 def test_the_cloud_may_be_gone_when_a_client_ends(

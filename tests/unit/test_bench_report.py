@@ -13,6 +13,7 @@ from bench_fakes import Clip, FakePipeline, Stalls
 from bench_samples import answered, lost, report_of, run_with
 from rich.console import Console
 
+from facectl.bench import tables
 from facectl.bench.compare import compare, load_run, run_of
 from facectl.bench.cost import Billed, cost_of
 from facectl.bench.page import page
@@ -50,6 +51,27 @@ def test_throughput_differs_from_the_average_of_the_course() -> None:
     # From the first POST at 0 to the last answer at 4.
     assert figures.throughput == pytest.approx(3 / 4)
     assert figures.course_average == pytest.approx(4 / 3)
+
+
+def test_what_a_frame_takes_of_the_client() -> None:
+    samples = [answered(0, 0.5), answered(1, 0.5), lost(2)]
+    run = run_with(samples, bytes_sent=132_200, client_cpu=0.0345)
+    figures = Figures.of(run)
+    # The third was never posted.
+    assert figures.as_dict()["sent_bytes_per_frame"] == 66_100
+    assert figures.as_dict()["client_cpu_ms_per_frame"] == 17.25
+    text = printed(report_of(run))
+    assert "sent per frame 66.1 kB, CPU of this client per frame 17 ms" in text
+    cells = dict(tables.frames(figures).rows)
+    assert cells["sent per frame"] == "66.1 kB"
+    assert cells["CPU of this client per frame"] == "17 ms"
+    # A frame without a face sends nothing with --detect edge, which is a figure.
+    assert Figures.of(run_with(samples, bytes_sent=0)).as_dict()["sent_bytes_per_frame"] == 0
+    for nothing in (run_with(samples), run_with([], bytes_sent=5, client_cpu=1.0)):
+        unknown = Figures.of(nothing)
+        assert unknown.as_dict()["sent_bytes_per_frame"] is None
+        assert unknown.as_dict()["client_cpu_ms_per_frame"] is None
+        assert "sent per frame" not in dict(tables.frames(unknown).rows)
 
 
 def test_every_status_is_counted_and_duplicates_separately() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bench_fakes import JPEG, Clip, FakePipeline, Stalls
 
+from facectl.bench import run as run_module
 from facectl.bench.run import Load, Run, measure
 from facectl.bench.stages import Breakdown, stages_of
 from facectl.bench.workload import Workload
@@ -17,6 +19,7 @@ from facectl.errors import NotRunningError
 from facectl.stream.frames import Frame
 from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.sender import RequestOptions
+from facectl.stream.session import Transport
 from lambda_src.contract import FrameRequest
 
 # These stages are measured in this process, so a loaded machine adds to them; the others are
@@ -147,6 +150,29 @@ def test_warm_up_frames_are_sent_and_not_counted() -> None:
     assert pipeline.posts == 7
     assert [sample.index for sample in done.samples] == [0, 1, 2, 3]
     assert [sample.cold for sample in done.samples] == [True, False, False, False]
+
+
+def test_the_bytes_and_the_cpu_time_are_those_of_the_measured_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = FakePipeline(lambda _: Stalls())
+    cpu = [0.0]
+    monkeypatch.setattr(run_module.time, "process_time", lambda: cpu[0])
+
+    def transport() -> Transport:
+        before = pipeline.posts
+        original = pipeline.post
+
+        def post(request: FrameRequest, *, sleep: Callable[[float], object]) -> AcceptedPost:
+            cpu[0] += 0.25
+            return original(request, sleep=sleep)
+
+        endpoint = SimpleNamespace(post=post)
+        return Transport(endpoint, pipeline, bytes_sent=lambda: (pipeline.posts - before) * 1000)
+
+    load = Load(Clip(5), 10, RequestOptions(), Workload(4, concurrency=1, warmup=3))
+    done = measure(transport, load)
+    assert (pipeline.posts, done.bytes_sent, done.client_cpu) == (7, 4000, 1.0)
 
 
 @pytest.mark.parametrize("workload", [Workload(4, rate=50), Workload(4, concurrency=1)])

@@ -107,6 +107,12 @@ def test_the_smallest_and_largest_values_are_taken(tmp_path: Path) -> None:
         (f"cameras: [{{source: 0, name: {'x' * 101}}}]", "at most 100 characters"),
         ("cameras: [{source: 0}, {source: 0}]", "2 cameras are named camera 0"),
         ("cameras: [{source: 0, name: a}, {source: 1, name: a}]", "2 cameras are named a"),
+        # A forgotten dash: YAML's own answer is the last of the two.
+        (
+            "cameras:\n  - source: a\n    fps: 1\n    source: b\n    fps: 2",
+            "source is given 2 times .* line 2",
+        ),
+        ("cameras: [{source: 0}]\ncameras: [{source: 1}]", "cameras is given 2 times"),
         ("cameras: [", "is not a YAML file: .* line 1"),
         ("cameras: [{source: !!python/object/apply:os.system [id]}]", "is not a YAML file"),
         ("a: &a [x]\ncameras: *b", "is not a YAML file"),

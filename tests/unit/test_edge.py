@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import json
+import platform
 import queue
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 
+from facectl import aws
+from facectl.aws import Clients
+from facectl.cli.options import announced
+from facectl.context import Deployment
 from facectl.edge import endpoint as endpoint_module
 from facectl.edge import outbox as outbox_module
+from facectl.edge import transport as transport_module
 from facectl.edge.disk_queue import DiskQueue
+from facectl.edge.earlier import EarlierAnswers
 from facectl.edge.endpoint import EDGE_WAIT, EdgeEndpoint
 from facectl.edge.outbox import Outbox, RefusedError
-from facectl.edge.transport import ReconnectingQueue
+from facectl.edge.transport import ReconnectingQueue, SqsRequests, edge_transport
 from facectl.errors import CloudError, InputError, NotRunningError
 from facectl.stream.delivery import FrameRefused
 from facectl.stream.frames import Frame
+from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
-from facectl.stream.results import RunStats
+from facectl.stream.results import ResultsFile, RunStats
 from facectl.stream.run_file import RunFile, RunTask
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
@@ -57,10 +69,18 @@ class Cloud:
 
     def __init__(self) -> None:
         self.away = False
+        self.missing = False
         self.refusal: CloudError | None = None
         self.unsent: set[str] = set()
         self.sent: list[str] = []
         self._answers: queue.Queue[Received] = queue.Queue()
+
+    def look_up(self) -> str:
+        if self.missing:
+            raise RefusedError("looking up q: NonExistentQueue")
+        if self.away:
+            raise NotRunningError("nothing answers")
+        return "url"
 
     def send(self, bodies: Sequence[str]) -> dict[int, str]:
         if self.refusal is not None:
@@ -276,6 +296,28 @@ def test_a_full_disk_queue_drops_the_oldest_and_its_frame_has_failed() -> None:
     assert done[0].exit_code == 1
 
 
+def test_the_disk_queue_gives_its_disk_back_after_an_outage() -> None:
+    disk = DiskQueue.open("a")
+    for number in range(400):
+        disk.add(f"r-{number:06d}", 1, "x" * 50_000)
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in disk.path.parent.iterdir())
+
+    assert size() > 20_000_000
+    disk.remove(disk.batch())
+    # Little is free: it would copy nearly everything.
+    assert size() > 20_000_000
+    while batch := disk.batch():
+        disk.remove(batch)
+    assert size() < 3_000_000
+    assert disk.add("r-000400", 1, "y") == []
+    assert [message.number for message in disk.batch()] == [401]
+    disk.remove(disk.batch())
+    disk.close()
+    assert not list(disk.path.parent.iterdir())
+
+
 def test_one_message_that_is_not_accepted_is_sent_again() -> None:
     cloud = Cloud()
     outbox = an_outbox(cloud, DiskQueue.open("a"))
@@ -336,6 +378,9 @@ def test_an_hour_without_the_cloud_ends_a_run_that_only_waits(
     now[0] = outbox_module.LONGEST_OUTAGE + 1
     with pytest.raises(CloudError, match="has not answered for 60 minutes; 1 frames wait"):
         outbox.unsent("r")
+    # Its answers can't be received either.
+    with pytest.raises(CloudError, match="has not answered for 60 minutes"):
+        outbox.unsent("another")
     outbox.close()
 
 
@@ -431,23 +476,252 @@ class Unreliable:
         return 0.5
 
 
-def test_the_reader_of_answers_goes_on_for_an_hour_without_the_cloud() -> None:
-    now = [0.0]
+def test_the_reader_of_answers_goes_on_without_the_cloud() -> None:
     below = Unreliable()
-    steady = ReconnectingQueue(below, clock=lambda: now[0], sleep=lambda _: None)
+    opened: list[Unreliable] = []
+    pauses: list[float] = []
+
+    def open_queue() -> Unreliable:
+        below.receive()
+        opened.append(below)
+        return below
+
+    steady = ReconnectingQueue(open_queue, sleep=pauses.append)
+    # Its process may begin before the cloud is there.
     below.error = NotRunningError("nothing answers")
-    now[0] = 3599.0
     assert steady.receive() == []
-    steady.delete([])
-    assert steady.release([]) == 0.0
-    now[0] = 3601.0
-    with pytest.raises(NotRunningError):
-        steady.receive()
+    assert (len(pauses), opened) == (1, [])
     below.error = None
     assert steady.receive() == []
+    assert (len(pauses), len(opened)) == (1, 1)
     below.error = NotRunningError("nothing answers")
-    now[0] = 7000.0
-    assert steady.receive() == []
+    for _ in range(2000):
+        assert steady.receive() == []
+    steady.delete([])
+    assert steady.release([]) == 0.0
+    assert (len(pauses), len(opened)) == (2001, 1)
+
+
+def test_the_answers_to_what_a_killed_camera_left_are_taken_once(tmp_path: Path) -> None:
+    # A run of a file can be resumed, and is left alone.
+    resumable = RunFile.begin(RunTask("d", ("clip",), Sampling(), RequestOptions()))
+    ids = ["camera-000003", "camera-000004", f"{resumable.run}-000001"]
+    earlier = EarlierAnswers.of(ids)
+    results = ResultsFile(tmp_path / "out.jsonl", synthetic=False)
+    earlier.listen(results.earlier)
+
+    def message(request_id: str) -> Received:
+        return Received(request_id, "r", "", 0.0, 0.0, FrameResult(request_id, "Ann"))
+
+    foreign = replace(message("x"), result=None)
+    others = [message(f"{resumable.run}-000001"), message("other-000003"), foreign]
+    waiting = [
+        message("camera-000003"),
+        *others,
+        message("camera-000003"),
+        message("camera-000009"),
+    ]
+    deleted: list[Received] = []
+
+    class Below(Unreliable):
+        def receive(self, *, wait: int = 20) -> list[Received]:
+            return waiting
+
+        def delete(self, messages: Sequence[Received]) -> None:
+            deleted.extend(messages)
+
+    steady = ReconnectingQueue(Below)
+    assert steady.receive() == waiting
+    steady.earlier = earlier
+    assert steady.receive() == others
+    assert deleted == [each for each in waiting if each not in others]
+    # The last one was sent before the kill.
+    assert earlier.count == 2
+    results.close()
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        {"status": "answered", "earlier": True, "request_id": f"camera-{n}", "result": "Ann"}
+        for n in ("000003", "000009")
+    ]
+    resumable.remove()
+    assert EarlierAnswers.of(ids).takes(message(f"{resumable.run}-000001"))
+
+
+def test_a_deployment_that_is_missing_is_reported_before_the_first_face() -> None:
+    cloud = Cloud()
+    cloud.missing = True
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    outbox.start()
+    assert until(lambda: outbox.failure is not None)
+    assert "NonExistentQueue" in str(outbox.failure)
+    outbox.close()
+
+
+def test_an_outage_at_the_start_ends_without_a_face() -> None:
+    cloud, told = Cloud(), []
+    cloud.away = True
+    outbox = an_outbox(cloud, DiskQueue.open("a"), told)
+    outbox.start()
+    assert until(lambda: outbox._failures > 1)
+    assert len(told) == 1
+    cloud.away = False
+    assert until(lambda: len(told) == 2)
+    assert told[1].startswith("The cloud is back after ")
+    assert outbox._failures == 0
+    outbox.close()
+
+
+def test_cameras_start_without_the_cloud_and_files_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> str:
+        raise NotRunningError("nothing answers")
+
+    deployment = Deployment("a", "local", endpoint_url="http://127.0.0.1:9", account="0" * 12)
+    monkeypatch.setattr(transport_module, "queue_url", away)
+    monkeypatch.setattr(transport_module, "ResponseQueue", away)
+    monkeypatch.setattr(transport_module.store, "deployed", lambda _: None)
+    monkeypatch.setattr(transport_module.EdgeEndpoint, "of", lambda *_, **__: None)
+    with pytest.raises(NotRunningError):
+        edge_transport(Clients(deployment))
+    transport, _, outbox, _ = edge_transport(Clients(deployment), offline=True)
+    outbox.bind(InFlightTracker())
+    assert until(lambda: outbox._failures > 0)
+    assert outbox.failure is None
+    assert transport.queue.receive(wait=0) == []
+    transport.close()
+
+
+def test_a_missing_or_forbidden_queue_is_refused_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(code: str) -> CloudError:
+        error = CloudError(f"looking up q: {code}", hint="facectl deploy")
+        error.__cause__ = ClientError({"Error": {"Code": code}}, "GetQueueUrl")
+        return error
+
+    found: list[CloudError | None] = []
+
+    def look_up(*_: object) -> str:
+        error = found.pop(0)
+        if error is not None:
+            raise error
+        return "url"
+
+    deployment = Deployment("a", "local", endpoint_url="http://127.0.0.1:9", account="0" * 12)
+    requests = SqsRequests(Clients(deployment))
+    monkeypatch.setattr(transport_module, "queue_url", look_up)
+    for code in ("AWS.SimpleQueueService.NonExistentQueue", "AccessDenied"):
+        found[:] = [refused(code)]
+        with pytest.raises(RefusedError, match=code) as raised:
+            requests.look_up()
+        assert raised.value.hint == "facectl deploy"
+    found[:] = [refused("InternalError")]
+    with pytest.raises(CloudError) as later:
+        requests.look_up()
+    assert not isinstance(later.value, RefusedError)
+    found[:] = [None]
+    # Asked for once.
+    assert (requests.look_up(), requests.look_up()) == ("url", "url")
+
+
+def test_the_recorded_account_counts_while_aws_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error: list[CloudError] = [NotRunningError("AWS does not answer")]
+
+    def fail(_: Deployment) -> Deployment:
+        raise error[0]
+
+    monkeypatch.setattr(aws, "with_account", fail)
+    known = Deployment("a", "aws", account="1" * 12)
+    assert announced(known, offline=True) == known
+    for deployment, offline in ((known, False), (Deployment("a", "aws"), True)):
+        with pytest.raises(NotRunningError):
+            announced(deployment, offline=offline)
+    error[0] = CloudError("no AWS credentials")
+    with pytest.raises(CloudError, match="no AWS credentials"):
+        announced(known, offline=True)
+
+
+def test_no_deadline_passes_during_an_outage() -> None:
+    cloud, now = Cloud(), [0.0]
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    tracker = InFlightTracker(timeout=60, clock=lambda: now[0])
+    outbox.bind(tracker)
+    ids = [
+        tracker.open(Frame(index, "f", 0.0, file=JPEG), None, stop=lambda: False)
+        for index in range(20)
+    ]
+    for request_id in ids[:10]:
+        tracker.accepted(str(request_id), AcceptedPost(1, 1, 0.1))
+    cloud.away = True
+    for request_id in ids[10:]:
+        outbox.add(str(request_id), 1, json.dumps({"request_id": request_id}))
+    assert until(lambda: outbox._failures > 0)
+    now[0] = 3000.0
+    tracker.expire()
+    assert (tracker.counts.waiting, tracker.hopeless) == (10, False)
+    cloud.away = False
+    assert until(lambda: tracker.counts.waiting == 20)
+    now[0] = 3059.0
+    tracker.expire()
+    assert tracker.counts.waiting == 20
+    now[0] = 3061.0
+    tracker.expire()
+    assert tracker.counts.waiting == 0
+    outbox.close()
+
+
+def test_frames_wait_behind_those_of_a_killed_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    answers = [
+        Received("m", "r", "", 0.0, 0.0, FrameResult(f"camera-{index:06d}", "Ann"))
+        for index in range(10)
+    ]
+
+    class Below(Unreliable):
+        def receive(self, *, wait: int = 20) -> list[Received]:
+            return [answers.pop(0)]
+
+        def delete(self, messages: Sequence[Received]) -> None:
+            """They are not visible again here."""
+
+    deployment = Deployment("a", "local", endpoint_url="http://127.0.0.1:9", account="0" * 12)
+    left = DiskQueue.open(deployment.key.name)
+    left.add("camera-000000", 1, "x")
+    left._connection.close()
+    monkeypatch.setattr(transport_module, "queue_url", lambda *_: "url")
+    monkeypatch.setattr(transport_module, "ResponseQueue", lambda _: Below())
+    monkeypatch.setattr(transport_module.store, "deployed", lambda _: None)
+    monkeypatch.setattr(transport_module.EdgeEndpoint, "of", lambda *_, **__: None)
+    edge = edge_transport(Clients(deployment))
+    monkeypatch.setattr(edge.outbox, "start", lambda: None)
+    tracker = InFlightTracker(timeout=60, clock=lambda: now[0])
+    edge.outbox.bind(tracker)
+    request_id = tracker.open(Frame(0, "f", 0.0, file=JPEG), None, stop=lambda: False)
+    tracker.accepted(str(request_id), AcceptedPost(1, 1, 0.1))
+    for _ in range(10):
+        now[0] += 50
+        assert edge.transport.queue.receive() == []
+    now[0] += 59
+    tracker.expire()
+    assert (tracker.counts.waiting, edge.earlier.count) == (1, 10)
+    now[0] += 2
+    tracker.expire()
+    assert tracker.counts.waiting == 0
+    edge.transport.close()
+
+
+def test_a_run_of_an_outage_bound_later_is_paused_too() -> None:
+    cloud, now = Cloud(), [0.0]
+    cloud.away = True
+    outbox = an_outbox(cloud, DiskQueue.open("a"))
+    outbox.start()
+    assert until(lambda: outbox._failures > 0)
+    tracker = InFlightTracker(timeout=60, clock=lambda: now[0])
+    outbox.bind(tracker)
+    request_id = tracker.open(Frame(0, "f", 0.0, file=JPEG), None, stop=lambda: False)
+    tracker.accepted(str(request_id), AcceptedPost(1, 1, 0.1))
+    now[0] = 100.0
+    tracker.expire()
+    assert tracker.counts.waiting == 1
+    outbox.close()
 
 
 def test_visits_of_a_camera_wait_for_frames_on_disk() -> None:
@@ -473,3 +747,26 @@ def test_the_smallest_face_is_that_of_the_deployment(monkeypatch: pytest.MonkeyP
     for size in (None, 60):
         EdgeEndpoint.of(None, outbox, threads=1, min_face_size=size)  # type: ignore[arg-type]
     assert [settings["min_face_size"] for settings in made] == [20, 60]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_all_threads_of_an_edge_process_share_one_heap() -> None:
+    program = """
+import ctypes, threading
+from pathlib import Path
+from facectl.edge import memory
+memory.one_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+found = []
+threads = [threading.Thread(target=lambda: found.append(libc.malloc(1000))) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+line = next(x for x in Path("/proc/self/maps").read_text().splitlines() if x.endswith("[heap]"))
+first, last = (int(part, 16) for part in line.split()[0].split("-"))
+print(all(first <= each < last for each in found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True\n", done.stderr

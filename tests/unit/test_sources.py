@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -396,6 +397,20 @@ def test_a_camera_that_comes_back_goes_on() -> None:
     ]
     # At once, and then with growing delays.
     assert camera.waits == [0.5, 1.0, 2.0]
+
+
+def test_a_camera_may_be_gone_from_the_start_and_for_good() -> None:
+    camera = Unsteady(*[None] * 500, 1, None, 1)
+    source = camera.source(math.inf)
+    frames = iter(source)
+    assert camera.next(frames).name == "live-000000.jpg"
+    assert camera.now > 3600
+    assert camera.next(frames).name == "live-000001.jpg"
+    assert camera.reports[0] == "rtsp://camera/1 is gone: trying again until it is back"
+    assert camera.reports[1].startswith("rtsp://camera/1 is back after ")
+    source.close()
+    with pytest.raises(InputError, match="can't be opened"):
+        Unsteady(None).source(1e9)
 
 
 def test_a_camera_that_opens_but_sends_nothing_is_still_gone() -> None:
