@@ -37,7 +37,7 @@ def variants(
         capacity = Capacity.of(less, changed, times)
         return Variant(name, cost_of(capacity, prices).total, capacity.frame_seconds, note)
 
-    found = []
+    found: list[Variant] = []
     cheapest = min(_SIZES, key=lambda size: of("", replace(settings, memory=size)).cost)
     if cheapest != settings.memory:
         found.append(of(f"--memory {cheapest}", replace(settings, memory=cheapest)))
@@ -47,12 +47,13 @@ def variants(
     if settings.precision == "fp32":
         note = "with the time of the embedder in benchmarks/README.md"
         found.append(of("--precision int8", replace(settings, precision="int8"), note))
+    changes = len(found)
     half = replace(load, fps=load.fps / 2)
     found.append(of(f"--fps {load.fps / 2:g}", settings, "", half))
     edge = edge_detection(load, settings, times, prices)
     found.append(edge)
     together = replace(settings, memory=cheapest, architecture="arm64", precision="int8")
-    if together != settings:
+    if changes > 1:
         found.append(of(_options(together), together))
     found.append(_half(of, load, together, of("", settings).cost))
     return found

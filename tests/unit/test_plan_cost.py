@@ -148,6 +148,15 @@ def test_changes_that_are_made_already_are_not_offered() -> None:
     best = Settings(memory=1769, architecture="arm64", precision="int8")
     names = [each.name for each in variants(load(), best, ROUND, OWN)]
     assert not any(name.startswith(("--architecture", "--precision")) for name in names)
+    # A single change is not offered a second time, with the settings that stay.
+    one = [each.name for each in variants(load(), replace(best, architecture="x86_64"), ROUND, OWN)]
+    assert "--architecture arm64" in one
+    assert "--memory 1769, arm64 and int8" not in one
+    two = [
+        each.name
+        for each in variants(load(), replace(best, architecture="x86_64", memory=3008), ROUND, OWN)
+    ]
+    assert "--memory 1769, arm64 and int8" in two
 
 
 def test_detection_at_the_edge_costs_less_and_nothing_without_faces() -> None:
