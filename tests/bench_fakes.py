@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from facectl.stream.frames import Frame
 from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.responses import Received
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 from lambda_src.contract import FrameRequest, FrameResult
 
 JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"

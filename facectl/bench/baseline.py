@@ -40,7 +40,7 @@ from facectl.errors import CloudError, InputError
 from facectl.naming import DETECTION_FUNCTION, RECOGNITION_FUNCTION, Names
 from facectl.stream.delivery import FunctionUrlClient as Url
 from facectl.stream.responses import ResponseQueue
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 
 # Resources that an earlier version left are found by this suffix.
 _SUFFIX = "-floor"

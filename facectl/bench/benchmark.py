@@ -22,7 +22,7 @@ from facectl.errors import CloudError, IncompleteError
 from facectl.prices import Prices
 from facectl.stream.reply_queues import ReplyQueue
 from facectl.stream.responses import ResponseQueue
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 
 # Frames of the source whose names are checked against the labels.
 _CHECKED_FRAMES = 1000

@@ -15,7 +15,7 @@ from facectl.errors import FacectlError
 from facectl.stream.outcomes import AcceptedPost, FrameOutcome, Status
 from facectl.stream.responses import LONG_POLL, MessageQueue, Received
 from facectl.stream.sender import Endpoint
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 from lambda_src.contract import DETECTION_INIT, RECOGNITION_INIT, FrameRequest
 
 COLD_KEYS = (DETECTION_INIT, RECOGNITION_INIT)

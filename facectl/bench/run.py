@@ -20,8 +20,9 @@ from facectl.stream.purge import Purge
 from facectl.stream.results import RunStats
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import FrameSource, RunOptions, RunReport, Session, Transport
+from facectl.stream.session import FrameSource, RunOptions, RunReport, Session
 from facectl.stream.sources import open_source
+from facectl.stream.transport import Transport
 
 # Large enough that the in-flight window never delays an open loop.
 _OPEN_WINDOW = 100_000

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from facectl.stream.outcomes import FrameOutcome
     from facectl.stream.reply_queues import ReplyQueue
     from facectl.stream.run_file import RunFile
-    from facectl.stream.session import RunOptions, RunReport, Session, Transport
+    from facectl.stream.session import RunOptions, RunReport, Session
     from facectl.stream.sources import Source
+    from facectl.stream.transport import Transport
     from facectl.visits.outputs import Recording, VisitOutputs
 
 
@@ -162,7 +163,7 @@ def opened_transport(
     `live`: a source would not wait for the cloud. The answers to frames of an earlier process
     are None without edge detection.
     """
-    from facectl.stream.session import Transport
+    from facectl.stream.transport import Transport
 
     if not options.edge:
         return Transport.of(clients, connections=options.concurrency, reply=reply), None

@@ -20,7 +20,7 @@ from facectl.models import store
 from facectl.queues import queue_url
 from facectl.stream.reply_queues import RepliedEndpoint, ReplyQueue
 from facectl.stream.responses import LONG_POLL, MessageQueue, Received, ResponseQueue
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 from lambda_src.settings import usable_cores
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from facectl.stream.in_flight import InFlightTracker
 from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.responses import AnswerNotTaken, AnswerReader, Collector
 from facectl.stream.sender import Endpoint
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 from lambda_src.contract import FrameRequest, FrameResult
 
 _TICK = 0.1

@@ -17,9 +17,10 @@ from facectl.stream.live import LiveSource, Reconnection
 from facectl.stream.responses import ResponseQueue
 from facectl.stream.results import RunStats
 from facectl.stream.sampling import Sampling
-from facectl.stream.session import RunOptions, RunReport, Session, Transport, function_url
+from facectl.stream.session import RunOptions, RunReport, Session
 from facectl.stream.shared import SharedTransport
 from facectl.stream.sources import Source, open_source
+from facectl.stream.transport import Transport, function_url
 from facectl.visits.outputs import Recording, VisitListener, VisitOutputs, recorded
 from facectl.watch.cloud import CloudState, WaitingEndpoint, WaitingQueue
 from facectl.watch.figures import Figures

@@ -20,7 +20,8 @@ from facectl.stream.reply_queues import ReplyQueue
 from facectl.stream.responses import LONG_POLL, Received, ResponseQueue
 from facectl.stream.results import RunStats
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import RunOptions, RunReport, Session, Transport
+from facectl.stream.session import RunOptions, RunReport, Session
+from facectl.stream.transport import Transport
 
 pytestmark = pytest.mark.e2e
 

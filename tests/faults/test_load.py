@@ -17,8 +17,9 @@ from facectl.context import Deployment
 from facectl.stream.results import RunStats
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import RunOptions, Session, Transport
+from facectl.stream.session import RunOptions, Session
 from facectl.stream.sources import open_source
+from facectl.stream.transport import Transport
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 

@@ -31,7 +31,7 @@ from facectl.export import cloudformation
 from facectl.export.state import desired_state, given_images
 from facectl.models import store
 from facectl.naming import FUNCTIONS
-from facectl.stream.session import function_url
+from facectl.stream.transport import function_url
 from lambda_src.vision.store import NETWORKS, Model
 
 NUMBER = "000000000000"

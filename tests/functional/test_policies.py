@@ -27,7 +27,7 @@ from facectl.naming import Names
 from facectl.stream.purge import Purge
 from facectl.stream.reply_queues import ReplyQueue, remove_expired
 from facectl.stream.responses import ResponseQueue
-from facectl.stream.session import function_url
+from facectl.stream.transport import function_url
 
 __all__ = ["recorded"]
 ACCOUNT = "123456789012"

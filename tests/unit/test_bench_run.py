@@ -19,7 +19,7 @@ from facectl.errors import NotRunningError
 from facectl.stream.frames import Frame
 from facectl.stream.outcomes import AcceptedPost
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import Transport
+from facectl.stream.transport import Transport
 from lambda_src.contract import FrameRequest
 
 # These stages are measured in this process, so a loaded machine adds to them; the others are

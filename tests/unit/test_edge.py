@@ -40,7 +40,8 @@ from facectl.stream.results import ResultsFile, RunStats
 from facectl.stream.run_file import RunFile, RunTask
 from facectl.stream.sampling import Sampling
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import RunOptions, Session, Transport
+from facectl.stream.session import RunOptions, Session
+from facectl.stream.transport import Transport
 from facectl.visits import outputs
 from facectl.visits.outputs import VisitOutputs
 from lambda_src.contract import FrameRequest, FrameResult, RequestError

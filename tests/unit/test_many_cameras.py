@@ -17,8 +17,9 @@ from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
 from facectl.stream.results import RunStats
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import RunOptions, RunReport, Session, Transport
+from facectl.stream.session import RunOptions, RunReport, Session
 from facectl.stream.shared import FairSlots, SharedTransport, sender_threads
+from facectl.stream.transport import Transport
 from lambda_src.contract import FrameRequest, FrameResult
 
 JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"

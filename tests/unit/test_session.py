@@ -14,7 +14,8 @@ from facectl.stream.outcomes import AcceptedPost, FrameOutcome
 from facectl.stream.responses import Received
 from facectl.stream.results import RunStats
 from facectl.stream.sender import RequestOptions
-from facectl.stream.session import RunOptions, Session, Transport
+from facectl.stream.session import RunOptions, Session
+from facectl.stream.transport import Transport
 from lambda_src.contract import FrameRequest, FrameResult
 
 JPEG = b"\xff\xd8\xff\xe0 a JPEG for all that the client looks at"
