@@ -151,8 +151,8 @@ class Template:
 class Sizing:
     """Memory in MB, timeout in seconds, and concurrency of the functions.
 
-    One vCPU is the cheapest: a second one makes detection 1.4 times as fast for twice the
-    price, and int8's embedding no faster (docs/PERFORMANCE.md).
+    One vCPU is the cheapest: a second one makes detection 1.3 times as fast for twice the
+    price, and int8's embedding hardly faster (docs/PERFORMANCE.md).
     """
 
     memory: int = MB_PER_VCPU

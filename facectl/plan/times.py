@@ -23,12 +23,12 @@ _HINT = "facectl bench -c 1 -n 200 --max-side 640 --json > bench.json, then --fr
 # Fewer frames do not show the tail of a distribution.
 _FEWEST = 20
 # The share of the work that a second thread takes over (Amdahl's law), from the times with one
-# and two threads: detection 37.5 and 27.2 ms at 640x360, embedding one face 29.4 and 22.1 ms with
-# fp32, 9.9 and 10.7 ms with int8 (docs/PERFORMANCE.md).
-_DETECTION_PARALLEL = 0.55
-_EMBEDDING_PARALLEL: dict[Precision, float] = {"fp32": 0.5, "int8": 0.0}
-# Time of int8 divided by that of fp32, one face: 9.9 and 29.4 ms (docs/PERFORMANCE.md).
-_INT8 = 0.337
+# and two threads: detection 33.8 and 26.4 ms at 640x360, embedding one face 29.2 and 20.4 ms with
+# fp32, 9.3 and 8.5 ms with int8 (docs/PERFORMANCE.md).
+_DETECTION_PARALLEL = 0.44
+_EMBEDDING_PARALLEL: dict[Precision, float] = {"fp32": 0.6, "int8": 0.17}
+# Time of int8 divided by that of fp32, one face: 9.3 and 29.2 ms (docs/PERFORMANCE.md).
+_INT8 = 0.318
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,11 @@ def _time_factor(vcpus: float, parallel: float) -> float:
 # Measured on the local cloud and by `make bench-vision`: docs/PERFORMANCE.md and
 # benchmarks/README.md. What only AWS can show is assumed, and docs/CAPACITY.md says so.
 DEFAULT = ServiceTimes(
-    # Decode 2.1 ms, detect 37.5, cut and encode a crop 1.6.
-    detect=Duration(0.041, 0.15),
+    # Decode 2.1 ms, detect 33.8, cut and encode a crop 1.6.
+    detect=Duration(0.0375, 0.15),
     embed=Duration(0.029, 0.12),
-    # A batch of 8 against one face, int8, one thread: 62.6 and 9.9 ms.
-    further_face=0.76,
+    # A batch of 8 against one face, int8, one thread: 59.7 and 9.3 ms.
+    further_face=0.77,
     detect_overhead=0.011,
     recognise_overhead=0.009,
     post=Duration(0.040, 0.5),

@@ -44,17 +44,17 @@ def test_less_memory_is_slower_and_more_is_faster_with_a_limit() -> None:
     assert one.detect.mean == pytest.approx(DEFAULT.detect.mean)
     assert half.detect.mean == pytest.approx(2 * one.detect.mean, rel=0.01)
     # Amdahl: what does not run in parallel remains.
-    assert 0.45 * one.detect.mean < six.detect.mean < one.detect.mean
+    assert 0.56 * one.detect.mean < six.detect.mean < one.detect.mean
     assert six.embed.mean < one.embed.mean
-    # One face with int8 is not faster on several threads.
+    # One face with int8 is hardly faster on several threads.
     sizes = (1769, 10_240)
     one, six = (DEFAULT.with_settings(Settings(memory=memory)) for memory in sizes)
-    assert six.embed.mean == one.embed.mean
+    assert 0.8 * one.embed.mean < six.embed.mean < one.embed.mean
 
 
 def test_int8_makes_only_the_embedder_faster() -> None:
     fast = ROUND.with_settings(Settings(memory=1769, precision="int8"))
-    assert fast.embed.mean == pytest.approx(0.337 * 0.04)
+    assert fast.embed.mean == pytest.approx(0.318 * 0.04)
     assert fast.detect == ROUND.detect
 
 
@@ -71,7 +71,7 @@ def test_a_report_of_int8_is_planned_with_the_times_that_it_has(tmp_path: Path) 
     assert times.with_settings(measured).embed.mean == pytest.approx(0.03)
     assert times.recognise_overhead == pytest.approx(0.012)
     slower = replace(measured, precision="fp32")
-    assert times.with_settings(slower).embed.mean == pytest.approx(0.03 / 0.337)
+    assert times.with_settings(slower).embed.mean == pytest.approx(0.03 / 0.318)
 
 
 def test_times_of_a_report(tmp_path: Path) -> None:
