@@ -73,7 +73,7 @@ def test_problems_are_one_table_with_paths_below_the_folder(
     people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The path of the folder is long, and a row has it.
-    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setenv("COLUMNS", "500")
     result = facectl("gallery", "enroll", str(people))
     assert isinstance(result.exception, IncompleteError)
     rows = cells(result.stdout)
