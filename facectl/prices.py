@@ -139,6 +139,11 @@ def load(file: Path | None = None) -> Prices:
     return _read(file, _prices)
 
 
+def load_deployment() -> DeploymentPrices:
+    """The prices of a deployment, of facectl's own table."""
+    return _read(None, _deployment_prices)
+
+
 def load_plan(file: Path | None = None, region: str | None = None) -> PlanPrices:
     """The prices of `facectl plan`; raises InputError if the file lacks them or this region."""
     table = _read(file, _plan_prices)
@@ -200,8 +205,8 @@ def _sources(section: Mapping[str, Any]) -> dict[str, Source]:
     return {name: Source.parse(each) for name, each in section["sources"].items()}
 
 
-def _deployment() -> DeploymentPrices:
-    section = json.loads(_OWN.read_text(encoding="utf-8"))["deployment"]
+def _deployment_prices(data: dict[str, Any]) -> DeploymentPrices:
+    section = data["deployment"]
     return DeploymentPrices(**{**section, "sources": _sources(section)})
 
 
@@ -240,7 +245,6 @@ DATE = CURRENT.date
 LAMBDA_GB_SECOND = CURRENT.lambda_gb_second
 LAMBDA_REQUEST = CURRENT.lambda_million_requests / 1_000_000
 SQS_MILLION_REQUESTS = CURRENT.sqs_million_requests
-DEPLOYMENT = _deployment()
 # Receives in 30 days: Lambda polls an idle queue with five long polls of 20 s at a time.
 # Source: AWS Lambda Developer Guide, "Using Lambda with Amazon SQS", polling behaviour.
 IDLE_RECEIVES = 5 * 30 * 86400 // 20

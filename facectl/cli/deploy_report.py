@@ -34,10 +34,10 @@ from facectl.deploy.steps import Step, changes
 from facectl.export import changes as changes_of_templates
 from facectl.gallery.rebuild import Rebuild
 from facectl.prices import (
-    DEPLOYMENT,
     IDLE_RECEIVES,
     LAMBDA_GB_SECOND,
     SQS_MILLION_REQUESTS,
+    load_deployment,
 )
 
 _SHORT = 60
@@ -214,17 +214,18 @@ def show_deployment(
 def idle_cost(plan: Plan) -> str:
     """The idle cost of the deployment, as text."""
     sizing = plan.desired.sizing
-    told = DEPLOYMENT.told
-    costs = [f"${DEPLOYMENT.image_gb_month:.2f} per GB of images and month{told('image_gb_month')}"]
+    prices = load_deployment()
+    told = prices.told
+    costs = [f"${prices.image_gb_month:.2f} per GB of images and month{told('image_gb_month')}"]
     if sizing.provisioned_concurrency is not None:
         # For both functions.
         memory = 2 * sizing.provisioned_concurrency * sizing.memory / 1024
-        second = memory * DEPLOYMENT.provisioned_gb_second[sizing.architecture]
+        second = memory * prices.provisioned_gb_second[sizing.architecture]
         costs.insert(
             0, f"${second * 86400:.2f} a day for warm environments{told('provisioned_gb_second')}"
         )
     if sizing.pollers is not None:
-        day = sizing.pollers[0] * 24 * DEPLOYMENT.poller_hour
+        day = sizing.pollers[0] * 24 * prices.poller_hour
         costs.append(f"${day:.2f} a day for {sizing.pollers[0]} pollers{told('poller_hour')}")
     else:
         cost = IDLE_RECEIVES / 1_000_000 * SQS_MILLION_REQUESTS
@@ -233,10 +234,10 @@ def idle_cost(plan: Plan) -> str:
             "(SQS's first million a month is free)"
         )
     if alarms := sum(isinstance(each, Alarm) for each in resources(plan.desired)):
-        month = alarms * DEPLOYMENT.alarm_month
+        month = alarms * prices.alarm_month
         costs.append(f"${month:.2f} a month for {alarms} alarms{told('alarm_month')}")
     if plan.desired.kms_key:
-        costs.append(f"${DEPLOYMENT.key_month:.2f} a month for the key{told('key_month')}")
+        costs.append(f"${prices.key_month:.2f} a month for the key{told('key_month')}")
     return ", and ".join((", ".join(costs[:-1]), costs[-1]))
 
 

@@ -134,7 +134,8 @@ def test_a_finished_run_leaves_nothing_to_resume(
     assert "There is no unfinished run of" in str(done.exception)
 
 
-def test_resume_waits_for_unanswered_frames(pipeline: Pipeline, folder: Path) -> None:
+def unanswered_seven(pipeline: Pipeline) -> list[str]:
+    """Answer every frame but 07.png; returns the list that gets its answer."""
     late: list[str] = []
 
     def silent(request: dict[str, Any], number: int) -> Reply:
@@ -144,6 +145,11 @@ def test_resume_waits_for_unanswered_frames(pipeline: Pipeline, folder: Path) ->
         return answering(request, number)
 
     pipeline.script = silent
+    return late
+
+
+def test_resume_waits_for_unanswered_frames(pipeline: Pipeline, folder: Path) -> None:
+    late = unanswered_seven(pipeline)
     done = run("send", folder, "--timeout", 1)
     assert done.exit_code == 1
     assert "The same command with --resume continues this run" in done.stderr
@@ -156,15 +162,7 @@ def test_resume_waits_for_unanswered_frames(pipeline: Pipeline, folder: Path) ->
 def test_an_answer_that_an_earlier_client_received_and_did_not_delete_is_removed(
     pipeline: Pipeline, folder: Path
 ) -> None:
-    late: list[str] = []
-
-    def silent(request: dict[str, Any], number: int) -> Reply:
-        if request["filename"] == "07.png":
-            late.append(result(request))
-            return Reply()
-        return answering(request, number)
-
-    pipeline.script = silent
+    late = unanswered_seven(pipeline)
     assert run("send", folder, "--timeout", 1).exit_code == 1
     [first] = [r for r in pipeline.requests if r["filename"] == "00.png"]
     pipeline.put(result(first))

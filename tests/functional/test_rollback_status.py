@@ -11,7 +11,7 @@ import pytest
 from test_deploy_command import FIRST, built, cloud, facectl, failing
 from test_deploy_kms import KEY
 from test_model_change import NEW, OLD, done, install
-from test_versions import function, listed, new_code, no_downloads, put, record_of
+from test_versions import function, listed, new_code, no_downloads, put, record_of, retag
 
 from facectl.aws import Clients
 from facectl.deploy import deployer
@@ -156,14 +156,7 @@ def test_an_image_that_was_pinned_by_its_digest_is_no_drift(cloud: Clients) -> N
     two_versions()
     for each in listed()[1]["code"].values():
         repository, _, tag = each.partition("/")[2].partition(":")
-        found = cloud.ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
-        cloud.ecr.put_image(
-            repositoryName=repository,
-            imageManifest=found["images"][0]["imageManifest"],
-            imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",
-            imageTag="kept",
-        )
-        cloud.ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        retag(cloud, repository, tag)
     done("rollback", "1")
     assert status()["drift"] is False
     assert "@sha256:" in function(cloud)[1]

@@ -206,20 +206,25 @@ def test_an_image_that_ecr_no_longer_has_is_said_before_the_first_change(
     assert done("deploy", "--dry-run").exit_code == 0
 
 
+def retag(cloud: Clients, repository: str, tag: str) -> None:
+    """Give an image the tag `kept` instead of its own."""
+    image = cloud.ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+    cloud.ecr.put_image(
+        repositoryName=repository,
+        imageManifest=image["images"][0]["imageManifest"],
+        imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",
+        imageTag="kept",
+    )
+    cloud.ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": tag}])
+
+
 def test_a_tag_that_was_removed_is_replaced_by_the_digest(cloud: Clients) -> None:
     done(*FIRST)
     first = listed()[0]
     tag = first["code"][RECOGNITION].rpartition(":")[2]
     new_code()
     done("deploy")
-    image = cloud.ecr.batch_get_image(repositoryName=RECOGNITION, imageIds=[{"imageTag": tag}])
-    cloud.ecr.put_image(
-        repositoryName=RECOGNITION,
-        imageManifest=image["images"][0]["imageManifest"],
-        imageManifestMediaType="application/vnd.docker.distribution.manifest.v2+json",
-        imageTag="kept",
-    )
-    cloud.ecr.batch_delete_image(repositoryName=RECOGNITION, imageIds=[{"imageTag": tag}])
+    retag(cloud, RECOGNITION, tag)
     done("rollback", "1")
     assert function(cloud)[1].endswith(f"{RECOGNITION}@{first['digests'][RECOGNITION]}")
     assert listed()[0]["digests"] == first["digests"]
